@@ -1,0 +1,253 @@
+"""Requests to the engine process: numbered, cancellable, and surviving its crashes.
+
+The controller never blocks and starts no thread: a `Transport` moves frames to and from the process and
+calls `on_message` and `on_exit` in the thread of the window.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from psygnal import Signal
+
+from napari_medvlsm.core.engine.protocol import Array, Message
+from napari_medvlsm.core.masks import Bytes
+
+# A cancelled request may take this long to stop by itself; then the process is ended.
+CANCEL_SECONDS = 2.0
+# Crashes in a row, without an answer between them, after which the engine is not started again.
+MAX_CRASHES = 3
+
+
+class EngineState(enum.Enum):
+    """What the engine is doing."""
+
+    OFF = "off"
+    STARTING = "starting"
+    READY = "ready"
+    PREPARING = "preparing"
+    SEGMENTING = "segmenting"
+    CANCELLING = "cancelling"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, eq=False)
+class EngineImage:
+    """One 2D plane for the engine; `key` is its content hash."""
+
+    key: str
+    pixels: npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Everything a segmentation needs; a late answer is told by its number."""
+
+    number: int
+    model: Path
+    image: EngineImage
+    prompts: tuple[str, ...]
+
+
+class Transport(Protocol):
+    """Moves frames to and from one engine process at a time."""
+
+    def start(self, on_message: Callable[[Message, list[Array]], None], on_exit: Callable[[str], None]) -> None:
+        """Start a process. `on_exit` gets the last words of its log, and is not called after `stop`."""
+
+    def send(self, message: Message, arrays: Sequence[Array]) -> None:
+        """Queue a frame; returns at once."""
+
+    def stop(self) -> None:
+        """End the process, at once if it does not answer."""
+
+
+class EngineController:
+    """The one place that knows what the engine holds and what it was asked.
+
+    Parameters
+    ----------
+    transport : Transport
+    call_later : callable
+        ``call_later(seconds, function)`` in the thread of the window.
+    """
+
+    state_changed = Signal(EngineState)
+    progressed = Signal(str)
+    device_found = Signal(str)
+    answered = Signal(object, object)  # Request, list of probability arrays
+    cancelled = Signal()
+    failed = Signal(str)  # one sentence for the user
+
+    def __init__(self, transport: Transport, call_later: Callable[[float, Callable[[], None]], None]) -> None:
+        self._transport = transport
+        self._call_later = call_later
+        self._state = EngineState.OFF
+        self._number = 0
+        self._ready = False
+        self._crashes = 0
+        self._active: Request | None = None
+        self._preparing: int | None = None
+        self._wanted: tuple[Path, EngineImage] | None = None
+        self._held: tuple[Path, str] | None = None
+        self.device = ""
+
+    @property
+    def state(self) -> EngineState:
+        """What the engine is doing."""
+        return self._state
+
+    def start(self) -> None:
+        """Start the engine; it imports torch while the panel is already usable."""
+        if self._state in (EngineState.OFF, EngineState.BROKEN):
+            self._crashes = 0
+            self._launch()
+
+    def close(self) -> None:
+        """End the engine."""
+        self._transport.stop()
+        self._active = self._preparing = self._wanted = self._held = None
+        self._ready = False
+        self._set(EngineState.OFF)
+
+    def prepare(self, model: Path, image: EngineImage) -> None:
+        """Load the model and encode the scan ahead of the first prompt."""
+        if self._wanted is not None and (self._wanted[0], self._wanted[1].key) == (model, image.key):
+            return
+        self._wanted = (model, image)
+        if self._state not in (EngineState.OFF, EngineState.BROKEN):
+            self._send_prepare()
+
+    def segment(self, model: Path, image: EngineImage, prompts: Sequence[str]) -> Request:
+        """Ask for one probability map a prompt; an earlier request that still runs is cancelled."""
+        self.start()
+        if self._active is not None:
+            self._transport.send({"op": "cancel", "id": self._active.number}, ())
+        self._wanted = (model, image)
+        request = Request(self._next(), model, image, tuple(prompts))
+        self._active = request
+        self._send(request.number, "segment", {"prompts": list(prompts)})
+        self._set(EngineState.SEGMENTING if self._ready else EngineState.STARTING)
+        return request
+
+    def cancel(self) -> None:
+        """Stop the running request; the process is ended if it does not stop by itself in two seconds."""
+        request = self._active
+        if request is None:
+            return
+        self._transport.send({"op": "cancel", "id": request.number}, ())
+        self._set(EngineState.CANCELLING)
+        self._call_later(CANCEL_SECONDS, lambda: self._end_if_still(request))
+
+    def on_message(self, message: Message, arrays: list[Array]) -> None:
+        """Handle one frame of the engine."""
+        event, number = message["event"], message.get("id")
+        if event == "ready":
+            self._ready = True
+            self.device = message["device"]
+            self.device_found.emit(self.device)
+            self._settle()
+        elif event == "progress":
+            if number in self._numbers():
+                self.progressed.emit(message["text"])
+        elif self._active is not None and number == self._active.number:
+            self._finish(event, message, arrays)
+        elif number == self._preparing:
+            self._preparing = None
+            if event == "failed":
+                self._held = self._wanted = None
+                self.failed.emit(message["message"])
+            self._settle()
+
+    def on_exit(self, log: str) -> None:
+        """Handle the end of a process that nobody asked to end: start it again, encode the scan again."""
+        interrupted = self._active is not None
+        self._forget_process()
+        self._crashes += 1
+        if self._crashes >= MAX_CRASHES:
+            self._set(EngineState.BROKEN)
+            last = log.strip().splitlines()[-1:] or ["no message"]
+            self.failed.emit(
+                f"The segmentation engine stopped {self._crashes} times in a row ({last[0]}). "
+                "Your drawings are safe. Close other programs, then press Segment to try again."
+            )
+            return
+        self._launch()
+        again = " Press Segment to repeat your last request." if interrupted else ""
+        self.failed.emit(f"The segmentation engine stopped and was started again; your drawings are untouched.{again}")
+
+    def _finish(self, event: str, message: Message, arrays: list[Array]) -> None:
+        request, self._active = self._active, None
+        assert request is not None
+        cancelling = self._state is EngineState.CANCELLING
+        self._settle()
+        if event == "done" and not cancelling:
+            self._crashes = 0
+            maps: list[Bytes] = [np.asarray(a, np.uint8) for a in arrays]
+            self.answered.emit(request, maps)
+        elif event == "failed":
+            self._held = None
+            self.failed.emit(message["message"])
+        else:
+            if event == "cancelled":
+                self._held = None
+            self.cancelled.emit()
+
+    def _end_if_still(self, request: Request) -> None:
+        if self._active is not request or self._state is not EngineState.CANCELLING:
+            return
+        self._transport.stop()
+        self._forget_process()
+        self._launch()
+        self.cancelled.emit()
+
+    def _forget_process(self) -> None:
+        self._active = self._preparing = self._held = None
+        self._ready = False
+
+    def _launch(self) -> None:
+        self._transport.start(self.on_message, self.on_exit)
+        self._set(EngineState.STARTING)
+        if self._wanted is not None:
+            self._send_prepare()
+
+    def _send_prepare(self) -> None:
+        self._preparing = self._next()
+        self._send(self._preparing, "prepare", {})
+        if self._ready and self._active is None:
+            self._set(EngineState.PREPARING)
+
+    def _send(self, number: int, operation: str, more: Message) -> None:
+        assert self._wanted is not None
+        model, image = self._wanted
+        holds = self._held == (model, image.key)
+        self._held = (model, image.key)
+        message = {"op": operation, "id": number, "model": str(model), "image": image.key}
+        self._transport.send(message | more, () if holds else (image.pixels,))
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _numbers(self) -> set[int | None]:
+        return {self._preparing, self._active.number if self._active else None} - {None}
+
+    def _settle(self) -> None:
+        if not self._ready:
+            self._set(EngineState.STARTING)
+        elif self._active is not None:
+            if self._state is not EngineState.CANCELLING:
+                self._set(EngineState.SEGMENTING)
+        else:
+            self._set(EngineState.PREPARING if self._preparing is not None else EngineState.READY)
+
+    def _set(self, state: EngineState) -> None:
+        if state is not self._state:
+            self._state = state
+            self.state_changed.emit(state)

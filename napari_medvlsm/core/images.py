@@ -1,0 +1,167 @@
+"""One 2D scan plane, and the one normalisation that every pixel passes on its way to a model.
+
+Training, the command line and the panel all call `to_unit_rgb` and `to_model_input`, so a model
+never sees pixels prepared in another way than those it was trained on. The display's window,
+level, gamma and colormap play no part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+# 16-bit and float scans have no fixed white: their grey range is taken between these percentiles,
+# so that a few hot pixels or a burnt-in label do not darken everything else.
+WINDOW_PERCENTILES = (0.5, 99.5)
+# Percentiles are read from at most this many evenly spaced pixels of each axis.
+_PERCENTILE_SAMPLES = 1024
+
+AnyArray = npt.NDArray[np.generic]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One 2D scan as it came, before any normalisation.
+
+    Attributes
+    ----------
+    pixels : array of shape (H, W) or (H, W, C), C in {1, 2, 3, 4}
+        Axis order (row, col, channel); bool, integer or float. Two channels are grey and alpha,
+        four are red, green, blue and alpha.
+    spacing : (float, float) or None
+        Millimetres per pixel as (row, col); None where the file does not say.
+    source : str
+        File name or layer name, for people to read.
+    """
+
+    pixels: AnyArray
+    spacing: tuple[float, float] | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_plane(self.pixels)
+        if self.spacing is not None and not all(np.isfinite(s) and s > 0 for s in self.spacing):
+            raise ValueError(f"The pixel spacing must be two positive numbers in mm, but is {self.spacing}.")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def kind(self) -> str:
+        """The kind of pixels in words, for instance "grey, 16 bit"."""
+        channels = 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
+        colour = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}[channels]
+        dtype = self.pixels.dtype
+        depth = "binary" if dtype.kind == "b" else f"{dtype.itemsize * 8} bit"
+        return f"{colour}, {depth}{' float' if dtype.kind == 'f' else ''}"
+
+
+def check_plane(pixels: AnyArray) -> None:
+    """Raise ValueError, with a sentence for the user, unless `pixels` is one 2D plane."""
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4)):
+        raise ValueError(
+            f"A scan must be one 2D image, grey (H, W) or colour (H, W, 3), but this one has shape "
+            f"{pixels.shape}. Choose one slice of it."
+        )
+    if pixels.shape[0] < 2 or pixels.shape[1] < 2:
+        raise ValueError(f"The scan is empty or a single line ({pixels.shape[0]} x {pixels.shape[1]} pixels).")
+    if pixels.dtype.kind not in "biuf":
+        raise ValueError(f"Pixels of type {pixels.dtype} are not supported; save the scan as 8- or 16-bit grey or RGB.")
+
+
+def to_unit_rgb(pixels: AnyArray) -> Float32:
+    """Bring any plane to three channels between 0 and 1.
+
+    - bool: 0 and 1. 8-bit: divided by 255, as in the paper's code.
+    - wider integers and floats: linear between the 0.5th and the 99.5th percentile of the finite
+      values over all colour channels together, clipped; not-a-number and minus infinity become 0, plus infinity 1;
+      a constant plane becomes 0.
+    - grey is repeated to three channels; an alpha channel is dropped.
+
+    Parameters
+    ----------
+    pixels : array of shape (H, W) or (H, W, C)
+        See `Scan.pixels`.
+
+    Returns
+    -------
+    float32 array of shape (H, W, 3), values in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        If `pixels` is not one 2D plane.
+    """
+    check_plane(pixels)
+    if pixels.ndim == 3:
+        pixels = pixels[..., 0] if pixels.shape[2] <= 2 else pixels[..., :3]
+    if pixels.dtype == bool:
+        unit = pixels.astype(np.float32)
+    elif pixels.dtype == np.uint8:
+        unit = pixels.astype(np.float32) / np.float32(255)
+    else:
+        unit = _stretch(pixels)
+    return np.repeat(unit[..., None], 3, axis=2) if unit.ndim == 2 else unit
+
+
+def _stretch(pixels: AnyArray) -> Float32:
+    stride = tuple(slice(None, None, max(1, n // _PERCENTILE_SAMPLES)) for n in pixels.shape[:2])
+    sample = pixels[stride].astype(np.float64)
+    finite = sample[np.isfinite(sample)]
+    if finite.size == 0:
+        return np.zeros(pixels.shape, np.float32)
+    low, high = np.percentile(finite, WINDOW_PERCENTILES)
+    if not high > low:
+        low, high = float(finite.min()), float(finite.max())
+    if not high > low:
+        return np.zeros(pixels.shape, np.float32)
+    unit = (pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    np.nan_to_num(unit, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
+    return np.clip(unit, 0.0, 1.0, out=unit)
+
+
+def resize(channels: Float32, size: tuple[int, int]) -> Float32:
+    """Resize (H, W) or (H, W, C) float32 to `size` (rows, cols) with PIL's antialiased bilinear filter."""
+    if channels.ndim == 3:
+        return np.stack([resize(channels[..., c], size) for c in range(channels.shape[2])], axis=-1)
+    image = Image.fromarray(np.ascontiguousarray(channels))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def to_model_input(
+    pixels: AnyArray, side: int, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> Float32:
+    """Normalise, squash to a square and standardise: what the image encoder sees.
+
+    The aspect ratio is not kept, as in the paper's code.
+
+    Parameters
+    ----------
+    pixels : array of shape (H, W) or (H, W, C)
+        See `Scan.pixels`.
+    side : int
+        Rows and columns of the result.
+    mean, std : three floats each
+        Per channel, in units of [0, 1].
+
+    Returns
+    -------
+    float32 array of shape (3, side, side)
+    """
+    square = resize(to_unit_rgb(pixels), (side, side))
+    standard = (square - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return np.ascontiguousarray(standard.transpose(2, 0, 1))
+
+
+def content_hash(pixels: AnyArray) -> str:
+    """A short, stable name of the pixels' content (type, shape and bytes): 32 hexadecimal digits."""
+    digest = hashlib.blake2b(f"{pixels.dtype.str}{pixels.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""Corrections that survive a crash: one file for each scan, target and sitting, in the user's own data folder."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from platformdirs import user_data_path
+
+from napari_medvlsm.core.io.labels import load_mask, save_mask
+
+
+@dataclass(frozen=True)
+class SavedCorrection:
+    """A correction found on disk."""
+
+    path: Path
+    scan_hash: str
+    target: str
+    saved: datetime
+
+
+class AutosaveStore:
+    """Keeps the latest state of each correction of one sitting; those of earlier sittings are only read.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        By default in the user's data folder.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or user_data_path("napari-medvlsm", appauthor=False) / "autosave"
+        self._sitting = uuid.uuid4().hex[:8]
+
+    def save(self, scan_hash: str, target: str, mask: npt.NDArray[np.generic], description: dict[str, Any]) -> None:
+        """Replace the stored state of a correction; safe in a background thread.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_mask(self._path(scan_hash, target), mask, description | {"scan_hash": scan_hash, "target": target})
+
+    def find(self, scan_hash: str) -> list[SavedCorrection]:
+        """What earlier sittings left for a scan, the newest first. Unreadable files are passed over."""
+        found = []
+        for path in self.folder.glob(f"{scan_hash}-*.tif"):
+            if path.stem.endswith(self._sitting):
+                continue
+            try:
+                _, description = load_mask(path)
+                saved = datetime.fromtimestamp(path.stat().st_mtime)
+                found.append(SavedCorrection(path, scan_hash, str(description["target"]), saved))
+            except (ValueError, KeyError, OSError):
+                continue
+        return sorted(found, key=lambda entry: entry.saved, reverse=True)
+
+    def load(self, entry: SavedCorrection) -> npt.NDArray[np.bool_]:
+        """The mask of a stored correction, shape (H, W)."""
+        return load_mask(entry.path)[0]
+
+    def forget(self, scan_hash: str, target: str) -> None:
+        """Drop this sitting's state of a correction, because it was saved elsewhere."""
+        self._path(scan_hash, target).unlink(missing_ok=True)
+
+    @staticmethod
+    def discard(entry: SavedCorrection) -> None:
+        """Drop what an earlier sitting left."""
+        entry.path.unlink(missing_ok=True)
+
+    def _path(self, scan_hash: str, target: str) -> Path:
+        name = hashlib.sha256(target.encode()).hexdigest()[:12]
+        return self.folder / f"{scan_hash}-{name}-{self._sitting}.tif"

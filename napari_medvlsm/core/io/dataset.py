@@ -1,0 +1,121 @@
+"""The training layout of the paper's code: `images/`, `masks/`, `anns/{train,val,test}.json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from napari_medvlsm.core.describe import describe
+from napari_medvlsm.core.images import Scan, content_hash, to_unit_rgb
+from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.prompts import LEVELS, Attributes, Vocabulary, build, normalise
+
+SPLITS = ("train", "val", "test")
+
+
+def export_case(
+    folder: Path, scan: Scan, mask: npt.NDArray[np.generic], attributes: Attributes, vocabulary: Vocabulary
+) -> Path:
+    """Add one scan with one mask to a training folder; the same scan and target again replaces its entry.
+
+    The scan is written as 8-bit RGB PNG through the normalisation that every model sees, named by its
+    content hash: neither the file's name nor its metadata leaves. Number, size and location of the prompts are read
+    from the mask; shape and colour are the person's words. New cases go to the training split.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    scan : Scan
+    mask : array of shape (H, W)
+        Foreground is anything above zero; an empty mask says that the target is absent.
+    attributes : Attributes
+        `target` is needed.
+    vocabulary : Vocabulary
+
+    Returns
+    -------
+    Path
+        The annotation file.
+
+    Raises
+    ------
+    ValueError
+        If there is no target, the sizes differ, or the folder holds something else.
+    """
+    if not attributes.target:
+        raise ValueError("Choose what was outlined before you export: the training prompts are built from it.")
+    if mask.shape != scan.size:
+        raise ValueError(f"The mask is {mask.shape} but the scan is {scan.size}; they must have one size.")
+    stem = content_hash(scan.pixels)[:16]
+    image_name = f"{stem}.png"
+    mask_name = f"{stem}_{normalise(attributes.target).replace(' ', '-')}.png"
+    for part in ("images", "masks", "anns"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    entries = {split: _read_entries(folder / "anns" / f"{split}.json") for split in SPLITS}
+    _write_png(folder / "images" / image_name, np.rint(to_unit_rgb(scan.pixels) * 255).astype(np.uint8))
+    _write_png(folder / "masks" / mask_name, (np.asarray(mask) > 0).astype(np.uint8) * 255)
+    entry = {
+        "bbox": _bbox(mask),
+        "cat": 0,
+        "segment_id": mask_name.removesuffix(".png"),
+        "img_name": image_name,
+        "mask_name": mask_name,
+        "sentences": [{"idx": 0, "sent_id": 0, "sent": ""}],
+        "sentences_num": 1,
+        "prompts": training_prompts(mask, attributes, vocabulary),
+    }
+    split = next((s for s in SPLITS if any(e.get("mask_name") == mask_name for e in entries[s])), "train")
+    entries[split] = [e for e in entries[split] if e.get("mask_name") != mask_name] + [entry]
+    for name in SPLITS:
+        if name == split or not (folder / "anns" / f"{name}.json").exists():
+            with replacing(folder / "anns" / f"{name}.json") as temporary:
+                temporary.write_text(json.dumps(entries[name], indent=1), "utf-8")
+    return folder / "anns" / f"{split}.json"
+
+
+def training_prompts(
+    mask: npt.NDArray[np.generic], attributes: Attributes, vocabulary: Vocabulary
+) -> dict[str, str | list[str]]:
+    """Every level's prompt for a mask; lists where the target has several general sentences."""
+    seen = describe(mask)
+    full = Attributes(attributes.target, seen.number, seen.size, attributes.color, attributes.shape, seen.location)
+    general = vocabulary.target(attributes.target).general
+    prompts: dict[str, str | list[str]] = {}
+    for level in LEVELS:
+        if "{general}" not in vocabulary.templates[level]:
+            prompts[level] = build(full, vocabulary, level).text
+        elif general:
+            variants = (Attributes(**(vars(full) | {"general": sentence})) for sentence in general)
+            prompts[level] = [build(v, vocabulary, level).text for v in variants]
+    return prompts
+
+
+def _read_entries(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); choose another folder, nothing was changed.") from error
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} is no list of cases; choose another folder, nothing was changed.")
+    return entries
+
+
+def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary)
+
+
+def _bbox(mask: npt.NDArray[np.generic]) -> list[int]:
+    """[x1, y1, x2, y2], x2 and y2 exclusive; [width, height, 0, 0] for an empty mask, as in the reference."""
+    rows, cols = np.nonzero(mask)
+    if rows.size == 0:
+        return [mask.shape[1], mask.shape[0], 0, 0]
+    return [int(cols.min()), int(rows.min()), int(cols.max()) + 1, int(rows.max()) + 1]

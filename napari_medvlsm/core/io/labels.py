@@ -1,0 +1,127 @@
+"""Masks to label TIFF and PNG, with the story of how they were made, and back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image, PngImagePlugin
+
+from napari_medvlsm import __version__
+from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.masks import Cleanup
+from napari_medvlsm.core.prompts import Prompt
+
+LABEL_SUFFIXES = (".tif", ".tiff", ".png")
+_PNG_KEY = "Description"
+Spacing = tuple[float, float]
+
+
+def story(
+    prompt: Prompt | None,
+    model: str,
+    threshold: float | None,
+    cleanup: Cleanup | None,
+    corrected: bool,
+    scan_hash: str,
+) -> dict[str, Any]:
+    """How a mask was made, as plain values. No file name and no patient data: the scan is named by its hash."""
+    return {
+        "software": f"napari-medvlsm {__version__}",
+        "made": "correction by a person" if corrected else "prediction",
+        "prompt": None
+        if prompt is None
+        else {
+            "text": prompt.text,
+            "level": prompt.level,
+            "attributes": {k: v for k, v in vars(prompt.attributes).items() if v},
+            "vocabulary": prompt.vocabulary_version,
+        },
+        "model": model,
+        "threshold": threshold,
+        "cleanup": [] if cleanup is None else [name for name, on in vars(cleanup).items() if on],
+        "scan_hash": scan_hash,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def save_mask(
+    path: Path, mask: npt.NDArray[np.generic], description: dict[str, Any], spacing: Spacing | None = None
+) -> None:
+    """Write a mask as label TIFF (0 and 1, with spacing) or PNG (0 and 255).
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .tif, .tiff or .png; replaced at once or not at all.
+    mask : array of shape (H, W)
+        Foreground is anything above zero.
+    description : dict
+        Stored as JSON inside the file; see `story`.
+    spacing : (float, float), optional
+        Millimetres per pixel as (row, col).
+
+    Raises
+    ------
+    ValueError
+        For another suffix or a mask that is not 2D.
+    OSError
+        If the file cannot be written.
+    """
+    if mask.ndim != 2:
+        raise ValueError(f"A mask must be 2D, but has shape {mask.shape}.")
+    suffix = path.suffix.lower()
+    if suffix not in LABEL_SUFFIXES:
+        raise ValueError(f"A mask is saved as .tif or .png, but the name ends in {path.suffix or 'nothing'!r}.")
+    foreground = np.asarray(mask) > 0
+    text = json.dumps(description | ({"spacing_mm": list(spacing)} if spacing else {}))
+    with replacing(path) as temporary:
+        if suffix == ".png":
+            info = PngImagePlugin.PngInfo()
+            info.add_text(_PNG_KEY, text)
+            Image.fromarray(foreground.astype(np.uint8) * 255).save(temporary, pnginfo=info)
+        else:
+            resolution = None if spacing is None else (10 / spacing[1], 10 / spacing[0])
+            tifffile.imwrite(
+                temporary,
+                foreground.astype(np.uint8),
+                photometric="minisblack",
+                compression="zlib",
+                resolution=resolution,
+                resolutionunit="NONE" if spacing is None else "CENTIMETER",
+                description=text,
+                metadata=None,
+            )
+
+
+def load_mask(path: Path) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
+    """A mask (H, W) written by `save_mask`, and its description ({} for a foreign file).
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read as a mask.
+    """
+    try:
+        if path.suffix.lower() == ".png":
+            with Image.open(path) as image:
+                text = image.info.get(_PNG_KEY, "")
+                pixels = np.asarray(image.convert("L"))
+        else:
+            with tifffile.TiffFile(path) as tiff:
+                text = getattr(tiff.pages[0], "description", "")
+                pixels = tiff.asarray()
+    except (OSError, SyntaxError, tifffile.TiffFileError) as error:
+        raise ValueError(f"{path.name} cannot be read as a mask ({error}).") from error
+    if pixels.ndim != 2:
+        raise ValueError(f"{path.name} is no 2D mask; its shape is {pixels.shape}.")
+    try:
+        description = json.loads(text)
+    except ValueError:
+        description = {}
+    return pixels > 0, description if isinstance(description, dict) else {}

@@ -1,0 +1,103 @@
+"""`model_card.json`: what a model folder says of itself. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+CARD_FILE = "model_card.json"
+WEIGHTS_FILE = "model.safetensors"
+# Every model folder holds these; the tokenizer's own files vary with the family.
+REQUIRED_FILES = ("config.json", WEIGHTS_FILE, "preprocessor_config.json", CARD_FILE)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One data set that a model saw in training, with its terms."""
+
+    name: str
+    licence: str
+    citation: str
+    train_images: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The facts of a model folder.
+
+    Attributes
+    ----------
+    name, title, summary : str
+        Identifier, heading and one sentence, for people.
+    family : str
+        The key of the model family, "clipseg".
+    base : str
+        What the weights started from.
+    licence : str
+        Terms of the weights.
+    threshold : float
+        Decision threshold on the probability, chosen on validation data.
+    targets : tuple of str
+        Phrases of `prompts.Target` that the model was trained on; empty means an open vocabulary.
+    phrases, words : tuple of str
+        All target names and all single words seen in training.
+    data : tuple of DataSource
+    metrics : dict
+        Metric values by split and target; `metrics_note` says how they were made.
+    software_version, created : str
+        Version of this package, ISO date.
+    """
+
+    name: str
+    title: str
+    family: str
+    summary: str = ""
+    base: str = ""
+    licence: str = ""
+    threshold: float = 0.5
+    targets: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    data: tuple[DataSource, ...] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics_note: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    software_version: str = ""
+    created: str = ""
+
+    @property
+    def open_vocabulary(self) -> bool:
+        """Whether any words may be used (nothing is known of the training prompts)."""
+        return not self.words
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read and check the card of a model folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder misses a file or the card cannot be read; the sentence says what to do.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"There is no model folder at {folder}.")
+    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"The model folder {folder} misses {', '.join(missing)}. Copy the complete folder again.")
+    try:
+        raw = json.loads((folder / CARD_FILE).read_text("utf-8"))
+        known = {f.name for f in fields(ModelCard)}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
+        values["data"] = tuple(DataSource(**entry) for entry in raw.get("data", []))
+        return ModelCard(**values)
+    except (OSError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{folder / CARD_FILE} cannot be read as a model card: {error}") from error
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write `model_card.json` into `folder`."""
+    text = json.dumps(asdict(card), indent=1, ensure_ascii=False)
+    (folder / CARD_FILE).write_text(text + "\n", "utf-8")

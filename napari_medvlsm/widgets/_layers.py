@@ -1,0 +1,266 @@
+"""The only place where napari layers become core values, and core values become layers.
+
+A layer of ours is told by its metadata, never by its name: `metadata["medvlsm"]` holds its `kind`
+("prediction", "certainty" or "correction"), the `image` it belongs to and its `target`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import Colormap, DirectLabelColormap
+
+from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.io.images import read_spacing
+from napari_medvlsm.core.masks import Bytes, Mask
+from napari_medvlsm.core.prompts import Target
+
+KEY = "medvlsm"
+SPACING_KEY = "medvlsm_spacing_mm"
+CORRECTION_COLOR = "#ffe14d"
+# From nothing at certainty 0 through blue, green and yellow to red.
+_CERTAINTY = Colormap(
+    [[0, 0, 1, 0], [0, 0.3, 1, 0.5], [0, 0.9, 0.6, 0.7], [1, 0.9, 0, 0.85], [1, 0.1, 0, 1]], name="medvlsm certainty"
+)
+# Undo steps hold the pixels they change; together they may take this much.
+_UNDO_BYTES = 2**28
+
+
+@dataclass(frozen=True, eq=False)
+class SliceInView:
+    """One 2D plane of an image layer as it is shown.
+
+    `index` addresses the plane in the layer's data, without the two displayed axes; () for a 2D layer.
+    """
+
+    layer: Image
+    index: tuple[int, ...]
+    scan: Scan
+
+
+def role(layer: Layer) -> dict[str, str]:
+    """What the layer is to us; {} for a layer that is not ours."""
+    found = layer.metadata.get(KEY, {})
+    return found if isinstance(found, dict) else {}
+
+
+def scan_layers(viewer: ViewerModel) -> list[Image]:
+    """Image layers that can be a scan, the topmost first."""
+    return [layer for layer in reversed(viewer.layers) if isinstance(layer, Image) and not role(layer).get("kind")]
+
+
+def image_id(layer: Image) -> str:
+    """A lasting name of an image layer."""
+    return str(layer.metadata.setdefault(KEY, {}).setdefault("image", uuid.uuid4().hex))
+
+
+def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
+    """The plane of `layer` that the viewer shows.
+
+    Raises
+    ------
+    ValueError
+        With one sentence, if the view is 3D or the layer's last two axes are not the ones shown.
+    """
+    if viewer.dims.ndisplay != 2:
+        raise ValueError("The viewer shows 3D; switch to 2D (button below the layer list) to outline a slice.")
+    data = layer.data[0] if layer.multiscale else layer.data
+    offset = viewer.dims.ndim - layer.ndim
+    shown = tuple(axis - offset for axis in viewer.dims.displayed)
+    if shown != (layer.ndim - 2, layer.ndim - 1):
+        raise ValueError("The slice is shown along another axis; roll the axes back (button below the layer list).")
+    point = layer.world_to_data(viewer.dims.point)
+    index = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in zip(point[:-2], data.shape, strict=False))
+    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name))
+
+
+def spacing_of(layer: Image) -> tuple[float, float] | None:
+    """Millimetres per pixel (row, col): from the layer's units, or else from the file it came from."""
+    try:
+        rows, cols = (
+            float((s * u).to("mm").magnitude) for s, u in zip(layer.scale[-2:], layer.units[-2:], strict=True)
+        )
+        return rows, cols
+    except Exception:  # pixel units: pint's own errors, which napari does not export
+        pass
+    if SPACING_KEY not in layer.metadata:
+        path = layer.source.path
+        layer.metadata[SPACING_KEY] = read_spacing(Path(path)) if path else None
+    spacing: tuple[float, float] | None = layer.metadata[SPACING_KEY]
+    return spacing
+
+
+class LayerBook:
+    """The layers of ours in a viewer."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+
+    def show_prediction(self, view: SliceInView, mask: Mask, target: Target) -> Labels:
+        """Show a mask as the image's prediction; what a person drew is not touched."""
+        layer = self._find(Labels, "prediction", view.layer)
+        if layer is None or layer.data.shape != self._shape(view.layer):
+            self._remove(layer)
+            layer = Labels(np.zeros(self._shape(view.layer), np.uint8), **self._placement(view.layer), opacity=0.45)
+            self._add(layer, view.layer, "prediction", target.phrase)
+            layer.editable = False
+        self._retarget(layer, "Prediction", target)
+        layer.colormap = one_color(target.display_color)
+        self._set_plane(layer, view.index, mask.astype(np.uint8))
+        return layer
+
+    def update_prediction(self, view: SliceInView, mask: Mask) -> None:
+        """Change the pixels of the shown prediction, and nothing else."""
+        layer = self._find(Labels, "prediction", view.layer)
+        if layer is not None:
+            self._set_plane(layer, view.index, mask.view(np.uint8))
+
+    def show_certainty(self, view: SliceInView, probability: Bytes | None) -> None:
+        """Show the certainty as a colour overlay, or take it away with None."""
+        layer = self._find(Image, "certainty", view.layer)
+        if probability is None:
+            self._remove(layer)
+            return
+        if layer is None:
+            layer = Image(
+                np.zeros(self._shape(view.layer), np.uint8),
+                **self._placement(view.layer),
+                colormap=_CERTAINTY,
+                blending="translucent",
+                opacity=0.6,
+                contrast_limits=(0, 255),
+                name="Certainty",
+            )
+            self._add(layer, view.layer, "certainty", "")
+        self._set_plane(layer, view.index, probability)
+
+    def prediction(self, image: Image) -> Labels | None:
+        """The prediction layer of an image."""
+        return self._find(Labels, "prediction", image)
+
+    def correction(self, image: Image, target: str) -> Labels | None:
+        """The correction layer of an image and target."""
+        found = (c for c in self.corrections(image) if role(c)["target"] == target)
+        return next(found, None)
+
+    def corrections(self, image: Image) -> list[Labels]:
+        """All correction layers of an image."""
+        return list(self._ours(Labels, "correction", image))
+
+    def adoptable(self, image: Image) -> list[Labels]:
+        """Label layers of the same shape that the person made and that are not yet a correction."""
+        return [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Labels) and not role(layer) and layer.data.shape == self._shape(image)
+        ]
+
+    def adopt(self, layer: Labels, image: Image, target: Target) -> Labels:
+        """Take a layer that the person made as the correction of a target."""
+        layer.metadata[KEY] = {"kind": "correction", "image": image_id(image), "target": target.phrase}
+        return layer
+
+    def new_correction(self, image: Image, target: Target) -> Labels:
+        """An empty correction layer, ready to paint on."""
+        layer = Labels(np.zeros(self._shape(image), np.uint8), **self._placement(image), opacity=0.6)
+        layer.colormap = one_color(CORRECTION_COLOR)
+        self._add(layer, image, "correction", target.phrase)
+        self._retarget(layer, "Correction", target)
+        return layer
+
+    @staticmethod
+    def plane(layer: Labels, index: tuple[int, ...]) -> npt.NDArray[np.generic]:
+        """A copy of one plane of a label layer, shape (H, W)."""
+        return np.array(layer.data[index])
+
+    @staticmethod
+    def replace_plane(layer: Labels, index: tuple[int, ...], mask: Mask) -> int:
+        """Make one plane equal to `mask` as one undoable step; the number of changed pixels."""
+        before = np.asarray(layer.data[index])
+        after = mask.astype(before.dtype)
+        rows, cols = np.nonzero((before > 0) != mask)
+        if rows.size == 0:
+            return 0
+        indices = (*(np.full(rows.size, i) for i in index), rows, cols)
+        with layer.block_history():
+            layer.data_setitem(indices, after[rows, cols])
+        layer.refresh()
+        _bound_history(layer)
+        return int(rows.size)
+
+    def _ours(self, kind: type[Any], name: str, image: Image) -> Iterator[Any]:
+        wanted = image_id(image)
+        for layer in self._viewer.layers:
+            if isinstance(layer, kind) and role(layer).get("kind") == name and role(layer).get("image") == wanted:
+                yield layer
+
+    def _find(self, kind: type[Any], name: str, image: Image) -> Any:
+        return next(self._ours(kind, name, image), None)
+
+    def _remove(self, layer: Layer | None) -> None:
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def _add(self, layer: Layer, image: Image, kind: str, target: str) -> None:
+        layer.metadata[KEY] = {"kind": kind, "image": image_id(image), "target": target}
+        active = self._viewer.layers.selection.active
+        self._viewer.add_layer(layer)
+        if active is not None:
+            self._viewer.layers.selection.active = active
+
+    @staticmethod
+    def _retarget(layer: Labels, heading: str, target: Target) -> None:
+        layer.metadata[KEY]["target"] = target.phrase
+        name = f"{heading}: {target.label}"
+        if layer.name != name:
+            layer.name = name
+
+    @staticmethod
+    def _set_plane(layer: Any, index: tuple[int, ...], plane: npt.NDArray[np.generic]) -> None:
+        if index:
+            layer.data[index] = plane
+            layer.refresh()
+        else:
+            layer.data = plane
+
+    @staticmethod
+    def _shape(image: Image) -> tuple[int, ...]:
+        data = image.data[0] if image.multiscale else image.data
+        return tuple(data.shape[:-1] if image.rgb else data.shape)
+
+    @staticmethod
+    def _placement(image: Image) -> dict[str, Any]:
+        return {
+            "scale": image.scale,
+            "translate": image.translate,
+            "rotate": image.rotate,
+            "shear": image.shear,
+            "affine": image.affine,
+            "units": image.units,
+        }
+
+
+def one_color(color: str) -> DirectLabelColormap:
+    """A label colormap that shows every label in one colour."""
+    clear = (0, 0, 0, 0)
+    return DirectLabelColormap(color_dict={None: color, 0: clear, 1: color})
+
+
+def _bound_history(layer: Labels) -> None:
+    # napari bounds the number of undo steps, not their size: a step of ours can hold a whole large mask.
+    history = layer._undo_history
+
+    def size(item: list[Any]) -> int:
+        parts = [part for atom in item if isinstance(atom, tuple) for part in (*atom[0], *atom[1:])]
+        return sum(getattr(part, "nbytes", 0) for part in parts)
+
+    while len(history) > 1 and sum(size(item) for item in history) > _UNDO_BYTES:
+        history.popleft()

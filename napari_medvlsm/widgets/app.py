@@ -1,0 +1,41 @@
+"""`medvlsm-gui`: napari with the panel docked."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import napari
+from napari._qt import qt_main_window
+
+from napari_medvlsm.widgets.panel import Panel
+
+PLUGIN = "napari-medvlsm"
+SAMPLES = ("breast-ultrasound", "cell-nuclei", "skin-lesion", "chest-xray")
+
+
+def open_window(scans: list[Path], sample: str | None = None) -> tuple[napari.Viewer, Panel]:
+    """Open a viewer with the panel docked at its right."""
+    # napari's notice that it will drop PyQt5 is for developers; the pyqt5 extra bounds napari accordingly.
+    qt_main_window.SHOW_QT_WARNING = False
+    viewer = napari.Viewer(title="MedVLSM")
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN)
+    for path in scans:
+        panel.open_file(path)
+    if sample is not None:
+        viewer.open_sample(PLUGIN, sample)
+    return viewer, panel
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Open the window and run until it is closed."""
+    parser = argparse.ArgumentParser(prog="medvlsm-gui", description="Outline scans with words in napari.")
+    parser.add_argument("scans", nargs="*", type=Path, help="PNG, JPEG or TIFF files to open")
+    parser.add_argument("--sample", choices=SAMPLES, help="open a sample scan")
+    options = parser.parse_args(arguments)
+    open_window(options.scans, options.sample)
+    napari.run()
+
+
+if __name__ == "__main__":
+    main()

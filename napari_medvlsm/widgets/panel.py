@@ -1,0 +1,645 @@
+"""The dock widget: sections, session and layers joined."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFrame,
+    QScrollArea,
+    QShortcut,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medvlsm.controllers.engine import EngineController, EngineState
+from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
+from napari_medvlsm.core.io.dataset import export_case
+from napari_medvlsm.core.io.images import SUFFIXES, read_image
+from napari_medvlsm.core.io.labels import save_mask
+from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.models.registry import available_models
+from napari_medvlsm.core.prompts import Attributes, load_vocabulary
+from napari_medvlsm.widgets import _layers
+from napari_medvlsm.widgets._layers import SPACING_KEY, LayerBook, SliceInView, role
+from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
+from napari_medvlsm.widgets.sections import (
+    CorrectionSection,
+    Footer,
+    ModelSection,
+    PromptSection,
+    ResultSection,
+    SaveSection,
+    ScanSection,
+)
+from napari_medvlsm.widgets.sections._section import rule
+from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, SEGMENT_KEYS
+from napari_medvlsm.widgets.sections.model import CardDialog
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+# Wait this long after the last change before the slice is read, the mask cleaned, or a correction saved.
+_SETTLE_MS = 120
+_AUTOSAVE_MS = 400
+_WORDS = {
+    EngineState.STARTING: "Starting the engine…",
+    EngineState.PREPARING: "Getting the scan ready…",
+    EngineState.SEGMENTING: "Outlining…",
+    EngineState.CANCELLING: "Cancelling…",
+}
+
+
+class Panel(QWidget):
+    """Segment with words.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    store : AutosaveStore, optional
+        Where corrections are kept safe; by default in the user's data folder.
+    """
+
+    def __init__(self, napari_viewer: Viewer, store: AutosaveStore | None = None) -> None:
+        super().__init__()
+        self.setObjectName("medvlsm-panel")
+        # napari hands plugins a proxy that wraps every layer anew; ours are told apart by identity.
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.store = store or AutosaveStore()
+        vocabulary = load_vocabulary()
+        # No parent: it outlives the panel's C++ side long enough to end the engine.
+        self.transport = EngineThreads()
+        self.destroyed.connect(self.transport.stop)
+        self.engine = EngineController(self.transport, call_later(self))
+        self.session = Session(self.engine, vocabulary, available_models())
+        self.background = Background(self)
+        self.book = LayerBook(self.viewer)
+        self.view: SliceInView | None = None
+        self._result_view: SliceInView | None = None
+        self._layer: Image | None = None
+        self._watched: dict[Labels, tuple[str, tuple[int, ...]]] = {}
+        self._offered: SavedCorrection | None = None
+        self._closed = False
+
+        self._build(vocabulary)
+        self._timers()
+        self._connect()
+        self.model_section.set_models(self.session.models, self.session.model.name if self.session.model else "")
+        self.result_section.set_threshold(self.session.threshold)
+        self.engine.start()
+        self._on_layers()
+        self._show_prompt()
+
+    # What the window does -------------------------------------------------------------------------------------
+
+    def open_file(self, path: Path) -> None:
+        """Open a scan beside what is there; a file that cannot be read changes nothing but the status line."""
+        self.footer.set_status(f"Opening {path.name}…")
+        self.background.run(lambda: read_image(path), lambda image: self._add_scan(path, image), self._report)
+
+    def segment(self) -> None:
+        """Ask the model about the scan in view."""
+        self._settle_scan()
+        try:
+            self.session.segment()
+        except ValueError as error:
+            self._report(error)
+
+    def start_correction(self) -> None:
+        """Give the target a correction layer, with the prediction in it if there is one."""
+        if self.view is None:
+            return
+        layer = self._correction()
+        if layer is None:
+            layer = self.book.new_correction(self.view.layer, self._target())
+        self._watch(layer)
+        mask = self._prediction_in_view()
+        if mask is not None:
+            _layers.LayerBook.replace_plane(layer, self.view.index, mask)
+            layer.metadata["medvlsm_story"] = self.session.story(corrected=True)
+        self._hide_prediction()
+        self.result_section.certainty.setChecked(False)
+        self.viewer.layers.selection.active = layer
+        layer.brush_size = max(3, min(self.view.scan.size) // 40)
+        layer.selected_label = 1
+        layer.mode = "paint"
+        self._on_correction_changed(layer)
+        self._show_correction()
+
+    def take_over(self) -> None:
+        """Replace the correction in view by the prediction, as one undoable step."""
+        layer, mask = self._correction(), self._prediction_in_view()
+        if layer is None or mask is None or self.view is None:
+            return
+        changed = self.book.replace_plane(layer, self.view.index, mask)
+        layer.metadata["medvlsm_story"] = self.session.story(corrected=True)
+        self.footer.set_status(
+            f"{changed} pixels of the correction changed; Undo brings yours back." if changed else "They are the same."
+        )
+
+    def save_as(self, path: Path) -> None:
+        """Write the outline in view; the file is replaced at once or not at all."""
+        found = self._outline()
+        if found is None or self.view is None:
+            return
+        mask, description, target = found
+        try:
+            save_mask(path, mask, description, self.view.scan.spacing)
+        except (ValueError, OSError) as error:
+            self._report(error, f"{path.name} could not be saved")
+            return
+        self.background.run(partial(self.store.forget, self.session.scan_hash, target))
+        self.correction_section.set_saved("")
+        self.footer.set_status(f"Saved {path.name}.")
+
+    def export_to(self, folder: Path) -> None:
+        """Add the scan and the outline in view to a training folder."""
+        found = self._outline()
+        if found is None or self.view is None:
+            return
+        mask, _, target = found
+        said = self.session.attributes
+        attributes = Attributes(target=target, color=said.color, shape=said.shape)
+        try:
+            export_case(folder, self.view.scan, mask, attributes, self.session.vocabulary)
+        except (ValueError, OSError) as error:
+            self._report(error, "Nothing was added")
+            return
+        self.footer.set_status(f"Added to the training set in {folder.name}.")
+
+    def close_engine(self) -> None:
+        """End the engine and finish what is being written; the panel is done."""
+        if self._closed:
+            return
+        self._closed = True
+        self._flush_autosave()
+        self.engine.close()
+        self.background.close()
+        events = self.viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.reordered):
+            emitter.disconnect(self._on_layers)
+        self.viewer.layers.selection.events.active.disconnect(self._on_active)
+        self.viewer.dims.events.disconnect(self._on_dims)
+
+    def sizeHint(self) -> QSize:
+        """A width at which nothing is clipped."""
+        return QSize(360, 720)
+
+    def event(self, event: QEvent) -> bool:
+        """End the engine when napari takes the panel out of its dock."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_engine()
+        return handled
+
+    def showEvent(self, event: Any) -> None:
+        """Watch for the end of the window that the panel is shown in."""
+        super().showEvent(event)
+        self.window().installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """End the engine once the window has closed (a window may still refuse to)."""
+        if event.type() == QEvent.Type.Close:
+            QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
+        return False
+
+    # Building -------------------------------------------------------------------------------------------------
+
+    def _build(self, vocabulary: Any) -> None:
+        self.scan_section = ScanSection()
+        self.model_section = ModelSection()
+        self.prompt_section = PromptSection(vocabulary)
+        self.result_section = ResultSection()
+        self.correction_section = CorrectionSection()
+        self.save_section = SaveSection()
+        self.footer = Footer()
+
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        sections = (
+            self.scan_section,
+            self.prompt_section,
+            self.result_section,
+            self.correction_section,
+            self.save_section,
+            self.model_section,
+        )
+        for i, section in enumerate(sections):
+            if i:
+                column.addWidget(rule())
+            column.addWidget(section)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidget(page)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        page.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.scroll = scroll
+
+        tab = QWidget()
+        whole = QVBoxLayout(tab)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addWidget(scroll, 1)
+        whole.addWidget(rule())
+        whole.addWidget(self.footer)
+        self.tabs = QTabWidget()
+        self.tabs.setTabBarAutoHide(True)
+        self.tabs.addTab(tab, "Segment")
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self.tabs)
+        self.setMinimumWidth(330)
+
+    def _timers(self) -> None:
+        def timer(milliseconds: int, function: Any) -> QTimer:
+            made = QTimer(self)
+            made.setSingleShot(True)
+            made.setInterval(milliseconds)
+            made.timeout.connect(function)
+            return made
+
+        self._scan_timer = timer(_SETTLE_MS, self._settle_scan)
+        self._clean_timer = timer(_SETTLE_MS, self._settle_mask)
+        self._autosave_timer = timer(_AUTOSAVE_MS, self._flush_autosave)
+        self._dirty: set[Labels] = set()
+
+    def _connect(self) -> None:
+        self.scan_section.layerChosen.connect(self._choose_layer)
+        self.scan_section.openRequested.connect(self._ask_open)
+        self.model_section.modelChosen.connect(self.session.set_model)
+        self.model_section.cardRequested.connect(self._show_card)
+        self.prompt_section.chosen.connect(lambda name, word: self.session.choose(**{name: word}))
+        self.prompt_section.typed.connect(self.session.type)
+        self.prompt_section.typingDropped.connect(lambda: self.session.type(None))
+        self.prompt_section.promptReused.connect(self.session.use)
+        self.prompt_section.text.returnPressed.connect(self.segment)
+        self.result_section.thresholdChanged.connect(self.session.set_threshold)
+        self.result_section.cleanupChanged.connect(self.session.set_cleanup)
+        self.result_section.certaintyToggled.connect(self._show_certainty)
+        self.correction_section.startRequested.connect(self.start_correction)
+        self.correction_section.takeOverRequested.connect(self.take_over)
+        self.correction_section.undoRequested.connect(lambda: self._undo_redo("undo"))
+        self.correction_section.redoRequested.connect(lambda: self._undo_redo("redo"))
+        self.correction_section.adoptRequested.connect(self._adopt)
+        self.correction_section.restoreRequested.connect(self._restore)
+        self.correction_section.discardRequested.connect(self._discard)
+        self.save_section.saveRequested.connect(self._ask_save)
+        self.save_section.exportRequested.connect(self._ask_export)
+        self.footer.segmentRequested.connect(self.segment)
+        self.footer.cancelRequested.connect(self.engine.cancel)
+
+        self.engine.state_changed.connect(self._on_engine_state)
+        self.engine.progressed.connect(lambda text: self.footer.set_status(f"{text}…", passing=True))
+        self.engine.device_found.connect(self.model_section.set_device)
+        self.engine.failed.connect(lambda text: self.footer.set_status(text, problem=True))
+        self.engine.cancelled.connect(lambda: self.footer.set_status("Cancelled."))
+        self.session.scan_changed.connect(self._show_scan)
+        self.session.model_changed.connect(self._on_model)
+        self.session.prompt_changed.connect(self._show_prompt)
+        self.session.history_changed.connect(lambda: self.prompt_section.set_history(self.session.history))
+        self.session.result_changed.connect(self._show_result)
+        self.session.mask_changed.connect(self._on_mask)
+
+        events = self.viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.reordered):
+            emitter.connect(self._on_layers)
+        self.viewer.layers.selection.events.active.connect(self._on_active)
+        self.viewer.dims.events.connect(self._on_dims)
+
+        self._shortcuts = []
+        for keys, function in ((SEGMENT_KEYS, self.segment), (CANCEL_KEYS, self.engine.cancel)):
+            shortcut = QShortcut(QKeySequence(keys), self)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(function)
+            self._shortcuts.append(shortcut)
+
+    # Scan -----------------------------------------------------------------------------------------------------
+
+    def _add_scan(self, path: Path, image: Any) -> None:
+        layer = Image(image.pixels, name=path.stem, rgb=image.colour, metadata={SPACING_KEY: image.spacing})
+        self.viewer.add_layer(layer)
+        self.viewer.layers.selection.active = layer
+        self.footer.set_status(f"Opened {path.name}.")
+
+    def _on_layers(self, event: Any = None) -> None:
+        layers = _layers.scan_layers(self.viewer)
+        if self._layer not in layers:
+            active = self.viewer.layers.selection.active
+            self._layer = active if active in layers else (layers[0] if layers else None)
+        self.scan_section.set_layers([(layer.name, layer) for layer in layers], self._layer)
+        for layer in [labels for labels in self._watched if labels not in self.viewer.layers]:
+            del self._watched[layer]
+        self._scan_timer.start()
+
+    def _on_active(self, event: Any = None) -> None:
+        active = self.viewer.layers.selection.active
+        if active is not None and active in _layers.scan_layers(self.viewer):
+            self._choose_layer(active)
+
+    def _choose_layer(self, layer: Image | None) -> None:
+        if layer is self._layer:
+            return
+        if self._layer is not None:
+            self._layer.events.data.disconnect(self._on_pixels)
+            self._layer.events.name.disconnect(self._on_layers)
+        self._layer = layer
+        if layer is not None:
+            layer.events.data.connect(self._on_pixels)
+            layer.events.name.connect(self._on_layers)
+        self._on_layers()
+
+    def _on_pixels(self, event: Any = None) -> None:
+        self._scan_timer.start()
+
+    def _on_dims(self, event: Any) -> None:
+        if event.type in ("point", "current_step", "ndisplay", "order") and not self._closed:
+            self._scan_timer.start()
+
+    def _settle_scan(self) -> None:
+        """Read the slice in view, now."""
+        self._scan_timer.stop()
+        if self._closed:
+            return
+        problem = ""
+        self.view = None
+        if self._layer is not None and self._layer in self.viewer.layers:
+            try:
+                self.view = _layers.slice_in_view(self.viewer, self._layer)
+            except ValueError as error:
+                problem = str(error)
+        scan = self.view.scan if self.view else None
+        if scan is None or self.session.scan is None or scan.pixels is not self.session.scan.pixels:
+            self._flush_autosave()
+            self.session.set_scan(scan)
+        if problem:
+            self.scan_section.set_scan(None, problem)
+
+    def _show_scan(self) -> None:
+        self.scan_section.set_scan(self.session.scan)
+        self.footer.segment.setEnabled(self.session.scan is not None)
+        self._offer_restore()
+        self._show_correction()
+
+    # Prompt, model, result ------------------------------------------------------------------------------------
+
+    def _target(self) -> Any:
+        return self.session.vocabulary.target(self._target_phrase())
+
+    def _target_phrase(self) -> str:
+        """The target of the result in view, else of the prompt."""
+        return self.session.result.target if self.session.result is not None else self.session.target
+
+    def _show_prompt(self) -> None:
+        session = self.session
+        prompt = session.prompt
+        self.prompt_section.set_prompt(prompt, session.attributes, session.typed is not None)
+        self.prompt_section.set_coverage(session.coverage(), prompt.text)
+        self._show_correction()
+
+    def _on_model(self) -> None:
+        if self.session.model is not None:
+            self.model_section.set_current(self.session.model.name)
+        self.result_section.set_threshold(self.session.threshold)
+
+    def _on_engine_state(self, state: EngineState) -> None:
+        working = state in _WORDS
+        self.footer.set_busy(working, state in (EngineState.SEGMENTING, EngineState.CANCELLING))
+        if working:
+            self.footer.set_status(_WORDS[state], passing=True)
+        elif state is EngineState.READY and self.footer.passing:
+            self.footer.set_status("Ready.")
+
+    def _show_result(self) -> None:
+        result, view = self.session.result, self.view
+        self._result_view = view if result is not None else None
+        if result is None or view is None:
+            self.result_section.set_summary("Nothing outlined yet.")
+            self._show_correction()
+            return
+        mask = self.session.mask()
+        assert mask is not None
+        layer = self.book.show_prediction(view, mask, self._target())
+        layer.visible = True
+        self._show_certainty(self.result_section.certainty.isChecked())
+        self._summarise(mask)
+        self.footer.set_status("Done. Check the outline before you use it.")
+        self._show_correction()
+
+    def _on_mask(self) -> None:
+        """Follow the threshold at once; clean up when it rests."""
+        mask = self.session.mask(clean=False)
+        if mask is None or self._result_view is None:
+            return
+        self.book.update_prediction(self._result_view, mask)
+        self._clean_timer.start()
+
+    def _settle_mask(self) -> None:
+        mask = self.session.mask()
+        if mask is None or self._result_view is None or self._closed:
+            return
+        if not self.session.cleanup.nothing:
+            self.book.update_prediction(self._result_view, mask)
+        self._summarise(mask)
+
+    def _summarise(self, mask: Mask) -> None:
+        result = self.session.result
+        assert result is not None
+        label = self.session.vocabulary.target(result.target).label
+        share = 100 * np.count_nonzero(mask) / mask.size
+        if share == 0:
+            text = f"{label}: nothing reaches this certainty (highest anywhere: {result.peak:.0%})."
+        else:
+            text = f"{label}: {'under 0.1' if share < 0.1 else f'{share:.1f}'} % of the image."
+        if result.prompt.text.lower() != result.target.lower():
+            text += f" Asked: “{result.prompt.text}”."
+        self.result_section.set_summary(text)
+
+    def _show_certainty(self, shown: bool) -> None:
+        if self._result_view is not None and self.session.result is not None:
+            self.book.show_certainty(self._result_view, self.session.result.probability if shown else None)
+
+    def _prediction_in_view(self) -> Mask | None:
+        same = self._result_view is not None and self.view is not None and self._result_view.index == self.view.index
+        return self.session.mask() if same else None
+
+    def _hide_prediction(self) -> None:
+        if self.view is not None:
+            prediction = self.book.prediction(self.view.layer)
+            if prediction is not None:
+                prediction.visible = False
+
+    def _show_card(self) -> None:
+        if self.session.model is not None:
+            dialog = CardDialog(self.session.model.card, self)
+            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+            dialog.show()
+
+    # Correction -----------------------------------------------------------------------------------------------
+
+    def _correction(self) -> Labels | None:
+        return self.book.correction(self.view.layer, self._target_phrase()) if self.view is not None else None
+
+    def _show_correction(self) -> None:
+        layer = self._correction()
+        has_prediction = self._prediction_in_view() is not None
+        label = self._target().label if self.view is not None else None
+        self.correction_section.set_state(label, layer is not None, has_prediction)
+        adoptable = self.book.adoptable(self.view.layer) if self.view is not None and layer is None else []
+        self.correction_section.set_adoptable([(found.name, found) for found in adoptable])
+        if layer is not None:
+            self.save_section.set_source(f"Saves your correction of {label}.")
+        elif has_prediction:
+            self.save_section.set_source(f"Saves the model's outline of {label}, not corrected.")
+        else:
+            self.save_section.set_source(None)
+
+    def _watch(self, layer: Labels) -> None:
+        if self.view is None:
+            return
+        if layer not in self._watched:
+            layer.events.paint.connect(lambda: self._on_correction_changed(layer))
+        self._watched[layer] = (self.session.scan_hash, self.view.index)
+
+    def _on_correction_changed(self, layer: Labels) -> None:
+        if layer not in self._watched or self._closed:
+            return
+        self._watch_slice(layer)
+        self._dirty.add(layer)
+        self._autosave_timer.start()
+
+    def _watch_slice(self, layer: Labels) -> None:
+        if self.view is not None and role(layer).get("image") == _layers.image_id(self.view.layer):
+            self._watched[layer] = (self.session.scan_hash, self.view.index)
+
+    def _flush_autosave(self) -> None:
+        """Keep every changed correction safe, in the background."""
+        self._autosave_timer.stop()
+        for layer in list(self._dirty):
+            self._dirty.discard(layer)
+            if layer not in self._watched:
+                continue
+            scan_hash, index = self._watched[layer]
+            mask, target = self.book.plane(layer, index), role(layer)["target"]
+            description = dict(layer.metadata.get("medvlsm_story", {}))
+            self.background.run(
+                partial(self.store.save, scan_hash, target, mask, description),
+                lambda _: self._on_autosaved(),
+                lambda error: self._report(error, "The correction could not be kept safe on disk; save it yourself"),
+            )
+
+    def _on_autosaved(self) -> None:
+        if not self._closed and self._correction() is not None:
+            self.correction_section.set_saved(
+                f"Kept safe at {datetime.now():%H:%M:%S}; not yet saved to a file of yours."
+            )
+
+    def _undo_redo(self, action: str) -> None:
+        layer = self._correction()
+        if layer is not None:
+            getattr(layer, action)()
+            self._on_correction_changed(layer)
+
+    def _adopt(self, layer: Labels) -> None:
+        if self.view is not None:
+            self._watch(self.book.adopt(layer, self.view.layer, self._target()))
+            self._on_correction_changed(layer)
+            self._show_correction()
+
+    def _offer_restore(self) -> None:
+        self._offered = None
+        if self.view is not None:
+            self._offered = next(iter(self.store.find(self.session.scan_hash)), None)
+        if self._offered is None:
+            self.correction_section.set_offer("")
+            return
+        label = self.session.vocabulary.target(self._offered.target).label
+        when = f"{self._offered.saved:%d %b, %H:%M}"
+        self.correction_section.set_offer(f"Unsaved correction of {label} from {when}.")
+
+    def _restore(self) -> None:
+        offered, view = self._offered, self.view
+        if offered is None or view is None:
+            return
+        try:
+            mask = self.store.load(offered)
+        except ValueError as error:
+            self._report(error)
+            return
+        if mask.shape != view.scan.size:
+            self._report(ValueError("The stored correction has another size than this scan; it was left alone."))
+            return
+        target = self.session.vocabulary.target(offered.target)
+        layer = self.book.correction(view.layer, offered.target) or self.book.new_correction(view.layer, target)
+        self.book.replace_plane(layer, view.index, mask)
+        self._watch(layer)
+        # The new sitting keeps it safe before the old copy goes.
+        self._on_correction_changed(layer)
+        self._flush_autosave()
+        self.background.run(lambda: self.store.discard(offered), lambda _: self._offer_restore())
+        if offered.target in self.session.vocabulary.targets:
+            self.session.choose(target=offered.target)
+        else:
+            self.session.type(offered.target)
+        self._show_correction()
+        self.footer.set_status(f"Your correction of {target.label} is back.")
+
+    def _discard(self) -> None:
+        if self._offered is not None:
+            self.store.discard(self._offered)
+            self._offer_restore()
+
+    # Saving ---------------------------------------------------------------------------------------------------
+
+    def _outline(self) -> tuple[Mask, dict[str, Any], str] | None:
+        """The correction in view, else the prediction: (mask, how it was made, target)."""
+        if self.view is None:
+            return None
+        layer, target = self._correction(), self._target_phrase()
+        if layer is not None:
+            description = dict(layer.metadata.get("medvlsm_story") or self.session.story(corrected=True))
+            return self.book.plane(layer, self.view.index).astype(bool), description, target
+        mask = self._prediction_in_view()
+        return (mask, self.session.story(corrected=False), target) if mask is not None else None
+
+    def _ask_open(self) -> None:
+        kinds = " ".join(f"*{suffix}" for suffix in SUFFIXES)
+        name, _ = QFileDialog.getOpenFileName(self, "Open a scan", "", f"Scans ({kinds});;All files (*)")
+        if name:
+            self.open_file(Path(name))
+
+    def _ask_save(self) -> None:
+        if self.view is None:
+            return
+        suggested = f"{self.view.layer.name}_{self._target_phrase().replace(' ', '-')}.tif"
+        kinds = "Label TIFF (*.tif);;PNG (*.png)"
+        name, chosen = QFileDialog.getSaveFileName(self, "Save the outline", suggested, kinds)
+        if name:
+            path = Path(name)
+            if not path.suffix:
+                path = path.with_suffix(".png" if "png" in chosen else ".tif")
+            self.save_as(path)
+
+    def _ask_export(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Folder of the training set")
+        if name:
+            self.export_to(Path(name))
+
+    def _report(self, error: Exception, what: str = "") -> None:
+        """Put an error in words into the status line."""
+        if not self._closed:
+            self.footer.set_status(f"{what}: {error}" if what else str(error), problem=True)

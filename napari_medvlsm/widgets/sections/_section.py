@@ -1,0 +1,64 @@
+"""What all sections share: a heading, a column, quiet text, and combo boxes that do not widen the panel."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QSignalBlocker
+from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+
+class Section(QWidget):
+    """A heading over a column of controls."""
+
+    def __init__(self, heading: str) -> None:
+        super().__init__()
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(8, 6, 8, 4)
+        self.column.setSpacing(5)
+        title = QLabel(heading)
+        font = title.font()
+        font.setBold(True)
+        title.setFont(font)
+        self.column.addWidget(title)
+
+
+def quiet_label(text: str = "") -> QLabel:
+    """A wrapped line of information that can be selected."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextFormat(label.textFormat())
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def rule() -> QFrame:
+    """A thin line between sections."""
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    line.setFixedHeight(1)
+    line.setStyleSheet("background: rgba(128, 128, 128, 90); border: none;")
+    return line
+
+
+def narrow_combo() -> QComboBox:
+    """A combo box that shrinks with the panel; long entries show in its list."""
+    combo = QComboBox()
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(6)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    return combo
+
+
+def fill_combo(combo: QComboBox, entries: list[tuple[str, object]], current: object) -> None:
+    """Replace a combo box's entries (text, value) without reporting a change."""
+    with QSignalBlocker(combo):
+        combo.clear()
+        for text, value in entries:
+            combo.addItem(text, value)
+        select(combo, current)
+
+
+def select(combo: QComboBox, value: object) -> None:
+    """Show the entry with `value` without reporting a change; the first entry if there is none."""
+    with QSignalBlocker(combo):
+        index = next((i for i in range(combo.count()) if combo.itemData(i) == value), 0)
+        combo.setCurrentIndex(index)

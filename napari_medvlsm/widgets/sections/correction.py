@@ -1,0 +1,108 @@
+"""The person's own outline: started from the prediction, undone, restored."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QWidget
+
+from napari_medvlsm.widgets.sections._section import Section, fill_combo, narrow_combo, quiet_label
+
+
+class CorrectionSection(Section):
+    """Buttons around one correction layer."""
+
+    startRequested = Signal()
+    takeOverRequested = Signal()
+    undoRequested = Signal()
+    redoRequested = Signal()
+    adoptRequested = Signal(object)
+    restoreRequested = Signal()
+    discardRequested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__("Correction")
+        self.offer = QWidget()
+        offered = QHBoxLayout(self.offer)
+        offered.setContentsMargins(0, 0, 0, 0)
+        self.offer_text = quiet_label()
+        self.restore = QPushButton("Restore")
+        self.restore.clicked.connect(self.restoreRequested)
+        self.discard = QPushButton("Discard")
+        self.discard.clicked.connect(self.discardRequested)
+        offered.addWidget(self.offer_text, 1)
+        offered.addWidget(self.restore)
+        offered.addWidget(self.discard)
+        self.offer.hide()
+        self.column.addWidget(self.offer)
+
+        self.state = quiet_label()
+        self.column.addWidget(self.state)
+        self.start = QPushButton("Correct this outline")
+        self.start.setToolTip(
+            "Copy the prediction into a layer of its own and paint on it; the prediction stays as it is"
+        )
+        self.start.clicked.connect(self.startRequested)
+        self.take_over = QPushButton("Take the prediction again")
+        self.take_over.setToolTip("Replace your correction by the prediction; Undo brings yours back")
+        self.take_over.clicked.connect(self.takeOverRequested)
+        self.undo = QPushButton("Undo")
+        self.undo.setToolTip("Take back the last change of the correction (Ctrl+Z)")
+        self.undo.clicked.connect(self.undoRequested)
+        self.redo = QPushButton("Redo")
+        self.redo.setToolTip("Bring back what was undone (Ctrl+Shift+Z)")
+        self.redo.clicked.connect(self.redoRequested)
+        grid = QGridLayout()
+        grid.setVerticalSpacing(3)
+        grid.addWidget(self.start, 0, 0, 1, 2)
+        grid.addWidget(self.take_over, 1, 0, 1, 2)
+        grid.addWidget(self.undo, 2, 0)
+        grid.addWidget(self.redo, 2, 1)
+        self.column.addLayout(grid)
+        self.layers = narrow_combo()
+        self.layers.setToolTip("Use a labels layer that you drew yourself as the correction")
+        self.layers.activated.connect(self._on_adopt)
+        self.column.addWidget(self.layers)
+        self.saved = quiet_label()
+        self.column.addWidget(self.saved)
+        self.set_state(None, False, False)
+        self.set_adoptable([])
+        self.saved.hide()
+
+    def set_state(self, name: str | None, has_correction: bool, has_prediction: bool) -> None:
+        """Show whose correction this is and what can be done.
+
+        `name` is the target's label, or None without a scan.
+        """
+        self.start.setVisible(not has_correction)
+        self.start.setText("Correct this outline" if has_prediction else "Draw by hand")
+        self.start.setEnabled(name is not None)
+        for button in (self.take_over, self.undo, self.redo):
+            button.setVisible(has_correction)
+        self.take_over.setEnabled(has_prediction)
+        if has_correction:
+            self.state.setText(f"{name}: paint with the brush, remove with the eraser.")
+        else:
+            self.state.setText("")
+        self.state.setVisible(has_correction)
+        if not has_correction:
+            self.saved.hide()
+
+    def set_adoptable(self, layers: list[tuple[str, object]]) -> None:
+        """Offer label layers that the person made."""
+        fill_combo(self.layers, [("Use a layer you drew…", None), *layers], None)
+        self.layers.setVisible(bool(layers))
+
+    def set_saved(self, text: str) -> None:
+        """Say when the correction was last kept safe."""
+        self.saved.setText(text)
+        self.saved.setVisible(bool(text))
+
+    def set_offer(self, text: str) -> None:
+        """Offer a correction found from before; "" takes the offer away."""
+        self.offer_text.setText(text)
+        self.offer.setVisible(bool(text))
+
+    def _on_adopt(self) -> None:
+        layer = self.layers.currentData()
+        if layer is not None:
+            self.adoptRequested.emit(layer)

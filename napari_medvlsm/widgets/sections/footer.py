@@ -1,0 +1,69 @@
+"""Always in sight: Segment, Cancel, what is going on, and what this is not."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_medvlsm.widgets.sections._section import quiet_label
+
+SEGMENT_KEYS = "Ctrl+Return"
+CANCEL_KEYS = "Ctrl+."
+
+
+class Footer(QWidget):
+    """The main button and the status line."""
+
+    segmentRequested = Signal()
+    cancelRequested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 4, 8, 6)
+        column.setSpacing(4)
+        self.passing = False
+        self.segment = QPushButton("Segment  (Ctrl+Enter)")
+        self.segment.setToolTip("Outline what the prompt says in the scan in view")
+        self.segment.setMinimumHeight(34)
+        self.segment.setStyleSheet(
+            "QPushButton { background: #2f6fb5; color: white; font-weight: bold; border-radius: 4px; }"
+            "QPushButton:hover { background: #3a80cc; }"
+            "QPushButton:disabled { background: #4a4f57; color: #9a9fa6; }"
+        )
+        self.segment.clicked.connect(self.segmentRequested)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop this request (Ctrl+.)")
+        self.cancel.setMinimumHeight(34)
+        self.cancel.clicked.connect(self.cancelRequested)
+        self.cancel.hide()
+        row = QHBoxLayout()
+        row.addWidget(self.segment, 1)
+        row.addWidget(self.cancel)
+        column.addLayout(row)
+        self.busy = QProgressBar()
+        self.busy.setRange(0, 0)
+        self.busy.setTextVisible(False)
+        self.busy.setFixedHeight(4)
+        keep = self.busy.sizePolicy()
+        keep.setRetainSizeWhenHidden(True)
+        self.busy.setSizePolicy(keep)
+        column.addWidget(self.busy)
+        self.status = quiet_label()
+        self.status.setMinimumHeight(2 * self.status.fontMetrics().lineSpacing())
+        column.addWidget(self.status)
+        disclaimer = QLabel("For research use, not a medical device")
+        disclaimer.setStyleSheet("color: #9aa0a8;")
+        column.addWidget(disclaimer)
+        self.set_busy(False, False)
+
+    def set_busy(self, working: bool, cancellable: bool) -> None:
+        """Show that something is going on, and whether it can be cancelled."""
+        self.busy.setVisible(working)
+        self.cancel.setVisible(cancellable)
+
+    def set_status(self, text: str, problem: bool = False, passing: bool = False) -> None:
+        """One sentence about what happened, or, `passing`, about what is going on."""
+        self.passing = passing
+        self.status.setText(text)
+        self.status.setStyleSheet("color: #ff8f80;" if problem else "")
