@@ -19,6 +19,8 @@ from PIL import Image
 WINDOW_PERCENTILES = (0.5, 99.5)
 # Percentiles are read from at most this many evenly spaced pixels of each axis.
 _PERCENTILE_SAMPLES = 1024
+# Beyond this, differences of float32 values overflow.
+_HUGE = 1e37
 
 AnyArray = npt.NDArray[np.generic]
 Float32 = npt.NDArray[np.float32]
@@ -117,14 +119,17 @@ def _stretch(pixels: AnyArray) -> Float32:
     finite = sample[np.isfinite(sample)]
     if finite.size == 0:
         return np.zeros(pixels.shape, np.float32)
-    low, high = np.percentile(finite, WINDOW_PERCENTILES)
+    low, high = (float(p) for p in np.percentile(finite, WINDOW_PERCENTILES))
     if not high > low:
         low, high = float(finite.min()), float(finite.max())
     if not high > low:
         return np.zeros(pixels.shape, np.float32)
-    unit = (pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
-    np.nan_to_num(unit, copy=False, nan=0.0, posinf=1.0, neginf=0.0)
-    return np.clip(unit, 0.0, 1.0, out=unit)
+    if max(abs(low), abs(high)) > _HUGE:
+        pixels = pixels.astype(np.float64) / _HUGE**8
+        low, high = low / _HUGE**8, high / _HUGE**8
+    wide = np.clip(pixels, low, high, dtype=np.float64 if pixels.dtype.itemsize > 4 else np.float32)
+    unit = ((wide - low) / (high - low)).astype(np.float32)
+    return np.clip(np.nan_to_num(unit, copy=False, nan=0.0), 0.0, 1.0, out=unit)
 
 
 def resize(channels: Float32, size: tuple[int, int]) -> Float32:

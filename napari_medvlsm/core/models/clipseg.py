@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from safetensors import SafetensorError
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer, ViTImageProcessor
 from transformers.utils import logging as transformers_logging
 
@@ -60,7 +61,7 @@ class CLIPSeg(nn.Module):
             )
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
             preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"The model in {folder} cannot be loaded: {error}") from error
         missing = sorted(report["missing_keys"])
         if missing:

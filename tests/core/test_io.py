@@ -1,0 +1,212 @@
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_medvlsm.core.images import Scan, to_unit_rgb
+from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.io.autosave import AutosaveStore
+from napari_medvlsm.core.io.dataset import export_case
+from napari_medvlsm.core.io.images import read_image, read_scan, read_spacing
+from napari_medvlsm.core.io.labels import load_mask, save_mask, story
+from napari_medvlsm.core.masks import Cleanup
+from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
+
+VOCABULARY = load_vocabulary()
+
+
+@pytest.fixture
+def rgb(rng):
+    return rng.integers(0, 256, (12, 17, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_colour_files_come_back_exactly(tmp_path, rgb, suffix):
+    path = tmp_path / f"scan{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(path, rgb, photometric="rgb")
+    else:
+        Image.fromarray(rgb).save(path)
+    image = read_image(path)
+    assert image.colour and image.spacing is None
+    np.testing.assert_array_equal(image.pixels, rgb)
+
+
+def test_palette_bilevel_and_sixteen_bit_png(tmp_path, rng):
+    palette = Image.new("P", (9, 8))
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    palette.putpixel((3, 2), 1)
+    palette.save(tmp_path / "p.png")
+    image = read_image(tmp_path / "p.png")
+    assert image.colour and image.pixels[2, 3].tolist() == [255, 0, 0]
+    Image.new("1", (5, 4)).save(tmp_path / "b.png")
+    assert read_image(tmp_path / "b.png").pixels.dtype == bool
+    deep = rng.integers(0, 2**16, (6, 7), dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "d.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "d.png").pixels, deep)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_grey_tiff_of_any_depth(tmp_path, rng, dtype):
+    pixels = (rng.random((10, 11)) * 200).astype(dtype)
+    tifffile.imwrite(tmp_path / "g.tif", pixels)
+    scan = read_scan(tmp_path / "g.tif")
+    assert scan.pixels.dtype == dtype and scan.source == "g.tif"
+    np.testing.assert_array_equal(scan.pixels, pixels)
+
+
+def test_ome_tiff_gives_millimetres_and_rows_come_first(tmp_path):
+    metadata = {"axes": "YX", "PhysicalSizeX": 200.0, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5,
+                "PhysicalSizeYUnit": "mm"}
+    tifffile.imwrite(tmp_path / "s.ome.tif", np.zeros((4, 6), np.uint16), metadata=metadata)
+    assert read_scan(tmp_path / "s.ome.tif").spacing == pytest.approx((0.5, 0.2))
+
+
+def test_tiff_resolution_is_a_spacing_unless_it_is_a_screens(tmp_path):
+    for name, resolution, unit in (("a", (50, 25), "CENTIMETER"), ("b", (72, 72), "INCH"), ("c", (1, 1), "NONE")):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((4, 6), np.uint8), resolution=resolution, resolutionunit=unit)
+    assert read_spacing(tmp_path / "a.tif") == pytest.approx((0.4, 0.2))
+    assert read_spacing(tmp_path / "b.tif") is None and read_spacing(tmp_path / "c.tif") is None
+
+
+def test_planar_inverted_and_palette_tiff(tmp_path, rgb):
+    tifffile.imwrite(tmp_path / "planar.tif", rgb.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(read_image(tmp_path / "planar.tif").pixels, rgb)
+    tifffile.imwrite(tmp_path / "white.tif", np.array([[0, 255], [10, 20]], np.uint8), photometric="miniswhite")
+    assert read_image(tmp_path / "white.tif").pixels.tolist() == [[255, 0], [245, 235]]
+    colormap = np.zeros((3, 256), np.uint16)
+    colormap[:, 7] = [65535, 256, 0]
+    tifffile.imwrite(tmp_path / "pal.tif", np.full((3, 4), 7, np.uint8), photometric="palette", colormap=colormap)
+    image = read_image(tmp_path / "pal.tif")
+    assert image.colour and image.pixels[1, 1].tolist() == [255, 1, 0]
+
+
+def test_stack_is_read_as_a_stack_and_refused_as_a_scan(tmp_path):
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((5, 20, 30), np.uint8), photometric="minisblack")
+    assert read_image(tmp_path / "stack.tif").pixels.shape == (5, 20, 30)
+    with pytest.raises(ValueError, match="stack of 5 planes"):
+        read_scan(tmp_path / "stack.tif")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.png", b"", "empty"),
+        ("broken.png", b"\x89PNG\r\n\x1a\nnonsense", "broken"),
+        ("broken.tif", b"II*\x00nonsense", "broken"),
+        ("text.jpg", b"not a picture", "broken"),
+        ("notes.txt", b"hello", "PNG, JPEG"),
+        ("scan.dcm", b"DICM", "PNG, JPEG"),
+    ],
+)
+def test_bad_files_get_one_sentence(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        read_image(tmp_path / name)
+
+
+def test_truncated_and_missing_files(tmp_path, rgb):
+    Image.fromarray(rgb.repeat(20, 0).repeat(20, 1)).save(tmp_path / "t.png")
+    whole = (tmp_path / "t.png").read_bytes()
+    (tmp_path / "t.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="broken"):
+        read_image(tmp_path / "t.png")
+    with pytest.raises(ValueError, match="no file"):
+        read_image(tmp_path / "absent.png")
+
+
+def test_too_large_is_refused_before_a_pixel_is_read(tmp_path, monkeypatch, rgb):
+    monkeypatch.setattr("napari_medvlsm.core.io.images.MAX_PIXELS", 100)
+    Image.fromarray(rgb).save(tmp_path / "l.png")
+    tifffile.imwrite(tmp_path / "l.tif", rgb, photometric="rgb")
+    for name in ("l.png", "l.tif"):
+        with pytest.raises(ValueError, match="cut out the part"):
+            read_image(tmp_path / name)
+
+
+def test_replacing_leaves_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_mask_and_its_story_come_back(tmp_path, rng, suffix):
+    mask = rng.random((20, 30)) > 0.5
+    prompt = build(Attributes("polyp", size="small"), VOCABULARY)
+    made = story(prompt, "starter", 0.35, Cleanup(fill_holes=True), corrected=False, scan_hash="ab")
+    save_mask(tmp_path / f"m{suffix}", mask, made, spacing=(0.4, 0.2))
+    again, description = load_mask(tmp_path / f"m{suffix}")
+    np.testing.assert_array_equal(again, mask)
+    assert description["prompt"]["text"] == "small polyp" and description["threshold"] == 0.35
+    assert description["cleanup"] == ["fill_holes"] and description["spacing_mm"] == [0.4, 0.2]
+    if suffix == ".tif":
+        assert read_spacing(tmp_path / "m.tif") == pytest.approx((0.4, 0.2))
+        assert tifffile.imread(tmp_path / "m.tif").max() == 1
+
+
+def test_mask_of_a_wrong_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="saved as"):
+        save_mask(tmp_path / "m.jpg", np.zeros((3, 3)), {})
+    with pytest.raises(ValueError, match="2D"):
+        save_mask(tmp_path / "m.tif", np.zeros((3, 3, 3)), {})
+
+
+def test_export_writes_the_reference_layout(tmp_path, rng):
+    scan = Scan(rng.integers(0, 4000, (90, 120)).astype(np.uint16), source="Jane Doe 1950-01-01.tif")
+    mask = np.zeros((90, 120), np.uint8)
+    mask[5:20, 100:115] = 1
+    path = export_case(tmp_path, scan, mask, Attributes("polyp", color="pink", shape="round"), VOCABULARY)
+    (entry,) = json.loads(path.read_text())
+    assert entry["prompts"]["p6"] == "one small pink round polyp, located in top right of the image"
+    assert len(entry["prompts"]["p9"]) == 5 and entry["bbox"] == [100, 5, 115, 20]
+    image = np.asarray(Image.open(tmp_path / "images" / entry["img_name"]))
+    np.testing.assert_array_equal(image, np.rint(to_unit_rgb(scan.pixels) * 255).astype(np.uint8))
+    stored = np.asarray(Image.open(tmp_path / "masks" / entry["mask_name"]))
+    assert sorted(np.unique(stored)) == [0, 255] and (stored > 0).sum() == mask.sum()
+    assert {p.name for p in (tmp_path / "anns").iterdir()} == {"train.json", "val.json", "test.json"}
+    everything = b"".join(p.read_bytes() for p in tmp_path.rglob("*.*")) + str(list(tmp_path.rglob("*"))).encode()
+    assert b"Jane" not in everything and b"1950" not in everything
+
+
+def test_export_again_replaces_and_other_targets_add(tmp_path, rng):
+    scan = Scan(rng.integers(0, 255, (30, 30), dtype=np.uint8))
+    for target, value in (("polyp", 0), ("polyp", 1), ("foot ulcer", 1)):
+        path = export_case(tmp_path, scan, np.full((30, 30), value), Attributes(target), VOCABULARY)
+    entries = json.loads(path.read_text())
+    assert len(entries) == 2 and len(list((tmp_path / "images").iterdir())) == 1
+    assert entries[0]["prompts"]["p5"] == "one large polyp"
+
+
+def test_export_refuses_what_it_cannot_do_and_changes_nothing(tmp_path):
+    scan = Scan(np.zeros((5, 5), np.uint8))
+    with pytest.raises(ValueError, match="Choose what was outlined"):
+        export_case(tmp_path, scan, np.zeros((5, 5)), Attributes(), VOCABULARY)
+    with pytest.raises(ValueError, match="one size"):
+        export_case(tmp_path, scan, np.zeros((5, 6)), Attributes("polyp"), VOCABULARY)
+    (tmp_path / "anns").mkdir()
+    (tmp_path / "anns" / "val.json").write_text("{broken")
+    with pytest.raises(ValueError, match="nothing was changed"):
+        export_case(tmp_path, scan, np.zeros((5, 5)), Attributes("polyp"), VOCABULARY)
+    assert not list((tmp_path / "images").iterdir()) and (tmp_path / "anns" / "val.json").read_text() == "{broken"
+
+
+def test_autosave_offers_only_what_earlier_sittings_left(tmp_path, rng):
+    mask = rng.random((8, 9)) > 0.5
+    first = AutosaveStore(tmp_path)
+    first.save("abc", "left lung", mask, {"model": "m"})
+    assert first.find("abc") == []
+    second = AutosaveStore(tmp_path)
+    second.save("abc", "left lung", ~mask, {})
+    (found,) = second.find("abc")
+    assert found.target == "left lung"
+    np.testing.assert_array_equal(second.load(found), mask)
+    (tmp_path / "abc-x-y.tif").write_bytes(b"broken")
+    assert len(second.find("abc")) == 1 and second.find("other") == []
+    second.discard(found)
+    assert second.find("abc") == [] and AutosaveStore(tmp_path).find("abc")

@@ -1,0 +1,118 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPSegForImageSegmentation
+
+from napari_medvlsm.core.models.card import CARD_FILE, read_card
+from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.registry import STARTER, available_models, find_model
+
+
+def test_save_and_load_give_the_same_answer(small_clipseg, model_folder):
+    again = CLIPSeg.load(model_folder)
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        ours, theirs = again(pixels, ["left lung"]), small_clipseg(pixels, ["left lung"])
+    assert (ours - theirs).abs().max() <= 1e-4 * theirs.std()
+    assert again.mean == small_clipseg.mean and again.image_size == 64
+
+
+def test_folder_loads_in_plain_transformers(model_folder, small_clipseg):
+    plain = CLIPSegForImageSegmentation.from_pretrained(model_folder, local_files_only=True)
+    key = "decoder.film_mul.weight"
+    torch.testing.assert_close(plain.state_dict()[key], small_clipseg.net.state_dict()[key])
+
+
+def test_everything_gets_a_gradient(small_clipseg):
+    small_clipseg(torch.randn(2, 3, 64, 64), ["left lung", "polyp"]).sum().backward()
+    trained = {n.split(".")[1] for n, p in small_clipseg.named_parameters() if p.grad is not None}
+    parts = {n.split(".")[2] for n, p in small_clipseg.named_parameters() if p.grad is not None and ".clip." in n}
+    small_clipseg.zero_grad(set_to_none=True)
+    assert trained == {"clip", "decoder"} and {"vision_model", "text_model", "text_projection"} <= parts
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 128), (96, 96)])
+def test_other_input_sizes(small_clipseg, size):
+    with torch.no_grad():
+        assert small_clipseg(torch.randn(1, 3, *size), ["polyp"]).shape == (1, size[0] // 2, size[1] // 2)
+
+
+def test_incomplete_folder_says_what_is_missing(model_folder):
+    (model_folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"misses model\.safetensors"):
+        CLIPSeg.load(model_folder)
+
+
+def test_broken_weights_and_card_give_sentences(model_folder):
+    (model_folder / "model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        CLIPSeg.load(model_folder)
+    (model_folder / CARD_FILE).write_text("{")
+    with pytest.raises(ValueError, match="model card"):
+        read_card(model_folder)
+
+
+def test_pickled_weights_are_never_opened(model_folder):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(model_folder / "executed"), "w"))
+
+    (model_folder / "model.safetensors").unlink()
+    (model_folder / "model.safetensors").symlink_to(model_folder / "pytorch_model.bin")
+    torch.save(Evil(), model_folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        CLIPSeg.load(model_folder)
+    assert not (model_folder / "executed").exists()
+
+
+def test_registry_finds_shipped_and_user_models(model_folder, monkeypatch):
+    monkeypatch.setenv("MEDVLSM_MODELS", str(model_folder.parent))
+    models = available_models()
+    assert list(models)[0] == STARTER and models[STARTER].shipped and not models["small"].shipped
+    assert find_model(str(model_folder)).card.name == "small"
+    with pytest.raises(ValueError, match="Known models: starter, small"):
+        find_model("nope")
+
+
+def test_broken_user_model_does_not_hide_the_others(model_folder, monkeypatch, caplog):
+    monkeypatch.setenv("MEDVLSM_MODELS", str(model_folder.parent))
+    (model_folder / "config.json").unlink()
+    assert list(available_models()) == [STARTER]
+    assert "misses config.json" in caplog.text
+
+
+def test_starter_card_is_complete_and_small():
+    entry = find_model(STARTER)
+    card = entry.card
+    wanted = {"polyp", "skin melanoma", "foot ulcer", "lungs", "left lung", "right lung", "breast tumor", "cell nuclei"}
+    assert wanted <= set(card.targets) and set(card.targets) <= set(card.metrics["test"])
+    assert "CC BY-NC-SA 4.0" in card.licence and all(d.licence and d.citation and d.sha256 for d in card.data)
+    assert len(card.data) == 7 and not any("ClinicDB" in d.name or "DRIVE" in d.name for d in card.data)
+    assert sum(f.stat().st_size for f in entry.folder.iterdir()) <= 20e6
+    beside = card.training["parameters"] - card.training["token_embedding_parameters"]
+    assert beside <= 4_000_000
+    assert json.loads((entry.folder / "config.json").read_text())["model_type"] == "clipseg"
+    assert (entry.folder / "LICENSE").read_text().count("NonCommercial")
+
+
+def test_starter_outlines_the_shipped_skin_lesion(samples):
+    from napari_medvlsm.core.inference import Segmenter
+    from napari_medvlsm.core.io.images import read_scan
+
+    segmenter = Segmenter.load()
+    segmenter.set_image(read_scan(samples / "skin_lesion.jpg"))
+    mask = segmenter.segment("skin melanoma")[0].mask()
+    rows, cols = np.nonzero(mask)
+    # The lesion lies about the middle of the scan and fills some 6 % of it.
+    assert 0.02 < mask.mean() < 0.2
+    assert 0.3 < rows.mean() / mask.shape[0] < 0.7 and 0.3 < cols.mean() / mask.shape[1] < 0.7
+
+
+def test_card_and_registry_import_no_torch():
+    code = "import sys, napari_medvlsm.core.models.registry as r; r.available_models(); print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
