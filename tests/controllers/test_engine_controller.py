@@ -1,0 +1,175 @@
+"""The rules of the engine controller, without a process and without a window."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_medvlsm.controllers.engine import EngineController, EngineImage, EngineState
+
+MODEL = Path("models/starter")
+
+
+class Wire:
+    """A transport that keeps what was sent and lets a test play the engine."""
+
+    def __init__(self):
+        self.starts = self.stops = 0
+        self.sent = []
+
+    def start(self, on_message, on_exit):
+        self.starts += 1
+        self.message, self.exit = on_message, on_exit
+
+    def send(self, message, arrays):
+        self.sent.append((message, len(arrays)))
+
+    def stop(self):
+        self.stops += 1
+
+    def ready(self):
+        self.message({"event": "ready", "device": "CPU"}, [])
+
+    def done(self, number, *arrays):
+        self.message({"event": "done", "id": number}, list(arrays))
+
+
+@pytest.fixture
+def wire():
+    return Wire()
+
+
+@pytest.fixture
+def later():
+    return []
+
+
+@pytest.fixture
+def engine(wire, later):
+    return EngineController(wire, lambda seconds, function: later.append((seconds, function)))
+
+
+def image(key):
+    return EngineImage(key, np.zeros((4, 4), np.uint8))
+
+
+def heard(signal):
+    got = []
+    signal.connect(lambda *values: got.append(values))
+    # psygnal keeps weak references to bound methods only, so the closure lives with the list.
+    return got
+
+
+def test_pixels_travel_once_for_an_image_and_model(engine, wire):
+    engine.start()
+    engine.prepare(MODEL, image("a"))
+    engine.segment(MODEL, image("a"), ["polyp"])
+    engine.segment(MODEL, image("a"), ["foot ulcer"])
+    engine.segment(MODEL, image("b"), ["polyp"])
+    engine.segment(Path("other"), image("b"), ["polyp"])
+    frames = [(m["op"], n) for m, n in wire.sent if m["op"] != "cancel"]
+    assert frames == [("prepare", 1), ("segment", 0), ("segment", 0), ("segment", 1), ("segment", 1)]
+
+
+def test_states_follow_the_work(engine, wire):
+    states = heard(engine.state_changed)
+    engine.start()
+    wire.ready()
+    engine.prepare(MODEL, image("a"))
+    wire.done(wire.sent[-1][0]["id"])
+    request = engine.segment(MODEL, image("a"), ["polyp"])
+    wire.done(request.number, np.zeros((4, 4), np.uint8))
+    names = [s.name for (s,) in states]
+    assert names == ["STARTING", "READY", "PREPARING", "READY", "SEGMENTING", "READY"]
+    assert engine.device == "CPU"
+
+
+def test_late_answers_are_dropped(engine, wire):
+    answers = heard(engine.answered)
+    engine.start()
+    wire.ready()
+    first = engine.segment(MODEL, image("a"), ["polyp"])
+    second = engine.segment(MODEL, image("a"), ["foot ulcer"])
+    assert wire.sent[-2][0] == {"op": "cancel", "id": first.number}
+    wire.done(first.number, np.ones((4, 4), np.uint8))
+    assert not answers
+    wire.done(second.number, np.full((4, 4), 9, np.uint8))
+    ((request, maps),) = answers
+    assert request is second and maps[0][0, 0] == 9
+
+
+def test_cancel_is_cooperative_first(engine, wire, later):
+    cancelled = heard(engine.cancelled)
+    engine.start()
+    wire.ready()
+    request = engine.segment(MODEL, image("a"), ["polyp"])
+    engine.cancel()
+    assert engine.state is EngineState.CANCELLING and later[0][0] == 2.0
+    wire.message({"event": "cancelled", "id": request.number}, [])
+    assert len(cancelled) == 1 and engine.state is EngineState.READY
+    later[0][1]()
+    assert wire.stops == 0 and wire.starts == 1
+
+
+def test_cancel_ends_a_process_that_does_not_stop(engine, wire, later):
+    cancelled, answers = heard(engine.cancelled), heard(engine.answered)
+    engine.start()
+    wire.ready()
+    request = engine.segment(MODEL, image("a"), ["polyp"])
+    engine.cancel()
+    later[0][1]()
+    assert wire.stops == 1 and wire.starts == 2 and len(cancelled) == 1
+    message, arrays = wire.sent[-1]
+    assert message["op"] == "prepare" and arrays == 1
+    wire.done(request.number, np.zeros((4, 4), np.uint8))
+    assert not answers
+
+
+def test_crash_restarts_says_one_sentence_and_encodes_the_image_again(engine, wire):
+    failures = heard(engine.failed)
+    engine.start()
+    wire.ready()
+    engine.segment(MODEL, image("a"), ["polyp"])
+    wire.exit("Killed")
+    assert wire.starts == 2 and engine.state is EngineState.STARTING
+    assert len(failures) == 1 and "drawings are untouched" in failures[0][0] and "Press Segment" in failures[0][0]
+    message, arrays = wire.sent[-1]
+    assert message["op"] == "prepare" and message["image"] == "a" and arrays == 1
+
+
+def test_engine_that_cannot_start_is_not_started_forever(engine, wire):
+    failures = heard(engine.failed)
+    engine.start()
+    for _ in range(3):
+        wire.exit("ImportError: no torch")
+    assert wire.starts == 3 and engine.state is EngineState.BROKEN
+    assert "ImportError: no torch" in failures[-1][0]
+    engine.segment(MODEL, image("a"), ["polyp"])
+    assert wire.starts == 4
+
+
+def test_failure_is_told_and_the_pixels_are_sent_again(engine, wire):
+    failures = heard(engine.failed)
+    engine.start()
+    wire.ready()
+    request = engine.segment(MODEL, image("a"), ["polyp"])
+    wire.message({"event": "failed", "id": request.number, "message": "Too little memory."}, [])
+    assert failures == [("Too little memory.",)] and engine.state is EngineState.READY
+    engine.segment(MODEL, image("a"), ["polyp"])
+    assert wire.sent[-1][1] == 1
+
+
+def test_progress_of_old_requests_is_not_shown(engine, wire):
+    texts = heard(engine.progressed)
+    engine.start()
+    wire.ready()
+    request = engine.segment(MODEL, image("a"), ["polyp"])
+    wire.message({"event": "progress", "id": 99, "text": "old"}, [])
+    wire.message({"event": "progress", "id": request.number, "text": "Outlining"}, [])
+    assert texts == [("Outlining",)]
+
+
+def test_close_ends_the_process(engine, wire):
+    engine.start()
+    engine.close()
+    assert wire.stops == 1 and engine.state is EngineState.OFF
