@@ -225,11 +225,9 @@ class LayerBook:
 
     @staticmethod
     def _set_plane(layer: Any, index: tuple[int, ...], plane: npt.NDArray[np.generic]) -> None:
-        if index:
-            layer.data[index] = plane
-            layer.refresh()
-        else:
-            layer.data = plane
+        # In place: assigning `data` would make the layer editable again.
+        layer.data[index] = plane
+        layer.refresh()
 
     @staticmethod
     def _shape(image: Image) -> tuple[int, ...]:

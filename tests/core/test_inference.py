@@ -45,9 +45,7 @@ def test_same_logits_as_the_plain_forward(segmenter, image):
 
 def test_same_logits_at_the_true_size_of_clipseg(image, small_card):
     tokenizer = build_tokenizer(clip_merges())
-    config = CLIPSegConfig(
-        use_complex_transposed_convolution=True, reduce_dim=64, vision_config={"patch_size": 16}
-    )
+    config = CLIPSegConfig(use_complex_transposed_convolution=True, reduce_dim=64, vision_config={"patch_size": 16})
     config.text_config.eos_token_id = 2  # as in the published configuration
     torch.manual_seed(1)
     model = CLIPSeg(CLIPSegForImageSegmentation(config).eval(), tokenizer, _preprocessing(352))

@@ -58,15 +58,22 @@ def test_grey_tiff_of_any_depth(tmp_path, rng, dtype):
 
 
 def test_ome_tiff_gives_millimetres_and_rows_come_first(tmp_path):
-    metadata = {"axes": "YX", "PhysicalSizeX": 200.0, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5,
-                "PhysicalSizeYUnit": "mm"}
+    metadata = {
+        "axes": "YX",
+        "PhysicalSizeX": 200.0,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": 0.5,
+        "PhysicalSizeYUnit": "mm",
+    }
     tifffile.imwrite(tmp_path / "s.ome.tif", np.zeros((4, 6), np.uint16), metadata=metadata)
     assert read_scan(tmp_path / "s.ome.tif").spacing == pytest.approx((0.5, 0.2))
 
 
 def test_tiff_resolution_is_a_spacing_unless_it_is_a_screens(tmp_path):
     for name, resolution, unit in (("a", (50, 25), "CENTIMETER"), ("b", (72, 72), "INCH"), ("c", (1, 1), "NONE")):
-        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((4, 6), np.uint8), resolution=resolution, resolutionunit=unit)
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", np.zeros((4, 6), np.uint8), resolution=resolution, resolutionunit=unit
+        )
     assert read_spacing(tmp_path / "a.tif") == pytest.approx((0.4, 0.2))
     assert read_spacing(tmp_path / "b.tif") is None and read_spacing(tmp_path / "c.tif") is None
 

@@ -72,7 +72,7 @@ def test_pickled_weights_are_never_opened(model_folder):
 def test_registry_finds_shipped_and_user_models(model_folder, monkeypatch):
     monkeypatch.setenv("MEDVLSM_MODELS", str(model_folder.parent))
     models = available_models()
-    assert list(models)[0] == STARTER and models[STARTER].shipped and not models["small"].shipped
+    assert next(iter(models)) == STARTER and models[STARTER].shipped and not models["small"].shipped
     assert find_model(str(model_folder)).card.name == "small"
     with pytest.raises(ValueError, match="Known models: starter, small"):
         find_model("nope")

@@ -54,9 +54,13 @@ def test_unknown_level_lists_the_known():
         build(FULL, VOCABULARY, "p12")
 
 
-@given(st.builds(Attributes, st.sampled_from(sorted(VOCABULARY.targets)), *[
-    st.sampled_from(["", *VOCABULARY.words(name)]) for name in ("number", "size", "color", "shape", "location")
-]))
+@given(
+    st.builds(
+        Attributes,
+        st.sampled_from(sorted(VOCABULARY.targets)),
+        *[st.sampled_from(["", *VOCABULARY.words(name)]) for name in ("number", "size", "color", "shape", "location")],
+    )
+)
 def test_every_word_that_is_picked_stands_in_the_text(attributes):
     text = f" {normalise(build(attributes, VOCABULARY).text)} "
     for word in vars(attributes).values():

@@ -15,8 +15,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-# The file holds more merges than CLIP uses: 49152 entries less 512 single bytes less 2 special tokens.
-_CLIP_MERGES = 49152 - 512 - 2
+# The file holds more merges than CLIP uses (open_clip, `SimpleTokenizer`).
+_CLIP_MERGES = 49152 - 256 - 2
 
 
 def clip_merges() -> list[tuple[str, str]]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 from transformers import CLIPSegConfig, CLIPTokenizer
 
 from medvlsm_training.config import ModelConfig, Recipe
-from medvlsm_training.data import PromptedImages, collate, training_texts
+from medvlsm_training.data import PromptedImages, Sample, collate, training_texts
 from medvlsm_training.init import init_from_scratch
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.sources import SPLITS, Item, read_source
@@ -72,31 +72,29 @@ def train(recipe: Recipe, data: Path, run: Path, minutes: float | None = None) -
     checkpoints = ModelCheckpoint(
         dirpath=run, filename="last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
     )
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=recipe.ema_decay), checkpoints, _Epoch(train_set)]
-    if minutes is not None:
-        callbacks.append(Timer(duration=timedelta(minutes=minutes), interval="epoch"))
+    epochs = _Epochs(train_set, minutes)
+    callbacks: list[Callback] = [EMAWeightAveraging(decay=recipe.ema_decay), checkpoints, epochs]
     trainer = Trainer(
         max_epochs=recipe.epochs,
         callbacks=callbacks,
         logger=CSVLogger(run, name="", version="curves"),
         gradient_clip_val=1.0,
         precision="bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true",
-        log_every_n_steps=20,
+        log_every_n_steps=min(20, len(train_items) // recipe.batch_size),
         enable_model_summary=False,
         deterministic=False,
     )
-    generator = torch.Generator().manual_seed(recipe.seed)
+    # Unlike a shuffling loader, this sampler's order depends on seed and epoch alone, also after a resume.
+    sampler: DistributedSampler[Sample] = DistributedSampler(train_set, 1, 0, shuffle=True, seed=recipe.seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         trainer.fit(
             module,
-            DataLoader(
-                train_set, recipe.batch_size, shuffle=True, collate_fn=collate, drop_last=True, generator=generator
-            ),
+            DataLoader(train_set, recipe.batch_size, sampler=sampler, collate_fn=collate, drop_last=True),
             DataLoader(val_set, recipe.batch_size, collate_fn=collate),
             ckpt_path=run / LAST if (run / LAST).is_file() else None,
-            weights_only=False,
+            weights_only=True,
         )
     return run / LAST
 
@@ -154,16 +152,20 @@ def clipseg_config(sizes: ModelConfig, tokenizer: CLIPTokenizer) -> CLIPSegConfi
 def load_averaged(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]]) -> CLIPSeg:
     """The moving average of the weights of a run's checkpoint, as a model."""
     model = fresh_model(recipe, items["train"] + items["val"], load_vocabulary())
-    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     return model.eval()
 
 
-class _Epoch(Callback):
-    """Tells the data set the epoch, so that its draws differ and a resumed run repeats none."""
+class _Epochs(Callback):
+    """Tells the data set the epoch, so that its draws differ and a resumed run repeats none; ends a round in time.
 
-    def __init__(self, data: PromptedImages) -> None:
+    Not Lightning's Timer, which counts the time of earlier rounds too.
+    """
+
+    def __init__(self, data: PromptedImages, minutes: float | None) -> None:
         self.data = data
+        self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self._start = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -172,3 +174,5 @@ class _Epoch(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log("epoch_seconds", time.monotonic() - self._start)
+        if time.monotonic() >= self._end:
+            trainer.should_stop = True

@@ -1,0 +1,284 @@
+"""The training code on data made here: sources, samples, two real runs."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medvlsm_training.config import ModelConfig, Recipe, SourceConfig, load_recipe, shipped_recipe
+from medvlsm_training.data import PromptedImages, collate, training_texts
+from medvlsm_training.evaluate import Case, choose_threshold, package, summarise
+from medvlsm_training.init import sincos_positions
+from medvlsm_training.sources import data_hash, read_source, split_lungs
+from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
+from medvlsm_training.train import LAST, load_averaged, read_items, train
+from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.io.dataset import export_case
+from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.prompts import Attributes, load_vocabulary
+
+VOCABULARY = load_vocabulary()
+
+
+def disk(rng, size=48):
+    """A bright disk on noise, and its mask."""
+    y, x = np.mgrid[:size, :size]
+    row, col = rng.integers(12, size - 12, 2)
+    mask = (y - row) ** 2 + (x - col) ** 2 < 81
+    image = rng.integers(0, 80, (size, size, 3)) + 150 * mask[..., None]
+    return image.astype(np.uint8), mask
+
+
+@pytest.fixture
+def data(tmp_path, rng):
+    """A data folder with one set in each layout."""
+    root = tmp_path / "data"
+    for folder in ("polyps", "chest"):
+        for part in ("images", "masks", "anns", "splits"):
+            (root / folder / part).mkdir(parents=True)
+    splits = {"train": range(8), "val": range(8, 10), "test": range(10, 13)}
+    for split, numbers in splits.items():
+        entries = []
+        for i in numbers:
+            image, mask = disk(rng)
+            Image.fromarray(image).save(root / "polyps" / "images" / f"{i}.png")
+            Image.fromarray(mask.astype(np.uint8) * 255).save(root / "polyps" / "masks" / f"{i}.png")
+            prompts = {"p1": "polyp", "p2": "round polyp", "p3": "white round polyp"}
+            entries.append({"img_name": f"{i}.png", "mask_name": f"{i}.png", "prompts": prompts})
+            both = np.zeros((48, 48), np.uint8)
+            both[10:40, 4:18] = both[10:40, 28:44] = 255
+            Image.fromarray(rng.integers(0, 99, (48, 48), dtype=np.uint8) + both // 3).save(
+                root / "chest" / "images" / f"{i}.jpg"
+            )
+            Image.fromarray(both).save(root / "chest" / "masks" / f"{i}.png")
+        (root / "polyps" / "anns" / f"{split}.json").write_text(json.dumps(entries))
+        (root / "chest" / "splits" / f"{split}.txt").write_text("\n".join(f"{i}.jpg" for i in numbers))
+    return root
+
+
+def source(folder="polyps", layout="reference", **more):
+    facts = {"modality": "endoscopy", "name": folder, "licence": "CC0", "citation": "none", "target": "polyp"}
+    return SourceConfig(folder=folder, layout=layout, **(facts | more))
+
+
+@pytest.fixture
+def recipe():
+    chest = source("chest", "lists", modality="chest x-ray", target="lungs", split_lungs=True)
+    return Recipe(
+        name="tiny",
+        title="Tiny",
+        summary="For tests.",
+        licence="CC0",
+        sources=(source(repeat=2), chest),
+        model=ModelConfig(image_size=32, patch_size=8, hidden_size=48, layers=3, text_size=32, text_layers=1),
+        epochs=2,
+        early_size=24,
+        early_epochs=1,
+        batch_size=4,
+        learning_rate=3e-3,
+        ema_decay=0.5,
+    )
+
+
+def test_shipped_recipe_reads_and_uses_only_permitted_data():
+    recipe = load_recipe(shipped_recipe("starter"))
+    folders = {s.folder for s in recipe.sources}
+    assert not folders & {"clinicdb_polyp", "drive_retina_vessels", "biomedparse_demo"} and len(folders) == 7
+    assert {s.modality for s in recipe.sources} <= set(VOCABULARY.modalities)
+    assert recipe.epochs > recipe.early_epochs > 0
+
+
+def test_unknown_key_names_the_nearest(tmp_path):
+    (tmp_path / "r.yaml").write_text("name: x\nepoch: 3\n")
+    with pytest.raises(ValueError, match="Did you mean 'epochs'"):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_both_layouts_are_read(data):
+    found = read_source(data, source(), VOCABULARY)
+    assert {k: len(v) for k, v in found.items()} == {"train": 8, "val": 2, "test": 3}
+    assert found["train"][0].words == {"shape": "round", "color": "white"}
+    lists = read_source(data, source("chest", "lists", target="lungs"), VOCABULARY)
+    assert lists["test"][0].load_masks()["lungs"].sum() == 30 * 30
+
+
+def test_image_in_two_splits_is_kept_out_of_training(data):
+    path = data / "polyps" / "anns" / "train.json"
+    leaked = json.loads((data / "polyps" / "anns" / "test.json").read_text())[0]
+    path.write_text(json.dumps([*json.loads(path.read_text()), leaked]))
+    assert len(read_source(data, source(), VOCABULARY)["train"]) == 8
+
+
+def test_case_in_two_splits_and_foreign_licences_are_kept_out(data):
+    with (data / "chest" / "licences.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "licence", "url"])
+        for i in range(13):
+            writer.writerow([f"{i}.jpg", "CC BY-SA" if i == 0 else "CC BY", "same" if i in (1, 12) else f"case{i}"])
+    config = source("chest", "lists", target="lungs", licences=("CC BY",), group_column="url")
+    names = {i.image.stem for i in read_source(data, config, VOCABULARY)["train"]}
+    assert names == {"2", "3", "4", "5", "6", "7"}
+
+
+@pytest.mark.parametrize("name", ["../../secret.png", "gone.png"])
+def test_paths_stay_inside_the_data_set(data, name):
+    path = data / "polyps" / "anns" / "val.json"
+    path.write_text(json.dumps([{"img_name": name, "mask_name": "8.png", "prompts": {}}]))
+    (data.parent / "secret.png").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"leaves the data folder|does not exist"):
+        read_source(data, source(), VOCABULARY)
+
+
+def test_left_lung_lies_on_the_right_of_the_image():
+    both = np.zeros((20, 30), bool)
+    both[5:15, 2:10] = both[5:15, 18:28] = True
+    left, right = split_lungs(both)
+    assert left[:, 18:28].any() and not left[:, :15].any() and right[:, 2:10].any()
+    both[10, 2:28] = True
+    assert split_lungs(both) is None
+
+
+def test_our_export_can_be_trained_on(tmp_path, rng):
+    for _ in range(3):
+        image, mask = disk(rng)
+        export_case(tmp_path / "mine", Scan(image), mask, Attributes("polyp", color="white"), VOCABULARY)
+    items = read_source(tmp_path, source("mine", target=""), VOCABULARY)["train"]
+    assert len(items) == 3 and list(items[0].masks) == ["polyp"]
+    sample = PromptedImages(items, VOCABULARY, 32, (0.5,) * 3, (0.2,) * 3, 3, seed=1)[0]
+    assert sample.pixels.shape == (3, 32, 32) and sample.masks.shape == (3, 32, 32)
+    assert sample.masks[:2].sum() > 0 and sample.masks[2].sum() == 0
+
+
+def test_samples_are_determined_by_seed_epoch_and_index(data):
+    items = read_source(data, source(), VOCABULARY)["train"]
+    make = lambda seed: PromptedImages(items, VOCABULARY, 32, (0.5,) * 3, (0.2,) * 3, 3, seed)  # noqa: E731
+    first, again, other = make(1), make(1), make(2)
+    torch.rand(3)
+    assert torch.equal(first[3].pixels, again[3].pixels) and first[3].texts == again[3].texts
+    assert not torch.equal(first[3].pixels, other[3].pixels)
+    again.epoch = 1
+    assert not torch.equal(first[3].pixels, again[3].pixels)
+
+
+def test_words_stay_true_under_augmentation_and_the_absent_target_is_absent(data):
+    items = read_source(data, source(), VOCABULARY)["train"]
+    images = PromptedImages(items, VOCABULARY, 48, (0.0,) * 3, (1.0,) * 3, 3, seed=4)
+    absent_here = {*VOCABULARY.modalities["endoscopy"].absent}
+    located = 0
+    for epoch in range(60):
+        images.epoch = epoch
+        sample = images[epoch % len(items)]
+        assert "polyp" not in sample.texts[2] or sample.texts[2] in absent_here
+        for text, mask in zip(sample.texts[:2], sample.masks[:2], strict=True):
+            if "located in" in text and mask.any():
+                rows, cols = np.nonzero(mask.numpy())
+                located += 1
+                assert ("left" in text) == (cols.mean() + 0.5 < 16) and ("top" in text) == (rows.mean() + 0.5 < 16)
+    assert located >= 3
+
+
+def test_lungs_are_never_flipped(data):
+    items = read_source(
+        data, source("chest", "lists", modality="chest x-ray", target="lungs", split_lungs=True), VOCABULARY
+    )
+    images = PromptedImages(
+        [replace(i, split_lungs=True) for i in items["train"]], VOCABULARY, 48, (0.0,) * 3, (1.0,) * 3, 3, 1
+    )
+    for epoch in range(10):
+        images.epoch = epoch
+        sample = images[0]
+        for text, mask in zip(sample.texts, sample.masks, strict=True):
+            columns = np.nonzero(mask.numpy())[1]
+            if text.startswith("left lung") and columns.size:
+                assert columns.mean() > 24
+
+
+def test_collate_keeps_prompts_with_their_images(data):
+    items = read_source(data, source(), VOCABULARY)["train"]
+    images = PromptedImages(items, VOCABULARY, 32, (0.0,) * 3, (1.0,) * 3, 3, seed=4)
+    pixels, texts, masks = collate([images[0], images[1]])
+    assert pixels.shape == (2, 3, 32, 32) and masks.shape == (6, 32, 32)
+    assert tuple(texts[3:]) == images[1].texts
+
+
+def test_cut_tokenizer_splits_its_texts_as_the_full_one():
+    texts = ["one small pink round polyp, located in top left of the image", "esophageal varices"]
+    full, cut = build_tokenizer(clip_merges()), cut_tokenizer(texts)
+    for text in texts:
+        assert cut.tokenize(text) == full.tokenize(text)
+    assert len(full) == 49408 and len(cut) < 700
+    assert cut.decode(cut("qzx 7!")["input_ids"], skip_special_tokens=True).replace(" ", "") == "qzx7!"
+
+
+def test_full_tokenizer_is_clips():
+    from open_clip import SimpleTokenizer
+
+    text = "A small, pink polyp; located in the top-left of the image!"
+    theirs = [i for i in SimpleTokenizer()(text)[0].tolist() if i]
+    assert build_tokenizer(clip_merges())(text)["input_ids"] == theirs
+
+
+def test_positions_are_nearer_for_neighbours():
+    table = sincos_positions(6, 32)
+    near, far = (table[0] - table[1]).norm(), (table[0] - table[35]).norm()
+    assert table.shape == (36, 32) and near < far
+
+
+def test_training_learns_and_resumes_to_the_same_weights(data, recipe, tmp_path):
+    recipe = replace(recipe, epochs=3)
+    whole = train(recipe, data, tmp_path / "whole")
+    train(replace(recipe), data, tmp_path / "parts", minutes=1e-6)
+    after_one = torch.load(tmp_path / "parts" / LAST, weights_only=False)["epoch"]
+    resumed = train(recipe, data, tmp_path / "parts")
+    states = [torch.load(path, weights_only=False)["state_dict"] for path in (whole, resumed)]
+    assert after_one == 0 and len(states[0]) > 100
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, rtol=1e-4, atol=1e-5, msg=key)
+    items = read_items(recipe, data)
+    _, texts = training_texts(items["train"], VOCABULARY)
+    assert "left lung" in texts
+    fresh = load_averaged(resumed, recipe, items)
+    assert not any(torch.isnan(p).any() for p in fresh.parameters())
+
+
+def test_package_writes_a_model_folder_that_works(data, recipe, tmp_path):
+    train(replace(recipe, epochs=1), data, tmp_path / "run")
+    card = package(replace(recipe, epochs=1), data, tmp_path / "run", tmp_path / "models" / "tiny")
+    assert set(card.metrics["test"]) == {"polyp", "lungs", "left lung", "right lung"}
+    assert card.metrics["test"]["polyp"]["cases"] == 3 and card.metrics["test_absent"]["cases"] == 18
+    assert card.data[0].train_images == 8 and len(card.data[0].sha256) == 64
+    CLIPSeg.load(tmp_path / "models" / "tiny")
+    segmenter = Segmenter.load(str(tmp_path / "models" / "tiny"), device="cpu")
+    segmenter.set_image(np.zeros((20, 30), np.uint8))
+    assert segmenter.segment("polyp")[0].mask().shape == (20, 30)
+    with (tmp_path / "run" / "test_cases.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 3 * 4 + 18
+
+
+def test_data_hash_sees_every_byte(data):
+    items = read_source(data, source(), VOCABULARY)["train"]
+    before = data_hash(items)
+    assert before == data_hash(list(reversed(items)))
+    Path(items[0].masks["polyp"]).write_bytes(b"changed")
+    assert data_hash(items) != before
+
+
+def case(target, threshold, dice, present=True, drawn=0.0):
+    return Case("i", "s", target, threshold, present, dice, dice, drawn)
+
+
+def test_threshold_is_the_best_over_targets_not_over_cases():
+    many = [case("a", t, d) for t, d in ((0.3, 0.6), (0.5, 0.5)) for _ in range(9)]
+    few = [case("b", 0.3, 0.1), case("b", 0.5, 0.9)]
+    assert choose_threshold([*many, *few]) == 0.5
+
+
+def test_absent_cases_are_counted_apart():
+    table = summarise([case("a", 0.5, 0.8), case("a", 0.5, 0.0, present=False, drawn=0.2), case("a", 0.5, 1.0, False)])
+    assert table["a"] == {"cases": 1, "dice": 0.8, "iou": 0.8, "absent_cases": 2, "absent_drawn": 0.5}

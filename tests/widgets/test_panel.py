@@ -1,0 +1,353 @@
+"""The panel in a real viewer, with the real engine behind it."""
+
+import os
+import signal
+
+import numpy as np
+import tifffile
+from napari.layers import Labels
+
+from medvlsm_training.config import SourceConfig
+from medvlsm_training.sources import read_source
+from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.core.io.autosave import AutosaveStore
+from napari_medvlsm.core.io.labels import load_mask
+from napari_medvlsm.core.prompts import load_vocabulary
+
+ENGINE_MS = 90_000
+
+
+def prediction(panel):
+    return panel.book.prediction(panel.view.layer)
+
+
+def correction(panel):
+    return panel.book.correction(panel.view.layer, "skin melanoma")
+
+
+def settle(qtbot, panel):
+    qtbot.wait(300)
+    panel.background._pool.submit(lambda: None).result()
+    qtbot.wait(50)
+
+
+def test_segment_correct_undo_redo_save_open_again(segmented, qtbot, tmp_path):
+    panel = segmented
+    shown = prediction(panel)
+    assert shown.data.shape == panel.view.scan.size and 0.02 < shown.data.mean() < 0.3 and not shown.editable
+    assert "Skin lesion" in panel.result_section.summary.text()
+
+    panel.correction_section.start.click()
+    layer = correction(panel)
+    taken = layer.data.copy()
+    assert layer is not shown and layer.mode == "paint" and panel.viewer.layers.selection.active is layer
+    np.testing.assert_array_equal(taken, shown.data)
+    layer.paint((10, 10), 1)
+    painted = layer.data.copy()
+    assert painted.sum() > taken.sum() and shown.data.sum() == taken.sum()
+
+    panel.correction_section.undo.click()
+    np.testing.assert_array_equal(layer.data, taken)
+    panel.correction_section.undo.click()
+    assert not layer.data.any(), "the prediction enters as one undoable step"
+    panel.correction_section.redo.click()
+    panel.correction_section.redo.click()
+    np.testing.assert_array_equal(layer.data, painted)
+
+    path = tmp_path / "lesion.tif"
+    panel.save_as(path)
+    mask, story = load_mask(path)
+    np.testing.assert_array_equal(mask, painted > 0)
+    assert story["made"] == "correction by a person" and story["prompt"]["text"] == "skin melanoma"
+    assert story["model"] == "starter"
+    (again,) = panel.viewer.open(path, plugin="napari", layer_type="labels")
+    np.testing.assert_array_equal(again.data, painted)
+
+
+def test_nothing_touches_a_correction(segmented, qtbot, ready):
+    panel = segmented
+    panel.correction_section.start.click()
+    layer = correction(panel)
+    layer.paint((5, 5), 1)
+    before = layer.data.copy()
+    panel.result_section.slider.setValue(90)
+    panel.result_section.largest.click()
+    panel.prompt_section.chosen.emit("size", "large")
+    panel.prompt_section.chosen.emit("target", "polyp")
+    panel.footer.segment.click()
+    qtbot.waitUntil(lambda: panel.session.result.target == "polyp", timeout=ENGINE_MS)
+    panel.session.set_model("starter")
+    ready(panel)
+    settle(qtbot, panel)
+    np.testing.assert_array_equal(layer.data, before)
+    assert correction(panel) is layer and panel.book.correction(panel.view.layer, "polyp") is None
+    panel.correction_section.start.click()
+    assert len(panel.book.corrections(panel.view.layer)) == 2
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_threshold_and_cleanup_follow_at_once(segmented, qtbot):
+    panel = segmented
+    areas = []
+    for value in (10, 50, 90):
+        panel.result_section.slider.setValue(value)
+        areas.append(int(prediction(panel).data.sum()))
+    assert areas[0] > areas[1] > areas[2]
+    assert panel.result_section.percent.text() == "90 %"
+    panel.result_section.slider.setValue(10)
+    panel.result_section.largest.click()
+    qtbot.waitUntil(lambda: prediction(panel).data.sum() == panel.session.mask().sum(), timeout=2000)
+    assert panel.engine.state is EngineState.READY
+
+
+def test_certainty_map_comes_and_goes(segmented):
+    panel = segmented
+    panel.result_section.certainty.click()
+    maps = [layer for layer in panel.viewer.layers if layer.name == "Certainty"]
+    np.testing.assert_array_equal(maps[0].data, panel.session.result.probability)
+    panel.result_section.certainty.click()
+    assert "Certainty" not in panel.viewer.layers
+    assert panel._layer.name == "lesion"
+
+
+def test_engine_killed_in_the_middle(segmented, qtbot, ready):
+    panel = segmented
+    panel.correction_section.start.click()
+    before = correction(panel).data.copy()
+    pid = panel.transport.pid
+    os.kill(pid, signal.SIGSTOP)
+    panel.footer.segment.click()
+    assert panel.engine.state is EngineState.SEGMENTING
+    os.kill(pid, signal.SIGKILL)
+    qtbot.waitUntil(lambda: panel.transport.pid not in (pid, None), timeout=10_000)
+    assert "started again" in panel.footer.status.text() and "untouched" in panel.footer.status.text()
+    np.testing.assert_array_equal(correction(panel).data, before)
+    ready(panel)
+    with qtbot.waitSignal(_answers(panel), timeout=ENGINE_MS):
+        panel.footer.segment.click()
+
+
+def test_cancel_of_an_engine_that_hangs(segmented, qtbot, ready):
+    panel = segmented
+    pid = panel.transport.pid
+    os.kill(pid, signal.SIGSTOP)
+    panel.footer.segment.click()
+    assert panel.footer.cancel.isVisible()
+    panel.footer.cancel.click()
+    assert "Cancelling" in panel.footer.status.text()
+    qtbot.waitUntil(lambda: panel.transport.pid not in (pid, None), timeout=10_000)
+    ready(panel)
+    assert not panel.footer.cancel.isVisible()
+    with qtbot.waitSignal(_answers(panel), timeout=ENGINE_MS):
+        panel.footer.segment.click()
+
+
+def _answers(panel):
+    from qtpy.QtCore import QObject, Signal
+
+    class Relay(QObject):
+        came = Signal()
+
+    relay = Relay(panel)
+    panel.engine.answered.connect(lambda *_: relay.came.emit())
+    return relay.came
+
+
+def test_unknown_words_are_flagged_and_a_near_phrase_can_be_clicked(panel):
+    panel.prompt_section.text.setText("liver tumour")
+    panel.prompt_section.typed.emit("liver tumour")
+    warning = panel.prompt_section.warning
+    assert not warning.isHidden() and "liver" in warning.text() and "breast tumor" in warning.text()
+    warning.linkActivated.emit("breast tumor")
+    assert warning.isHidden() and panel.session.prompt.text == "breast tumor"
+    assert panel.prompt_section.target.currentData() == "breast tumor"
+
+
+def test_pickers_write_the_prompt_live(panel):
+    section = panel.prompt_section
+    section.target.setCurrentIndex(section.target.findData("polyp"))
+    section.target.activated.emit(section.target.currentIndex())
+    picker = section.pickers["location"]
+    picker.setCurrentIndex(picker.findData("top left"))
+    picker.activated.emit(picker.currentIndex())
+    assert section.text.text() == "polyp, located in top left of the image"
+
+
+def test_bad_file_says_one_sentence_and_changes_nothing(panel, qtbot, tmp_path, lesion):
+    panel.viewer.add_image(lesion, name="lesion")
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    before = list(panel.viewer.layers)
+    panel.open_file(tmp_path / "bad.png")
+    qtbot.waitUntil(lambda: "broken" in panel.footer.status.text(), timeout=5000)
+    assert list(panel.viewer.layers) == before
+
+
+def test_segment_without_scan_or_target_asks_for_it(panel, lesion):
+    panel.segment()
+    assert "scan first" in panel.footer.status.text()
+    panel.viewer.add_image(lesion)
+    panel.segment()
+    assert "Choose what to outline" in panel.footer.status.text()
+
+
+def test_files_opened_in_the_panel_keep_pixels_and_spacing(panel, qtbot, tmp_path, rng):
+    deep = rng.integers(0, 4000, (50, 60)).astype(np.uint16)
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "mm", "PhysicalSizeY": 0.4,
+                "PhysicalSizeYUnit": "mm"}
+    tifffile.imwrite(tmp_path / "deep.ome.tif", deep, metadata=metadata)
+    panel.open_file(tmp_path / "deep.ome.tif")
+    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+    np.testing.assert_array_equal(panel.view.scan.pixels, deep)
+    assert panel.view.scan.spacing == (0.4, 0.2)
+    assert "60 × 50 pixels, grey, 16 bit, 0.2 × 0.4 mm" in panel.scan_section.facts.text()
+    panel.viewer.layers.clear()
+    # The same file dropped on the viewer is opened by napari, which does not read the spacing.
+    panel.viewer.open(tmp_path / "deep.ome.tif", plugin="napari")
+    qtbot.waitUntil(lambda: panel.view is not None and panel.view.scan.spacing is not None, timeout=5000)
+    assert panel.view.scan.spacing == (0.4, 0.2)
+
+
+def test_display_settings_never_reach_the_model(panel, qtbot, lesion):
+    layer = panel.viewer.add_image(lesion[..., 0], name="grey")
+    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+    key = panel.session.scan_hash
+    layer.contrast_limits, layer.gamma, layer.colormap = (10, 20), 0.3, "inferno"
+    qtbot.wait(300)
+    assert panel.session.scan_hash == key
+    np.testing.assert_array_equal(panel.session.scan.pixels, lesion[..., 0])
+
+
+def test_slices_of_a_stack_are_worked_on_one_by_one(panel, qtbot, ready, lesion):
+    stack = np.stack([lesion[..., 0], lesion[::-1, :, 0]])
+    panel.viewer.add_image(stack, name="stack")
+    panel.viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: panel.view is not None and panel.view.index == (1,), timeout=5000)
+    np.testing.assert_array_equal(panel.session.scan.pixels, stack[1])
+    panel.prompt_section.chosen.emit("target", "skin melanoma")
+    panel.segment()
+    qtbot.waitUntil(lambda: panel.session.result is not None, timeout=ENGINE_MS)
+    shown = prediction(panel)
+    assert shown.data.shape == stack.shape and shown.data[1].any() and not shown.data[0].any()
+    panel.correction_section.start.click()
+    panel.viewer.dims.set_current_step(0, 0)
+    qtbot.waitUntil(lambda: panel.view.index == (0,), timeout=5000)
+    assert panel.session.result is None and not correction(panel).data[0].any()
+
+
+def test_three_dimensional_view_is_explained(panel, qtbot, lesion):
+    panel.viewer.add_image(np.stack([lesion[..., 0]] * 3))
+    panel.viewer.dims.ndisplay = 3
+    qtbot.waitUntil(lambda: "switch to 2D" in panel.scan_section.facts.text(), timeout=5000)
+    panel.viewer.dims.ndisplay = 2
+    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+
+
+def test_layer_of_the_persons_own_is_adopted(panel, qtbot, lesion):
+    panel.viewer.add_image(lesion, name="lesion")
+    drawn = panel.viewer.add_labels(np.ones(lesion.shape[:2], np.uint8), name="mine")
+    panel.prompt_section.chosen.emit("target", "skin melanoma")
+    panel._settle_scan()
+    assert [layer for layer in panel.book.adoptable(panel.view.layer)] == [drawn]
+    panel.correction_section.adoptRequested.emit(drawn)
+    assert correction(panel) is drawn and panel.save_section.save.isEnabled()
+
+
+def test_export_is_ready_to_train_on(segmented, tmp_path):
+    panel = segmented
+    panel.export_to(tmp_path / "set")
+    panel.correction_section.start.click()
+    correction(panel).paint((5, 5), 1)
+    panel.export_to(tmp_path / "set")
+    assert "Added" in panel.footer.status.text()
+    config = SourceConfig("set", "reference", "dermoscopy", "set", "mine", "none")
+    (item,) = read_source(tmp_path, config, load_vocabulary())["train"]
+    np.testing.assert_array_equal(item.load_masks()["skin melanoma"], correction(panel).data > 0)
+    assert item.load_image().shape[:2] == panel.view.scan.size
+
+
+def test_failed_save_leaves_the_old_file_and_says_why(segmented, tmp_path):
+    panel = segmented
+    target = tmp_path / "gone" / "x.tif"
+    panel.save_as(target)
+    assert "could not be saved" in panel.footer.status.text() and not target.exists()
+    panel.save_as(tmp_path / "x.jpg")
+    assert "saved as .tif or .png" in panel.footer.status.text()
+
+
+def test_correction_comes_back_after_a_crash(open_panel, store, lesion, qtbot, tmp_path):
+    panel = open_panel(store)
+    panel.viewer.add_image(lesion, name="lesion")
+    panel.prompt_section.chosen.emit("target", "skin melanoma")
+    panel._settle_scan()
+    assert panel.correction_section.start.text() == "Draw by hand"
+    panel.correction_section.start.click()
+    correction(panel).paint((20, 30), 1)
+    drawn = correction(panel).data.copy()
+    qtbot.waitUntil(lambda: any(store.folder.glob("*.tif")), timeout=5000)
+    settle(qtbot, panel)
+    assert "Kept safe" in panel.correction_section.saved.text()
+
+    # The next sitting: nothing was closed properly.
+    again = open_panel(AutosaveStore(store.folder))
+    again.viewer.add_image(lesion, name="another name")
+    again._settle_scan()
+    assert not again.correction_section.offer.isHidden() and "Skin lesion" in again.correction_section.offer_text.text()
+    assert correction(again) is None
+    again.correction_section.restore.click()
+    np.testing.assert_array_equal(correction(again).data, drawn)
+    settle(qtbot, again)
+    assert again.correction_section.offer.isHidden()
+    assert len(list(store.folder.glob("*.tif"))) == 1
+
+
+def test_saving_clears_the_autosave_and_discard_forgets(open_panel, store, lesion, qtbot, tmp_path):
+    panel = open_panel(store)
+    panel.viewer.add_image(lesion)
+    panel.prompt_section.chosen.emit("target", "skin melanoma")
+    panel._settle_scan()
+    panel.start_correction()
+    correction(panel).paint((20, 30), 1)
+    qtbot.waitUntil(lambda: any(store.folder.glob("*.tif")), timeout=5000)
+    settle(qtbot, panel)
+    panel.save_as(tmp_path / "x.tif")
+    settle(qtbot, panel)
+    assert not list(store.folder.glob("*.tif"))
+
+
+def test_closing_the_dock_ends_the_engine(panel, qtbot, ready):
+    ready(panel)
+    pid = panel.transport.pid
+    panel.viewer.window.remove_dock_widget(panel)
+    assert panel.transport.pid is None and panel.engine.state is EngineState.OFF
+    qtbot.waitUntil(lambda: not _alive(pid), timeout=5000)
+
+
+def _alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_removed_scan_leaves_no_view(segmented, qtbot):
+    panel = segmented
+    panel.viewer.layers.remove("lesion")
+    qtbot.waitUntil(lambda: panel.view is None, timeout=5000)
+    assert not panel.footer.segment.isEnabled() and panel.session.result is None
+
+
+def test_panel_needs_no_sideways_scrolling(panel, qtbot):
+    panel.prompt_section.more.setChecked(True)
+    panel.session.type("liver tumour in a very long sentence that has to wrap somewhere in this panel")
+    qtbot.wait(50)
+    assert panel.scroll.widget().width() <= panel.scroll.viewport().width()
+    assert panel.scroll.horizontalScrollBar().maximum() == 0
+
+
+def test_our_layers_are_no_scans(segmented):
+    panel = segmented
+    panel.result_section.certainty.click()
+    panel.correction_section.start.click()
+    assert panel.scan_section.layers.count() == 1
+    assert sum(isinstance(layer, Labels) for layer in panel.viewer.layers) == 2
