@@ -192,8 +192,13 @@ def test_segment_without_scan_or_target_asks_for_it(panel, lesion):
 
 def test_files_opened_in_the_panel_keep_pixels_and_spacing(panel, qtbot, tmp_path, rng):
     deep = rng.integers(0, 4000, (50, 60)).astype(np.uint16)
-    metadata = {"axes": "YX", "PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "mm", "PhysicalSizeY": 0.4,
-                "PhysicalSizeYUnit": "mm"}
+    metadata = {
+        "axes": "YX",
+        "PhysicalSizeX": 0.2,
+        "PhysicalSizeXUnit": "mm",
+        "PhysicalSizeY": 0.4,
+        "PhysicalSizeYUnit": "mm",
+    }
     tifffile.imwrite(tmp_path / "deep.ome.tif", deep, metadata=metadata)
     panel.open_file(tmp_path / "deep.ome.tif")
     qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
@@ -247,7 +252,7 @@ def test_layer_of_the_persons_own_is_adopted(panel, qtbot, lesion):
     drawn = panel.viewer.add_labels(np.ones(lesion.shape[:2], np.uint8), name="mine")
     panel.prompt_section.chosen.emit("target", "skin melanoma")
     panel._settle_scan()
-    assert [layer for layer in panel.book.adoptable(panel.view.layer)] == [drawn]
+    assert panel.book.adoptable(panel.view.layer) == [drawn]
     panel.correction_section.adoptRequested.emit(drawn)
     assert correction(panel) is drawn and panel.save_section.save.isEnabled()
 
@@ -335,6 +340,8 @@ def test_removed_scan_leaves_no_view(segmented, qtbot):
     panel.viewer.layers.remove("lesion")
     qtbot.waitUntil(lambda: panel.view is None, timeout=5000)
     assert not panel.footer.segment.isEnabled() and panel.session.result is None
+    # Mesa's software renderer crashes, also in a bare napari, when labels are left alone and the canvas is resized.
+    panel.viewer.layers.clear()
 
 
 def test_panel_needs_no_sideways_scrolling(panel, qtbot):

@@ -89,5 +89,6 @@ def _scores_table(scores: dict[str, dict[str, float]]) -> str:
     rows = "".join(
         f"<tr><td {style}>{escape(name)}</td><td {style}>{int(s['cases'])}</td><td {style}>{s['dice']:.2f}</td></tr>"
         for name, s in scores.items()
+        if "dice" in s
     )
     return f"<table>{head}{rows}</table>"

@@ -91,7 +91,8 @@ class PromptSection(Section):
             words = self._vocabulary.words(name, shown.target)
             fill_combo(picker, [("any", ""), *((word, word) for word in words)], getattr(shown, name))
             picker.setEnabled(bool(shown.target) and not typed)
-        if self.text.text() != prompt.text and not (typed and self.text.hasFocus()):
+        # A text that is being typed may end in a space; the prompt does not, and must not be written back then.
+        if " ".join(self.text.text().split()) != prompt.text:
             self.text.setText(prompt.text)
             self.text.setCursorPosition(0)
         self.back.setVisible(typed)

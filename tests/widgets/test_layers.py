@@ -1,0 +1,113 @@
+"""Layers to core values and back, on napari's model of a viewer, which needs no window."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+
+from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.widgets._layers import LayerBook, scan_layers, slice_in_view, spacing_of
+
+POLYP, ULCER = (load_vocabulary().targets[name] for name in ("polyp", "foot ulcer"))
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+def test_slice_follows_the_world_position_with_uneven_scale(viewer):
+    stack = np.arange(4 * 6 * 8, dtype=np.uint16).reshape(4, 6, 8)
+    layer = viewer.add_image(stack, scale=(5, 0.5, 0.25), units=("mm", "mm", "mm"))
+    viewer.dims.set_point(0, 10.0)
+    view = slice_in_view(viewer, layer)
+    assert view.index == (2,) and view.scan.spacing == (0.5, 0.25)
+    np.testing.assert_array_equal(view.scan.pixels, stack[2])
+
+
+def test_colour_and_multiscale_layers(viewer, rng):
+    rgb = rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    assert slice_in_view(viewer, viewer.add_image(rgb)).scan.pixels.shape == (40, 60, 3)
+    pyramid = viewer.add_image([rgb[..., 0], rgb[::2, ::2, 0]], multiscale=True)
+    assert slice_in_view(viewer, pyramid).scan.size == (40, 60)
+
+
+def test_units_become_millimetres_and_pixels_stay_unknown(viewer):
+    assert spacing_of(viewer.add_image(np.zeros((4, 4)), scale=(2, 3))) is None
+    micro = viewer.add_image(np.zeros((4, 4)), scale=(200, 300), units=("um", "um"))
+    assert spacing_of(micro) == pytest.approx((0.2, 0.3))
+
+
+def test_rolled_axes_are_explained(viewer):
+    layer = viewer.add_image(np.zeros((4, 6, 8)))
+    viewer.dims.order = (1, 0, 2)
+    with pytest.raises(ValueError, match="roll the axes back"):
+        slice_in_view(viewer, layer)
+
+
+def test_layers_lie_on_the_scan_and_are_told_by_metadata(viewer):
+    image = viewer.add_image(np.zeros((6, 8)), scale=(2, 3), translate=(10, 20), name="scan")
+    book = LayerBook(viewer)
+    shown = book.show_prediction(slice_in_view(viewer, image), np.ones((6, 8), bool), POLYP)
+    assert tuple(shown.scale) == (2, 3) and tuple(shown.translate) == (10, 20) and not shown.editable
+    first, second = book.new_correction(image, POLYP), book.new_correction(image, ULCER)
+    first.name = second.name = "renamed by the user"
+    assert book.correction(image, "polyp") is first and book.correction(image, "foot ulcer") is second
+    assert scan_layers(viewer) == [image]
+
+
+def test_two_scans_never_share_layers(viewer):
+    one, two = viewer.add_image(np.zeros((6, 8))), viewer.add_image(np.zeros((6, 8)))
+    book = LayerBook(viewer)
+    book.new_correction(one, POLYP)
+    assert book.correction(two, "polyp") is None
+
+
+def test_prediction_stays_one_layer_and_uneditable(viewer):
+    image = viewer.add_image(np.zeros((6, 8)))
+    book, view = LayerBook(viewer), slice_in_view(viewer, image)
+    mask = np.zeros((6, 8), bool)
+    shown = book.show_prediction(view, mask, POLYP)
+    mask[2, 3] = True
+    assert book.show_prediction(view, mask, ULCER) is shown
+    book.update_prediction(view, mask)
+    assert shown.data.sum() == 1 and not shown.editable and "Foot ulcer" in shown.name
+    assert sum(isinstance(layer, Labels) for layer in viewer.layers) == 1
+
+
+def test_replace_plane_is_one_undoable_step_and_touches_one_slice(viewer):
+    image = viewer.add_image(np.zeros((3, 6, 8)))
+    book = LayerBook(viewer)
+    layer = book.new_correction(image, POLYP)
+    layer.data[0] = 1
+    mask = np.zeros((6, 8), bool)
+    mask[1:3, 2:5] = True
+    assert book.replace_plane(layer, (1,), mask) == 6
+    assert book.replace_plane(layer, (1,), mask) == 0
+    book.replace_plane(layer, (1,), ~mask)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data[1] > 0, mask)
+    layer.undo()
+    assert not layer.data[1].any() and layer.data[0].all()
+    layer.redo()
+    np.testing.assert_array_equal(layer.data[1] > 0, mask)
+
+
+def test_undo_memory_is_bounded(viewer, monkeypatch):
+    monkeypatch.setattr("napari_medvlsm.widgets._layers._UNDO_BYTES", 20_000)
+    image = viewer.add_image(np.zeros((40, 40)))
+    book = LayerBook(viewer)
+    layer = book.new_correction(image, POLYP)
+    for i in range(6):
+        book.replace_plane(layer, (), np.full((40, 40), i % 2 == 0))
+    assert len(layer._undo_history) == 1
+
+
+def test_only_layers_of_the_same_shape_can_be_adopted(viewer):
+    image = viewer.add_image(np.zeros((6, 8)))
+    viewer.add_labels(np.zeros((5, 8), np.uint8))
+    mine = viewer.add_labels(np.zeros((6, 8), np.int32))
+    book = LayerBook(viewer)
+    assert book.adoptable(image) == [mine]
+    book.adopt(mine, image, POLYP)
+    assert book.correction(image, "polyp") is mine and book.adoptable(image) == []
