@@ -26,8 +26,8 @@ from napari_medvlsm.controllers.engine import EngineController, EngineState
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
 from napari_medvlsm.core.io.dataset import export_case
-from napari_medvlsm.core.io.images import SUFFIXES, read_image
-from napari_medvlsm.core.io.labels import save_mask
+from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
+from napari_medvlsm.core.io.labels import LABEL_SUFFIXES, load_mask, save_mask
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.models.registry import available_models
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
@@ -106,7 +106,7 @@ class Panel(QWidget):
     def open_file(self, path: Path) -> None:
         """Open a scan beside what is there; a file that cannot be read changes nothing but the status line."""
         self.footer.set_status(f"Opening {path.name}…")
-        self.background.run(lambda: read_image(path), lambda image: self._add_scan(path, image), self._report)
+        self.background.run(partial(_read, path), partial(self._add_file, path), self._report)
 
     def segment(self) -> None:
         """Ask the model about the scan in view."""
@@ -207,11 +207,24 @@ class Panel(QWidget):
         """Watch for the end of the window that the panel is shown in."""
         super().showEvent(event)
         self.window().installEventFilter(self)
+        for widget in self.window().findChildren(QWidget):
+            if widget.acceptDrops() and widget.metaObject().className() == "QtViewer":
+                widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """End the engine once the window has closed (a window may still refuse to)."""
+        """End the engine once the window has closed (it may refuse to), and open scans dropped on the viewer.
+
+        napari would open most of them too, but without their pixel size, and with a stack trace if they are broken.
+        """
         if event.type() == QEvent.Type.Close:
             QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
+        elif event.type() == QEvent.Type.Drop and not self._closed:
+            paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+            if paths and all(path.suffix.lower() in SUFFIXES for path in paths):
+                for path in paths:
+                    self.open_file(path)
+                event.acceptProposedAction()
+                return True
         return False
 
     # Building -------------------------------------------------------------------------------------------------
@@ -330,8 +343,13 @@ class Panel(QWidget):
 
     # Scan -----------------------------------------------------------------------------------------------------
 
-    def _add_scan(self, path: Path, image: Any) -> None:
-        layer = Image(image.pixels, name=path.stem, rgb=image.colour, metadata={SPACING_KEY: image.spacing})
+    def _add_file(self, path: Path, found: ImageFile | Mask) -> None:
+        if not isinstance(found, ImageFile):
+            self.viewer.add_layer(Labels(found.astype(np.uint8), name=path.stem))
+            self.footer.set_status(f"Opened the outline {path.name}; it can be used as a correction.")
+            self._show_correction()
+            return
+        layer = Image(found.pixels, name=path.stem, rgb=found.colour, metadata={SPACING_KEY: found.spacing})
         self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = layer
         self.footer.set_status(f"Opened {path.name}.")
@@ -643,3 +661,15 @@ class Panel(QWidget):
         """Put an error in words into the status line."""
         if not self._closed:
             self.footer.set_status(f"{what}: {error}" if what else str(error), problem=True)
+
+
+def _read(path: Path) -> ImageFile | Mask:
+    """A scan, or the mask of a file that this program saved."""
+    if path.suffix.lower() in LABEL_SUFFIXES and path.is_file():
+        try:
+            mask, description = load_mask(path)
+            if str(description.get("software", "")).startswith("napari-medvlsm"):
+                return mask
+        except ValueError:
+            pass  # no mask of ours; `read_image` finds the words for what is wrong with it
+    return read_image(path)

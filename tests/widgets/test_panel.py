@@ -6,12 +6,15 @@ import signal
 import numpy as np
 import tifffile
 from napari.layers import Labels
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication, QWidget
 
 from medvlsm_training.config import SourceConfig
 from medvlsm_training.sources import read_source
 from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.io.autosave import AutosaveStore
-from napari_medvlsm.core.io.labels import load_mask
+from napari_medvlsm.core.io.labels import load_mask, save_mask
 from napari_medvlsm.core.prompts import load_vocabulary
 
 ENGINE_MS = 90_000
@@ -180,6 +183,40 @@ def test_bad_file_says_one_sentence_and_changes_nothing(panel, qtbot, tmp_path, 
     panel.open_file(tmp_path / "bad.png")
     qtbot.waitUntil(lambda: "broken" in panel.footer.status.text(), timeout=5000)
     assert list(panel.viewer.layers) == before
+
+
+def drop(panel, *paths):
+    """Drop files on the viewer as the file manager does."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    viewer = next(w for w in panel.window().findChildren(QWidget) if w.metaObject().className() == "QtViewer")
+    how = (Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier)
+    QApplication.sendEvent(viewer, QDragEnterEvent(QPoint(50, 50), *how))
+    QApplication.sendEvent(viewer, QDropEvent(QPointF(50, 50), *how))
+
+
+def test_dropped_files_are_opened_by_the_panel(panel, qtbot, tmp_path, lesion):
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    drop(panel, tmp_path / "bad.png")
+    qtbot.waitUntil(lambda: "broken" in panel.footer.status.text(), timeout=5000)
+    assert not panel.viewer.layers
+    tifffile.imwrite(tmp_path / "a.tif", lesion[..., 0], resolution=(50, 25), resolutionunit="CENTIMETER")
+    drop(panel, tmp_path / "a.tif")
+    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+    assert panel.view.scan.spacing == (0.4, 0.2)
+
+
+def test_a_saved_outline_opens_again_as_an_outline(panel, qtbot, tmp_path, lesion):
+    panel.viewer.add_image(lesion, name="lesion")
+    mask = np.zeros(lesion.shape[:2], bool)
+    mask[50:90, 60:120] = True
+    save_mask(tmp_path / "m.tif", mask, panel.session.story(corrected=True))
+    drop(panel, tmp_path / "m.tif")
+    qtbot.waitUntil(lambda: len(panel.viewer.layers) == 2, timeout=5000)
+    (labels,) = [layer for layer in panel.viewer.layers if isinstance(layer, Labels)]
+    np.testing.assert_array_equal(labels.data > 0, mask)
+    panel._settle_scan()
+    assert panel.view.layer.name == "lesion" and panel.book.adoptable(panel.view.layer) == [labels]
 
 
 def test_segment_without_scan_or_target_asks_for_it(panel, lesion):
