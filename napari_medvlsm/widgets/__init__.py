@@ -3,7 +3,8 @@
 `app`        the entry point `medvlsm-gui`
 `panel`      the dock widget: sections joined to the session
 `samples`    sample data for napari's menu
-`_sections`  the panel's parts, each shows and reports
+`sections`   the panel's parts, each shows and reports
+`_corrections`  the person's own outlines
 `_layers`    napari layers to core values and back
 `_workers`   every thread
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.controllers.engine import EngineController, EngineState
 from napari_medvlsm.controllers.session import Session
-from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
+from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.dataset import export_case
 from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
 from napari_medvlsm.core.io.labels import LABEL_SUFFIXES, load_mask, save_mask
@@ -32,7 +31,8 @@ from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.models.registry import available_models
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 from napari_medvlsm.widgets import _layers
-from napari_medvlsm.widgets._layers import SPACING_KEY, LayerBook, SliceInView, role
+from napari_medvlsm.widgets._corrections import CorrectionDesk
+from napari_medvlsm.widgets._layers import SPACING_KEY, LayerBook, SliceInView
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
 from napari_medvlsm.widgets.sections import (
     CorrectionSection,
@@ -50,9 +50,8 @@ from napari_medvlsm.widgets.sections.model import CardDialog
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-# Wait this long after the last change before the slice is read, the mask cleaned, or a correction saved.
+# Wait this long after the last change before the slice is read or the mask cleaned.
 _SETTLE_MS = 120
-_AUTOSAVE_MS = 400
 _WORDS = {
     EngineState.STARTING: "Starting the engine…",
     EngineState.PREPARING: "Getting the scan ready…",
@@ -88,8 +87,7 @@ class Panel(QWidget):
         self.view: SliceInView | None = None
         self._result_view: SliceInView | None = None
         self._layer: Image | None = None
-        self._watched: dict[Labels, tuple[str, tuple[int, ...]]] = {}
-        self._offered: SavedCorrection | None = None
+        self.desk = CorrectionDesk(self.book, self.session, self.store, self.background, self)
         self._closed = False
 
         self._build(vocabulary)
@@ -117,50 +115,28 @@ class Panel(QWidget):
             self._report(error)
 
     def start_correction(self) -> None:
-        """Give the target a correction layer, with the prediction in it if there is one."""
-        if self.view is None:
-            return
-        layer = self._correction()
-        if layer is None:
-            layer = self.book.new_correction(self.view.layer, self._target())
-        self._watch(layer)
-        mask = self._prediction_in_view()
-        if mask is not None:
-            _layers.LayerBook.replace_plane(layer, self.view.index, mask)
-            layer.metadata["medvlsm_story"] = self.session.story(corrected=True)
-        self._hide_prediction()
-        self.result_section.certainty.setChecked(False)
-        self.viewer.layers.selection.active = layer
-        layer.brush_size = max(3, min(self.view.scan.size) // 40)
-        layer.selected_label = 1
-        layer.mode = "paint"
-        self._on_correction_changed(layer)
-        self._show_correction()
-
-    def take_over(self) -> None:
-        """Replace the correction in view by the prediction, as one undoable step."""
-        layer, mask = self._correction(), self._prediction_in_view()
-        if layer is None or mask is None or self.view is None:
-            return
-        changed = self.book.replace_plane(layer, self.view.index, mask)
-        layer.metadata["medvlsm_story"] = self.session.story(corrected=True)
-        self.footer.set_status(
-            f"{changed} pixels of the correction changed; Undo brings yours back." if changed else "They are the same."
-        )
+        """Give the target a correction layer, with the prediction in it if there is one, and paint on it."""
+        layer = self.desk.begin(self._prediction_in_view())
+        if layer is not None and self.view is not None:
+            prediction = self.book.prediction(self.view.layer)
+            if prediction is not None:
+                prediction.visible = False
+            self.result_section.certainty.setChecked(False)
+            self.viewer.layers.selection.active = layer
 
     def save_as(self, path: Path) -> None:
         """Write the outline in view; the file is replaced at once or not at all."""
         found = self._outline()
         if found is None or self.view is None:
             return
-        mask, description, target = found
+        mask, description = found
         try:
             save_mask(path, mask, description, self.view.scan.spacing)
         except (ValueError, OSError) as error:
             self._report(error, f"{path.name} could not be saved")
             return
-        self.background.run(partial(self.store.forget, self.session.scan_hash, target))
-        self.correction_section.set_saved("")
+        if self.desk.current() is not None:
+            self.desk.saved()
         self.footer.set_status(f"Saved {path.name}.")
 
     def export_to(self, folder: Path) -> None:
@@ -168,11 +144,11 @@ class Panel(QWidget):
         found = self._outline()
         if found is None or self.view is None:
             return
-        mask, _, target = found
-        said = self.session.attributes
-        attributes = Attributes(target=target, color=said.color, shape=said.shape)
+        target, said = self.desk.target.phrase, self.session.attributes
+        words = {"color": said.color, "shape": said.shape} if said.target == target else {}
+        attributes = Attributes(target=target, **words)
         try:
-            export_case(folder, self.view.scan, mask, attributes, self.session.vocabulary)
+            export_case(folder, self.view.scan, found[0], attributes, self.session.vocabulary)
         except (ValueError, OSError) as error:
             self._report(error, "Nothing was added")
             return
@@ -183,7 +159,7 @@ class Panel(QWidget):
         if self._closed:
             return
         self._closed = True
-        self._flush_autosave()
+        self.desk.look_at(None)
         self.engine.close()
         self.background.close()
         events = self.viewer.layers.events
@@ -288,8 +264,6 @@ class Panel(QWidget):
 
         self._scan_timer = timer(_SETTLE_MS, self._settle_scan)
         self._clean_timer = timer(_SETTLE_MS, self._settle_mask)
-        self._autosave_timer = timer(_AUTOSAVE_MS, self._flush_autosave)
-        self._dirty: set[Labels] = set()
 
     def _connect(self) -> None:
         self.scan_section.layerChosen.connect(self._choose_layer)
@@ -305,12 +279,15 @@ class Panel(QWidget):
         self.result_section.cleanupChanged.connect(self.session.set_cleanup)
         self.result_section.certaintyToggled.connect(self._show_certainty)
         self.correction_section.startRequested.connect(self.start_correction)
-        self.correction_section.takeOverRequested.connect(self.take_over)
-        self.correction_section.undoRequested.connect(lambda: self._undo_redo("undo"))
-        self.correction_section.redoRequested.connect(lambda: self._undo_redo("redo"))
-        self.correction_section.adoptRequested.connect(self._adopt)
-        self.correction_section.restoreRequested.connect(self._restore)
-        self.correction_section.discardRequested.connect(self._discard)
+        self.correction_section.takeOverRequested.connect(lambda: self.desk.take_over(self._prediction_in_view()))
+        self.correction_section.undoRequested.connect(self.desk.undo)
+        self.correction_section.redoRequested.connect(self.desk.redo)
+        self.correction_section.adoptRequested.connect(self.desk.adopt)
+        self.correction_section.restoreRequested.connect(self.desk.restore)
+        self.correction_section.discardRequested.connect(self.desk.discard)
+        self.desk.changed.connect(self._show_correction)
+        self.desk.kept.connect(self.correction_section.set_saved)
+        self.desk.said.connect(self.footer.set_status)
         self.save_section.saveRequested.connect(self._ask_save)
         self.save_section.exportRequested.connect(self._ask_export)
         self.footer.segmentRequested.connect(self.segment)
@@ -358,10 +335,8 @@ class Panel(QWidget):
         layers = _layers.scan_layers(self.viewer)
         if self._layer not in layers:
             active = self.viewer.layers.selection.active
-            self._layer = active if active in layers else (layers[0] if layers else None)
+            self._follow(active if active in layers else (layers[0] if layers else None))
         self.scan_section.set_layers([(layer.name, layer) for layer in layers], self._layer)
-        for layer in [labels for labels in self._watched if labels not in self.viewer.layers]:
-            del self._watched[layer]
         self._scan_timer.start()
 
     def _on_active(self, event: Any = None) -> None:
@@ -370,8 +345,12 @@ class Panel(QWidget):
             self._choose_layer(active)
 
     def _choose_layer(self, layer: Image | None) -> None:
-        if layer is self._layer:
-            return
+        if layer is not self._layer:
+            self._follow(layer)
+            self._on_layers()
+
+    def _follow(self, layer: Image | None) -> None:
+        """Work on a layer from now on, and hear when its pixels or its name change."""
         if self._layer is not None:
             self._layer.events.data.disconnect(self._on_pixels)
             self._layer.events.name.disconnect(self._on_layers)
@@ -379,7 +358,6 @@ class Panel(QWidget):
         if layer is not None:
             layer.events.data.connect(self._on_pixels)
             layer.events.name.connect(self._on_layers)
-        self._on_layers()
 
     def _on_pixels(self, event: Any = None) -> None:
         self._scan_timer.start()
@@ -400,27 +378,17 @@ class Panel(QWidget):
                 self.view = _layers.slice_in_view(self.viewer, self._layer)
             except ValueError as error:
                 problem = str(error)
-        scan = self.view.scan if self.view else None
-        if scan is None or self.session.scan is None or scan.pixels is not self.session.scan.pixels:
-            self._flush_autosave()
-            self.session.set_scan(scan)
+        self.desk.flush()
+        self.session.set_scan(self.view.scan if self.view else None)
+        self.desk.look_at(self.view)
         if problem:
             self.scan_section.set_scan(None, problem)
 
     def _show_scan(self) -> None:
         self.scan_section.set_scan(self.session.scan)
         self.footer.segment.setEnabled(self.session.scan is not None)
-        self._offer_restore()
-        self._show_correction()
 
     # Prompt, model, result ------------------------------------------------------------------------------------
-
-    def _target(self) -> Any:
-        return self.session.vocabulary.target(self._target_phrase())
-
-    def _target_phrase(self) -> str:
-        """The target of the result in view, else of the prompt."""
-        return self.session.result.target if self.session.result is not None else self.session.target
 
     def _show_prompt(self) -> None:
         session = self.session
@@ -451,7 +419,7 @@ class Panel(QWidget):
             return
         mask = self.session.mask()
         assert mask is not None
-        layer = self.book.show_prediction(view, mask, self._target())
+        layer = self.book.show_prediction(view, mask, self.desk.target)
         layer.visible = True
         self._show_certainty(self.result_section.certainty.isChecked())
         self._summarise(mask)
@@ -495,144 +463,36 @@ class Panel(QWidget):
         same = self._result_view is not None and self.view is not None and self._result_view.index == self.view.index
         return self.session.mask() if same else None
 
-    def _hide_prediction(self) -> None:
-        if self.view is not None:
-            prediction = self.book.prediction(self.view.layer)
-            if prediction is not None:
-                prediction.visible = False
-
     def _show_card(self) -> None:
         if self.session.model is not None:
             dialog = CardDialog(self.session.model.card, self)
             dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
             dialog.show()
 
-    # Correction -----------------------------------------------------------------------------------------------
-
-    def _correction(self) -> Labels | None:
-        return self.book.correction(self.view.layer, self._target_phrase()) if self.view is not None else None
+    # Correction and saving ------------------------------------------------------------------------------------
 
     def _show_correction(self) -> None:
-        layer = self._correction()
-        has_prediction = self._prediction_in_view() is not None
-        label = self._target().label if self.view is not None else None
-        self.correction_section.set_state(label, layer is not None, has_prediction)
-        adoptable = self.book.adoptable(self.view.layer) if self.view is not None and layer is None else []
-        self.correction_section.set_adoptable([(found.name, found) for found in adoptable])
-        if layer is not None:
+        desk, section = self.desk, self.correction_section
+        corrected, predicted = desk.current() is not None, self._prediction_in_view() is not None
+        label = desk.target.label
+        section.set_state(label if self.view is not None else None, corrected, predicted)
+        section.set_adoptable([(layer.name, layer) for layer in desk.adoptable()])
+        if desk.offered is None:
+            section.set_offer("")
+        else:
+            offered = self.session.vocabulary.target(desk.offered.target).label
+            section.set_offer(f"Unsaved correction of {offered} from {desk.offered.saved:%d %b, %H:%M}.")
+        if corrected:
             self.save_section.set_source(f"Saves your correction of {label}.")
-        elif has_prediction:
+        elif predicted:
             self.save_section.set_source(f"Saves the model's outline of {label}, not corrected.")
         else:
             self.save_section.set_source(None)
 
-    def _watch(self, layer: Labels) -> None:
-        if self.view is None:
-            return
-        if layer not in self._watched:
-            layer.events.paint.connect(lambda: self._on_correction_changed(layer))
-        self._watched[layer] = (self.session.scan_hash, self.view.index)
-
-    def _on_correction_changed(self, layer: Labels) -> None:
-        if layer not in self._watched or self._closed:
-            return
-        self._watch_slice(layer)
-        self._dirty.add(layer)
-        self._autosave_timer.start()
-
-    def _watch_slice(self, layer: Labels) -> None:
-        if self.view is not None and role(layer).get("image") == _layers.image_id(self.view.layer):
-            self._watched[layer] = (self.session.scan_hash, self.view.index)
-
-    def _flush_autosave(self) -> None:
-        """Keep every changed correction safe, in the background."""
-        self._autosave_timer.stop()
-        for layer in list(self._dirty):
-            self._dirty.discard(layer)
-            if layer not in self._watched:
-                continue
-            scan_hash, index = self._watched[layer]
-            mask, target = self.book.plane(layer, index), role(layer)["target"]
-            description = dict(layer.metadata.get("medvlsm_story", {}))
-            self.background.run(
-                partial(self.store.save, scan_hash, target, mask, description),
-                lambda _: self._on_autosaved(),
-                lambda error: self._report(error, "The correction could not be kept safe on disk; save it yourself"),
-            )
-
-    def _on_autosaved(self) -> None:
-        if not self._closed and self._correction() is not None:
-            self.correction_section.set_saved(
-                f"Kept safe at {datetime.now():%H:%M:%S}; not yet saved to a file of yours."
-            )
-
-    def _undo_redo(self, action: str) -> None:
-        layer = self._correction()
-        if layer is not None:
-            getattr(layer, action)()
-            self._on_correction_changed(layer)
-
-    def _adopt(self, layer: Labels) -> None:
-        if self.view is not None:
-            self._watch(self.book.adopt(layer, self.view.layer, self._target()))
-            self._on_correction_changed(layer)
-            self._show_correction()
-
-    def _offer_restore(self) -> None:
-        self._offered = None
-        if self.view is not None:
-            self._offered = next(iter(self.store.find(self.session.scan_hash)), None)
-        if self._offered is None:
-            self.correction_section.set_offer("")
-            return
-        label = self.session.vocabulary.target(self._offered.target).label
-        when = f"{self._offered.saved:%d %b, %H:%M}"
-        self.correction_section.set_offer(f"Unsaved correction of {label} from {when}.")
-
-    def _restore(self) -> None:
-        offered, view = self._offered, self.view
-        if offered is None or view is None:
-            return
-        try:
-            mask = self.store.load(offered)
-        except ValueError as error:
-            self._report(error)
-            return
-        if mask.shape != view.scan.size:
-            self._report(ValueError("The stored correction has another size than this scan; it was left alone."))
-            return
-        target = self.session.vocabulary.target(offered.target)
-        layer = self.book.correction(view.layer, offered.target) or self.book.new_correction(view.layer, target)
-        self.book.replace_plane(layer, view.index, mask)
-        self._watch(layer)
-        # The new sitting keeps it safe before the old copy goes.
-        self._on_correction_changed(layer)
-        self._flush_autosave()
-        self.background.run(lambda: self.store.discard(offered), lambda _: self._offer_restore())
-        if offered.target in self.session.vocabulary.targets:
-            self.session.choose(target=offered.target)
-        else:
-            self.session.type(offered.target)
-        self._show_correction()
-        self.footer.set_status(f"Your correction of {target.label} is back.")
-
-    def _discard(self) -> None:
-        if self._offered is not None:
-            self.store.discard(self._offered)
-            self._offer_restore()
-
-    # Saving ---------------------------------------------------------------------------------------------------
-
-    def _outline(self) -> tuple[Mask, dict[str, Any], str] | None:
-        """The correction in view, else the prediction: (mask, how it was made, target)."""
-        if self.view is None:
-            return None
-        layer, target = self._correction(), self._target_phrase()
-        if layer is not None:
-            description = dict(layer.metadata.get("medvlsm_story") or self.session.story(corrected=True))
-            return self.book.plane(layer, self.view.index).astype(bool), description, target
+    def _outline(self) -> tuple[Mask, dict[str, Any]] | None:
+        """The correction in view, else the prediction, and how it was made."""
         mask = self._prediction_in_view()
-        return (mask, self.session.story(corrected=False), target) if mask is not None else None
+        return self.desk.outline() or (None if mask is None else (mask, self.session.story(corrected=False)))
 
     def _ask_open(self) -> None:
         kinds = " ".join(f"*{suffix}" for suffix in SUFFIXES)
@@ -643,7 +503,7 @@ class Panel(QWidget):
     def _ask_save(self) -> None:
         if self.view is None:
             return
-        suggested = f"{self.view.layer.name}_{self._target_phrase().replace(' ', '-')}.tif"
+        suggested = f"{self.view.layer.name}_{self.desk.target.phrase.replace(' ', '-')}.tif"
         kinds = "Label TIFF (*.tif);;PNG (*.png)"
         name, chosen = QFileDialog.getSaveFileName(self, "Save the outline", suggested, kinds)
         if name:

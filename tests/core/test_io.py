@@ -212,7 +212,7 @@ def test_autosave_offers_only_what_earlier_sittings_left(tmp_path, rng):
     second.save("abc", "left lung", ~mask, {})
     (found,) = second.find("abc")
     assert found.target == "left lung"
-    np.testing.assert_array_equal(second.load(found), mask)
+    np.testing.assert_array_equal(second.load(found)[0], mask)
     (tmp_path / "abc-x-y.tif").write_bytes(b"broken")
     assert len(second.find("abc")) == 1 and second.find("other") == []
     second.discard(found)

@@ -328,6 +328,14 @@ def test_correction_comes_back_after_a_crash(open_panel, store, lesion, qtbot, t
     qtbot.waitUntil(lambda: any(store.folder.glob("*.tif")), timeout=5000)
     settle(qtbot, panel)
     assert "Kept safe" in panel.correction_section.saved.text()
+    # Undo by the keyboard goes through napari alone, and is kept safe too.
+    correction(panel).paint((60, 60), 1)
+    settle(qtbot, panel)
+    kept = next(store.folder.glob("*.tif"))
+    assert load_mask(kept)[0].sum() > drawn.sum()
+    correction(panel).undo()
+    qtbot.waitUntil(lambda: load_mask(kept)[0].sum() == drawn.sum(), timeout=5000)
+    settle(qtbot, panel)
 
     # The next sitting: nothing was closed properly.
     again = open_panel(AutosaveStore(store.folder))
@@ -335,11 +343,45 @@ def test_correction_comes_back_after_a_crash(open_panel, store, lesion, qtbot, t
     again._settle_scan()
     assert not again.correction_section.offer.isHidden() and "Skin lesion" in again.correction_section.offer_text.text()
     assert correction(again) is None
+    # Another stroke in the new sitting does not write over what is offered.
+    again.correction_section.start.click()
+    correction(again).paint((90, 90), 1)
+    settle(qtbot, again)
+    assert not again.correction_section.offer.isHidden()
     again.correction_section.restore.click()
     np.testing.assert_array_equal(correction(again).data, drawn)
     settle(qtbot, again)
     assert again.correction_section.offer.isHidden()
     assert len(list(store.folder.glob("*.tif"))) == 1
+
+
+def test_a_restored_correction_keeps_its_story_and_undo_gives_back_what_was_there(open_panel, store, lesion, qtbot):
+    panel = open_panel(store)
+    panel.viewer.add_image(lesion)
+    panel._settle_scan()
+    mask = np.zeros(lesion.shape[:2], bool)
+    mask[5:30, 5:30] = True
+    AutosaveStore(store.folder).save(panel.session.scan_hash, "polyp", mask, {"model": "older model"})
+    panel.desk.find_offer()
+    panel.correction_section.restore.click()
+    assert panel.session.prompt.text == "polyp"
+    found, story = panel.desk.outline()
+    np.testing.assert_array_equal(found, mask)
+    assert story["model"] == "older model"
+    panel.correction_section.undo.click()
+    assert not panel.desk.outline()[0].any()
+
+
+def test_hand_drawn_outline_names_no_model(open_panel, store, lesion, tmp_path):
+    panel = open_panel(store)
+    panel.viewer.add_image(lesion)
+    panel.prompt_section.chosen.emit("target", "polyp")
+    panel._settle_scan()
+    panel.correction_section.start.click()
+    panel.desk.current().paint((20, 30), 1)
+    panel.save_as(tmp_path / "x.png")
+    story = load_mask(tmp_path / "x.png")[1]
+    assert story["prompt"] is None and story["model"] == "" and story["made"] == "correction by a person"
 
 
 def test_saving_clears_the_autosave_and_discard_forgets(open_panel, store, lesion, qtbot, tmp_path):

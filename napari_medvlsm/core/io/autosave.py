@@ -64,9 +64,9 @@ class AutosaveStore:
                 continue
         return sorted(found, key=lambda entry: entry.saved, reverse=True)
 
-    def load(self, entry: SavedCorrection) -> npt.NDArray[np.bool_]:
-        """The mask of a stored correction, shape (H, W)."""
-        return load_mask(entry.path)[0]
+    def load(self, entry: SavedCorrection) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
+        """The mask of a stored correction, shape (H, W), and how it was made."""
+        return load_mask(entry.path)
 
     def forget(self, scan_hash: str, target: str) -> None:
         """Drop this sitting's state of a correction, because it was saved elsewhere."""

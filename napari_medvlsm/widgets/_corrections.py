@@ -1,0 +1,225 @@
+"""The person's own outlines: begun, undone, kept safe on disk, offered again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from napari.layers import Labels
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
+from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.prompts import Target
+from napari_medvlsm.widgets._layers import LayerBook, SliceInView, image_id, role
+from napari_medvlsm.widgets._workers import Background
+
+# Wait this long after the last change before a correction is written.
+_AUTOSAVE_MS = 400
+# Metadata of a correction layer: how it was begun, by the hash of the slice.
+STORIES = "medvlsm_stories"
+
+
+class CorrectionDesk(QObject):
+    """Corrections of the scan in view; `look_at` tells which that is.
+
+    Parameters
+    ----------
+    book : LayerBook
+    session : Session
+    store : AutosaveStore
+    background : Background
+        Writes and reads the store.
+    parent : QObject
+    """
+
+    changed = Signal()  # layers, offers or what can be done
+    kept = Signal(str)  # when a correction was last written to disk; "" when it is in a file of the person's
+    said = Signal(str, bool)  # a sentence, and whether it tells of a problem
+
+    def __init__(
+        self, book: LayerBook, session: Session, store: AutosaveStore, background: Background, parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._book, self._session, self._store, self._background = book, session, store, background
+        self._view: SliceInView | None = None
+        # Where the last change of each layer happened: hash of the slice, and its index.
+        self._watched: dict[Labels, tuple[str, tuple[int, ...]]] = {}
+        self._dirty: set[Labels] = set()
+        self.offered: SavedCorrection | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_AUTOSAVE_MS)
+        self._timer.timeout.connect(self.flush)
+
+    @property
+    def target(self) -> Target:
+        """What is outlined: the target of the result, else of the prompt."""
+        session = self._session
+        return session.vocabulary.target(session.result.target if session.result else session.target)
+
+    def look_at(self, view: SliceInView | None) -> None:
+        """Work on another slice; what was changed on the last one is written first."""
+        self.flush()
+        self._view = view
+        self.find_offer()
+
+    def current(self) -> Labels | None:
+        """The correction layer of the scan in view and the target."""
+        return self._book.correction(self._view.layer, self.target.phrase) if self._view is not None else None
+
+    def adoptable(self) -> list[Labels]:
+        """Label layers of the person's own that could become the correction."""
+        return self._book.adoptable(self._view.layer) if self._view is not None and self.current() is None else []
+
+    def begin(self, prediction: Mask | None) -> Labels | None:
+        """Give the target a correction layer, ready to paint on, with the prediction in it if there is one."""
+        if self._view is None:
+            return None
+        layer = self.current() or self._book.new_correction(self._view.layer, self.target)
+        self._watch(layer)
+        if prediction is not None:
+            self._enter(layer, prediction)
+        layer.brush_size = max(3, min(self._view.scan.size) // 40)
+        layer.selected_label = 1
+        layer.mode = "paint"
+        self.changed.emit()
+        return layer
+
+    def take_over(self, prediction: Mask | None) -> None:
+        """Replace the correction by the prediction, as one undoable step."""
+        layer = self.current()
+        if layer is None or prediction is None:
+            return
+        self._watch(layer)
+        count = self._enter(layer, prediction)
+        self.said.emit(f"{count} pixels changed; Undo brings yours back." if count else "They are the same.", False)
+
+    def undo(self) -> None:
+        """Take back the last change."""
+        self._step("undo")
+
+    def redo(self) -> None:
+        """Bring back what was undone."""
+        self._step("redo")
+
+    def adopt(self, layer: Labels) -> None:
+        """Make a layer of the person's own the correction."""
+        if self._view is not None:
+            self._watch(self._book.adopt(layer, self._view.layer, self.target))
+            self._mark(layer)
+            self.changed.emit()
+
+    def outline(self) -> tuple[Mask, dict[str, Any]] | None:
+        """The correction in view and how it was made."""
+        layer = self.current()
+        if layer is None or self._view is None:
+            return None
+        return self._book.plane(layer, self._view.index).astype(bool), self._story(layer, self._session.scan_hash)
+
+    def saved(self) -> None:
+        """Forget what was kept safe: the correction in view is in a file of the person's now."""
+        self.flush()
+        self._background.run(partial(self._store.forget, self._session.scan_hash, self.target.phrase))
+        self.kept.emit("")
+
+    def find_offer(self) -> None:
+        """Look for a correction that an earlier sitting left for this scan."""
+        found = self._store.find(self._session.scan_hash) if self._view is not None else []
+        self.offered = found[0] if found else None
+        self.changed.emit()
+
+    def restore(self) -> None:
+        """Bring back the offered correction, as one undoable step."""
+        offered, view = self.offered, self._view
+        if offered is None or view is None:
+            return
+        try:
+            mask, made = self._store.load(offered)
+        except (ValueError, OSError) as error:
+            self.said.emit(str(error), True)
+            return
+        if mask.shape != view.scan.size:
+            self.said.emit("The stored correction has another size than this scan; it was left alone.", True)
+            return
+        target = self._session.vocabulary.target(offered.target)
+        layer = self._book.correction(view.layer, offered.target) or self._book.new_correction(view.layer, target)
+        self._watch(layer)
+        layer.metadata.setdefault(STORIES, {})[offered.scan_hash] = made
+        self._book.replace_plane(layer, view.index, mask)
+        self._mark(layer)
+        # The new sitting writes it before the old copy goes: jobs run in order, and only if the first succeeded.
+        self.flush(then=partial(self._drop, offered))
+        if offered.target in self._session.vocabulary.targets:
+            self._session.choose(target=offered.target)
+        else:
+            self._session.type(offered.target)
+        self.said.emit(f"Your correction of {target.label} is back.", False)
+
+    def discard(self) -> None:
+        """Drop the offered correction."""
+        if self.offered is not None:
+            self._drop(self.offered)
+
+    def flush(self, then: Callable[[], None] | None = None) -> None:
+        """Write every changed correction, in the background; `then` follows each success."""
+        self._timer.stop()
+        for layer in list(self._dirty):
+            scan_hash, index = self._watched[layer]
+            mask, target = self._book.plane(layer, index), role(layer)["target"]
+            self._background.run(
+                partial(self._store.save, scan_hash, target, mask, self._story(layer, scan_hash)),
+                lambda _: self._on_kept(then),
+                lambda error: self.said.emit(
+                    f"The correction could not be kept safe on disk ({error}); save it to a file.", True
+                ),
+            )
+        self._dirty.clear()
+
+    def _enter(self, layer: Labels, prediction: Mask) -> int:
+        assert self._view is not None
+        layer.metadata.setdefault(STORIES, {})[self._session.scan_hash] = self._session.story(corrected=True)
+        count = self._book.replace_plane(layer, self._view.index, prediction)
+        self._mark(layer)
+        return count
+
+    def _story(self, layer: Labels, scan_hash: str) -> dict[str, Any]:
+        drawn_by_hand = self._session.story(corrected=True) | {"prompt": None, "model": "", "threshold": None}
+        found: dict[str, Any] = layer.metadata.get(STORIES, {}).get(scan_hash, drawn_by_hand | {"cleanup": []})
+        return dict(found)
+
+    def _step(self, action: str) -> None:
+        layer = self.current()
+        if layer is not None:
+            getattr(layer, action)()
+            self._mark(layer)
+
+    def _watch(self, layer: Labels) -> None:
+        if layer not in self._watched:
+            # `paint` follows a finished stroke, `labels_update` also undo and redo by the keyboard.
+            for event in (layer.events.paint, layer.events.labels_update):
+                event.connect(lambda: self._mark(layer))
+        self._locate(layer)
+
+    def _mark(self, layer: Labels) -> None:
+        if layer in self._watched:
+            self._locate(layer)
+            self._dirty.add(layer)
+            self._timer.start()
+
+    def _locate(self, layer: Labels) -> None:
+        if self._view is not None and role(layer).get("image") == image_id(self._view.layer):
+            self._watched[layer] = (self._session.scan_hash, self._view.index)
+
+    def _on_kept(self, then: Callable[[], None] | None) -> None:
+        if self.current() is not None:
+            self.kept.emit(f"Kept safe at {datetime.now():%H:%M:%S}; not yet saved to a file of yours.")
+        if then is not None:
+            then()
+
+    def _drop(self, entry: SavedCorrection) -> None:
+        self._store.discard(entry)
+        self.find_offer()
