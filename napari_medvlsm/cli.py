@@ -65,7 +65,10 @@ def _segment(options: argparse.Namespace) -> int:
     paths = list(dict.fromkeys(_scans(options.images)))
     outputs = _outputs(paths, options.out)
     options.out.mkdir(parents=True, exist_ok=True)
-    segmenter = Segmenter.load(options.model, options.device)
+    try:
+        segmenter = Segmenter.load(options.model, options.device)
+    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
+        raise ValueError(f"The device {options.device!r} cannot be used here ({error}).") from error
     card = segmenter.card
     prompt = free_text(options.prompt, load_vocabulary())
     if not card.open_vocabulary and not (known := coverage(prompt.text, card.phrases, card.words)).complete:
@@ -84,7 +87,7 @@ def _segment(options: argparse.Namespace) -> int:
             threshold = prediction.threshold if options.threshold is None else options.threshold
             made = story(prompt, card.name, threshold, None, corrected=False, scan_hash=content_hash(scan.pixels))
             save_mask(outputs[path], prediction.mask(threshold), made, scan.spacing)
-        except (ValueError, OSError, MemoryError) as error:
+        except Exception as error:  # whatever one scan does, the others go on
             failed += 1
             progress.write(f"medvlsm: skipped {path}: {error}", file=sys.stderr)
     print(f"{len(paths) - failed} of {len(paths)} scans outlined, in {options.out}")

@@ -132,7 +132,7 @@ class EngineController:
         self._wanted = (model, image)
         request = Request(self._next(), model, image, tuple(prompts))
         self._active = request
-        self._send(request.number, "segment", {"prompts": list(prompts)})
+        self._send_segment(request)
         self._set(EngineState.SEGMENTING if self._ready else EngineState.STARTING)
         return request
 
@@ -156,6 +156,12 @@ class EngineController:
         elif event == "progress":
             if number in self._numbers():
                 self.progressed.emit(message["text"])
+        elif event == "missing" and number in self._numbers():
+            self._held = None
+            if self._active is not None and number == self._active.number:
+                self._send_segment(self._active)
+            else:
+                self._send_prepare()
         elif self._active is not None and number == self._active.number:
             self._finish(event, message, arrays)
         elif number == self._preparing:
@@ -216,6 +222,9 @@ class EngineController:
         self._set(EngineState.STARTING)
         if self._wanted is not None:
             self._send_prepare()
+
+    def _send_segment(self, request: Request) -> None:
+        self._send(request.number, "segment", {"prompts": list(request.prompts)})
 
     def _send_prepare(self) -> None:
         self._preparing = self._next()

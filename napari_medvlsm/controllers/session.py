@@ -15,6 +15,8 @@ from napari_medvlsm.core.models.registry import ModelEntry
 from napari_medvlsm.core.prompts import Attributes, Coverage, Prompt, Vocabulary, build, coverage, free_text
 
 HISTORY_LENGTH = 30
+# Below this mean Dice on test scans the panel warns before the model is used: most outlines need redrawing.
+WEAK_DICE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,11 @@ class Session:
         if self.model is None or self.model.card.open_vocabulary:
             return Coverage((), (), True)
         return coverage(self.prompt.text, self.model.card.phrases, self.model.card.words)
+
+    def weak_dice(self) -> float | None:
+        """The model's test Dice for the target of the prompt, if it is too low to rely on."""
+        value = self.model.card.test_dice(self.target) if self.model is not None else None
+        return value if value is not None and value < WEAK_DICE else None
 
     def segment(self) -> Request:
         """Ask the engine about the current scan, model and prompt.

@@ -11,6 +11,7 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Target
@@ -33,6 +34,8 @@ class CorrectionDesk(QObject):
     store : AutosaveStore
     background : Background
         Writes and reads the store.
+    settle : callable
+        Brings the view up to date, should a slice still be moving when a stroke ends.
     parent : QObject
     """
 
@@ -41,14 +44,24 @@ class CorrectionDesk(QObject):
     said = Signal(str, bool)  # a sentence, and whether it tells of a problem
 
     def __init__(
-        self, book: LayerBook, session: Session, store: AutosaveStore, background: Background, parent: QObject
+        self,
+        book: LayerBook,
+        session: Session,
+        store: AutosaveStore,
+        background: Background,
+        settle: Callable[[], None],
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
+        self._settle = settle
+        self._closed = False
         self._book, self._session, self._store, self._background = book, session, store, background
         self._view: SliceInView | None = None
         # Where the last change of each layer happened: hash of the slice, and its index.
         self._watched: dict[Labels, tuple[str, tuple[int, ...]]] = {}
         self._dirty: set[Labels] = set()
+        # Content of a plane, by layer and hash of the slice, when it was last written: redrawing alone is no change.
+        self._written: dict[tuple[Labels, str], str] = {}
         self.offered: SavedCorrection | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -57,14 +70,17 @@ class CorrectionDesk(QObject):
 
     @property
     def target(self) -> Target:
-        """What is outlined: the target of the result, else of the prompt."""
+        """What is outlined: the target of the prompt, else, if that is empty, of the result."""
         session = self._session
-        return session.vocabulary.target(session.result.target if session.result else session.target)
+        asked = session.result.target if session.result is not None and not session.prompt.text else session.target
+        return session.vocabulary.target(asked)
 
     def look_at(self, view: SliceInView | None) -> None:
         """Work on another slice; what was changed on the last one is written first."""
         self.flush()
         self._view = view
+        for layer in self._book.corrections(view.layer) if view is not None else ():
+            self._watch(layer)
         self.find_offer()
 
     def current(self) -> Labels | None:
@@ -151,8 +167,8 @@ class CorrectionDesk(QObject):
         layer.metadata.setdefault(STORIES, {})[offered.scan_hash] = made
         self._book.replace_plane(layer, view.index, mask)
         self._mark(layer)
-        # The new sitting writes it before the old copy goes: jobs run in order, and only if the first succeeded.
-        self.flush(then=partial(self._drop, offered))
+        # The new sitting writes it before the old copy goes.
+        self._keep(layer, then=partial(self._drop, offered))
         if offered.target in self._session.vocabulary.targets:
             self._session.choose(target=offered.target)
         else:
@@ -164,20 +180,35 @@ class CorrectionDesk(QObject):
         if self.offered is not None:
             self._drop(self.offered)
 
-    def flush(self, then: Callable[[], None] | None = None) -> None:
-        """Write every changed correction, in the background; `then` follows each success."""
+    def flush(self) -> None:
+        """Write every changed correction, in the background."""
         self._timer.stop()
         for layer in list(self._dirty):
-            scan_hash, index = self._watched[layer]
-            mask, target = self._book.plane(layer, index), role(layer)["target"]
-            self._background.run(
-                partial(self._store.save, scan_hash, target, mask, self._story(layer, scan_hash)),
-                lambda _: self._on_kept(then),
-                lambda error: self.said.emit(
-                    f"The correction could not be kept safe on disk ({error}); save it to a file.", True
-                ),
-            )
-        self._dirty.clear()
+            self._keep(layer)
+
+    def close(self) -> None:
+        """Write what is left; nothing is heard of any layer from now on."""
+        self.flush()
+        self._closed = True
+        self._view = None
+
+    def _keep(self, layer: Labels, then: Callable[[], None] | None = None) -> None:
+        self._dirty.discard(layer)
+        scan_hash, index = self._watched[layer]
+        mask, target = self._book.plane(layer, index), role(layer)["target"]
+        content = content_hash(mask)
+        if self._written.get((layer, scan_hash)) == content and then is None:
+            return
+        self._written[layer, scan_hash] = content
+        self._background.run(
+            partial(self._store.save, scan_hash, target, mask, self._story(layer, scan_hash)),
+            lambda _: self._on_kept(then),
+            lambda error: self._on_not_kept((layer, scan_hash), error),
+        )
+
+    def _on_not_kept(self, plane: tuple[Labels, str], error: Exception) -> None:
+        self._written.pop(plane, None)
+        self.said.emit(f"The correction could not be kept safe on disk ({error}); save it to a file.", True)
 
     def _enter(self, layer: Labels, prediction: Mask) -> int:
         assert self._view is not None
@@ -199,23 +230,29 @@ class CorrectionDesk(QObject):
 
     def _watch(self, layer: Labels) -> None:
         if layer not in self._watched:
-            # `paint` follows a finished stroke, `labels_update` also undo and redo by the keyboard.
-            for event in (layer.events.paint, layer.events.labels_update):
+            # `paint` follows a finished stroke, `set_data` also undo and redo by the keyboard.
+            for event in (layer.events.paint, layer.events.set_data):
                 event.connect(lambda: self._mark(layer))
+            self._watched[layer] = ("", ())
         self._locate(layer)
 
     def _mark(self, layer: Labels) -> None:
-        if layer in self._watched:
-            self._locate(layer)
-            self._dirty.add(layer)
-            self._timer.start()
+        if self._closed or layer not in self._watched:
+            return
+        self._settle()
+        self._locate(layer)
+        self._dirty.add(layer)
+        self._timer.start()
 
     def _locate(self, layer: Labels) -> None:
         if self._view is not None and role(layer).get("image") == image_id(self._view.layer):
-            self._watched[layer] = (self._session.scan_hash, self._view.index)
+            scan_hash, index = self._session.scan_hash, self._view.index
+            self._watched[layer] = (scan_hash, index)
+            if (layer, scan_hash) not in self._written:
+                self._written[layer, scan_hash] = content_hash(self._book.plane(layer, index))
 
     def _on_kept(self, then: Callable[[], None] | None) -> None:
-        if self.current() is not None:
+        if not self._closed and self.current() is not None:
             self.kept.emit(f"Kept safe at {datetime.now():%H:%M:%S}; not yet saved to a file of yours.")
         if then is not None:
             then()

@@ -6,7 +6,6 @@ A layer of ours is told by its metadata, never by its name: `metadata["medvlsm"]
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ class SliceInView:
     scan: Scan
 
 
-def role(layer: Layer) -> dict[str, str]:
+def role(layer: Layer) -> dict[str, Any]:
     """What the layer is to us; {} for a layer that is not ours."""
     found = layer.metadata.get(KEY, {})
     return found if isinstance(found, dict) else {}
@@ -58,8 +57,8 @@ def scan_layers(viewer: ViewerModel) -> list[Image]:
 
 
 def image_id(layer: Image) -> str:
-    """A lasting name of an image layer."""
-    return str(layer.metadata.setdefault(KEY, {}).setdefault("image", uuid.uuid4().hex))
+    """A name that no other layer has, a duplicate of this one included."""
+    return str(layer.unique_id)
 
 
 def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
@@ -114,6 +113,10 @@ class LayerBook:
             layer.editable = False
         self._retarget(layer, "Prediction", target)
         layer.colormap = one_color(target.display_color)
+        # One answer at a time: what another slice was asked before may have been another target.
+        if (last := layer.metadata[KEY].get("index", view.index)) != view.index:
+            layer.data[last] = 0
+        layer.metadata[KEY]["index"] = view.index
         self._set_plane(layer, view.index, mask.astype(np.uint8))
         return layer
 
@@ -122,6 +125,14 @@ class LayerBook:
         layer = self._find(Labels, "prediction", view.layer)
         if layer is not None:
             self._set_plane(layer, view.index, mask.view(np.uint8))
+
+    def hide_results(self) -> None:
+        """Hide predictions and take certainty maps away: none of them belongs to what is in view."""
+        for layer in list(self._viewer.layers):
+            if role(layer).get("kind") == "prediction":
+                layer.visible = False
+            elif role(layer).get("kind") == "certainty":
+                self._remove(layer)
 
     def show_certainty(self, view: SliceInView, probability: Bytes | None) -> None:
         """Show the certainty as a colour overlay, or take it away with None."""

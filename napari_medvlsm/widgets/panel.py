@@ -13,6 +13,7 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
+    QMainWindow,
     QScrollArea,
     QShortcut,
     QSizePolicy,
@@ -26,7 +27,7 @@ from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.dataset import export_case
 from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
-from napari_medvlsm.core.io.labels import LABEL_SUFFIXES, load_mask, save_mask
+from napari_medvlsm.core.io.labels import is_own_mask, load_mask, save_mask
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.models.registry import available_models
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
@@ -87,7 +88,8 @@ class Panel(QWidget):
         self.view: SliceInView | None = None
         self._result_view: SliceInView | None = None
         self._layer: Image | None = None
-        self.desk = CorrectionDesk(self.book, self.session, self.store, self.background, self)
+        self.desk = CorrectionDesk(self.book, self.session, self.store, self.background, self._settle_if_moving, self)
+        self._pixels_seen: tuple[Image, tuple[int, ...]] | None = None
         self._closed = False
 
         self._build(vocabulary)
@@ -108,7 +110,9 @@ class Panel(QWidget):
 
     def segment(self) -> None:
         """Ask the model about the scan in view."""
+        self._pixels_seen = None
         self._settle_scan()
+        self.footer.set_status("")
         try:
             self.session.segment()
         except ValueError as error:
@@ -144,9 +148,9 @@ class Panel(QWidget):
         found = self._outline()
         if found is None or self.view is None:
             return
-        target, said = self.desk.target.phrase, self.session.attributes
-        words = {"color": said.color, "shape": said.shape} if said.target == target else {}
-        attributes = Attributes(target=target, **words)
+        result, target = self.session.result, self.desk.target.phrase
+        said = result.prompt.attributes if result is not None and result.target == target else Attributes()
+        attributes = Attributes(target=target, color=said.color, shape=said.shape)
         try:
             export_case(folder, self.view.scan, found[0], attributes, self.session.vocabulary)
         except (ValueError, OSError) as error:
@@ -159,9 +163,11 @@ class Panel(QWidget):
         if self._closed:
             return
         self._closed = True
-        self.desk.look_at(None)
+        self.desk.close()
+        self._follow(None)
         self.engine.close()
         self.background.close()
+        self.store.close()
         events = self.viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered):
             emitter.disconnect(self._on_layers)
@@ -182,6 +188,7 @@ class Panel(QWidget):
     def showEvent(self, event: Any) -> None:
         """Watch for the end of the window that the panel is shown in."""
         super().showEvent(event)
+        # A floating dock is a window too, but hiding it is not the end.
         self.window().installEventFilter(self)
         for widget in self.window().findChildren(QWidget):
             if widget.acceptDrops() and widget.metaObject().className() == "QtViewer":
@@ -192,7 +199,7 @@ class Panel(QWidget):
 
         napari would open most of them too, but without their pixel size, and with a stack trace if they are broken.
         """
-        if event.type() == QEvent.Type.Close:
+        if event.type() == QEvent.Type.Close and isinstance(watched, QMainWindow):
             QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
         elif event.type() == QEvent.Type.Drop and not self._closed:
             paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
@@ -360,6 +367,7 @@ class Panel(QWidget):
             layer.events.name.connect(self._on_layers)
 
     def _on_pixels(self, event: Any = None) -> None:
+        self._pixels_seen = None
         self._scan_timer.start()
 
     def _on_dims(self, event: Any) -> None:
@@ -378,11 +386,18 @@ class Panel(QWidget):
                 self.view = _layers.slice_in_view(self.viewer, self._layer)
             except ValueError as error:
                 problem = str(error)
-        self.desk.flush()
-        self.session.set_scan(self.view.scan if self.view else None)
-        self.desk.look_at(self.view)
+        seen = (self.view.layer, self.view.index) if self.view else None
+        if seen is None or seen != self._pixels_seen:
+            self._pixels_seen = seen
+            self.desk.flush()
+            self.session.set_scan(self.view.scan if self.view else None)
+            self.desk.look_at(self.view)
         if problem:
             self.scan_section.set_scan(None, problem)
+
+    def _settle_if_moving(self) -> None:
+        if self._scan_timer.isActive():
+            self._settle_scan()
 
     def _show_scan(self) -> None:
         self.scan_section.set_scan(self.session.scan)
@@ -394,7 +409,7 @@ class Panel(QWidget):
         session = self.session
         prompt = session.prompt
         self.prompt_section.set_prompt(prompt, session.attributes, session.typed is not None)
-        self.prompt_section.set_coverage(session.coverage(), prompt.text)
+        self.prompt_section.set_coverage(session.coverage(), prompt.text, session.weak_dice())
         self._show_correction()
 
     def _on_model(self) -> None:
@@ -414,12 +429,13 @@ class Panel(QWidget):
         result, view = self.session.result, self.view
         self._result_view = view if result is not None else None
         if result is None or view is None:
+            self.book.hide_results()
             self.result_section.set_summary("Nothing outlined yet.")
             self._show_correction()
             return
         mask = self.session.mask()
         assert mask is not None
-        layer = self.book.show_prediction(view, mask, self.desk.target)
+        layer = self.book.show_prediction(view, mask, self.session.vocabulary.target(result.target))
         layer.visible = True
         self._show_certainty(self.result_section.certainty.isChecked())
         self._summarise(mask)
@@ -460,8 +476,10 @@ class Panel(QWidget):
             self.book.show_certainty(self._result_view, self.session.result.probability if shown else None)
 
     def _prediction_in_view(self) -> Mask | None:
-        same = self._result_view is not None and self.view is not None and self._result_view.index == self.view.index
-        return self.session.mask() if same else None
+        view, shown, result = self.view, self._result_view, self.session.result
+        if view is None or shown is None or result is None or result.target != self.desk.target.phrase:
+            return None
+        return self.session.mask() if (view.layer, view.index) == (shown.layer, shown.index) else None
 
     def _show_card(self) -> None:
         if self.session.model is not None:
@@ -503,14 +521,15 @@ class Panel(QWidget):
     def _ask_save(self) -> None:
         if self.view is None:
             return
-        suggested = f"{self.view.layer.name}_{self.desk.target.phrase.replace(' ', '-')}.tif"
-        kinds = "Label TIFF (*.tif);;PNG (*.png)"
-        name, chosen = QFileDialog.getSaveFileName(self, "Save the outline", suggested, kinds)
-        if name:
-            path = Path(name)
-            if not path.suffix:
-                path = path.with_suffix(".png" if "png" in chosen else ".tif")
-            self.save_as(path)
+        dialog = QFileDialog(self, "Save the outline", "", "Label TIFF (*.tif *.tiff);;PNG (*.png)")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        # With a default suffix the dialog itself asks before it overwrites the completed name.
+        dialog.setDefaultSuffix("tif")
+        dialog.filterSelected.connect(lambda kind: dialog.setDefaultSuffix("png" if "png" in kind else "tif"))
+        dialog.selectFile(f"{self.view.layer.name}_{self.desk.target.phrase.replace(' ', '-')}")
+        if dialog.exec():
+            self.save_as(Path(dialog.selectedFiles()[0]))
+        dialog.deleteLater()
 
     def _ask_export(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder of the training set")
@@ -525,11 +544,4 @@ class Panel(QWidget):
 
 def _read(path: Path) -> ImageFile | Mask:
     """A scan, or the mask of a file that this program saved."""
-    if path.suffix.lower() in LABEL_SUFFIXES and path.is_file():
-        try:
-            mask, description = load_mask(path)
-            if str(description.get("software", "")).startswith("napari-medvlsm"):
-                return mask
-        except ValueError:
-            pass  # no mask of ours; `read_image` finds the words for what is wrong with it
-    return read_image(path)
+    return load_mask(path)[0] if is_own_mask(path) else read_image(path)

@@ -173,3 +173,17 @@ def test_close_ends_the_process(engine, wire):
     engine.start()
     engine.close()
     assert wire.stops == 1 and engine.state is EngineState.OFF
+
+
+def test_pixels_are_sent_again_when_the_engine_lacks_them(engine, wire):
+    answers = heard(engine.answered)
+    engine.start()
+    wire.ready()
+    engine.segment(MODEL, image("a"), ["polyp"])
+    second = engine.segment(MODEL, image("a"), ["foot ulcer"])
+    assert wire.sent[-1][1] == 0
+    wire.message({"event": "missing", "id": second.number}, [])
+    message, arrays = wire.sent[-1]
+    assert message["id"] == second.number and message["prompts"] == ["foot ulcer"] and arrays == 1
+    wire.done(second.number, np.zeros((4, 4), np.uint8))
+    assert len(answers) == 1

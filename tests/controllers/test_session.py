@@ -112,6 +112,15 @@ def test_coverage_is_of_the_chosen_model(session):
     assert session.coverage().complete
 
 
+def test_targets_the_model_is_weak_at_are_known(session):
+    card = session.model.card
+    for target, row in card.metrics["test"].items():
+        session.choose(target=target)
+        assert session.weak_dice() == (row["dice"] if row["dice"] < 0.7 else None)
+    session.type("the spleen")
+    assert session.weak_dice() is None
+
+
 def test_cleanup_and_story(session, asked):
     session.set_scan(scan())
     session.choose(target="polyp", size="small")

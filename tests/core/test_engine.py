@@ -95,7 +95,7 @@ def test_engine_answers_as_the_segmenter_does(engine, rng):
 
 def test_errors_are_sentences_and_the_engine_goes_on(engine, rng):
     engine.send(request(1, image="never sent"))
-    assert "choose the scan again" in answer(engine, 1)[0]["message"]
+    assert answer(engine, 1)[0]["event"] == "missing"
     engine.send(request(2), [rng.normal(size=(2, 3, 4, 5))])
     assert "one slice" in answer(engine, 2)[0]["message"]
     engine.send(request(3, model="/nowhere"), [rng.normal(size=(9, 9))])

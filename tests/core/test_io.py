@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -209,6 +211,8 @@ def test_autosave_offers_only_what_earlier_sittings_left(tmp_path, rng):
     first.save("abc", "left lung", mask, {"model": "m"})
     assert first.find("abc") == []
     second = AutosaveStore(tmp_path)
+    assert second.find("abc") == [], "the first sitting still runs"
+    first.close()
     second.save("abc", "left lung", ~mask, {})
     (found,) = second.find("abc")
     assert found.target == "left lung"
@@ -216,4 +220,63 @@ def test_autosave_offers_only_what_earlier_sittings_left(tmp_path, rng):
     (tmp_path / "abc-x-y.tif").write_bytes(b"broken")
     assert len(second.find("abc")) == 1 and second.find("other") == []
     second.discard(found)
-    assert second.find("abc") == [] and AutosaveStore(tmp_path).find("abc")
+    assert second.find("abc") == []
+    second.close()
+    assert AutosaveStore(tmp_path).find("abc")
+
+
+def test_a_killed_sitting_leaves_its_correction_to_the_next(tmp_path):
+    code = (
+        "import os, sys, numpy as np; from pathlib import Path\n"
+        "from napari_medvlsm.core.io.autosave import AutosaveStore\n"
+        "AutosaveStore(Path(sys.argv[1])).save('abc', 'polyp', np.eye(5), {}); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    (found,) = AutosaveStore(tmp_path).find("abc")
+    assert found.target == "polyp"
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_damaged_files_always_give_a_sentence(tmp_path, rng, suffix):
+    mask = rng.random((64, 64)) > 0.5
+    save_mask(tmp_path / f"m{suffix}", mask, {"software": "napari-medvlsm"})
+    whole = (tmp_path / f"m{suffix}").read_bytes()
+    refused = 0
+    for _ in range(60):
+        broken = bytearray(whole)
+        for place in rng.integers(0, len(whole), 8):
+            broken[place] = rng.integers(256)
+        (tmp_path / f"b{suffix}").write_bytes(broken)
+        for read in (read_image, load_mask):
+            try:
+                read(tmp_path / f"b{suffix}")
+            except ValueError:
+                refused += 1
+    assert refused > 20
+
+
+def test_lzw_and_jpeg_tiff_grey_alpha_and_turned_photographs(tmp_path, rgb):
+    for compression in ("lzw", "jpeg"):
+        tifffile.imwrite(tmp_path / "c.tif", rgb, photometric="rgb", compression=compression)
+        assert read_image(tmp_path / "c.tif").pixels.shape == rgb.shape
+    Image.fromarray(rgb[..., :2].copy(), "LA").save(tmp_path / "la.png")
+    image = read_image(tmp_path / "la.png")
+    assert not image.colour and np.array_equal(image.pixels, rgb[..., 0])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to show
+    Image.fromarray(rgb).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png").pixels, np.rot90(rgb, -1))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
+def test_saved_files_are_as_readable_as_any_other(tmp_path):
+    (tmp_path / "other").write_text("x")
+    save_mask(tmp_path / "m.tif", np.eye(5), {})
+    assert (tmp_path / "m.tif").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_targets_of_any_script_get_files_of_their_own(tmp_path):
+    scan = Scan(np.zeros((30, 30), np.uint8))
+    for target in ("полип", "язва", "polyp"):
+        path = export_case(tmp_path, scan, np.ones((30, 30)), Attributes(target), VOCABULARY)
+    assert len(json.loads(path.read_text())) == 3 and len(list((tmp_path / "masks").iterdir())) == 3

@@ -282,3 +282,11 @@ def test_threshold_is_the_best_over_targets_not_over_cases():
 def test_absent_cases_are_counted_apart():
     table = summarise([case("a", 0.5, 0.8), case("a", 0.5, 0.0, present=False, drawn=0.2), case("a", 0.5, 1.0, False)])
     assert table["a"] == {"cases": 1, "dice": 0.8, "iou": 0.8, "absent_cases": 2, "absent_drawn": 0.5}
+
+
+def test_package_never_wipes_a_folder_that_is_no_model(data, recipe, tmp_path):
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="holds something that is no model"):
+        package(recipe, data, tmp_path, tmp_path / "documents")
+    assert (tmp_path / "documents" / "thesis.txt").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Recipe:
     model : ModelConfig
     epochs : int
     early_size, early_epochs : int
-        The first `early_epochs` epochs see images of side `early_size` (0: always the model's own).
+        The first `early_epochs` epochs see images of side `early_size`, the others of the model's own.
     prompts_per_image : int
         Prompts decoded for each encoded image; the last is an absent target.
     batch_size : int
@@ -123,6 +123,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("A recipe needs at least one source.")
+        if self.early_epochs and self.early_size % self.model.patch_size:
+            raise ValueError(f"early_size {self.early_size} is not a multiple of patch_size {self.model.patch_size}.")
+        if self.early_epochs and self.early_size <= 0:
+            raise ValueError("early_epochs needs an early_size above 0.")
         if self.prompts_per_image < 2:
             raise ValueError(f"prompts_per_image must be at least 2, but is {self.prompts_per_image}.")
 
@@ -135,7 +139,10 @@ def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     ValueError
         For an unknown key, with the nearest known one, or a value out of range.
     """
-    raw = yaml.safe_load(path.read_text("utf-8"))
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{path} holds no recipe: keys and values were expected.")
     raw |= overrides or {}
@@ -163,4 +170,7 @@ def _make(kind: Any, values: dict[str, Any]) -> Any:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}."
             raise ValueError(f"Unknown key {key!r} in the recipe.{hint}")
+    needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [name for name in needed if name not in values]:
+        raise ValueError(f"The recipe lacks {', '.join(missing)}.")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

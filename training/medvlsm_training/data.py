@@ -93,7 +93,7 @@ class PromptedImages(Dataset[Sample]):
         stack = (stack > 0.5).float()
         positives = self._positives(item, dict(zip(names, stack, strict=True)), rng)
         texts, drawn = zip(*positives, strict=True)
-        absent = self._absent(item, names, rng)
+        absent = self._absent(item, rng)
         return Sample(
             pixels=self._standardise(image.as_subclass(Tensor)),
             texts=(*texts, absent),
@@ -118,7 +118,7 @@ class PromptedImages(Dataset[Sample]):
         kept = {k: w for k, w in words.items() if w and rng.random() < _KEEP_ATTRIBUTE}
         return build(Attributes(target=target.phrase, **kept), self.vocabulary).text
 
-    def _absent(self, item: Item, present: Sequence[str], rng: np.random.Generator) -> str:
+    def _absent(self, item: Item, rng: np.random.Generator) -> str:
         if rng.random() < _ABSENT_SAME_MODALITY:
             return str(rng.choice(self.vocabulary.modalities[item.modality].absent))
         others = [t for t in self.vocabulary.targets.values() if t.modality != item.modality]

@@ -23,7 +23,7 @@ from medvlsm_training.train import LAST, load_averaged, read_items
 from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice, iou
-from napari_medvlsm.core.models.card import DataSource, ModelCard, write_card
+from napari_medvlsm.core.models.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
 
 _log = logging.getLogger(__name__)
@@ -111,6 +111,8 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
     The threshold is chosen on the validation split; the test split is read once, after that.
     Per-case results go to `test_cases.csv` in the run folder.
     """
+    if out.exists() and any(out.iterdir()) and not (out / CARD_FILE).is_file():
+        raise ValueError(f"{out} holds something that is no model; choose another folder with --out.")
     vocabulary = load_vocabulary()
     items = read_items(recipe, data)
     model = load_averaged(run / LAST, recipe, items)
@@ -131,10 +133,14 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
         "data": card.data,
     }
     card = ModelCard(**facts)
-    shutil.rmtree(out, ignore_errors=True)
-    model.save(out)
-    write_card(card, out)
-    shutil.copyfile(_LICENCE_FILE, out / "LICENSE")
+    fresh = out.with_name(f"{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    model.save(fresh)
+    write_card(card, fresh)
+    shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
+    if out.exists():
+        shutil.rmtree(out)
+    fresh.rename(out)
     write_cases(run / "test_cases.csv", [*test, *absent])
     for target, row in card.metrics["test"].items():
         _log.info("%-14s %s", target, "  ".join(f"{k} {v:.3f}" for k, v in row.items()))

@@ -60,6 +60,8 @@ def train(recipe: Recipe, data: Path, run: Path, minutes: float | None = None) -
     vocabulary = load_vocabulary()
     items = read_items(recipe, data)
     seed_everything(recipe.seed, verbose=False)
+    if len(items["train"]) < recipe.batch_size:
+        raise ValueError(f"{len(items['train'])} training images are fewer than one batch of {recipe.batch_size}.")
     model = fresh_model(recipe, items["train"] + items["val"], vocabulary)
     repeats = {source.folder: source.repeat for source in recipe.sources}
     train_items = [item for item in items["train"] for _ in range(repeats[item.source])]

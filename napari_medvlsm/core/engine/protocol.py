@@ -11,7 +11,8 @@ Requests, each with a number "id":
 
 A request carries the pixels as its array when the engine does not hold that image yet. Answers, with the
 request's "id": "progress" (a "text"), "done" (one uint8 probability array for each prompt),
-"failed" (a "message" for the user), "cancelled"; and once, without an id, "ready" (the "device").
+"failed" (a "message" for the user), "cancelled", "missing" (to be sent again with the pixels); and once,
+without an id, "ready" (the "device").
 """
 
 from __future__ import annotations

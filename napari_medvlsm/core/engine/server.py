@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Request = tuple[Message, list[Array]]
 
 
+class MissingScan(Exception):
+    """A request came without pixels for a scan that is not held, because an earlier one failed or was cancelled."""
+
+
 def serve(source: IO[bytes], sink: IO[bytes]) -> None:
     """Answer requests until the pipe closes, which ends the process at once."""
     requests: queue.Queue[Request] = queue.Queue()
@@ -37,6 +41,8 @@ def serve(source: IO[bytes], sink: IO[bytes]) -> None:
             write_frame(sink, {"event": "done", "id": number}, engine.answer(message, arrays))
         except Cancelled:
             write_frame(sink, {"event": "cancelled", "id": number})
+        except MissingScan:
+            write_frame(sink, {"event": "missing", "id": number})
         except torch.OutOfMemoryError:
             engine.forget()
             write_frame(
@@ -80,7 +86,7 @@ class Engine:
             segmenter.set_image(arrays[0], lambda: self.check(number))
             self._image = message["image"]
         elif message["image"] != self._image:
-            raise ValueError("The engine does not hold this scan; choose the scan again.")
+            raise MissingScan
         if message["op"] == "prepare":
             return []
         self._progress(number, "Outlining")

@@ -26,7 +26,16 @@ def replacing(path: Path) -> Iterator[Path]:
         # Windows syncs only files that are open for writing.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
+        # mkstemp makes private files; the result gets the old file's mode, or the usual one.
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    # There is no way to read it without setting it.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

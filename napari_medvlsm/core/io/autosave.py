@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
-from napari_medvlsm.core.io.labels import load_mask, save_mask
+from napari_medvlsm.core.io.labels import load_mask, read_description, save_mask
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class AutosaveStore:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or user_data_path("napari-medvlsm", appauthor=False) / "autosave"
         self._sitting = uuid.uuid4().hex[:8]
+        # Held as long as this sitting lives, by the operating system's means: a crash releases it.
+        self._lock = FileLock(self._lock_path(self._sitting), thread_local=False)
 
     def save(self, scan_hash: str, target: str, mask: npt.NDArray[np.generic], description: dict[str, Any]) -> None:
         """Replace the stored state of a correction; safe in a background thread.
@@ -48,20 +51,25 @@ class AutosaveStore:
             If the folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
         save_mask(self._path(scan_hash, target), mask, description | {"scan_hash": scan_hash, "target": target})
 
     def find(self, scan_hash: str) -> list[SavedCorrection]:
-        """What earlier sittings left for a scan, the newest first. Unreadable files are passed over."""
+        """What earlier sittings left for a scan, the newest first.
+
+        Those that still run elsewhere, and files that cannot be read, are passed over.
+        """
         found = []
         for path in self.folder.glob(f"{scan_hash}-*.tif"):
-            if path.stem.endswith(self._sitting):
+            sitting = path.stem.rsplit("-", 1)[-1]
+            if sitting == self._sitting or self._runs(sitting):
                 continue
             try:
-                _, description = load_mask(path)
+                target = str(read_description(path)["target"])
                 saved = datetime.fromtimestamp(path.stat().st_mtime)
-                found.append(SavedCorrection(path, scan_hash, str(description["target"]), saved))
             except (ValueError, KeyError, OSError):
                 continue
+            found.append(SavedCorrection(path, scan_hash, target, saved))
         return sorted(found, key=lambda entry: entry.saved, reverse=True)
 
     def load(self, entry: SavedCorrection) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
@@ -76,6 +84,26 @@ class AutosaveStore:
     def discard(entry: SavedCorrection) -> None:
         """Drop what an earlier sitting left."""
         entry.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the sitting: what it left is offered to the next."""
+        self._lock.release(force=True)
+        self._lock_path(self._sitting).unlink(missing_ok=True)
+
+    def _runs(self, sitting: str) -> bool:
+        lock = self._lock_path(sitting)
+        if not lock.exists():
+            return False
+        try:
+            with FileLock(lock, timeout=0):
+                pass
+        except Timeout:
+            return True
+        lock.unlink(missing_ok=True)
+        return False
+
+    def _lock_path(self, sitting: str) -> Path:
+        return self.folder / f"{sitting}.lock"
 
     def _path(self, scan_hash: str, target: str) -> Path:
         name = hashlib.sha256(target.encode()).hexdigest()[:12]

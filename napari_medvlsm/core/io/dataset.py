@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def export_case(
         raise ValueError(f"The mask is {mask.shape} but the scan is {scan.size}; they must have one size.")
     stem = content_hash(scan.pixels)[:16]
     image_name = f"{stem}.png"
-    mask_name = f"{stem}_{normalise(attributes.target).replace(' ', '-')}.png"
+    mask_name = f"{stem}_{_file_name(attributes.target)}.png"
     for part in ("images", "masks", "anns"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     entries = {split: _read_entries(folder / "anns" / f"{split}.json") for split in SPLITS}
@@ -94,6 +95,14 @@ def training_prompts(
             variants = (Attributes(**(vars(full) | {"general": sentence})) for sentence in general)
             prompts[level] = [build(v, vocabulary, level).text for v in variants]
     return prompts
+
+
+def _file_name(target: str) -> str:
+    """A target as part of a file name; one that loses letters on the way gets a hash instead of them."""
+    plain = normalise(target)
+    if plain == target.lower():
+        return plain.replace(" ", "-")
+    return f"{plain.replace(' ', '-')[:40]}-{hashlib.sha256(target.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def _read_entries(path: Path) -> list[dict[str, Any]]:

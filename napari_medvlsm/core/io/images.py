@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from napari_medvlsm.core.images import Scan
 
@@ -77,18 +78,10 @@ def read_image(path: Path) -> ImageFile:
             f"{name} has {error.pixels / 1e6:.0f} million pixels in a plane, more than the "
             f"{MAX_PIXELS / 1e6:.0f} million that can be opened; cut out the part you need."
         ) from None
-    except (
-        OSError,
-        SyntaxError,
-        UnidentifiedImageError,
-        tifffile.TiffFileError,
-        KeyError,
-        IndexError,
-        TypeError,
-    ) as error:
-        raise ValueError(f"{name} is broken or is no image; open it in another program to check ({error}).") from error
     except MemoryError:
         raise ValueError(f"{name} does not fit into this computer's memory.") from None
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
+        raise ValueError(f"{name} is broken or is no image; open it in another program to check ({error}).") from error
 
 
 def read_scan(path: Path) -> Scan:
@@ -116,7 +109,7 @@ def read_spacing(path: Path) -> tuple[float, float] | None:
     try:
         with tifffile.TiffFile(path) as tiff:
             return _spacing(tiff)
-    except (OSError, tifffile.TiffFileError, ValueError):
+    except Exception:  # a damaged file makes the decoders raise nearly anything
         return None
 
 
@@ -131,15 +124,10 @@ def _check_size(rows: int, cols: int) -> None:
 
 
 def _read_pillow(path: Path) -> ImageFile:
-    with warnings.catch_warnings():
-        # Pillow warns long before our own limit; the size is checked here before a pixel is decoded.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            image: Image.Image = Image.open(path)
-        except Image.DecompressionBombError:
-            raise _TooLarge(2 * (Image.MAX_IMAGE_PIXELS or 0)) from None
-    with image:
-        _check_size(image.height, image.width)
+    with _own_limit(), Image.open(path) as opened:
+        _check_size(opened.height, opened.width)
+        # As other viewers show it: a photograph taken with a turned camera is turned upright.
+        image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode in ("P", "PA"):
             image = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
         elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
@@ -147,7 +135,24 @@ def _read_pillow(path: Path) -> ImageFile:
         pixels = np.asarray(image)
     if pixels.dtype == np.int32:  # Pillow's mode "I": 16-bit PNGs of older writers
         pixels = pixels.astype(np.uint16) if pixels.min() >= 0 and pixels.max() < 2**16 else pixels
-    return ImageFile(pixels, pixels.ndim == 3, None)
+    return ImageFile(*_split_channels(pixels, pixels.ndim == 3), None)
+
+
+def _split_channels(pixels: npt.NDArray[np.generic], channels_last: bool) -> tuple[npt.NDArray[np.generic], bool]:
+    """(pixels, whether they are colour): only three or four channels are; of others the first is kept."""
+    if not channels_last or pixels.shape[-1] in (3, 4):
+        return pixels, channels_last
+    return pixels[..., 0], False
+
+
+@contextmanager
+def _own_limit() -> Iterator[None]:
+    # Pillow's own limit is lower than ours; the size is checked before a pixel is decoded.
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _read_tiff(path: Path) -> ImageFile:
@@ -172,7 +177,7 @@ def _read_tiff(path: Path) -> ImageFile:
         spacing = _spacing(tiff)
     if "S" in axes and axes[-1] != "S":
         pixels = np.moveaxis(pixels, axes.index("S"), -1)
-    return ImageFile(pixels, "S" in axes, spacing)
+    return ImageFile(*_split_channels(pixels, "S" in axes), spacing)
 
 
 def _spacing(tiff: tifffile.TiffFile) -> tuple[float, float] | None:

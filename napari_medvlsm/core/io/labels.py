@@ -110,18 +110,33 @@ def load_mask(path: Path) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
     try:
         if path.suffix.lower() == ".png":
             with Image.open(path) as image:
-                text = image.info.get(_PNG_KEY, "")
                 pixels = np.asarray(image.convert("L"))
         else:
-            with tifffile.TiffFile(path) as tiff:
-                text = getattr(tiff.pages[0], "description", "")
-                pixels = tiff.asarray()
-    except (OSError, SyntaxError, tifffile.TiffFileError) as error:
+            pixels = tifffile.imread(path)
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
         raise ValueError(f"{path.name} cannot be read as a mask ({error}).") from error
     if pixels.ndim != 2:
         raise ValueError(f"{path.name} is no 2D mask; its shape is {pixels.shape}.")
+    return pixels > 0, read_description(path)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """How a mask was made, without reading its pixels; {} for a foreign or damaged file."""
     try:
+        if path.suffix.lower() == ".png":
+            with Image.open(path) as image:
+                text = str(image.info.get(_PNG_KEY, ""))
+        else:
+            with tifffile.TiffFile(path) as tiff:
+                text = getattr(tiff.pages[0], "description", "")
         description = json.loads(text)
-    except ValueError:
-        description = {}
-    return pixels > 0, description if isinstance(description, dict) else {}
+    except Exception:  # a damaged file makes the decoders raise nearly anything
+        return {}
+    return description if isinstance(description, dict) else {}
+
+
+def is_own_mask(path: Path) -> bool:
+    """Whether a file is a mask that this program saved."""
+    if path.suffix.lower() not in LABEL_SUFFIXES or not path.is_file():
+        return False
+    return str(read_description(path).get("software", "")).startswith("napari-medvlsm")

@@ -68,6 +68,11 @@ class ModelCard:
     software_version: str = ""
     created: str = ""
 
+    def test_dice(self, target: str) -> float | None:
+        """Mean Dice on the test scans that show a target; None where it was not measured."""
+        value = self.metrics.get("test", {}).get(target, {}).get("dice")
+        return None if value is None else float(value)
+
     @property
     def open_vocabulary(self) -> bool:
         """Whether any words may be used (nothing is known of the training prompts)."""

@@ -22,7 +22,7 @@ class Footer(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 4, 8, 6)
         column.setSpacing(4)
-        self.passing = False
+        self.passing = self._problem = False
         self.segment = QPushButton("Segment  (Ctrl+Enter)")
         self.segment.setToolTip("Outline what the prompt says in the scan in view")
         self.segment.setMinimumHeight(34)
@@ -63,7 +63,9 @@ class Footer(QWidget):
         self.cancel.setVisible(cancellable)
 
     def set_status(self, text: str, problem: bool = False, passing: bool = False) -> None:
-        """One sentence about what happened, or, `passing`, about what is going on."""
-        self.passing = passing
+        """One sentence about what happened, or, `passing`, about what is going on; that never hides a problem."""
+        if passing and self._problem:
+            return
+        self.passing, self._problem = passing, problem
         self.status.setText(text)
         self.status.setStyleSheet("color: #ff8f80;" if problem else "")

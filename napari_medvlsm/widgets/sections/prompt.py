@@ -97,8 +97,15 @@ class PromptSection(Section):
             self.text.setCursorPosition(0)
         self.back.setVisible(typed)
 
-    def set_coverage(self, coverage: Coverage, text: str) -> None:
-        """Say which words the model does not know, with the nearest that it does."""
+    def set_coverage(self, coverage: Coverage, text: str, weak_dice: float | None) -> None:
+        """Say which words the model does not know, with the nearest that it does, or that it is weak at the target."""
+        if text and coverage.complete and weak_dice is not None:
+            self.warning.setText(
+                f'<span style="color: #ffb84d">⚠ This model is weak here: mean Dice {weak_dice:.2f} on test scans '
+                "(1 is perfect). Expect to redraw.</span>"
+            )
+            self.warning.show()
+            return
         if not text or coverage.complete:
             self.warning.hide()
             return
