@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+# A sitting of its own: no correction of earlier ones is offered in the picture.
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()
 
 from qtpy.QtWidgets import QApplication
 
