@@ -11,7 +11,13 @@ from napari._qt import qt_main_window
 from napari_medvlsm.widgets.panel import Panel
 
 PLUGIN = "napari-medvlsm"
-SAMPLES = ("breast-ultrasound", "cell-nuclei", "skin-lesion", "chest-xray")
+# Sample scans and what to outline in them.
+SAMPLES = {
+    "breast-ultrasound": "breast tumor",
+    "cell-nuclei": "cell nuclei",
+    "skin-lesion": "skin melanoma",
+    "chest-xray": "lungs",
+}
 
 
 def open_window(scans: list[Path], sample: str | None = None) -> tuple[napari.Viewer, Panel]:
@@ -24,6 +30,7 @@ def open_window(scans: list[Path], sample: str | None = None) -> tuple[napari.Vi
         panel.open_file(path)
     if sample is not None:
         viewer.open_sample(PLUGIN, sample)
+        panel.session.choose(target=SAMPLES[sample])
     return viewer, panel
 
 
@@ -31,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Open the window and run until it is closed."""
     parser = argparse.ArgumentParser(prog="medvlsm-gui", description="Outline scans with words in napari.")
     parser.add_argument("scans", nargs="*", type=Path, help="PNG, JPEG or TIFF files to open")
-    parser.add_argument("--sample", choices=SAMPLES, help="open a sample scan")
+    parser.add_argument("--sample", choices=list(SAMPLES), help="open a sample scan, ready to segment")
     options = parser.parse_args(arguments)
     open_window(options.scans, options.sample)
     napari.run()

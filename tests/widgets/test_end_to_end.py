@@ -37,6 +37,7 @@ left = Qt.MouseButton.LeftButton
 
 # Type the prompt and press the shortcut.
 panel.prompt_section.text.setFocus()
+panel.prompt_section.text.selectAll()
 QTest.keyClicks(panel.prompt_section.text, "skin lesion")
 QTest.keyClick(panel.prompt_section.text, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
 wait(lambda: panel.session.result is not None)
