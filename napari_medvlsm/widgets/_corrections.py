@@ -126,7 +126,10 @@ class CorrectionDesk(QObject):
         """Make a layer of the person's own the correction."""
         if self._view is not None:
             self._watch(self._book.adopt(layer, self._view.layer, self.target))
-            self._mark(layer)
+            # Nothing of it is on disk yet, whatever it looked like when it was first seen.
+            self._written.pop((layer, self._session.scan_hash), None)
+            self._dirty.add(layer)
+            self._timer.start()
             self.changed.emit()
 
     def outline(self) -> tuple[Mask, dict[str, Any]] | None:
@@ -200,6 +203,10 @@ class CorrectionDesk(QObject):
         if self._written.get((layer, scan_hash)) == content and then is None:
             return
         self._written[layer, scan_hash] = content
+        if not mask.any():
+            # Everything was taken back: there is nothing to offer after a crash.
+            self._background.run(partial(self._store.forget, scan_hash, target))
+            return
         self._background.run(
             partial(self._store.save, scan_hash, target, mask, self._story(layer, scan_hash)),
             lambda _: self._on_kept(then),

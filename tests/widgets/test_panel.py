@@ -299,6 +299,9 @@ def test_layer_of_the_persons_own_is_adopted(panel, qtbot, lesion):
     assert panel.book.adoptable(panel.view.layer) == [drawn]
     panel.correction_section.adoptRequested.emit(drawn)
     assert correction(panel) is drawn and panel.save_section.save.isEnabled()
+    qtbot.waitUntil(lambda: len(list(panel.store.folder.glob("*.tif"))) == 1, timeout=5000)
+    drawn.data_setitem(np.nonzero(drawn.data), 0)
+    qtbot.waitUntil(lambda: not list(panel.store.folder.glob("*.tif")), timeout=5000)
 
 
 def test_export_is_ready_to_train_on(segmented, tmp_path):
