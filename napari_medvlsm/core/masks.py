@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_medvlsm.core.describe import SPECK_FRACTION
+
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-# Components below this fraction of the image are specks (the paper's own limit, see `describe`).
-SPECK_FRACTION = 0.0001
 
 
 def quantise(probability: npt.NDArray[np.float32]) -> Bytes:

@@ -32,11 +32,6 @@ class EngineProcess:
         """The process number."""
         return self._process.pid
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
-
     def send(self, message: Message, arrays: Sequence[Array] = ()) -> None:
         """Write one frame.
 
