@@ -180,10 +180,7 @@ class Segmenter:
 
 
 def to_scan_size(logits: Tensor, size: tuple[int, int]) -> Bytes:
-    """Logits (L, L) to probabilities as bytes at `size` (rows, cols): bilinear, strip by strip.
-
-    Strips overlap by enough source rows that the result does not depend on where they begin.
-    """
+    """Logits (L, L) to probabilities as bytes at `size` (rows, cols): bilinear, a strip of rows at a time."""
     rows, cols = size
     side = logits.shape[0]
     result = np.empty(size, np.uint8)
