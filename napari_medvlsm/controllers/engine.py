@@ -33,6 +33,7 @@ class EngineState(enum.Enum):
     READY = "ready"
     PREPARING = "preparing"
     SEGMENTING = "segmenting"
+    COMPARING = "comparing"
     CANCELLING = "cancelling"
     BROKEN = "broken"
 
@@ -47,12 +48,16 @@ class EngineImage:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Everything a segmentation needs; a late answer is told by its number."""
+    """Everything a segmentation needs; a late answer is told by its number.
+
+    `size` is (rows, cols) of the maps that are wanted, None for the scan's own.
+    """
 
     number: int
     model: Path
     image: EngineImage
     prompts: tuple[str, ...]
+    size: tuple[int, int] | None = None
 
 
 class Transport(Protocol):
@@ -124,16 +129,21 @@ class EngineController:
         if self._state not in (EngineState.OFF, EngineState.BROKEN):
             self._send_prepare()
 
-    def segment(self, model: Path, image: EngineImage, prompts: Sequence[str]) -> Request:
-        """Ask for one probability map a prompt; an earlier request that still runs is cancelled."""
+    def segment(
+        self, model: Path, image: EngineImage, prompts: Sequence[str], size: tuple[int, int] | None = None
+    ) -> Request:
+        """Ask for one probability map a prompt; an earlier request that still runs is cancelled.
+
+        With a `size` (rows, cols) this is a comparison of wordings, which is not what the person waits for.
+        """
         self.start()
         if self._active is not None:
             self._transport.send({"op": "cancel", "id": self._active.number}, ())
         self._wanted = (model, image)
-        request = Request(self._next(), model, image, tuple(prompts))
+        request = Request(self._next(), model, image, tuple(prompts), size)
         self._active = request
         self._send_segment(request)
-        self._set(EngineState.SEGMENTING if self._ready else EngineState.STARTING)
+        self._set(self._working(request) if self._ready else EngineState.STARTING)
         return request
 
     def cancel(self) -> None:
@@ -224,7 +234,7 @@ class EngineController:
             self._send_prepare()
 
     def _send_segment(self, request: Request) -> None:
-        self._send(request.number, "segment", {"prompts": list(request.prompts)})
+        self._send(request.number, "segment", {"prompts": list(request.prompts), "size": request.size})
 
     def _send_prepare(self) -> None:
         self._preparing = self._next()
@@ -247,12 +257,16 @@ class EngineController:
     def _numbers(self) -> set[int | None]:
         return {self._preparing, self._active.number if self._active else None} - {None}
 
+    @staticmethod
+    def _working(request: Request) -> EngineState:
+        return EngineState.SEGMENTING if request.size is None else EngineState.COMPARING
+
     def _settle(self) -> None:
         if not self._ready:
             self._set(EngineState.STARTING)
         elif self._active is not None:
             if self._state is not EngineState.CANCELLING:
-                self._set(EngineState.SEGMENTING)
+                self._set(self._working(self._active))
         else:
             self._set(EngineState.PREPARING if self._preparing is not None else EngineState.READY)
 

@@ -1,22 +1,36 @@
-"""What the person works on: the scan, the model, the prompt, and the result with its threshold."""
+"""What the person works on: the scan, the model, the prompts, and the results with their thresholds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineController, EngineImage, Request
+from napari_medvlsm.core.describe import Contradiction, Description, contradictions
 from napari_medvlsm.core.images import Scan, content_hash
 from napari_medvlsm.core.io.labels import story
+from napari_medvlsm.core.io.prompt_book import PromptBook
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut
 from napari_medvlsm.core.models.registry import ModelEntry
-from napari_medvlsm.core.prompts import Attributes, Coverage, Prompt, Vocabulary, build, coverage, free_text
+from napari_medvlsm.core.prompts import (
+    Attributes,
+    Coverage,
+    Parsed,
+    Prompt,
+    Vocabulary,
+    build,
+    coverage,
+    parse,
+)
+from napari_medvlsm.core.prompts.build import fitting
+from napari_medvlsm.core.prompts.variants import filled
 
-HISTORY_LENGTH = 30
 # Below this mean Dice on test scans the panel warns before the model is used: most outlines need redrawing.
 WEAK_DICE = 0.7
+_OF_THE_SCAN = frozenset({"view", "cycle", "sex", "age", "quality", "findings"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +49,14 @@ class Result:
         return float(self.probability.max()) / 255
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How certainty becomes a mask: a threshold (0 to 1) and the clean-up after it."""
+
+    threshold: float
+    cleanup: Cleanup
+
+
 class Session:
     """State of the panel, without a window.
 
@@ -43,85 +65,138 @@ class Session:
     engine : EngineController
     vocabulary : Vocabulary
     models : dict of ModelEntry by name
+    book : PromptBook, optional
+        History and favourites.
     """
 
     scan_changed = Signal()
     model_changed = Signal()
+    vocabulary_changed = Signal()
     prompt_changed = Signal()
-    result_changed = Signal()
+    queue_changed = Signal()
+    result_changed = Signal()  # another result is shown, or there are new ones
     mask_changed = Signal()
     history_changed = Signal()
+    failed = Signal(str)  # one sentence for the user
 
-    def __init__(self, engine: EngineController, vocabulary: Vocabulary, models: dict[str, ModelEntry]) -> None:
+    def __init__(
+        self,
+        engine: EngineController,
+        vocabulary: Vocabulary,
+        models: dict[str, ModelEntry],
+        book: PromptBook | None = None,
+    ) -> None:
         self.engine = engine
         self.vocabulary = vocabulary
         self.models = models
+        self.book = book or PromptBook()
         self.model: ModelEntry | None = next(iter(models.values()), None)
         self.scan: Scan | None = None
         self.scan_hash = ""
         self.attributes = Attributes()
+        # Names of the attributes that were read from the person's outline of this scan.
+        self.measured: frozenset[str] = frozenset()
+        self.level: str | None = None
         self.typed: str | None = None
-        self.history: list[Prompt] = []
-        self.result: Result | None = None
-        self.threshold = self.model.card.threshold if self.model else 0.5
-        self.cleanup = Cleanup()
-        self._asked: dict[int, Result] = {}
+        self.queue: list[Prompt] = []
+        self.results: dict[str, Result] = {}
+        self._shown = ""
+        self._cuts: dict[str, Cut] = {}
+        self._pending: tuple[int, Callable[[list[Bytes]], None]] | None = None
+        self._parsed: tuple[str, Parsed] | None = None
         engine.answered.connect(self._on_answered)
+
+    # The prompt ---------------------------------------------------------------------------------------------------
 
     @property
     def prompt(self) -> Prompt:
         """The prompt as it stands: typed words win over the choices."""
         if self.typed is not None:
-            return free_text(self.typed, self.vocabulary)
-        return build(self.attributes, self.vocabulary)
+            text = " ".join(self.typed.split())
+            return Prompt(text, "free", self.parsed.attributes, self.vocabulary.version)
+        prompt = build(self.attributes, self.vocabulary, self.level)
+        return replace(prompt, measured=tuple(sorted(self.measured & prompt.attributes.named())))
+
+    @property
+    def parsed(self) -> Parsed:
+        """What the typed words say; nothing if none are typed."""
+        text = self.typed or ""
+        if self._parsed is None or self._parsed[0] != text:
+            self._parsed = (text, parse(text, self.vocabulary))
+        return self._parsed[1]
+
+    @property
+    def said(self) -> Attributes:
+        """All that is chosen, or what the typed words say."""
+        return self.attributes if self.typed is None else self.parsed.attributes
 
     @property
     def target(self) -> str:
         """What is outlined: the target of the prompt, or its whole text where none is recognised."""
-        prompt = self.prompt
-        return prompt.attributes.target or prompt.text or "everything"
-
-    def set_scan(self, scan: Scan | None) -> None:
-        """Work on another scan (or none); it is encoded in the background."""
-        key = content_hash(scan.pixels) if scan is not None else ""
-        changed = key != self.scan_hash
-        self.scan, self.scan_hash = scan, key
-        if changed:
-            self.result = None
-            self._prepare()
-        self.scan_changed.emit()
-        if changed:
-            self.result_changed.emit()
-
-    def set_model(self, name: str) -> None:
-        """Use another model; its own threshold becomes the current one."""
-        if name not in self.models:
-            raise ValueError(f"There is no model {name!r}.")
-        self.model = self.models[name]
-        self.threshold = self.model.card.threshold
-        self._prepare()
-        self.model_changed.emit()
-        self.prompt_changed.emit()
-        self.mask_changed.emit()
+        return _target(self.prompt)
 
     def choose(self, **words: str) -> None:
-        """Pick attributes; this takes back a typed prompt."""
-        self.attributes = replace(self.attributes, **words)
+        """Pick attributes; a typed prompt gives way to what it says, with the new words in it."""
+        before = self.said
+        if words.get("target", before.target) != before.target:
+            # What describes one target says nothing about another; what describes scan and patient stays.
+            before = before.only(_OF_THE_SCAN)
+            self.measured = frozenset()
+        self.attributes = fitting(replace(before, **words), self.vocabulary)
+        self.measured &= self.attributes.named() - words.keys()
         self.typed = None
-        self.prompt_changed.emit()
+        if self.level not in self.vocabulary.family(self.attributes.target).levels:
+            self.level = None
+        self._prompt_changed()
+
+    def set_level(self, level: str | None) -> None:
+        """Say no more than a level ("p1" to "p9") does, or with None all that is chosen."""
+        self.level = level
+        self.typed = None
+        self._prompt_changed()
 
     def type(self, text: str | None) -> None:
         """Type a prompt, or take the typing back with None."""
         self.typed = text
-        self.prompt_changed.emit()
+        self._prompt_changed()
 
     def use(self, prompt: Prompt) -> None:
-        """Take a prompt from the history."""
+        """Take a prompt from the history or from a comparison."""
         if prompt.level == "free":
             self.typed = prompt.text
         else:
-            self.attributes, self.typed = prompt.attributes, None
-        self.prompt_changed.emit()
+            self.attributes, self.typed, self.level = prompt.attributes, None, None
+            self.measured = frozenset(prompt.measured)
+        self._prompt_changed()
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Use other words from now on."""
+        self.vocabulary = vocabulary
+        self._parsed = None
+        self.attributes = fitting(self.attributes, vocabulary)
+        self.vocabulary_changed.emit()
+        self._prompt_changed()
+
+    def enqueue(self) -> None:
+        """Put the prompt on the list of what is outlined in one go, in the place of an earlier one for its target.
+
+        Raises
+        ------
+        ValueError
+            If the prompt is empty.
+        """
+        prompt = self._checked_prompt()
+        places = [i for i, p in enumerate(self.queue) if _target(p) == _target(prompt)]
+        if places:
+            self.queue[places[0]] = prompt
+        else:
+            self.queue.append(prompt)
+        self.queue_changed.emit()
+
+    def dequeue(self, index: int | None = None) -> None:
+        """Take one prompt off the list, or with None all."""
+        self.queue = [] if index is None else [p for i, p in enumerate(self.queue) if i != index]
+        self.queue_changed.emit()
 
     def coverage(self) -> Coverage:
         """How far the prompt lies within what the model was trained on."""
@@ -134,47 +209,128 @@ class Session:
         value = self.model.card.test_dice(self.target) if self.model is not None else None
         return value if value is not None and value < WEAK_DICE else None
 
+    # What an outline says ------------------------------------------------------------------------------------------
+
+    def measure(self, seen: Description | None) -> None:
+        """Fill in what is not said from the person's outline; what a person said is never changed.
+
+        None takes back what was filled in.
+        """
+        said = self.attributes.only(self.attributes.named() - self.measured)
+        self.attributes, self.measured = said, frozenset()
+        if seen is not None and seen.number != "zero":
+            self.attributes, self.measured = filled(said, seen.measured | seen.suggested, self.vocabulary)
+        self._prompt_changed()
+
+    def contradictions(self, seen: Description) -> tuple[Contradiction, ...]:
+        """Where what the person said disagrees with an outline."""
+        said = self.said
+        measured = self.measured if self.typed is None else frozenset()
+        return contradictions(said.only(said.named() - measured), seen)
+
+    # The scan and the model ----------------------------------------------------------------------------------------
+
+    def set_scan(self, scan: Scan | None) -> None:
+        """Work on another scan (or none); it is encoded in the background."""
+        key = content_hash(scan.pixels) if scan is not None else ""
+        changed = key != self.scan_hash
+        self.scan, self.scan_hash = scan, key
+        if changed:
+            self.results, self._pending = {}, None
+            if self.measured:
+                self.measure(None)
+            self._prepare()
+        self.scan_changed.emit()
+        if changed:
+            self.result_changed.emit()
+
+    def set_model(self, name: str) -> None:
+        """Use another model; its own threshold becomes the current one."""
+        if name not in self.models:
+            raise ValueError(f"There is no model {name!r}.")
+        self.model = self.models[name]
+        self._cuts = {}
+        self._prepare()
+        self.model_changed.emit()
+        self.prompt_changed.emit()
+        self.mask_changed.emit()
+
     def segment(self) -> Request:
-        """Ask the engine about the current scan, model and prompt.
+        """Ask the engine about the scan: the prompts on the list, or the prompt as it stands if there are none.
 
         Raises
         ------
         ValueError
-            With one sentence, if something is missing.
+            If there is no scan, no model or no prompt; the sentence says what to do.
         """
-        if self.scan is None:
-            raise ValueError("Choose or open a scan first.")
-        if self.model is None:
-            raise ValueError("No model was found; install the package again.")
-        prompt = self.prompt
-        if not prompt.text and self.typed is not None:
-            raise ValueError("The prompt is empty: type what to outline, or choose it from the list.")
-        if not prompt.text:
-            raise ValueError("Choose what to outline, or type it.")
-        asked = Result(self.scan_hash, self.model.name, prompt, self.target, np.empty((0, 0), np.uint8))
-        image = EngineImage(self.scan_hash, self.scan.pixels)
-        request = self.engine.segment(self.model.folder, image, [prompt.text])
-        self._asked = {request.number: asked}
-        self.history = [prompt, *(p for p in self.history if p.text != prompt.text)][:HISTORY_LENGTH]
+        scan, model = self._ready()
+        prompts = list(self.queue) or [self._checked_prompt()]
+        empty = np.empty((0, 0), np.uint8)
+        asked = [Result(self.scan_hash, model.name, p, _target(p), empty) for p in prompts]
+        image = EngineImage(self.scan_hash, scan.pixels)
+        request = self.engine.segment(model.folder, image, [p.text for p in prompts])
+        self._pending = (request.number, lambda maps: self._take(asked, maps))
+        try:
+            self.book.add(*prompts)
+        except OSError as error:
+            self.failed.emit(f"The prompt could not be remembered ({error}).")
         self.history_changed.emit()
         return request
 
+    def compare(self, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
+        """Ask the engine for other wordings at a small size (rows, cols); `done` gets the probability maps.
+
+        Nothing else changes; a later request takes its place.
+
+        Raises
+        ------
+        ValueError
+            As `segment`, the prompt aside.
+        """
+        scan, model = self._ready()
+        image = EngineImage(self.scan_hash, scan.pixels)
+        request = self.engine.segment(model.folder, image, texts, size)
+        self._pending = (request.number, done)
+        return request
+
+    # The results ---------------------------------------------------------------------------------------------------
+
+    @property
+    def result(self) -> Result | None:
+        """The result that is shown."""
+        return self.results.get(self._shown)
+
+    @property
+    def threshold(self) -> float:
+        """Of the result that is shown, or else of the target of the prompt."""
+        return self._cut().threshold
+
+    @property
+    def cleanup(self) -> Cleanup:
+        """Of the result that is shown, or else of the target of the prompt."""
+        return self._cut().cleanup
+
     def set_threshold(self, threshold: float) -> None:
         """Cut the result at another certainty (0 to 1); nothing is computed again."""
-        self.threshold = min(1.0, max(0.0, threshold))
+        self._cuts[self._cut_key()] = replace(self._cut(), threshold=min(1.0, max(0.0, threshold)))
         self.mask_changed.emit()
 
     def set_cleanup(self, cleanup: Cleanup) -> None:
         """Change the clean-up after the threshold."""
-        self.cleanup = cleanup
+        self._cuts[self._cut_key()] = replace(self._cut(), cleanup=cleanup)
         self.mask_changed.emit()
 
-    def mask(self, clean: bool = True) -> Mask | None:
-        """The mask of the result at the current threshold, with or without clean-up; None without a result."""
-        if self.result is None:
+    def mask(self, clean: bool = True, target: str | None = None) -> Mask | None:
+        """The mask of a result, by default the one shown, at its threshold, with or without clean-up.
+
+        None without a result.
+        """
+        result = self.result if target is None else self.results.get(target)
+        if result is None:
             return None
-        mask = cut(self.result.probability, self.threshold)
-        return self.cleanup.apply(mask) if clean and not self.cleanup.nothing else mask
+        how = self._cut(result.target)
+        mask = cut(result.probability, how.threshold)
+        return how.cleanup.apply(mask) if clean and not how.cleanup.nothing else mask
 
     def story(self, corrected: bool) -> dict[str, object]:
         """How the current mask was made, for the file it is saved in."""
@@ -188,13 +344,55 @@ class Session:
             self.scan_hash,
         )
 
+    # Within --------------------------------------------------------------------------------------------------------
+
+    def _ready(self) -> tuple[Scan, ModelEntry]:
+        if self.scan is None:
+            raise ValueError("Choose or open a scan first.")
+        if self.model is None:
+            raise ValueError("No model was found; install the package again.")
+        return self.scan, self.model
+
+    def _checked_prompt(self) -> Prompt:
+        prompt = self.prompt
+        if not prompt.text and self.typed is not None:
+            raise ValueError("The prompt is empty: type what to outline, or choose it from the list.")
+        if not prompt.text:
+            raise ValueError("Choose what to outline, or type it.")
+        return prompt
+
+    def _prompt_changed(self) -> None:
+        show = self.target in self.results and self.target != self._shown
+        if show:
+            self._shown = self.target
+        self.prompt_changed.emit()
+        if show:
+            self.result_changed.emit()
+
+    def _cut_key(self) -> str:
+        return self._shown if self.result is not None else self.target
+
+    def _cut(self, target: str | None = None) -> Cut:
+        default = self.model.card.threshold if self.model else 0.5
+        return self._cuts.get(self._cut_key() if target is None else target, Cut(default, Cleanup()))
+
     def _prepare(self) -> None:
         if self.scan is not None and self.model is not None:
             self.engine.prepare(self.model.folder, EngineImage(self.scan_hash, self.scan.pixels))
 
     def _on_answered(self, request: Request, maps: list[Bytes]) -> None:
-        asked = self._asked.pop(request.number, None)
-        if asked is None or asked.scan_hash != self.scan_hash:
-            return  # the person has moved on to another scan
-        self.result = replace(asked, probability=maps[0])
+        # A request for another scan, or one that a later request took the place of, has no handler any more.
+        if self._pending is not None and self._pending[0] == request.number:
+            handler, self._pending = self._pending[1], None
+            handler(maps)
+
+    def _take(self, asked: list[Result], maps: list[Bytes]) -> None:
+        answers = [replace(a, probability=m) for a, m in zip(asked, maps, strict=True)]
+        # One request at a time is shown: what was asked before may have been another target.
+        self.results = {a.target: a for a in answers}
+        self._shown = self.target if self.target in self.results else answers[0].target
         self.result_changed.emit()
+
+
+def _target(prompt: Prompt) -> str:
+    return prompt.attributes.target or prompt.text or "everything"

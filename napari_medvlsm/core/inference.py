@@ -113,7 +113,12 @@ class Segmenter:
         self._activations(check)
         return key
 
-    def segment(self, prompts: str | Sequence[str], check: Callable[[], None] | None = None) -> list[Prediction]:
+    def segment(
+        self,
+        prompts: str | Sequence[str],
+        check: Callable[[], None] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> list[Prediction]:
         """Answer prompts about the current scan, all of them on its one encoding.
 
         Parameters
@@ -121,6 +126,8 @@ class Segmenter:
         prompts : str or sequence of str
         check : callable, optional
             Called between steps; may raise `Cancelled`.
+        size : (int, int), optional
+            Rows and columns of the probability maps; by default those of the scan.
 
         Returns
         -------
@@ -136,7 +143,7 @@ class Segmenter:
             raise RuntimeError("There is no scan yet: call set_image before segment.")
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         activations = self._activations(check)
-        size = self._current[1].shape[:2]
+        rows, cols = size or self._current[1].shape[:2]
         predictions: list[Prediction] = []
         with torch.inference_mode():
             for start in range(0, len(texts), _PROMPT_BATCH):
@@ -145,7 +152,7 @@ class Segmenter:
                 logits = self.model.decode(repeat_for_prompts(activations, len(batch)), conditions)
                 for text, plane in zip(batch, logits, strict=True):
                     _call(check)
-                    probability = to_scan_size(plane, (size[0], size[1]))
+                    probability = to_scan_size(plane, (rows, cols))
                     predictions.append(Prediction(text, plane.float().cpu().numpy(), probability, self.card.threshold))
         return predictions
 

@@ -41,6 +41,7 @@ class CorrectionDesk(QObject):
 
     changed = Signal()  # layers, offers or what can be done
     kept = Signal(str)  # when a correction was last written to disk; "" when it is in a file of the person's
+    outlined = Signal(str, object)  # hash of the slice, and its correction's mask after a change
     said = Signal(str, bool)  # a sentence, and whether it tells of a problem
 
     def __init__(
@@ -203,6 +204,8 @@ class CorrectionDesk(QObject):
         if self._written.get((layer, scan_hash)) == content and then is None:
             return
         self._written[layer, scan_hash] = content
+        if target == self.target.phrase:
+            self.outlined.emit(scan_hash, mask.astype(bool))
         if not mask.any():
             # Everything was taken back: there is nothing to offer after a crash.
             self._background.run(partial(self._store.forget, scan_hash, target))

@@ -6,7 +6,7 @@ A layer of ours is told by its metadata, never by its name: `metadata["medvlsm"]
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,26 +103,36 @@ class LayerBook:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
 
-    def show_prediction(self, view: SliceInView, mask: Mask, target: Target) -> Labels:
-        """Show a mask as the image's prediction; what a person drew is not touched."""
-        layer = self._find(Labels, "prediction", view.layer)
-        if layer is None or layer.data.shape != self._shape(view.layer):
+    def show_predictions(self, view: SliceInView, masks: Mapping[Target, Mask]) -> None:
+        """Show one answer of the model for each target; earlier ones go, what a person drew is not touched."""
+        spare = list(self._ours(Labels, "prediction", view.layer))
+        for layer in [layer for layer in spare if layer.data.shape != self._shape(view.layer)]:
+            spare.remove(layer)
             self._remove(layer)
-            layer = Labels(np.zeros(self._shape(view.layer), np.uint8), **self._placement(view.layer), opacity=0.45)
-            self._add(layer, view.layer, "prediction", target.phrase)
-            layer.editable = False
-        self._retarget(layer, "Prediction", target)
-        layer.colormap = one_color(target.display_color)
-        # One answer at a time: what another slice was asked before may have been another target.
-        if (last := layer.metadata[KEY].get("index", view.index)) != view.index:
-            layer.data[last] = 0
-        layer.metadata[KEY]["index"] = view.index
-        self._set_plane(layer, view.index, mask.astype(np.uint8))
+        chosen = {t: layer for layer in spare for t in masks if role(layer)["target"] == t.phrase}
+        spare = [layer for layer in spare if layer not in chosen.values()]
+        for target, mask in masks.items():
+            layer = chosen.get(target) or (spare.pop() if spare else self._new_prediction(view, target))
+            self._retarget(layer, "Prediction", target)
+            layer.colormap = one_color(target.display_color)
+            # One answer at a time: what another slice was asked before may have been another target.
+            if (last := layer.metadata[KEY].get("index", view.index)) != view.index:
+                layer.data[last] = 0
+            layer.metadata[KEY]["index"] = view.index
+            self._set_plane(layer, view.index, mask.astype(np.uint8))
+            layer.visible = True
+        for layer in spare:
+            self._remove(layer)
+
+    def _new_prediction(self, view: SliceInView, target: Target) -> Labels:
+        layer = Labels(np.zeros(self._shape(view.layer), np.uint8), **self._placement(view.layer), opacity=0.45)
+        self._add(layer, view.layer, "prediction", target.phrase)
+        layer.editable = False
         return layer
 
-    def update_prediction(self, view: SliceInView, mask: Mask) -> None:
-        """Change the pixels of the shown prediction, and nothing else."""
-        layer = self._find(Labels, "prediction", view.layer)
+    def update_prediction(self, view: SliceInView, target: str, mask: Mask) -> None:
+        """Change the pixels of a shown prediction, and nothing else."""
+        layer = self.prediction(view.layer, target)
         if layer is not None:
             self._set_plane(layer, view.index, mask.view(np.uint8))
 
@@ -153,9 +163,10 @@ class LayerBook:
             self._add(layer, view.layer, "certainty", "")
         self._set_plane(layer, view.index, probability)
 
-    def prediction(self, image: Image) -> Labels | None:
-        """The prediction layer of an image."""
-        return self._find(Labels, "prediction", image)
+    def prediction(self, image: Image, target: str) -> Labels | None:
+        """The prediction layer of an image and target."""
+        found = (p for p in self._ours(Labels, "prediction", image) if role(p)["target"] == target)
+        return next(found, None)
 
     def correction(self, image: Image, target: str) -> Labels | None:
         """The correction layer of an image and target."""

@@ -30,11 +30,16 @@ from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask, save_mask
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.models.registry import available_models
-from napari_medvlsm.core.prompts import Attributes, load_vocabulary
+from napari_medvlsm.core.prompts import Attributes, Vocabulary, load_vocabulary
+from napari_medvlsm.core.prompts.own_words import own_words_path
 from napari_medvlsm.widgets import _layers
 from napari_medvlsm.widgets._corrections import CorrectionDesk
 from napari_medvlsm.widgets._layers import SPACING_KEY, LayerBook, SliceInView
+from napari_medvlsm.widgets._prompts import PromptDesk, open_dialog
+from napari_medvlsm.widgets._results import ResultDesk
+from napari_medvlsm.widgets._wordings import WordingDesk
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
+from napari_medvlsm.widgets.dialogs import CardDialog
 from napari_medvlsm.widgets.sections import (
     CorrectionSection,
     Footer,
@@ -46,12 +51,11 @@ from napari_medvlsm.widgets.sections import (
 )
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, SEGMENT_KEYS
-from napari_medvlsm.widgets.sections.model import CardDialog
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-# Wait this long after the last change before the slice is read or the mask cleaned.
+# Wait this long after the last move before the slice is read.
 _SETTLE_MS = 120
 _WORDS = {
     EngineState.STARTING: "Starting the engine…",
@@ -59,6 +63,7 @@ _WORDS = {
     EngineState.SEGMENTING: "Outlining…",
     EngineState.CANCELLING: "Cancelling…",
 }
+_CANCELLABLE = (EngineState.SEGMENTING, EngineState.COMPARING, EngineState.CANCELLING)
 
 
 class Panel(QWidget):
@@ -77,7 +82,7 @@ class Panel(QWidget):
         # napari hands plugins a proxy that wraps every layer anew; ours are told apart by identity.
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.store = store or AutosaveStore()
-        vocabulary = load_vocabulary()
+        vocabulary, problem = _own_vocabulary()
         # No parent: it outlives the panel's C++ side long enough to end the engine.
         self.transport = EngineThreads()
         self.destroyed.connect(self.transport.stop)
@@ -86,20 +91,35 @@ class Panel(QWidget):
         self.background = Background(self)
         self.book = LayerBook(self.viewer)
         self.view: SliceInView | None = None
-        self._result_view: SliceInView | None = None
         self._layer: Image | None = None
         self.desk = CorrectionDesk(self.book, self.session, self.store, self.background, self._settle_if_moving, self)
         self._pixels_seen: tuple[Image, tuple[int, ...]] | None = None
         self._closed = False
 
         self._build(vocabulary)
-        self._timers()
+        self.prompts = PromptDesk(self.session, self.prompt_section, self)
+        self.results = ResultDesk(self.book, self.session, self.result_section, lambda: self.view, self)
+        self.wordings = WordingDesk(
+            self.session,
+            self.prompt_section,
+            self.result_section,
+            self.results,
+            self.desk,
+            self.background,
+            self,
+        )
+        self._scan_timer = QTimer(self)
+        self._scan_timer.setSingleShot(True)
+        self._scan_timer.setInterval(_SETTLE_MS)
+        self._scan_timer.timeout.connect(self._settle_scan)
         self._connect()
         self.model_section.set_models(self.session.models, self.session.model.name if self.session.model else "")
         self.result_section.set_threshold(self.session.threshold)
         self.engine.start()
         self._on_layers()
-        self._show_prompt()
+        self._show_correction()
+        if problem:
+            self.footer.set_status(problem, problem=True)
 
     # What the window does -------------------------------------------------------------------------------------
 
@@ -120,9 +140,9 @@ class Panel(QWidget):
 
     def start_correction(self) -> None:
         """Give the target a correction layer, with the prediction in it if there is one, and paint on it."""
-        layer = self.desk.begin(self._prediction_in_view())
+        layer = self.desk.begin(self.results.mask_of(self.desk.target.phrase))
         if layer is not None and self.view is not None:
-            prediction = self.book.prediction(self.view.layer)
+            prediction = self.book.prediction(self.view.layer, self.desk.target.phrase)
             if prediction is not None:
                 prediction.visible = False
             self.result_section.certainty.setChecked(False)
@@ -148,11 +168,10 @@ class Panel(QWidget):
         found = self._outline()
         if found is None or self.view is None:
             return
-        result, target = self.session.result, self.desk.target.phrase
-        said = result.prompt.attributes if result is not None and result.target == target else Attributes()
-        attributes = Attributes(target=target, color=said.color, shape=said.shape)
+        target = self.desk.target.phrase
+        said = self.session.said if self.session.said.target == target else Attributes(target)
         try:
-            export_case(folder, self.view.scan, found[0], attributes, self.session.vocabulary)
+            export_case(folder, self.view.scan, found[0], said, self.session.vocabulary)
         except (ValueError, OSError) as error:
             self._report(error, "Nothing was added")
             return
@@ -164,6 +183,7 @@ class Panel(QWidget):
             return
         self._closed = True
         self.desk.close()
+        self.results.close()
         self._follow(None)
         self.engine.close()
         self.background.close()
@@ -261,32 +281,17 @@ class Panel(QWidget):
         outer.addWidget(self.tabs)
         self.setMinimumWidth(330)
 
-    def _timers(self) -> None:
-        def timer(milliseconds: int, function: Any) -> QTimer:
-            made = QTimer(self)
-            made.setSingleShot(True)
-            made.setInterval(milliseconds)
-            made.timeout.connect(function)
-            return made
-
-        self._scan_timer = timer(_SETTLE_MS, self._settle_scan)
-        self._clean_timer = timer(_SETTLE_MS, self._settle_mask)
-
     def _connect(self) -> None:
         self.scan_section.layerChosen.connect(self._choose_layer)
         self.scan_section.openRequested.connect(self._ask_open)
         self.model_section.modelChosen.connect(self.session.set_model)
         self.model_section.cardRequested.connect(self._show_card)
-        self.prompt_section.chosen.connect(lambda name, word: self.session.choose(**{name: word}))
-        self.prompt_section.typed.connect(self.session.type)
-        self.prompt_section.typingDropped.connect(lambda: self.session.type(None))
-        self.prompt_section.promptReused.connect(self.session.use)
         self.prompt_section.text.returnPressed.connect(self.segment)
-        self.result_section.thresholdChanged.connect(self.session.set_threshold)
-        self.result_section.cleanupChanged.connect(self.session.set_cleanup)
-        self.result_section.certaintyToggled.connect(self._show_certainty)
+        self.results.changed.connect(self._on_results)
         self.correction_section.startRequested.connect(self.start_correction)
-        self.correction_section.takeOverRequested.connect(lambda: self.desk.take_over(self._prediction_in_view()))
+        self.correction_section.takeOverRequested.connect(
+            lambda: self.desk.take_over(self.results.mask_of(self.desk.target.phrase))
+        )
         self.correction_section.undoRequested.connect(self.desk.undo)
         self.correction_section.redoRequested.connect(self.desk.redo)
         self.correction_section.adoptRequested.connect(self.desk.adopt)
@@ -307,10 +312,11 @@ class Panel(QWidget):
         self.engine.cancelled.connect(lambda: self.footer.set_status("Cancelled."))
         self.session.scan_changed.connect(self._show_scan)
         self.session.model_changed.connect(self._on_model)
-        self.session.prompt_changed.connect(self._show_prompt)
-        self.session.history_changed.connect(lambda: self.prompt_section.set_history(self.session.history))
-        self.session.result_changed.connect(self._show_result)
-        self.session.mask_changed.connect(self._on_mask)
+        self.session.prompt_changed.connect(self._show_correction)
+        self.session.queue_changed.connect(lambda: self.footer.set_count(len(self.session.queue)))
+        self.session.failed.connect(lambda text: self.footer.set_status(text, problem=True))
+        self.prompts.said.connect(self.footer.set_status)
+        self.wordings.said.connect(self.footer.set_status)
 
         events = self.viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered):
@@ -405,93 +411,33 @@ class Panel(QWidget):
 
     # Prompt, model, result ------------------------------------------------------------------------------------
 
-    def _show_prompt(self) -> None:
-        session = self.session
-        prompt = session.prompt
-        self.prompt_section.set_prompt(prompt, session.attributes, session.typed is not None)
-        self.prompt_section.set_coverage(session.coverage(), prompt.text, session.weak_dice())
-        self._show_correction()
-
     def _on_model(self) -> None:
         if self.session.model is not None:
             self.model_section.set_current(self.session.model.name)
         self.result_section.set_threshold(self.session.threshold)
 
     def _on_engine_state(self, state: EngineState) -> None:
-        working = state in _WORDS
-        self.footer.set_busy(working, state in (EngineState.SEGMENTING, EngineState.CANCELLING))
-        if working:
+        self.footer.set_busy(state in _WORDS or state is EngineState.COMPARING, state in _CANCELLABLE)
+        if state in _WORDS:
             self.footer.set_status(_WORDS[state], passing=True)
         elif state is EngineState.READY and self.footer.passing:
             self.footer.set_status("Ready.")
 
-    def _show_result(self) -> None:
-        result, view = self.session.result, self.view
-        self._result_view = view if result is not None else None
-        if result is None or view is None:
-            self.book.hide_results()
-            self.result_section.set_summary("Nothing outlined yet.")
-            self._show_correction()
-            return
-        mask = self.session.mask()
-        assert mask is not None
-        layer = self.book.show_prediction(view, mask, self.session.vocabulary.target(result.target))
-        layer.visible = True
-        self._show_certainty(self.result_section.certainty.isChecked())
-        self._summarise(mask)
-        self.footer.set_status("Done. Check the outline before you use it.")
+    def _on_results(self) -> None:
+        shown = self.session.result is not None and self.view is not None
+        if shown:
+            self.footer.set_status("Done. Check the outline before you use it.")
         self._show_correction()
-
-    def _on_mask(self) -> None:
-        """Follow the threshold at once; clean up when it rests."""
-        mask = self.session.mask(clean=False)
-        if mask is None or self._result_view is None:
-            return
-        self.book.update_prediction(self._result_view, mask)
-        self._clean_timer.start()
-
-    def _settle_mask(self) -> None:
-        mask = self.session.mask()
-        if mask is None or self._result_view is None or self._closed:
-            return
-        if not self.session.cleanup.nothing:
-            self.book.update_prediction(self._result_view, mask)
-        self._summarise(mask)
-
-    def _summarise(self, mask: Mask) -> None:
-        result = self.session.result
-        assert result is not None
-        label = self.session.vocabulary.target(result.target).label
-        share = 100 * np.count_nonzero(mask) / mask.size
-        if share == 0:
-            text = f"{label}: nothing reaches this certainty (highest anywhere: {result.peak:.0%})."
-        else:
-            text = f"{label}: {'under 0.1' if share < 0.1 else f'{share:.1f}'} % of the image."
-        if result.prompt.text.lower() != result.target.lower():
-            text += f" Asked: “{result.prompt.text}”."
-        self.result_section.set_summary(text)
-
-    def _show_certainty(self, shown: bool) -> None:
-        if self._result_view is not None and self.session.result is not None:
-            self.book.show_certainty(self._result_view, self.session.result.probability if shown else None)
-
-    def _prediction_in_view(self) -> Mask | None:
-        view, shown, result = self.view, self._result_view, self.session.result
-        if view is None or shown is None or result is None or result.target != self.desk.target.phrase:
-            return None
-        return self.session.mask() if (view.layer, view.index) == (shown.layer, shown.index) else None
 
     def _show_card(self) -> None:
         if self.session.model is not None:
-            dialog = CardDialog(self.session.model.card, self)
-            dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-            dialog.show()
+            open_dialog(CardDialog(self.session.model.card, self))
 
     # Correction and saving ------------------------------------------------------------------------------------
 
     def _show_correction(self) -> None:
         desk, section = self.desk, self.correction_section
-        corrected, predicted = desk.current() is not None, self._prediction_in_view() is not None
+        corrected, predicted = desk.current() is not None, self.results.mask_of(self.desk.target.phrase) is not None
         label = desk.target.label
         section.set_state(label if self.view is not None else None, corrected, predicted)
         section.set_adoptable([(layer.name, layer) for layer in desk.adoptable()])
@@ -509,7 +455,7 @@ class Panel(QWidget):
 
     def _outline(self) -> tuple[Mask, dict[str, Any]] | None:
         """The correction in view, else the prediction, and how it was made."""
-        mask = self._prediction_in_view()
+        mask = self.results.mask_of(self.desk.target.phrase)
         return self.desk.outline() or (None if mask is None else (mask, self.session.story(corrected=False)))
 
     def _ask_open(self) -> None:
@@ -540,6 +486,14 @@ class Panel(QWidget):
         """Put an error in words into the status line."""
         if not self._closed:
             self.footer.set_status(f"{what}: {error}" if what else str(error), problem=True)
+
+
+def _own_vocabulary() -> tuple[Vocabulary, str]:
+    """The vocabulary with the user's words; if these cannot be used, the shipped one and a sentence that says why."""
+    try:
+        return load_vocabulary(own_words_path()), ""
+    except ValueError as error:
+        return load_vocabulary(), str(error)
 
 
 def _read(path: Path) -> ImageFile | Mask:

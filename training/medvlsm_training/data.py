@@ -72,6 +72,7 @@ class PromptedImages(Dataset[Sample]):
         self.seed = seed
         self.augment = augment
         self.epoch = 0
+        self._targets = [vocabulary.target(name) for name in sorted(trained_targets(items))]
         self._standardise = v2.Normalize(list(mean), list(std))
 
     def __len__(self) -> int:
@@ -114,14 +115,15 @@ class PromptedImages(Dataset[Sample]):
         if draw < _CLASS_ONLY + _SYNONYM and target.synonyms:
             return str(rng.choice(target.synonyms))
         seen = describe(mask.numpy())
-        words = {"number": seen.number, "size": seen.size, "location": seen.location, **item.words}
+        number = "" if seen.number == "zero" else seen.number
+        words = {"number": number, "size": seen.size, "location": seen.location, **item.words}
         kept = {k: w for k, w in words.items() if w and rng.random() < _KEEP_ATTRIBUTE}
         return build(Attributes(target=target.phrase, **kept), self.vocabulary).text
 
     def _absent(self, item: Item, rng: np.random.Generator) -> str:
-        if rng.random() < _ABSENT_SAME_MODALITY:
+        others = [t for t in self._targets if t.modality != item.modality]
+        if rng.random() < _ABSENT_SAME_MODALITY or not others:
             return str(rng.choice(self.vocabulary.modalities[item.modality].absent))
-        others = [t for t in self.vocabulary.targets.values() if t.modality != item.modality]
         target = others[int(rng.integers(len(others)))]
         return str(rng.choice([target.phrase, *target.synonyms]))
 
@@ -143,14 +145,19 @@ def collate(samples: Sequence[Sample]) -> tuple[Tensor, list[str], Tensor]:
     return torch.stack([s.pixels for s in samples]), texts, torch.cat([s.masks for s in samples])
 
 
+def trained_targets(items: Sequence[Item]) -> set[str]:
+    """Names of the targets that occur in the items."""
+    both = {"left lung", "right lung"} if any(item.split_lungs for item in items) else set()
+    return both | {name for item in items for name in item.masks}
+
+
 def training_texts(items: Sequence[Item], vocabulary: Vocabulary) -> tuple[set[str], set[str]]:
     """(names of the targets that occur, all texts a run can draw): for the card and the tokenizer."""
-    targets = {name for item in items for name in item.masks}
-    if any(item.split_lungs for item in items):
-        targets |= {"left lung", "right lung"}
+    targets = trained_targets(items)
     names = {n for t in targets for n in (t, *vocabulary.target(t).synonyms)}
+    plurals = {vocabulary.target(t).plural for t in targets}
     texts = names | {a for m in {i.modality for i in items} for a in vocabulary.modalities[m].absent}
     texts |= {word for item in items for word in item.words.values()}
     for attribute in ("number", "size", "location"):
         texts |= set(vocabulary.attributes[attribute])
-    return names, texts | {"seven eight nine ten many", ", located in of the image"}
+    return names, texts | plurals | {"seven eight nine ten many", ", located in the and of the image"}

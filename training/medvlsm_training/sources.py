@@ -137,12 +137,13 @@ def _read_reference(folder: Path, config: SourceConfig, split: str, vocabulary: 
 
 
 def _shape_and_color(prompts: dict[str, str | list[str]], target: str, vocabulary: Vocabulary) -> dict[str, str]:
-    """Shape and colour from prompts P2 and P3 of the photographic form; odd values are left out."""
+    """Shape and colour from prompts P2 and P3 of the photographic form, in the vocabulary's words; odd ones go."""
     p2, p3 = prompts.get("p2", ""), prompts.get("p3", "")
     if not (isinstance(p2, str) and isinstance(p3, str) and p2.endswith(f" {target}") and p3.endswith(f" {p2}")):
         return {}
     words = {"shape": p2.removesuffix(f" {target}"), "color": p3.removesuffix(f" {p2}")}
-    return {k: w for k, w in words.items() if w in vocabulary.words(k, target)}
+    known = {k: vocabulary.canonical(k, w) for k, w in words.items()}
+    return {k: w for k, w in known.items() if w in vocabulary.words(k, target)}
 
 
 def _read_lists(folder: Path, config: SourceConfig, split: str, vocabulary: Vocabulary) -> Iterable[Item]:

@@ -6,7 +6,8 @@ lists type and shape of what follows), then the bytes of each array in C order. 
 Requests, each with a number "id":
 
 - ``{"op": "prepare", "model": folder, "device": name, "image": key}`` loads and encodes ahead of time
-- ``{"op": "segment", ..., "prompts": [text, ...]}`` the same, then answers
+- ``{"op": "segment", ..., "prompts": [text, ...], "size": [rows, cols] or null}`` the same, then answers, at the
+  scan's own size or the one given
 - ``{"op": "cancel", "id": number}``
 
 A request carries the pixels as its array when the engine does not hold that image yet. Answers, with the

@@ -89,8 +89,12 @@ class Engine:
             raise MissingScan
         if message["op"] == "prepare":
             return []
-        self._progress(number, "Outlining")
-        predictions = segmenter.segment(message["prompts"], lambda: self.check(number))
+        size = message.get("size")
+        if size is None:
+            self._progress(number, "Outlining")
+        predictions = segmenter.segment(
+            message["prompts"], lambda: self.check(number), (size[0], size[1]) if size else None
+        )
         return [prediction.probability for prediction in predictions]
 
     def check(self, number: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,25 @@ from PIL import Image
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.images import Scan, content_hash, to_unit_rgb
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.prompts import LEVELS, Attributes, Vocabulary, build, normalise
+from napari_medvlsm.core.prompts import Attributes, Vocabulary, build, normalise
+from napari_medvlsm.core.prompts.variants import filled
 
 SPLITS = ("train", "val", "test")
 
 
 def export_case(
-    folder: Path, scan: Scan, mask: npt.NDArray[np.generic], attributes: Attributes, vocabulary: Vocabulary
+    folder: Path,
+    scan: Scan,
+    mask: npt.NDArray[np.generic],
+    attributes: Attributes,
+    vocabulary: Vocabulary,
+    seed: int = 0,
 ) -> Path:
     """Add one scan with one mask to a training folder; the same scan and target again replaces its entry.
 
     The scan is written as 8-bit RGB PNG through the normalisation that every model sees, named by its
-    content hash: neither the file's name nor its metadata leaves. Number, size and location of the prompts are read
-    from the mask; shape and colour are the person's words. New cases go to the training split.
+    content hash: neither the file's name nor its metadata leaves. The prompts are those of `training_prompts`.
+    New cases go to the training split.
 
     Parameters
     ----------
@@ -38,6 +46,8 @@ def export_case(
     attributes : Attributes
         `target` is needed.
     vocabulary : Vocabulary
+    seed : int
+        Draws descriptions and paraphrases.
 
     Returns
     -------
@@ -69,7 +79,7 @@ def export_case(
         "mask_name": mask_name,
         "sentences": [{"idx": 0, "sent_id": 0, "sent": ""}],
         "sentences_num": 1,
-        "prompts": training_prompts(mask, attributes, vocabulary),
+        "prompts": training_prompts(scan, mask, attributes, vocabulary, seed),
     }
     split = next((s for s in SPLITS if any(e.get("mask_name") == mask_name for e in entries[s])), "train")
     entries[split] = [e for e in entries[split] if e.get("mask_name") != mask_name] + [entry]
@@ -81,19 +91,36 @@ def export_case(
 
 
 def training_prompts(
-    mask: npt.NDArray[np.generic], attributes: Attributes, vocabulary: Vocabulary
-) -> dict[str, str | list[str]]:
-    """Every level's prompt for a mask; lists where the target has several general sentences."""
-    seen = describe(mask)
-    full = Attributes(attributes.target, seen.number, seen.size, attributes.color, attributes.shape, seen.location)
-    general = vocabulary.target(attributes.target).general
-    prompts: dict[str, str | list[str]] = {}
-    for level in LEVELS:
-        if "{general}" not in vocabulary.templates[level]:
-            prompts[level] = build(full, vocabulary, level).text
-        elif general:
-            variants = (Attributes(**(vars(full) | {"general": sentence})) for sentence in general)
-            prompts[level] = [build(v, vocabulary, level).text for v in variants]
+    scan: Scan, mask: npt.NDArray[np.generic], said: Attributes, vocabulary: Vocabulary, seed: int = 0
+) -> dict[str, str]:
+    """The prompt of every level of the target's kind of scan for a mask.
+
+    Number, size and location are read from the mask. Shape and colour are the person's words, or else what the mask
+    and the pixels suggest; attributes that no mask shows (view, age ...) are the person's. Of general descriptions
+    and of paraphrases one is drawn for each scan and level. An empty mask is asked for in the words of one that is
+    not: that is how an absent target is asked for later.
+
+    Parameters
+    ----------
+    scan : Scan
+    mask : array of shape (H, W)
+    said : Attributes
+        `target`, and what the person said of it.
+    vocabulary : Vocabulary
+    seed : int
+        The same seed, scan and target draw the same.
+    """
+    seen = describe(mask, scan.pixels, scan.spacing)
+    person = said.only(said.named() - {"number", "size", "location"})
+    full = filled(person, seen.measured | seen.suggested if np.any(mask) else {}, vocabulary)[0]
+    target = vocabulary.target(said.target)
+    key = f"{seed}:{content_hash(scan.pixels)}:{said.target}"
+    prompts = {}
+    for level in ("p0", *vocabulary.family(said.target).levels):
+        draw = random.Random(f"{key}:{level}")
+        general = full.general or (draw.choice(target.general) if target.general else "")
+        wording = draw.randrange(len(vocabulary.family(said.target).clean))
+        prompts[level] = build(replace(full, general=general), vocabulary, level, wording).text
     return prompts
 
 

@@ -41,6 +41,7 @@ def story(
             "level": prompt.level,
             "attributes": {k: v for k, v in vars(prompt.attributes).items() if v},
             "vocabulary": prompt.vocabulary_version,
+            "measured": list(prompt.measured),
         },
         "model": model,
         "threshold": threshold,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+# Colours of text on napari's dark theme.
+GOOD, WARNING, PROBLEM, LINK = "#7ddc8a", "#ffb84d", "#ff8f80", "#7fb8ff"
+
 
 class Section(QWidget):
     """A heading over a column of controls."""
@@ -42,10 +45,15 @@ def rule() -> QFrame:
 def narrow_combo() -> QComboBox:
     """A combo box that shrinks with the panel; long entries show in its list."""
     combo = QComboBox()
+    keep_narrow(combo)
+    return combo
+
+
+def keep_narrow(combo: QComboBox) -> None:
+    """Let a combo box shrink with the panel."""
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(6)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    return combo
 
 
 def fill_combo(combo: QComboBox, entries: list[tuple[str, object]], current: object) -> None:

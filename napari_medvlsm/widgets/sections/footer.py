@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_medvlsm.widgets.sections._section import quiet_label
+from napari_medvlsm.widgets.sections._section import PROBLEM, quiet_label
 
 SEGMENT_KEYS = "Ctrl+Return"
 CANCEL_KEYS = "Ctrl+."
@@ -57,6 +57,11 @@ class Footer(QWidget):
         column.addWidget(disclaimer)
         self.set_busy(False, False)
 
+    def set_count(self, count: int) -> None:
+        """Say how many targets are on the list; 0 for none."""
+        what = f"Segment {count} targets" if count > 1 else "Segment the list" if count else "Segment"
+        self.segment.setText(f"{what}  (Ctrl+Enter)")
+
     def set_busy(self, working: bool, cancellable: bool) -> None:
         """Show that something is going on, and whether it can be cancelled."""
         self.busy.setVisible(working)
@@ -68,4 +73,4 @@ class Footer(QWidget):
             return
         self.passing, self._problem = passing, problem
         self.status.setText(text)
-        self.status.setStyleSheet("color: #ff8f80;" if problem else "")
+        self.status.setStyleSheet(f"color: {PROBLEM};" if problem else "")

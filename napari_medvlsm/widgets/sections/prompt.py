@@ -1,65 +1,69 @@
-"""What to outline: a target, words that describe it, or a text of one's own."""
+"""What to outline: a target, words that describe it, or a text of one's own; and a list of several."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from html import escape
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_medvlsm.core.describe import Contradiction
 from napari_medvlsm.core.prompts import Attributes, Coverage, Prompt, Vocabulary
-from napari_medvlsm.widgets.sections._section import Section, fill_combo, narrow_combo, quiet_label
+from napari_medvlsm.widgets.sections._prompt_edit import PromptEdit
+from napari_medvlsm.widgets.sections._section import LINK, WARNING, Section, narrow_combo, quiet_label
+from napari_medvlsm.widgets.sections.describe import DescribeBox
 
-_PICKERS = (
-    ("number", "Number", "How many there are"),
-    ("size", "Size", "Size against the whole image"),
-    ("shape", "Shape", "Its outline"),
-    ("color", "Colour", "Its colour in the scan"),
-    ("location", "Place in image", "Side of the image as you see it, not of the patient"),
-)
+# Unknown words that are named one by one.
+_NAMED = 4
 
 
 class PromptSection(Section):
-    """Pickers that build the prompt, and the prompt itself, which can be typed over."""
+    """Pickers that build the prompt, the prompt itself, which can be typed over, and the list of prompts."""
 
     chosen = Signal(str, str)  # attribute, word
+    levelChosen = Signal(object)
     typed = Signal(str)
     typingDropped = Signal()
-    promptReused = Signal(object)
+    bookRequested = Signal()
+    favouriteToggled = Signal(bool)
+    ownWordsRequested = Signal()
+    enqueued = Signal()
+    dequeued = Signal(object)  # place on the list, or None for all
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__("What to outline")
         self._vocabulary = vocabulary
         self.target = narrow_combo()
-        entries = [(t.label, t.phrase) for t in vocabulary.targets.values()]
-        fill_combo(self.target, [("Choose…", ""), *entries], "")
+        self.target.setMaxVisibleItems(30)
         self.target.activated.connect(lambda: self.chosen.emit("target", self.target.currentData()))
         self.more = QPushButton("Describe ▾")
         self.more.setCheckable(True)
-        self.more.setToolTip("Add words about number, size, shape, colour and place")
+        self.more.setToolTip(
+            "Add words about number, size, shape, colour and place, or what else this kind of scan has"
+        )
         self.more.toggled.connect(self._show_details)
         row = QHBoxLayout()
         row.addWidget(self.target, 1)
         row.addWidget(self.more)
         self.column.addLayout(row)
 
+        self.describe = DescribeBox()
+        self.describe.chosen.connect(self.chosen)
+        self.describe.levelChosen.connect(self.levelChosen)
+        self.own_words = QPushButton("Your own words…")
+        self.own_words.setToolTip("Add targets, words and descriptions of your own to these lists")
+        self.own_words.clicked.connect(self.ownWordsRequested)
         self.details = QWidget()
-        grid = QGridLayout(self.details)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setVerticalSpacing(3)
-        self.pickers = {}
-        for i, (name, label, tip) in enumerate(_PICKERS):
-            picker = narrow_combo()
-            picker.setToolTip(tip)
-            picker.activated.connect(lambda _, n=name, p=picker: self.chosen.emit(n, p.currentData()))
-            self.pickers[name] = picker
-            grid.addWidget(QLabel(label), i, 0)
-            grid.addWidget(picker, i, 1)
-        grid.setColumnStretch(1, 1)
+        inside = QVBoxLayout(self.details)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(4)
+        inside.addWidget(self.describe)
+        inside.addWidget(self.own_words)
         self.details.hide()
         self.column.addWidget(self.details)
 
-        self.text = QLineEdit()
+        self.text = PromptEdit()
         self.text.setPlaceholderText("or type it, for example: small polyp")
         self.text.setToolTip("The words the model gets. Type here to use your own; they win over the choices above.")
         self.text.textEdited.connect(self.typed)
@@ -67,41 +71,93 @@ class PromptSection(Section):
         self.back.setToolTip("Drop the typed words and use the choices again")
         self.back.clicked.connect(self.typingDropped)
         self.back.hide()
-        self.recent = QPushButton("Recent")
-        self.recent.setToolTip("Prompts used before")
-        self.recent.setMenu(QMenu(self))
-        self.recent.setEnabled(False)
+        self.star = QPushButton("☆")
+        self.star.setCheckable(True)
+        self.star.setFixedWidth(self.star.fontMetrics().horizontalAdvance("★") + 16)
+        self.star.setToolTip("Keep this prompt as a favourite")
+        self.star.clicked.connect(self.favouriteToggled)
+        self.book = QPushButton("Earlier…")
+        self.book.setToolTip("Your favourites and the prompts used before, to search")
+        self.book.clicked.connect(self.bookRequested)
+        self.column.addWidget(self.text)
+        self.add = QPushButton("Add to list")
+        self.add.setToolTip("Collect several targets, then outline them all in one go")
+        self.add.clicked.connect(self.enqueued)
         words = QHBoxLayout()
-        words.addWidget(self.text, 1)
+        words.addWidget(self.star)
+        words.addWidget(self.book)
+        words.addStretch(1)
         words.addWidget(self.back)
-        words.addWidget(self.recent)
+        words.addWidget(self.add)
         self.column.addLayout(words)
+
+        self.unplaced = quiet_label()
         self.warning = quiet_label()
         self.warning.linkActivated.connect(self.typed)
-        self.warning.hide()
-        self.column.addWidget(self.warning)
-        self.set_prompt(Prompt("", "p0"), Attributes(), False)
+        self.flags = quiet_label()
+        self.flags.linkActivated.connect(self._on_flag)
+        for label in (self.unplaced, self.warning, self.flags):
+            label.hide()
+            self.column.addWidget(label)
 
-    def set_prompt(self, prompt: Prompt, attributes: Attributes, typed: bool) -> None:
-        """Show the prompt and the choices behind it."""
-        shown = Attributes(target=prompt.attributes.target) if typed else attributes
+        self.queue = QVBoxLayout()
+        self.queue.setSpacing(2)
+        self.column.addLayout(self.queue)
+        self.clear = QPushButton("Empty the list")
+        self.clear.clicked.connect(lambda: self.dequeued.emit(None))
+        self.column.addWidget(self.clear)
+        self.set_targets(vocabulary, ())
+        self.set_queue([])
+
+    def set_targets(self, vocabulary: Vocabulary, known: Collection[str]) -> None:
+        """Offer the targets, those that the model learned first; with nothing in `known`, all alike."""
+        self._vocabulary = vocabulary
+        current = self.target.currentData()
         with QSignalBlocker(self.target):
-            self.target.setCurrentIndex(max(0, self.target.findData(shown.target)))
-        for name, picker in self.pickers.items():
-            words = self._vocabulary.words(name, shown.target)
-            fill_combo(picker, [("any", ""), *((word, word) for word in words)], getattr(shown, name))
-            picker.setEnabled(bool(shown.target) and not typed)
+            self.target.clear()
+            self.target.addItem("Choose…", "")
+            targets = list(vocabulary.targets.values())
+            for target in targets:
+                if target.phrase in known or not known:
+                    self.target.addItem(target.label, target.phrase)
+            rest = [t for t in targets if known and t.phrase not in known]
+            if rest:
+                self.target.insertSeparator(self.target.count())
+            for target in rest:
+                self.target.addItem(f"{target.label}  · not learned", target.phrase)
+            self.target.setCurrentIndex(max(0, self.target.findData(current)))
+
+    def set_prompt(
+        self,
+        prompt: Prompt,
+        attributes: Attributes,
+        measured: frozenset[str],
+        level: str | None,
+        unplaced: Sequence[str] | None,
+    ) -> None:
+        """Show the prompt and the choices behind it.
+
+        `attributes` are all that is chosen, or what the typed words say; `unplaced` are the parts of typed words that
+        say nothing known, None where nothing is typed.
+        """
+        with QSignalBlocker(self.target):
+            self.target.setCurrentIndex(max(0, self.target.findData(attributes.target)))
+        self.describe.set_words(attributes, measured, prompt, level, self._vocabulary)
         # A text that is being typed may end in a space; the prompt does not, and must not be written back then.
         if " ".join(self.text.text().split()) != prompt.text:
             self.text.setText(prompt.text)
-            self.text.setCursorPosition(0)
-        self.back.setVisible(typed)
+        self.back.setVisible(unplaced is not None)
+        self.star.setEnabled(bool(prompt.text))
+        self.add.setEnabled(bool(prompt.text))
+        self.unplaced.setVisible(bool(unplaced) and bool(attributes.target))
+        if unplaced:
+            self.unplaced.setText("Not in the lists, sent as typed: " + ", ".join(f"“{w}”" for w in unplaced) + ".")
 
     def set_coverage(self, coverage: Coverage, text: str, weak_dice: float | None) -> None:
         """Say which words the model does not know, with the nearest that it does, or that it is weak at the target."""
         if text and coverage.complete and weak_dice is not None:
             self.warning.setText(
-                f'<span style="color: #ffb84d">⚠ This model is weak here: mean Dice {weak_dice:.2f} on test scans '
+                f'<span style="color: {WARNING}">⚠ This model is weak here: mean Dice {weak_dice:.2f} on test scans '
                 "(1 is perfect). Expect to redraw.</span>"
             )
             self.warning.show()
@@ -109,22 +165,63 @@ class PromptSection(Section):
         if not text or coverage.complete:
             self.warning.hide()
             return
-        if coverage.unknown:
-            words = ", ".join(f"“{escape(word)}”" for word in coverage.unknown)
+        unknown = coverage.telling
+        if unknown:
+            words = ", ".join(f"“{escape(word)}”" for word in unknown[:_NAMED])
+            words += f" and {len(unknown) - _NAMED} more words" if len(unknown) > _NAMED else ""
             first = f"This model never learned {words}; the outline may mean nothing."
         else:
             first = "This names nothing the model learned to outline."
-        links = ", ".join(f'<a style="color: #7fb8ff" href="{escape(p)}">{escape(p)}</a>' for p in coverage.nearest)
-        self.warning.setText(f'<span style="color: #ffb84d">⚠ {first}</span> Nearest it knows: {links}')
+        links = ", ".join(f'<a style="color: {LINK}" href="{escape(p)}">{escape(p)}</a>' for p in coverage.nearest)
+        self.warning.setText(f'<span style="color: {WARNING}">⚠ {first}</span> Nearest it knows: {links}')
         self.warning.show()
 
-    def set_history(self, prompts: list[Prompt]) -> None:
-        """Offer earlier prompts."""
-        menu = self.recent.menu()
-        menu.clear()
-        for prompt in prompts:
-            menu.addAction(prompt.text, lambda p=prompt: self.promptReused.emit(p))
-        self.recent.setEnabled(bool(prompts))
+    def set_contradictions(self, found: Sequence[Contradiction]) -> None:
+        """Flag where the words and the outline disagree, each with a way to take what the outline shows."""
+        lines = [
+            f'<span style="color: {WARNING}">⚠ {escape(c.sentence)}</span> '
+            f'<a style="color: {LINK}" href="{escape(c.attribute)}={escape(c.seen)}">Write “{escape(c.seen)}”</a>'
+            for c in found
+        ]
+        self.flags.setText("<br>".join(lines))
+        self.flags.setVisible(bool(found))
+
+    def set_favourite(self, favourite: bool) -> None:
+        """Show whether the prompt is a favourite."""
+        with QSignalBlocker(self.star):
+            self.star.setChecked(favourite)
+        self.star.setText("★" if favourite else "☆")
+
+    def set_queue(self, prompts: Sequence[Prompt]) -> None:
+        """Show the prompts that are outlined in one go."""
+        while self.queue.count():
+            item = self.queue.takeAt(0)
+            row = item.widget() if item is not None else None
+            if row is not None:
+                # Taken out of the panel at once: until it is deleted it would lie over the other controls.
+                row.setParent(None)
+                row.deleteLater()
+        for place, prompt in enumerate(prompts):
+            self.queue.addWidget(self._queued(place, prompt))
+        self.clear.setVisible(bool(prompts))
+
+    def _queued(self, place: int, prompt: Prompt) -> QWidget:
+        row = QWidget()
+        line = QHBoxLayout(row)
+        line.setContentsMargins(4, 0, 0, 0)
+        color = self._vocabulary.target(prompt.attributes.target or prompt.text).display_color
+        text = quiet_label(f'<span style="color: {color}">■</span> {escape(prompt.text)}')
+        remove = QPushButton("✕")
+        remove.setFixedWidth(remove.fontMetrics().horizontalAdvance("✕") + 16)
+        remove.setToolTip("Take it off the list")
+        remove.clicked.connect(lambda: self.dequeued.emit(place))
+        line.addWidget(text, 1)
+        line.addWidget(remove)
+        return row
+
+    def _on_flag(self, link: str) -> None:
+        attribute, _, word = link.partition("=")
+        self.chosen.emit(attribute, word)
 
     def _show_details(self, shown: bool) -> None:
         self.details.setVisible(shown)

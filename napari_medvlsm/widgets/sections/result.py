@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QSlider
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QPushButton, QSlider
 
+from napari_medvlsm.core.effect import Effect
 from napari_medvlsm.core.masks import Cleanup
-from napari_medvlsm.widgets.sections._section import Section, quiet_label
+from napari_medvlsm.widgets.sections._section import GOOD, LINK, WARNING, Section, quiet_label
 
 
 class ResultSection(Section):
@@ -15,6 +16,7 @@ class ResultSection(Section):
     thresholdChanged = Signal(float)
     cleanupChanged = Signal(object)
     certaintyToggled = Signal(bool)
+    compareRequested = Signal()
 
     def __init__(self) -> None:
         super().__init__("Result")
@@ -46,8 +48,17 @@ class ResultSection(Section):
         for i, box in enumerate((self.largest, self.holes, self.specks, self.certainty)):
             grid.addWidget(box, i // 2, i % 2)
         self.column.addLayout(grid)
+        self.badge = quiet_label()
+        self.badge.linkActivated.connect(lambda _: self.compareRequested.emit())
+        self.badge.hide()
+        self.column.addWidget(self.badge)
+        self.compare = QPushButton("Compare wordings…")
+        self.compare.setToolTip("Outline the scan with every level of detail, and with wrong words, side by side")
+        self.compare.clicked.connect(self.compareRequested)
+        self.column.addWidget(self.compare)
         self.set_threshold(0.5)
         self.set_summary("Nothing outlined yet.")
+        self.set_comparable(False)
 
     def cleanup(self) -> Cleanup:
         """The clean-up that is ticked."""
@@ -58,6 +69,33 @@ class ResultSection(Section):
         with QSignalBlocker(self.slider):
             self.slider.setValue(round(threshold * 100))
         self.percent.setText(f"{round(threshold * 100)} %")
+
+    def set_cleanup(self, cleanup: Cleanup) -> None:
+        """Show a clean-up."""
+        ticks = (
+            (self.holes, cleanup.fill_holes),
+            (self.specks, cleanup.drop_specks),
+            (self.largest, cleanup.keep_largest),
+        )
+        for box, ticked in ticks:
+            with QSignalBlocker(box):
+                box.setChecked(ticked)
+
+    def set_effect(self, effect: Effect | None) -> None:
+        """Say how much the words change the outline; None while it is not known."""
+        self.badge.setVisible(effect is not None)
+        if effect is not None:
+            color = GOOD if effect.steered else WARNING
+            link = f'<a style="color: {LINK}" href="compare">Show</a>' if effect.changes else ""
+            self.badge.setText(f'<span style="color: {color}">●</span> {effect.verdict} {link}')
+            lines = [
+                f"{contrast.value}: {change:.0%} of the outline changes" for contrast, change in effect.changes.items()
+            ]
+            self.badge.setToolTip("\n".join(lines))
+
+    def set_comparable(self, comparable: bool) -> None:
+        """Offer the comparison of wordings, or not."""
+        self.compare.setEnabled(comparable)
 
     def set_summary(self, text: str) -> None:
         """Say what was found."""

@@ -1,0 +1,164 @@
+"""How the words change the outline of the scan in view: the effect of each answer, and the ladder on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from psygnal import Signal
+
+from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.describe import describe
+from napari_medvlsm.core.effect import Effect, agreement, compare_size, effect
+from napari_medvlsm.core.masks import Bytes, Mask, cut
+from napari_medvlsm.core.metrics import dice
+from napari_medvlsm.core.prompts import Prompt
+from napari_medvlsm.core.prompts.variants import Contrast, Variant, contrasts, filled, ladder
+
+_IDLE = (EngineState.READY, EngineState.PREPARING)
+# What an outline says is read from at most this many pixels a side: it is only needed for its size and place.
+_DESCRIBED_SIDE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Wording:
+    """One wording with its outline, at the comparison's size.
+
+    `agreement` is the Dice with the outline of the person's own words.
+    """
+
+    title: str
+    prompt: Prompt
+    mask: Mask
+    agreement: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All wordings of the prompt in view.
+
+    Attributes
+    ----------
+    yours : Wording
+    rungs : tuple of Wording
+        P0 and every level of the target's kind of scan.
+    contrasts : tuple of Wording
+        Wrong words, and the name alone.
+    effect : Effect
+    agreement : float
+        Mean Dice over all pairs of rungs from P1 on.
+    measured : tuple of str
+        Attributes that nobody chose and that were read from the outline to fill the ladder.
+    """
+
+    yours: Wording
+    rungs: tuple[Wording, ...]
+    contrasts: tuple[Wording, ...]
+    effect: Effect
+    agreement: float
+    measured: tuple[str, ...]
+
+
+class Comparer:
+    """Asks the engine for other wordings, all on the one encoding of the scan.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    effect_changed = Signal()
+    compared = Signal(object)  # Comparison
+    failed = Signal(str)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # Maps of the contrasts of each result of the scan in view, at the comparison's size.
+        self._maps: dict[str, Mapping[Contrast, Bytes]] = {}
+        session.scan_changed.connect(self._forget_other_scans)
+        session.result_changed.connect(self._on_result)
+        session.mask_changed.connect(self.effect_changed.emit)
+        self._scan_hash = ""
+        self._results: dict[str, object] = {}
+
+    @property
+    def effect(self) -> Effect | None:
+        """Of the result that is shown, at its threshold; None while it is not known."""
+        result = self._session.result
+        if result is None or result.target not in self._maps:
+            return None
+        return effect({c: cut(m, self._session.threshold) for c, m in self._maps[result.target].items()})
+
+    def compare(self) -> None:
+        """Ask for the whole ladder and all contrasts; `compared` tells what came."""
+        session = self._session
+        result, scan, mask = session.result, session.scan, session.mask()
+        if result is None or scan is None or mask is None:
+            self.failed.emit("Outline something first, then compare how other words would change it.")
+            return
+        if session.engine.state not in _IDLE:
+            self.failed.emit("The model is still at work; compare when it is done.")
+            return
+        seen = describe(mask, scan.pixels, scan.spacing)
+        attributes, taken = filled(result.prompt.attributes, seen.measured | seen.suggested, session.vocabulary)
+        measured = tuple(n for n in session.vocabulary.family(attributes.target).attributes if n in taken)
+        rungs = ladder(attributes, session.vocabulary) if attributes.target else []
+        rungs = [replace(r, measured=tuple(n for n in measured if getattr(r.attributes, n))) for r in rungs]
+        variants = self._contrasts(result.prompt, seen.measured)
+        texts = [*(r.text for r in rungs), *(v.prompt.text for v in variants)]
+        session.compare(texts, compare_size(scan.size), lambda maps: self._take(rungs, variants, maps, measured))
+
+    def _contrasts(self, prompt: Prompt, seen: Mapping[str, str]) -> list[Variant]:
+        model = self._session.model
+        return contrasts(prompt, seen, self._session.vocabulary, model.card.targets if model else ())
+
+    def _forget_other_scans(self) -> None:
+        if self._session.scan_hash != self._scan_hash:
+            self._scan_hash = self._session.scan_hash
+            self._maps, self._results = {}, {}
+
+    def _on_result(self) -> None:
+        """Measure the effect of a new answer, once the engine has nothing better to do."""
+        session, result = self._session, self._session.result
+        if result is not None and self._results.get(result.target) is not result:
+            self._maps.pop(result.target, None)
+            self._results[result.target] = result
+        self.effect_changed.emit()
+        if result is None or session.scan is None or result.target in self._maps or session.engine.state not in _IDLE:
+            return
+        step = max(1, max(result.probability.shape) // _DESCRIBED_SIDE)
+        seen = describe(cut(result.probability[::step, ::step], session.threshold))
+        variants = self._contrasts(result.prompt, seen.measured)
+        size = compare_size(session.scan.size)
+        session.compare([v.prompt.text for v in variants], size, lambda maps: self._keep(result.target, variants, maps))
+
+    def _keep(self, target: str, variants: list[Variant], maps: list[Bytes]) -> None:
+        self._maps[target] = {v.contrast: m for v, m in zip(variants, maps, strict=True)}
+        self.effect_changed.emit()
+
+    def _take(self, rungs: list[Prompt], variants: list[Variant], maps: list[Bytes], measured: tuple[str, ...]) -> None:
+        session = self._session
+        masks = [cut(m, session.threshold) for m in maps]
+        levels, others = masks[: len(rungs)], masks[len(rungs) :]
+        own = others[0]
+        target = variants[0].prompt.attributes.target
+        explain = session.vocabulary.family(target).explain
+        made = [
+            Wording(f"{p.level.upper()}: {explain(p.level)}", p, mask, dice(own, mask))
+            for p, mask in zip(rungs, levels, strict=True)
+        ]
+        wrong = [
+            Wording(v.contrast.value, v.prompt, mask, dice(own, mask)) for v, mask in zip(variants, others, strict=True)
+        ]
+        self._keep(target or variants[0].prompt.text, variants, maps[len(rungs) :])
+        self.compared.emit(
+            Comparison(
+                yours=wrong[0],
+                rungs=tuple(made),
+                contrasts=tuple(wrong[1:]),
+                effect=effect({v.contrast: m for v, m in zip(variants, others, strict=True)}),
+                agreement=agreement(levels[1:]),
+                measured=measured,
+            )
+        )

@@ -1,0 +1,47 @@
+"""Prompts made of attributes: built from words, read back into words, and compared with what a model knows.
+
+`attributes`  what a prompt can say, and a prompt with its origin
+`english`     number words and articles
+`forms`       one template: filled in, or matched against a text
+`families`    the templates and levels P0 to P9 of a kind of scan
+`vocabulary`  targets and words of the interface, the user's own among them
+`own_words`   the user's vocabulary file: read with line numbers, changed without losing a comment
+`build`       attributes to text
+`parse`       text to attributes
+`reference`   the eleven data sets of the paper, to the letter
+`coverage`    how far a text lies within what a model was trained on
+`variants`    the ladder of levels, and the changes of wording that show what the words do
+
+Location words are sides of the image as shown; laterality ("left lung") is part of the target and is the
+patient's. The two are never mixed.
+"""
+
+from napari_medvlsm.core.prompts.attributes import ATTRIBUTES, LABELS, LEVELS, Attributes, Prompt
+from napari_medvlsm.core.prompts.build import build, explain, level_of
+from napari_medvlsm.core.prompts.coverage import Coverage, coverage, normalise
+from napari_medvlsm.core.prompts.families import Family, load_families
+from napari_medvlsm.core.prompts.parse import Parsed, free_text, parse
+from napari_medvlsm.core.prompts.vocabulary import Modality, Target, Vocabulary, load_vocabulary
+
+__all__ = [
+    "ATTRIBUTES",
+    "LABELS",
+    "LEVELS",
+    "Attributes",
+    "Coverage",
+    "Family",
+    "Modality",
+    "Parsed",
+    "Prompt",
+    "Target",
+    "Vocabulary",
+    "build",
+    "coverage",
+    "explain",
+    "free_text",
+    "level_of",
+    "load_families",
+    "load_vocabulary",
+    "normalise",
+    "parse",
+]

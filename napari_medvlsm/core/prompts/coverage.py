@@ -1,0 +1,69 @@
+"""How far a text lies within what a model was trained on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Words that join others and say nothing by themselves.
+LITTLE_WORDS = frozenset(
+    """a an and are as at be by end found from heart image in is it its located of old on or part present region scan
+    shape shaped side sized that the there these this to view which with year""".split()
+)
+
+
+def normalise(text: str) -> str:
+    """Lower case, words only, single spaces: the form in which texts are compared."""
+    return " ".join(re.findall(r"[^\W_]+", text.lower()))
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How far a text lies within what a model was trained on.
+
+    `unknown` are the words never seen in training; `nearest` are trained phrases close to the text;
+    `known_target` tells whether the text names a trained target.
+    """
+
+    unknown: tuple[str, ...]
+    nearest: tuple[str, ...]
+    known_target: bool
+
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """The unknown words that mean something by themselves, or all if none does."""
+        return tuple(word for word in self.unknown if word not in LITTLE_WORDS) or self.unknown
+
+    @property
+    def complete(self) -> bool:
+        """Whether every word was seen and a trained target is named."""
+        return not self.unknown and self.known_target
+
+
+def coverage(text: str, trained_phrases: Iterable[str], trained_words: Iterable[str]) -> Coverage:
+    """Compare a text with a model's training vocabulary.
+
+    Parameters
+    ----------
+    text : str
+        The prompt.
+    trained_phrases : iterable of str
+        Names of targets that the model was trained on, synonyms included.
+    trained_words : iterable of str
+        All single words seen in training.
+    """
+    phrases = list(dict.fromkeys(normalise(p) for p in trained_phrases))
+    known = {word for words in trained_words for word in normalise(words).split()}
+    clean = normalise(text)
+    unknown = tuple(dict.fromkeys(word for word in clean.split() if word not in known))
+    has_target = any(f" {phrase} " in f" {clean} " for phrase in phrases)
+    if not unknown and has_target:
+        return Coverage((), (), True)
+    shared = sorted(phrases, key=lambda p: -len(set(p.split()) & set(clean.split())))
+    close = difflib.get_close_matches(clean, phrases, n=3, cutoff=0.5)
+    for word in clean.split():
+        close += [p for p in phrases if difflib.get_close_matches(word, p.split(), n=1, cutoff=0.75)]
+    nearest = tuple(dict.fromkeys(close or shared))[:3]
+    return Coverage(unknown, nearest, has_target)

@@ -1,0 +1,225 @@
+"""Text to attributes: the inverse of `build`, and of the release's templates.
+
+A text of a known form is read exactly. Any other text is read word by word: what is known is placed, the
+little words between are passed over, and the rest is returned as not placed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from napari_medvlsm.core.prompts.attributes import LISTS, Attributes, Prompt
+from napari_medvlsm.core.prompts.build import REGULARITY, level_of
+from napari_medvlsm.core.prompts.coverage import LITTLE_WORDS, normalise
+from napari_medvlsm.core.prompts.english import NUMBER_WORDS
+from napari_medvlsm.core.prompts.families import Family
+from napari_medvlsm.core.prompts.forms import matched_words, slot_pattern
+from napari_medvlsm.core.prompts.reference import release_sentences, release_words
+from napari_medvlsm.core.prompts.vocabulary import Target, Vocabulary
+
+# Words that mean an attribute only together with others.
+_AROUND = {"quality": ("{} image quality", "{} quality"), "view": ("{} view", "{}"), "sex": ("{}", "{} patient")}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a text says.
+
+    Attributes
+    ----------
+    attributes : Attributes
+        In the words of the vocabulary, where it has them.
+    level : str
+        The simplest level that says them.
+    unplaced : tuple of str
+        Parts of the text that name no attribute, in order.
+    """
+
+    attributes: Attributes
+    level: str
+    unplaced: tuple[str, ...] = ()
+
+
+def parse(text: str, vocabulary: Vocabulary) -> Parsed:
+    """Read the attributes that a text names.
+
+    Parameters
+    ----------
+    text : str
+        Typed or pasted; capitals and spacing do not matter.
+    vocabulary : Vocabulary
+
+    Returns
+    -------
+    Parsed
+        Without a target where none is recognised.
+    """
+    tidy = " ".join(text.split())
+    attributes = _by_form(tidy, vocabulary)
+    if attributes is not None:
+        return Parsed(attributes, level_of(attributes, vocabulary))
+    attributes, unplaced = _by_word(tidy, vocabulary)
+    return Parsed(attributes, level_of(attributes, vocabulary), unplaced)
+
+
+def free_text(text: str, vocabulary: Vocabulary) -> Prompt:
+    """A prompt that a person typed, with the attributes that it names."""
+    return Prompt(" ".join(text.split()), "free", parse(text, vocabulary).attributes, vocabulary.version)
+
+
+# A text of a known form ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Reading:
+    family: Family
+    absent: bool
+    pattern: re.Pattern[str]
+
+
+def _by_form(text: str, vocabulary: Vocabulary) -> Attributes | None:
+    for reading in _readings(vocabulary):
+        if match := reading.pattern.fullmatch(text):
+            return _from_words(matched_words(match), reading, vocabulary)
+    return None
+
+
+@lru_cache(maxsize=4)
+def _readings(vocabulary: Vocabulary) -> tuple[_Reading, ...]:
+    """The patterns of all forms of the families that have targets, the interface's before the release's."""
+    families = {family.name: family for family in map(vocabulary.family, vocabulary.targets)}
+    readings = []
+    for family in families.values():
+        of_slot = {slot: slot_pattern(slot, words) for slot, words in _slot_words(family, vocabulary).items()}
+        absent = [family.clean_absent, *filter(None, [family.reference_absent])]
+        said = [*family.clean, *(form for level in family.reference for form in family.reference_forms(level))]
+        readings += [_Reading(family, True, form.pattern(of_slot.__getitem__)) for form in absent]
+        readings += [_Reading(family, False, form.pattern(of_slot.__getitem__)) for form in said if form.template]
+    return tuple(readings)
+
+
+def _slot_words(family: Family, vocabulary: Vocabulary) -> dict[str, list[str]]:
+    """All words that can stand in each slot."""
+    targets = [t for t in vocabulary.targets.values() if t.family == family.name]
+    names = [name for target in targets for name in target.names]
+    words = {"target": [*names, *family.reference_names.values()]}
+    words["targets"] = [*words["target"], *(f"{name}s" for name in family.reference_names.values())]
+    for name in family.attributes:
+        known = {word for target in targets for word in vocabulary.words(name, target.phrase)}
+        same = {s for synonyms in vocabulary.attributes.get(name, {}).values() for s in synonyms}
+        words[name] = [*known, *same, *release_words(name)]
+    words["number"] = [*words.get("number", ()), *NUMBER_WORDS]
+    words["age"] = list(NUMBER_WORDS)
+    return words | {"be": ["is", "are"], "be_findings": ["is", "are"], "regularity": list(REGULARITY.values())}
+
+
+def _from_words(words: dict[str, str], reading: _Reading, vocabulary: Vocabulary) -> Attributes:
+    name = words.get("target") or words.get("targets", "")
+    names = {release: phrase for phrase, release in reading.family.reference_names.items()}
+    names |= {f"{release}s": phrase for release, phrase in names.items()}
+    target = vocabulary.find_target(names.get(name, name))
+    assert target is not None  # the pattern holds known names only
+    said = {k: v for k, v in words.items() if k in vars(Attributes())} | {"target": target.phrase}
+    if "regularity" in words:
+        said["tumor_type"] = next(kind for kind, outline in REGULARITY.items() if outline == words["regularity"])
+    for attribute in LISTS & said.keys():
+        said[attribute] = ", ".join(re.split(r", | and ", said[attribute]))
+    if "general" in said:
+        said["general"] = _own_sentence(said["general"], target, vocabulary)
+    canonical = {k: v if k == "target" else vocabulary.canonical(k, v) for k, v in said.items()}
+    return Attributes(**canonical, **({"number": "zero"} if reading.absent else {}))
+
+
+def _own_sentence(sentence: str, target: Target, vocabulary: Vocabulary) -> str:
+    """The interface's sentence in the place of the release's, which are listed in the same order."""
+    of_release = release_sentences(target.phrase)
+    known = sentence in of_release and len(of_release) <= len(target.general)
+    return target.general[of_release.index(sentence)] if known else sentence
+
+
+# Any other text ------------------------------------------------------------------------------------------------
+
+
+def _by_word(text: str, vocabulary: Vocabulary) -> tuple[Attributes, tuple[str, ...]]:
+    tokens = normalise(text).split()
+    target = vocabulary.find_target(text)
+    family = vocabulary.family(target.phrase if target else "")
+    said: dict[str, str] = {}
+    free: list[str | None] = list(tokens)
+    if target is not None:
+        name = max((n for n in map(normalise, target.names) if f" {n} " in f" {' '.join(tokens)} "), key=len).split()
+        start = next(i for i in range(len(tokens)) if tokens[i : i + len(name)] == name)
+        free[start : start + len(name)] = [None] * len(name)
+        said["target"] = target.phrase
+        if start and tokens[start - 1] == "no":
+            free[start - 1] = None
+            said["number"] = "zero"
+    phrases = _phrases(family, target.phrase if target else "", vocabulary)
+    longest = max(map(len, phrases))
+    left: list[str | None] = []
+    i = 0
+    while i < len(free):
+        for length in range(longest, 0, -1):
+            found = phrases.get(tuple(t or "" for t in free[i : i + length]))
+            if found and i + length <= len(free) and _place(said, *found):
+                left.append(None)
+                i += length
+                break
+        else:
+            left.append(free[i])
+            i += 1
+    return Attributes(**said), tuple(_runs(left))
+
+
+def _place(said: dict[str, str], attribute: str, word: str) -> bool:
+    """Take a word, unless the attribute has one already and holds no more."""
+    if attribute not in said:
+        said[attribute] = word
+    elif attribute in LISTS:
+        said[attribute] += f", {word}"
+    else:
+        return False
+    return True
+
+
+def _phrases(family: Family, target: str, vocabulary: Vocabulary) -> dict[tuple[str, ...], tuple[str, str]]:
+    """Attribute and word by the tokens that say it."""
+    phrases: dict[tuple[str, ...], tuple[str, str]] = {}
+
+    def add(attribute: str, word: str, *texts: str) -> None:
+        for text in texts:
+            phrases.setdefault(tuple(normalise(text).split()), (attribute, word))
+
+    for name in family.attributes:
+        for word in vocabulary.words(name, target):
+            around = _AROUND.get(name, ("{}",))
+            same = vocabulary.attributes.get(name, {}).get(word, ())
+            add(name, word, *(form.format(text) for text in (word, *same) for form in around))
+    if "number" in family.attributes:
+        for number, word in enumerate(NUMBER_WORDS[:21]):
+            add("number", vocabulary.canonical("number", word), word, str(number))
+    if "age" in family.attributes:
+        for number, word in enumerate(NUMBER_WORDS):
+            add("age", word, f"{word} year old", f"{number} year old", f"{number} years", f"{number} years old")
+    return phrases
+
+
+def _runs(tokens: list[str | None]) -> Iterator[str]:
+    """Neighbouring tokens together; a run of little words alone says nothing."""
+    run: list[str] = []
+    for token in [*tokens, None]:
+        if token is not None:
+            run.append(token)
+        elif run:
+            words = " ".join(run)
+            while run and run[0] in LITTLE_WORDS:
+                run.pop(0)
+            while run and run[-1] in LITTLE_WORDS:
+                run.pop()
+            words = " ".join(run)
+            if words:
+                yield words
+            run = []

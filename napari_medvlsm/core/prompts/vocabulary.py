@@ -1,0 +1,195 @@
+"""Targets and words of the interface: those that ship with the package, and a person's own on top.
+
+The words live in `napari_medvlsm/data/prompts/vocabulary.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from napari_medvlsm.core.prompts.coverage import normalise
+from napari_medvlsm.core.prompts.families import GENERIC, Family, load_families, read_data
+from napari_medvlsm.core.prompts.own_words import OwnWords
+
+# Words of an attribute that a target's entry lists, the likeliest for it first.
+_OF_TARGET = {"shape": "shapes", "color": "colors", "general": "general"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing that can be outlined.
+
+    Attributes
+    ----------
+    phrase, plural : str
+        What models read.
+    label : str
+        What people read.
+    modality, family : str
+        Keys of `Vocabulary.modalities` and of `load_families`.
+    synonyms, shapes, colors, general : tuple of str
+        Other names; the likeliest words; descriptions that complete "which is ...".
+    lateralised : bool
+        Whether a scan that shows it has a left and a right that must not be swapped.
+    display_color : str
+        "#rrggbb".
+    own : bool
+        Whether a person added or changed it.
+    """
+
+    phrase: str
+    label: str
+    modality: str = ""
+    plural: str = ""
+    family: str = GENERIC
+    synonyms: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
+    colors: tuple[str, ...] = ()
+    general: tuple[str, ...] = ()
+    lateralised: bool = False
+    display_color: str = "#ff4d4d"
+    own: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything it is called, the phrase first."""
+        return tuple(dict.fromkeys((self.phrase, self.plural or f"{self.phrase}s", *self.synonyms)))
+
+    @property
+    def names_a_side(self) -> bool:
+        """Whether its name holds a side of the patient, such as "left lung"."""
+        return bool({"left", "right"} & set(normalise(self.phrase).split()))
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A kind of scan, with things that such a scan cannot show (negatives for training)."""
+
+    label: str
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Targets and attribute words.
+
+    Attributes
+    ----------
+    version : str
+        That of the shipped words, with a short hash of a person's own behind "+".
+    attributes : mapping
+        Attribute to word to what else means the same.
+    modalities, targets : mapping
+    """
+
+    version: str
+    attributes: Mapping[str, Mapping[str, tuple[str, ...]]]
+    modalities: Mapping[str, Modality]
+    targets: Mapping[str, Target]
+
+    def words(self, attribute: str, target: str = "") -> tuple[str, ...]:
+        """The words to offer for an attribute, those that are likeliest for the target first."""
+        known = self.targets.get(target)
+        first = getattr(known, _OF_TARGET[attribute]) if known and attribute in _OF_TARGET else ()
+        family = self.family(target).words.get(attribute, ())
+        elsewhere = {word for other in load_families().values() for word in other.words.get(attribute, ())}
+        rest = [word for word in self.attributes.get(attribute, {}) if word not in elsewhere]
+        return tuple(dict.fromkeys((*first, *family, *rest)))
+
+    def target(self, phrase: str) -> Target:
+        """The target of a phrase; one that nobody listed is its own label."""
+        return self.targets.get(phrase) or Target(phrase, phrase.capitalize(), plural=phrase)
+
+    def family(self, target: str) -> Family:
+        """How prompts about a target are written."""
+        return load_families()[self.target(target).family]
+
+    def find_target(self, text: str) -> Target | None:
+        """The target with the longest name that stands in `text` as whole words."""
+        padded = f" {normalise(text)} "
+        hits = [(len(name), target) for name, target in self._names.items() if f" {name} " in padded]
+        return max(hits, key=lambda hit: hit[0])[1] if hits else None
+
+    def canonical(self, attribute: str, word: str) -> str:
+        """The interface's word for a word or a list of words; what is not known stays as it is."""
+        words = self._canonical.get(attribute, {})
+        if attribute not in ("size", "location"):
+            return words.get(word.lower(), word)
+        return ", ".join(words.get(part.lower(), part) for part in word.split(", "))
+
+    @cached_property
+    def _names(self) -> dict[str, Target]:
+        return {normalise(name): target for target in self.targets.values() for name in target.names}
+
+    @cached_property
+    def _canonical(self) -> dict[str, dict[str, str]]:
+        return {
+            attribute: {name.lower(): word for word, same in words.items() for name in (*same, word)}
+            for attribute, words in self.attributes.items()
+        }
+
+
+def load_vocabulary(own: OwnWords | Path | None = None) -> Vocabulary:
+    """The shipped vocabulary with a person's own words on top.
+
+    Parameters
+    ----------
+    own : OwnWords or Path, optional
+        Lists are added to the shipped ones, single values replace them. A file that does not exist adds nothing.
+
+    Raises
+    ------
+    ValueError
+        If a person's file cannot be used; the sentence names the file, the line and the key.
+    """
+    if own is None:
+        return _shipped()
+    words = OwnWords.read(own) if isinstance(own, Path) else own
+    if not words.content:
+        return _shipped()
+    raw = _merged(read_data("vocabulary.yaml"), words.content)
+    vocabulary = _vocabulary(raw, f"{_shipped().version}+{words.digest}", words.content.get("targets", {}))
+    _check_names(vocabulary, words)
+    return vocabulary
+
+
+@cache
+def _shipped() -> Vocabulary:
+    raw = read_data("vocabulary.yaml")
+    return _vocabulary(raw, raw["version"], ())
+
+
+def _vocabulary(raw: dict[str, Any], version: str, own: Iterable[str]) -> Vocabulary:
+    def tuples(entry: dict[str, Any]) -> dict[str, Any]:
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+
+    targets = {k: Target(k, **({"label": k.capitalize()} | tuples(v)), own=k in own) for k, v in raw["targets"].items()}
+    modalities = {k: Modality(**({"label": k.capitalize()} | tuples(v))) for k, v in raw["modalities"].items()}
+    for target in targets.values():
+        if target.modality and target.modality not in modalities:
+            modalities[target.modality] = Modality(target.modality.capitalize())
+    return Vocabulary(version, {k: tuples(v) for k, v in raw["attributes"].items()}, modalities, targets)
+
+
+def _merged(base: Any, more: Any) -> Any:
+    """Mappings key by key, lists end to end; anything else is replaced."""
+    if isinstance(base, dict) and isinstance(more, dict):
+        return base | {k: _merged(base[k], v) if k in base else v for k, v in more.items()}
+    if isinstance(base, list) and isinstance(more, list):
+        return list(dict.fromkeys([*base, *more]))
+    return more
+
+
+def _check_names(vocabulary: Vocabulary, own: OwnWords) -> None:
+    """One name must not mean two targets, or a typed prompt would be read at random."""
+    taken: dict[str, str] = {}
+    # A person's entries come last, so that they are the ones to be named.
+    for target in sorted(vocabulary.targets.values(), key=lambda t: t.own):
+        for name in map(normalise, target.names):
+            first = taken.setdefault(name, target.phrase)
+            if first != target.phrase:
+                raise own.problem(("targets", target.phrase), f"the name {name!r} already belongs to {first!r}")

@@ -1,0 +1,8 @@
+"""Windows beside the panel. Each shows values and reports what the person did, like the sections."""
+
+from napari_medvlsm.widgets.dialogs.card import CardDialog
+from napari_medvlsm.widgets.dialogs.comparison import ComparisonDialog
+from napari_medvlsm.widgets.dialogs.own_words import OwnWordsDialog
+from napari_medvlsm.widgets.dialogs.prompt_book import PromptBookDialog
+
+__all__ = ["CardDialog", "ComparisonDialog", "OwnWordsDialog", "PromptBookDialog"]

@@ -1,0 +1,57 @@
+"""A model card to read."""
+
+from __future__ import annotations
+
+from html import escape
+
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
+
+from napari_medvlsm.core.models.card import ModelCard
+
+
+class CardDialog(QDialog):
+    """A model card to read."""
+
+    def __init__(self, card: ModelCard, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(f"About the model {card.title}")
+        self.resize(620, 560)
+        self.text = QTextBrowser()
+        self.text.setHtml(card_html(card))
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.reject)
+        column = QVBoxLayout(self)
+        column.addWidget(self.text)
+        column.addWidget(buttons)
+
+
+def card_html(card: ModelCard) -> str:
+    """The card as simple HTML."""
+    parts = [f"<h2>{escape(card.title)}</h2><p>{escape(card.summary)}</p>"]
+    parts.append("<p><b>For research use, not a medical device.</b></p>")
+    facts = [("Licence", card.licence), ("Started from", card.base), ("Made", card.created)]
+    parts.append("".join(f"<p><b>{k}:</b> {escape(v)}</p>" for k, v in facts if v))
+    scores = card.metrics.get("test", {})
+    if scores:
+        parts.append("<h3>Test results</h3>" + _scores_table(scores))
+        parts.append(f"<p>{escape(card.metrics_note)}</p>")
+    if card.data:
+        cell = "</td><td style='padding: 2px 8px'>"
+        rows = "".join(
+            f"<tr><td>{escape(d.name)}{cell}{d.train_images}{cell}{escape(d.licence)}</td></tr>" for d in card.data
+        )
+        head = f"<tr><td><b>Set</b>{cell}<b>Images</b>{cell}<b>Terms</b></td></tr>"
+        parts.append(f"<h3>Training data</h3><table>{head}{rows}</table>")
+        parts.append("<h3>Citations</h3>" + "".join(f"<p>{escape(d.citation)}</p>" for d in card.data))
+    return "".join(parts)
+
+
+def _scores_table(scores: dict[str, dict[str, float]]) -> str:
+    style = "style='padding: 2px 10px'"
+    head = f"<tr><td {style}><b>Target</b></td><td {style}><b>Scans</b></td><td {style}><b>Mean Dice</b></td></tr>"
+    rows = "".join(
+        f"<tr><td {style}>{escape(name)}</td><td {style}>{int(s['cases'])}</td><td {style}>{s['dice']:.2f}</td></tr>"
+        for name, s in scores.items()
+        if "dice" in s
+    )
+    return f"<table>{head}{rows}</table>"

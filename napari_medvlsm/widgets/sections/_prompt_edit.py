@@ -1,0 +1,66 @@
+"""A line of text that grows with what it holds, so that a long prompt can be read whole."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QKeyEvent, QResizeEvent
+from qtpy.QtWidgets import QPlainTextEdit, QSizePolicy
+
+_MOST_LINES = 6
+
+
+class PromptEdit(QPlainTextEdit):
+    """As a `QLineEdit`, on as many lines as the text needs."""
+
+    textEdited = Signal(str)
+    returnPressed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setTabChangesFocus(True)
+        # napari gives text areas no ground; this one is to look like the fields around it.
+        self.setStyleSheet("PromptEdit { background: rgba(128, 140, 155, 90); border-radius: 2px; }")
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.textChanged.connect(self._on_text)
+        self._fit()
+
+    def text(self) -> str:
+        """What is typed."""
+        return self.toPlainText()
+
+    def setText(self, text: str) -> None:
+        """Show a text; nothing is reported."""
+        with QSignalBlocker(self):
+            self.setPlainText(text)
+        self._fit()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Enter reports instead of breaking the line."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            if event.modifiers() == Qt.KeyboardModifier.NoModifier:
+                self.returnPressed.emit()
+            else:
+                event.ignore()
+            return
+        super().keyPressEvent(event)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fit the height to the new width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _on_text(self) -> None:
+        # A pasted text may bring line breaks; a prompt has none.
+        if "\n" in self.toPlainText():
+            with QSignalBlocker(self):
+                self.setPlainText(" ".join(self.toPlainText().split()))
+                self.moveCursor(self.textCursor().MoveOperation.End)
+        self._fit()
+        self.textEdited.emit(self.toPlainText())
+
+    def _fit(self) -> None:
+        lines = min(_MOST_LINES, max(1, int(self.document().size().height())))
+        margins = 2 * (self.document().documentMargin() + self.frameWidth())
+        self.setFixedHeight(int(lines * self.fontMetrics().lineSpacing() + margins + 4))
