@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from medvlsm_training.config import Recipe
-from napari_medvlsm.core.models.clipseg import CLIPSeg, repeat_for_prompts
+from napari_medvlsm.core.models.base import repeat_for_prompts
+from napari_medvlsm.core.models.clipseg import CLIPSeg
 
 Batch = tuple[Tensor, list[str], Tensor]
 
