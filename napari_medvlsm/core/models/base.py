@@ -26,7 +26,7 @@ Activations = tuple[Tensor, ...]
 # Channel means and deviations, in units of [0, 1]: ImageNet's, and CLIP's (open_clip, `constants.py`).
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-# What stands before the names in the reference's checkpoints (Lightning, CLIPSeg in Lightning, DistributedDataParallel).
+# What trainers put before the reference's names: Lightning (twice for CLIPSeg), and DistributedDataParallel.
 _REFERENCE_PREFIXES = ("net.clipseg.", "net.", "module.")
 
 
@@ -53,7 +53,11 @@ class Conditions:
 
     def __getitem__(self, index: slice | list[int]) -> Conditions:
         """The conditions of some prompts, in the order asked for."""
-        return Conditions(*(None if t is None else t[index] for t in (self.sentence, self.words, self.padding)))
+        return Conditions(
+            self.sentence[index],
+            None if self.words is None else self.words[index],
+            None if self.padding is None else self.padding[index],
+        )
 
     def split(self) -> list[Conditions]:
         """One for each prompt, so that they can be kept apart."""

@@ -202,17 +202,20 @@ class _BertText(nn.Module):
         return projected
 
 
-def _random_decoder(config: BiomedCLIPSegConfig, vision: nn.Module) -> CLIPSegDecoder:
+def _random_decoder(config: BiomedCLIPSegConfig, vision: timm.models.VisionTransformer) -> CLIPSegDecoder:
     patch, _ = vision.patch_embed.patch_size
     decoder = CLIPSegDecoder(
         CLIPSegConfig(
-            vision_config={"hidden_size": vision.embed_dim, "patch_size": patch},
+            # One head, only because it divides every width: the encoder is not built from this.
+            vision_config={"hidden_size": vision.embed_dim, "patch_size": patch, "num_attention_heads": 1},
             projection_dim=config.embed_dim,
             extract_layers=list(config.extract_layers),
             reduce_dim=config.reduce_dim,
             decoder_num_attention_heads=config.decoder_heads,
             decoder_intermediate_size=config.decoder_mlp,
             use_complex_transposed_convolution=True,
+            # The library chooses it for whole models only.
+            attn_implementation="sdpa",
         )
     )
     # The paper's `transformers` (4.35) left these to torch; version 5 gives them a deviation of 1, which drowns

@@ -56,7 +56,7 @@ class CLIPSeg(VLSM):
                 f"The weights in {folder} miss {len(missing)} entries, among them {', '.join(missing[:3])}. "
                 "Copy the complete model folder again."
             )
-        return cls(net.eval(), tokenizer, preprocessing)
+        return cls(net, tokenizer, preprocessing).eval()
 
     @classmethod
     def from_config(cls, config: CLIPSegConfig, tokenizer: CLIPTokenizer, image_size: int) -> Self:

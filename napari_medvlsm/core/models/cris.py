@@ -322,9 +322,7 @@ class _DecoderLayer(nn.Module):
         attended, _ = self.self_attn(x + where, x + where, x, need_weights=False)
         pixels = pixels + self.drop(self.self_attn_norm(attended))
         x = self.norm2(pixels)
-        attended, _ = self.multihead_attn(
-            x + where, words + order, words, key_padding_mask=padding, need_weights=False
-        )
+        attended, _ = self.multihead_attn(x + where, words + order, words, key_padding_mask=padding, need_weights=False)
         pixels = pixels + self.drop(self.cross_attn_norm(attended))
         changed: Tensor = self.drop(self.ffn(self.norm3(pixels)))
         return pixels + changed

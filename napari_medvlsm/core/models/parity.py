@@ -173,7 +173,6 @@ def _clipseg(**text_and_vision: dict[str, int]) -> CLIPSeg:
     return CLIPSeg.from_config(config, CLIPTokenizer(), 352)
 
 
-_SMALL_BERT = {"text_width": 64, "text_layers": 2, "text_heads": 2, "text_mlp": 128}
 _MODELS: dict[str, Callable[[], VLSM]] = {
     "clipseg": _clipseg,
     "clipseg_small": lambda: _clipseg(
@@ -198,7 +197,8 @@ _MODELS: dict[str, Callable[[], VLSM]] = {
     ),
     "biomedclipseg": lambda: BiomedCLIPSeg.from_config(BiomedCLIPSegConfig(), BertTokenizer()),
     "biomedclipseg_small": lambda: BiomedCLIPSeg.from_config(
-        BiomedCLIPSegConfig(vision="vit_tiny_patch16_224", **_SMALL_BERT), BertTokenizer()
+        BiomedCLIPSegConfig("vit_tiny_patch16_224", text_width=64, text_layers=2, text_heads=2, text_mlp=128),
+        BertTokenizer(),
     ),
 }
 
