@@ -265,7 +265,7 @@ class TestEveryFamily:
             load_model(folder)
         assert not (folder / "executed").exists()
 
-    @pytest.mark.parametrize("prefix", ["", "net.", "module."])
+    @pytest.mark.parametrize("prefix", ["", "net.", "net.clipseg.", "module."])
     def test_reference_checkpoints_go_in_under_any_trainers_names(self, family, model, pixels, prefix):
         state = {prefix + name: value for name, value in model.reference.state_dict().items()}
         fresh = SMALL[family].build().eval().from_reference_state_dict(state | {f"{prefix}text.position_ids": 0})
@@ -286,7 +286,7 @@ class TestEveryFamily:
 
 def test_unknown_family_lists_the_known(folder):
     write_card(card_of("unet"), folder)
-    with pytest.raises(ValueError, match="'unet'. Known: clipseg, cris, biomedclipseg, biomedclipseg-d"):
+    with pytest.raises(ValueError, match=r"'unet'\. Known: clipseg, cris, biomedclipseg, biomedclipseg-d"):
         load_model(folder)
 
 
