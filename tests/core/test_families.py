@@ -325,6 +325,13 @@ def test_biomedclipseg_never_looks_for_its_vision_model_on_a_hub():
         BiomedCLIPSegConfig(vision="hf-hub:someone/something")
 
 
+def test_image_sizes_that_a_model_cannot_take_are_refused():
+    with pytest.raises(ValueError, match="test_vit takes images of 160 x 160 pixels, not 224"):
+        BiomedCLIPSeg.from_config(small_biomedclipseg().config, bert_tokenizer(), 224)
+    with pytest.raises(ValueError, match="multiple of 32, but is 100"):
+        CRIS.from_config(CRIS_SIZES, clip_tokenizer(), 100)
+
+
 def test_random_decoder_is_tame():
     decoder = small_biomedclipseg().decoder
     assert max(p.abs().max() for p in decoder.film_mul.parameters()) < 1

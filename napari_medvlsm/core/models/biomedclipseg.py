@@ -74,6 +74,11 @@ class BiomedCLIPSeg(VLSM):
     config : BiomedCLIPSegConfig
     tokenizer : BertTokenizer
     preprocessing : ViTImageProcessor
+
+    Raises
+    ------
+    ValueError
+        If the images are not of the size that the vision transformer takes.
     """
 
     def __init__(self, config: BiomedCLIPSegConfig, tokenizer: BertTokenizer, preprocessing: ViTImageProcessor) -> None:
@@ -81,6 +86,9 @@ class BiomedCLIPSeg(VLSM):
         self.config = config
         self.biomedclip = _BiomedCLIP(config)
         self.decoder = _random_decoder(config, self.biomedclip.visual.trunk)
+        side, _ = self.biomedclip.visual.trunk.patch_embed.img_size
+        if self.image_size != side:
+            raise ValueError(f"{config.vision} takes images of {side} x {side} pixels, not {self.image_size}.")
 
     @classmethod
     def load(cls, folder: Path) -> Self:

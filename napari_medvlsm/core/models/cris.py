@@ -27,6 +27,8 @@ from napari_medvlsm.core.models.weights import loading, read_config, read_weight
 PADDING_ID = 0
 # Side of the kernel that the projector makes of a sentence.
 _KERNEL = 3
+# Pixels of the input to one of the coarsest level.
+_STRIDE = 32
 # Width of a head in the attention pool (CLIP).
 _POOL_HEAD = 64
 
@@ -96,10 +98,17 @@ class CRIS(VLSM):
     config : CRISConfig
     tokenizer : CLIPTokenizer
     preprocessing : ViTImageProcessor
+
+    Raises
+    ------
+    ValueError
+        If the side of the images is not a multiple of 32.
     """
 
     def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
         super().__init__(tokenizer, preprocessing)
+        if self.image_size % _STRIDE:
+            raise ValueError(f"The side of the images must be a multiple of {_STRIDE}, but is {self.image_size}.")
         self.config = config
         width = config.neck_widths[1]
         self.backbone = _backbone(config)
@@ -200,7 +209,7 @@ def _backbone(config: CRISConfig) -> CLIP:
     )
     channels = 32 * config.vision_width
     backbone.visual.attnpool = AttentionPool(
-        config.vision_size // 32, channels, channels // _POOL_HEAD, config.embed_dim
+        config.vision_size // _STRIDE, channels, channels // _POOL_HEAD, config.embed_dim
     )
     return backbone
 
