@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from napari_medvlsm.core.images import Scan, content_hash, to_model_input
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut, quantise
+from napari_medvlsm.core.models.base import VLSM, Activations, Conditions, repeat_for_prompts
 from napari_medvlsm.core.models.card import ModelCard
-from napari_medvlsm.core.models.clipseg import Activations, CLIPSeg, repeat_for_prompts
+from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.registry import STARTER, find_model
 
 # Encoded scans kept in memory. A true-size CLIPSeg scan takes 4.5 MB.
@@ -64,7 +65,7 @@ class Segmenter:
 
     Parameters
     ----------
-    model : CLIPSeg
+    model : VLSM
     card : ModelCard
     device : str
         "cpu", "cuda", "mps", or "auto" for the best there is.
@@ -72,13 +73,13 @@ class Segmenter:
         Bound on the encoded scans that are kept.
     """
 
-    def __init__(self, model: CLIPSeg, card: ModelCard, device: str = "auto", cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, model: VLSM, card: ModelCard, device: str = "auto", cache_bytes: int = CACHE_BYTES) -> None:
         self.device = pick_device() if device == "auto" else torch.device(device)
         self.model = model.to(self.device).eval()
         self.card = card
         self.cache_bytes = cache_bytes
         self._images: OrderedDict[str, Activations] = OrderedDict()
-        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._texts: OrderedDict[str, Conditions] = OrderedDict()
         self._current: tuple[str, npt.NDArray[np.generic]] | None = None
 
     @classmethod
@@ -91,7 +92,7 @@ class Segmenter:
             If there is no such model or its folder is broken.
         """
         entry = find_model(model)
-        return cls(CLIPSeg.load(entry.folder), entry.card, device)
+        return cls(load_model(entry.folder), entry.card, device)
 
     def set_image(self, image: Scan | npt.NDArray[np.generic], check: Callable[[], None] | None = None) -> str:
         """Encode a scan, unless it is still in the cache.
@@ -176,11 +177,11 @@ class Segmenter:
             self._images.popitem(last=False)
         return self._images[key]
 
-    def _conditions(self, texts: Sequence[str]) -> Tensor:
+    def _conditions(self, texts: Sequence[str]) -> Conditions:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if new:
-            self._texts.update(zip(new, self.model.encode_text(new), strict=True))
-        conditions = torch.stack([self._texts[text] for text in texts])
+            self._texts.update(zip(new, self.model.encode_text(new).split(), strict=True))
+        conditions = Conditions.join([self._texts[text] for text in texts])
         while len(self._texts) > _TEXTS:
             self._texts.popitem(last=False)
         return conditions

@@ -1,4 +1,4 @@
-"""Loss, optimiser and validation of the CLIPSeg family under Lightning's Trainer."""
+"""Loss, optimiser and validation of a model of any family under Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medvlsm_training.config import Recipe
-from napari_medvlsm.core.models.clipseg import CLIPSeg, repeat_for_prompts
+from napari_medvlsm.core.models.base import VLSM, repeat_for_prompts
 
 Batch = tuple[Tensor, list[str], Tensor]
 
@@ -24,7 +24,7 @@ class SegmentationModule(LightningModule):
     smoothed by one pixel so that an empty mask pulls the prediction to zero.
     """
 
-    def __init__(self, model: CLIPSeg, recipe: Recipe, total_steps: int) -> None:
+    def __init__(self, model: VLSM, recipe: Recipe, total_steps: int) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe

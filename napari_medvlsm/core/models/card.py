@@ -33,7 +33,7 @@ class ModelCard:
     name, title, summary : str
         Identifier, heading and one sentence, for people.
     family : str
-        The key of the model family, "clipseg".
+        The key of the model family in `families.FAMILIES`, such as "clipseg".
     base : str
         What the weights started from.
     licence : str

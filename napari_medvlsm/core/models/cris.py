@@ -1,0 +1,407 @@
+"""CRIS (Wang et al., CVPR 2022): CLIP's RN50 from `open_clip`, a text-led pyramid, a decoder that reads words.
+
+Parts and attributes bear the names of the reference's state dict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from open_clip import CLIP
+from open_clip.modified_resnet import AttentionPool2d
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import CLIPTokenizer, ViTImageProcessor
+
+from napari_medvlsm.core.models.base import VLSM, Activations, Conditions
+from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.weights import loading, read_config, read_weights, write_config, write_weights
+
+# The id that pads a text: OpenAI's tokenizer fills with zeros.
+PADDING_ID = 0
+# Side of the kernel that the projector makes of a sentence.
+_KERNEL = 3
+# Pixels of the input to one of the coarsest level.
+_STRIDE = 32
+# Width of a head in the attention pool (CLIP).
+_POOL_HEAD = 64
+
+
+@dataclass(frozen=True)
+class CRISConfig:
+    """Sizes; the defaults are those of the paper on CLIP RN50.
+
+    Attributes
+    ----------
+    vision_layers, vision_width : tuple of int, int
+        Blocks in each of the four stages, and channels after the stem.
+    vision_size : int
+        Side of CLIP's own input, which fixes the number of stored positions; other sizes are interpolated.
+    text_width, text_layers, text_heads, vocab_size, context_length : int
+        CLIP's text transformer; `context_length` is the number of stored positions.
+    word_length : int
+        Longest text, in tokens: 77 in the release, 17 in the public RefCOCO checkpoint.
+    embed_dim : int
+        Width of the space that text and image are projected to.
+    neck_widths : tuple of int
+        Channels of the pyramid's three levels, from fine to coarse; the second is `text_width`.
+    decoder_layers, decoder_heads, decoder_mlp : int
+        The decoder.
+    dropout : float
+        In the decoder: 0.2 in the release, 0.1 upstream.
+    attend_padding : bool
+        False: the decoder reads a prompt's own tokens, as upstream. True: texts are filled up to `word_length` with
+        the end-of-text token and all of it is read, as in the release, whose tokenizer pads with that token
+        while its mask looks for zeros. For the release's own checkpoints.
+    """
+
+    vision_layers: tuple[int, ...] = (3, 4, 6, 3)
+    vision_width: int = 64
+    vision_size: int = 224
+    text_width: int = 512
+    text_layers: int = 12
+    text_heads: int = 8
+    vocab_size: int = 49408
+    context_length: int = 77
+    word_length: int = 77
+    embed_dim: int = 1024
+    neck_widths: tuple[int, ...] = (256, 512, 1024)
+    decoder_layers: int = 3
+    decoder_heads: int = 8
+    decoder_mlp: int = 2048
+    dropout: float = 0.2
+    attend_padding: bool = False
+
+    def __post_init__(self) -> None:
+        if self.neck_widths[1] != self.text_width:
+            raise ValueError(
+                f"The decoder joins words of width {self.text_width} with a pyramid of width {self.neck_widths[1]}; "
+                "the second of neck_widths must be text_width."
+            )
+        if self.word_length > self.context_length:
+            raise ValueError(f"word_length {self.word_length} is above context_length {self.context_length}.")
+
+
+class CRIS(VLSM):
+    """CLIP's residual network and text transformer; a pyramid led by the sentence; a decoder that attends to words.
+
+    The logits are as large as the input, whose side is a multiple of 32.
+
+    Parameters
+    ----------
+    config : CRISConfig
+    tokenizer : CLIPTokenizer
+    preprocessing : ViTImageProcessor
+
+    Raises
+    ------
+    ValueError
+        If the side of the images is not a multiple of 32.
+    """
+
+    def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
+        super().__init__(tokenizer, preprocessing)
+        if self.image_size % _STRIDE:
+            raise ValueError(f"The side of the images must be a multiple of {_STRIDE}, but is {self.image_size}.")
+        self.config = config
+        width = config.neck_widths[1]
+        self.backbone = _backbone(config)
+        self.neck = Neck((8 * config.vision_width, 16 * config.vision_width, config.embed_dim), config.neck_widths)
+        self.decoder = Decoder(config.decoder_layers, width, config.decoder_heads, config.decoder_mlp, config.dropout)
+        self.proj = Projector(config.embed_dim, width)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Load a folder written by `save`."""
+        read_card(folder)
+        with loading(folder):
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
+            model = cls(read_config(CRISConfig, folder), tokenizer, preprocessing)
+            read_weights(model, folder)
+        return model.eval()
+
+    @classmethod
+    def from_config(cls, config: CRISConfig, tokenizer: CLIPTokenizer, image_size: int = 416) -> Self:
+        """A model with random weights."""
+        return cls(config, tokenizer, cls.default_preprocessing(image_size))
+
+    def save(self, folder: Path) -> None:
+        """Write configuration, weights, tokenizer and preprocessing into `folder`."""
+        write_config(self.config, folder, "cris")
+        write_weights(self, folder)
+        self.tokenizer.save_pretrained(folder)
+        self.preprocessing.save_pretrained(folder)
+
+    def encode_image(self, pixels: Tensor) -> Activations:
+        """The image's pyramid, as far as it does not depend on the text.
+
+        Parameters
+        ----------
+        pixels : (B, 3, S, S)
+
+        Returns
+        -------
+        Three tensors (B, C, side, side) of sides S / 16, S / 16 and S / 32.
+        """
+        visual = self.backbone.visual
+        fine = visual.layer2(visual.layer1(visual.stem(pixels)))
+        middle = visual.layer3(fine)
+        coarse = visual.attnpool(visual.layer4(middle))
+        return self.neck.project(fine, middle, coarse)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (P, T), padded with `PADDING_ID`, or as `attend_padding` says."""
+        tokens = self.tokenizer(list(texts), truncation=True, max_length=self.config.word_length)["input_ids"]
+        ids = [torch.tensor(row) for row in tokens]
+        if not self.config.attend_padding:
+            return pad_sequence(ids, batch_first=True, padding_value=PADDING_ID)
+        end = self.tokenizer.eos_token_id
+        return torch.stack([functional.pad(row, (0, self.config.word_length - len(row)), value=end) for row in ids])
+
+    def encode_tokens(self, ids: Tensor) -> Conditions:
+        """Sentence (P, E), words (P, T, D) and padding (P, T).
+
+        The sentence is the state of the largest id, the first end-of-text token. Attention is causal: what pads
+        after that token cannot reach it or the words before it.
+        """
+        text, length = self.backbone, ids.shape[1]
+        states = text.token_embedding(ids) + text.positional_embedding[:length]
+        words = text.ln_final(text.transformer(states, attn_mask=text.attn_mask[:length, :length]))
+        ends = words[torch.arange(len(ids), device=ids.device), ids.argmax(dim=1)]
+        return Conditions(ends @ text.text_projection, words, ids == PADDING_ID)
+
+    def decode(self, activations: Activations, conditions: Conditions) -> Tensor:
+        """Logits (P, S, S)."""
+        assert conditions.words is not None and conditions.padding is not None
+        fused = self.neck(activations, conditions.sentence)
+        states = self.decoder(fused, conditions.words, conditions.padding)
+        logits = self.proj(states, conditions.sentence)
+        # The projector works at a quarter of the input's side.
+        side = 4 * logits.shape[-1]
+        return functional.interpolate(logits, size=(side, side), mode="bicubic", align_corners=True)[:, 0]
+
+
+def _backbone(config: CRISConfig) -> CLIP:
+    """CLIP with OpenAI's activation, and an attention pool that keeps the plane."""
+    backbone = CLIP(
+        embed_dim=config.embed_dim,
+        vision_cfg={
+            "layers": config.vision_layers,
+            "width": config.vision_width,
+            "image_size": config.vision_size,
+            "head_width": _POOL_HEAD,
+        },
+        text_cfg={
+            "width": config.text_width,
+            "layers": config.text_layers,
+            "heads": config.text_heads,
+            "vocab_size": config.vocab_size,
+            "context_length": config.context_length,
+        },
+        quick_gelu=True,
+    )
+    channels = 32 * config.vision_width
+    backbone.visual.attnpool = AttentionPool(
+        config.vision_size // _STRIDE, channels, channels // _POOL_HEAD, config.embed_dim
+    )
+    return backbone
+
+
+class AttentionPool(AttentionPool2d):
+    """CLIP's attention pool without the pooling: every position attends to all, beside a plain projection."""
+
+    def __init__(self, side: int, width: int, heads: int, out: int) -> None:
+        super().__init__(side, width, heads, out)
+        self.side = side
+        self.connect = nn.Sequential(nn.Conv2d(width, out, 1, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, rows, cols) to (B, E, rows, cols)."""
+        rows, cols = x.shape[-2:]
+        states = (x + self._positions(rows, cols)).flatten(2).transpose(1, 2)
+        query, key, value = (
+            layer(states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        attended = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        plane = self.c_proj(attended).transpose(1, 2).unflatten(-1, (rows, cols))
+        return functional.relu(plane + self.connect(x))
+
+    def _positions(self, rows: int, cols: int) -> Tensor:
+        """CLIP's positions (1, C, rows, cols); the first of the table is that of the mean, which is not made here."""
+        table = self.positional_embedding[1:].T.unflatten(1, (self.side, self.side))
+        return functional.interpolate(table[None], size=(rows, cols), mode="bicubic", align_corners=False)
+
+
+class Neck(nn.Module):
+    """A pyramid of three levels in which the sentence gates the coarsest.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Channels of the levels that come in, from fine to coarse; the last is that of the sentence too.
+    out : tuple of int
+        Channels of the levels within.
+    """
+
+    def __init__(self, widths: tuple[int, int, int], out: tuple[int, ...]) -> None:
+        super().__init__()
+        fine, middle, coarse = out
+        self.txt_proj = nn.Sequential(
+            nn.Linear(widths[2], coarse, bias=False), nn.BatchNorm1d(coarse), nn.ReLU(inplace=True)
+        )
+        self.f1_v_proj = _conv(widths[2], coarse, 1)
+        self.norm_layer = nn.Sequential(nn.BatchNorm2d(coarse), nn.ReLU(inplace=True))
+        self.f2_v_proj = _conv(widths[1], middle, 3)
+        self.f2_cat = _conv(coarse + middle, middle, 1)
+        self.f3_v_proj = _conv(widths[0], fine, 3)
+        self.f3_cat = _conv(fine + middle, middle, 1)
+        self.f4_proj5 = _conv(coarse, middle, 3)
+        self.f4_proj4 = _conv(middle, middle, 3)
+        self.f4_proj3 = _conv(middle, middle, 3)
+        self.aggr = _conv(3 * middle, middle, 1)
+        self.coordconv = nn.Sequential(_CoordinateConv(middle, middle), _conv(middle, middle, 3))
+
+    def project(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The part that needs no text, once an image; the fine level comes out at the size of the middle one."""
+        return functional.avg_pool2d(self.f3_v_proj(fine), 2), self.f2_v_proj(middle), self.f1_v_proj(coarse)
+
+    def forward(self, projected: Activations, sentence: Tensor) -> Tensor:
+        """Levels from `project` and sentences (P, E) to planes (P, D, S / 16, S / 16)."""
+        fine, middle, coarse = projected
+        gate = self.txt_proj(sentence)[:, :, None, None]
+        f5 = self.norm_layer(coarse * gate)
+        f4 = self.f2_cat(torch.cat([middle, _double(f5)], dim=1))
+        f3 = self.f3_cat(torch.cat([fine, f4], dim=1))
+        levels = [self.f4_proj3(f3), self.f4_proj4(f4), _double(self.f4_proj5(f5))]
+        plane: Tensor = self.coordconv(self.aggr(torch.cat(levels, dim=1)))
+        return plane
+
+
+class Decoder(nn.Module):
+    """A transformer in which every pixel attends to all pixels and to the words of the prompt."""
+
+    def __init__(self, layers: int, width: int, heads: int, mlp: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([_DecoderLayer(width, heads, mlp, dropout) for _ in range(layers)])
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, plane: Tensor, words: Tensor, padding: Tensor) -> Tensor:
+        """Planes (P, D, rows, cols), words (P, T, D) and padding (P, T) to planes (P, D, rows, cols)."""
+        rows, cols = plane.shape[-2:]
+        pixels = plane.flatten(2).transpose(1, 2)
+        where = plane_positions(rows, cols, plane.shape[1]).to(plane)
+        order = line_positions(words.shape[1], words.shape[2]).to(words)
+        for layer in self.layers:
+            pixels = layer(pixels, words, where, order, padding)
+        states: Tensor = self.norm(pixels)
+        return states.transpose(1, 2).unflatten(-1, (rows, cols))
+
+
+class _DecoderLayer(nn.Module):
+    """Self-attention, attention to words, and an MLP, each normalised before; both attentions after as well."""
+
+    def __init__(self, width: int, heads: int, mlp: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.self_attn_norm = nn.LayerNorm(width)
+        self.multihead_attn = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.cross_attn_norm = nn.LayerNorm(width)
+        self.ffn = nn.Sequential(
+            nn.Linear(width, mlp),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.LayerNorm(mlp),
+            nn.Linear(mlp, width),
+        )
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, pixels: Tensor, words: Tensor, where: Tensor, order: Tensor, padding: Tensor) -> Tensor:
+        x = self.norm1(pixels)
+        attended, _ = self.self_attn(x + where, x + where, x, need_weights=False)
+        pixels = pixels + self.drop(self.self_attn_norm(attended))
+        x = self.norm2(pixels)
+        attended, _ = self.multihead_attn(x + where, words + order, words, key_padding_mask=padding, need_weights=False)
+        pixels = pixels + self.drop(self.cross_attn_norm(attended))
+        changed: Tensor = self.drop(self.ffn(self.norm3(pixels)))
+        return pixels + changed
+
+
+class Projector(nn.Module):
+    """Makes a kernel of each sentence and convolves the sentence's own plane with it."""
+
+    def __init__(self, sentence: int, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.vis = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            _conv(width, width, 3),
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            _conv(width, half, 3),
+            nn.Conv2d(half, half, 1),
+        )
+        self.txt = nn.Linear(sentence, half * _KERNEL**2 + 1)
+
+    def forward(self, plane: Tensor, sentence: Tensor) -> Tensor:
+        """Planes (P, D, rows, cols) and sentences (P, E) to logits (P, 1, 4 rows, 4 cols)."""
+        plane = self.vis(plane)
+        prompts, channels = plane.shape[:2]
+        kernels, bias = self.txt(sentence).split([channels * _KERNEL**2, 1], dim=1)
+        # One group a prompt, so that each plane meets its own kernel only.
+        logits = functional.conv2d(
+            plane.flatten(0, 1)[None],
+            kernels.reshape(prompts, channels, _KERNEL, _KERNEL),
+            bias[:, 0],
+            padding=_KERNEL // 2,
+            groups=prompts,
+        )
+        return logits.transpose(0, 1)
+
+
+class _CoordinateConv(nn.Module):
+    """A convolution that sees where it is: x and y in [-1, 1] are two more channels."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(width + 2, out, 3)
+
+    def forward(self, plane: Tensor) -> Tensor:
+        count, _, rows, cols = plane.shape
+        x = torch.linspace(-1, 1, cols).to(plane).expand(count, 1, rows, cols)
+        y = torch.linspace(-1, 1, rows).to(plane)[:, None].expand(count, 1, rows, cols)
+        changed: Tensor = self.conv1(torch.cat([plane, x, y], dim=1))
+        return changed
+
+
+def line_positions(length: int, width: int) -> Tensor:
+    """Sines and cosines of positions, in turn: (length, width)."""
+    frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(10000) / width))
+    angle = torch.arange(length)[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
+
+
+def plane_positions(rows: int, cols: int, width: int) -> Tensor:
+    """Positions of the pixels of a plane, row by row: the first half of the channels tells x, the second y."""
+    x = line_positions(cols, width // 2)[None].expand(rows, cols, -1)
+    y = line_positions(rows, width // 2)[:, None].expand(rows, cols, -1)
+    return torch.cat([x, y], dim=2).flatten(0, 1)
+
+
+def _conv(width: int, out: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width, out, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+    )
+
+
+def _double(plane: Tensor) -> Tensor:
+    return functional.interpolate(plane, scale_factor=2, mode="bilinear")

@@ -1,0 +1,67 @@
+"""The model families: which class a card's `family` stands for. Imports no torch until a model is loaded.
+
+A further family is one module with a subclass of `base.VLSM`, and one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_medvlsm.core.models.card import read_card
+
+if TYPE_CHECKING:
+    from napari_medvlsm.core.models.base import VLSM
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model family.
+
+    Attributes
+    ----------
+    name : str
+        As in `model_card.json`.
+    title : str
+        As in the paper.
+    module, cls : str
+        Where its class is; imported when needed, since CLIPSeg needs no `open_clip` and the others do.
+    """
+
+    name: str
+    title: str
+    module: str
+    cls: str
+
+    def load(self, folder: Path) -> VLSM:
+        """Load a model folder of this family."""
+        model: VLSM = getattr(import_module(self.module), self.cls).load(folder)
+        return model
+
+
+_HERE = "napari_medvlsm.core.models"
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("clipseg", "CLIPSeg", f"{_HERE}.clipseg", "CLIPSeg"),
+        Family("cris", "CRIS", f"{_HERE}.cris", "CRIS"),
+        Family("biomedclipseg", "BiomedCLIPSeg", f"{_HERE}.biomedclipseg", "BiomedCLIPSeg"),
+        Family("biomedclipseg-d", "BiomedCLIPSeg-D", f"{_HERE}.biomedclipseg", "BiomedCLIPSeg"),
+    )
+}
+
+
+def load_model(folder: Path) -> VLSM:
+    """Load a model folder; its card tells the family.
+
+    Raises
+    ------
+    ValueError
+        If the family is unknown or the folder is broken; the sentence says what to do.
+    """
+    name = read_card(folder).family
+    if name not in FAMILIES:
+        raise ValueError(f"The model in {folder} is of the unknown family {name!r}. Known: {', '.join(FAMILIES)}.")
+    return FAMILIES[name].load(folder)

@@ -1,0 +1,384 @@
+"""One contract for all model families, at small size and with random weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from open_clip import SimpleTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import BertTokenizer, CLIPTokenizer
+
+from medvlsm_training.config import ModelConfig
+from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
+from medvlsm_training.train import clipseg_config
+from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.models.base import VLSM, Conditions, repeat_for_prompts
+from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
+from napari_medvlsm.core.models.card import WEIGHTS_FILE, ModelCard, write_card
+from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.cris import CRIS, CRISConfig, line_positions, plane_positions
+from napari_medvlsm.core.models.families import FAMILIES, load_model
+
+SHORT, LONG = "polyp", "skin melanoma, located in top left of the image"
+TEXTS = ["small pink polyp", SHORT, LONG]
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    return cut_tokenizer(TEXTS)
+
+
+def bert_tokenizer() -> BertTokenizer:
+    letters = "abcdefghijklmnopqrstuvwxyz,"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), "polyp", "skin"]
+    return BertTokenizer(vocab={word: i for i, word in enumerate(words)})
+
+
+def small_clipseg() -> CLIPSeg:
+    tokenizer = clip_tokenizer()
+    sizes = ModelConfig(image_size=64, patch_size=16, hidden_size=48, layers=6, heads=3, text_size=32)
+    config = clipseg_config(sizes, tokenizer)
+    config.extract_layers = [0, 1, 3]
+    return CLIPSeg.from_config(config, tokenizer, 96)
+
+
+CRIS_SIZES = CRISConfig(
+    vision_layers=(1, 1, 1, 1),
+    vision_width=8,
+    vision_size=64,
+    text_width=32,
+    text_layers=2,
+    text_heads=2,
+    embed_dim=64,
+    neck_widths=(16, 32, 64),
+    decoder_layers=2,
+    decoder_heads=4,
+    decoder_mlp=64,
+)
+
+
+def small_cris(**options: object) -> CRIS:
+    tokenizer = clip_tokenizer()
+    return CRIS.from_config(replace(CRIS_SIZES, vocab_size=len(tokenizer), **options), tokenizer, 96)
+
+
+def small_biomedclipseg() -> BiomedCLIPSeg:
+    tokenizer = bert_tokenizer()
+    config = BiomedCLIPSegConfig(
+        # timm's own smallest, made for tests: 64 channels, 6 blocks, 160 x 160 pixels.
+        vision="test_vit",
+        embed_dim=32,
+        text_width=32,
+        text_layers=2,
+        text_heads=2,
+        text_mlp=64,
+        vocab_size=len(tokenizer),
+        extract_layers=(0, 1, 3),
+        decoder_mlp=64,
+    )
+    return BiomedCLIPSeg.from_config(config, tokenizer, 160)
+
+
+def small_biomedclipseg_d() -> BiomedCLIPSeg:
+    sizes = ModelConfig(image_size=64, patch_size=16, hidden_size=64, layers=6, heads=2, text_size=32, decoder_mlp=64)
+    return small_biomedclipseg().with_decoder_of(
+        CLIPSeg.from_config(clipseg_config(sizes, clip_tokenizer()), clip_tokenizer(), 64)
+    )
+
+
+@dataclass(frozen=True)
+class Small:
+    """How to build a family small, and which parameters get no gradient since no answer depends on them."""
+
+    build: Callable[[], VLSM]
+    unused: tuple[str, ...]
+
+
+_BIOMED_UNUSED = (
+    "biomedclip.logit_scale",
+    "biomedclip.visual.head",
+    "biomedclip.visual.trunk.norm",
+    "biomedclip.visual.trunk.blocks.5",
+)
+SMALL = {
+    "clipseg": Small(
+        small_clipseg,
+        (
+            "net.clip.logit_scale",
+            "net.clip.visual_projection",
+            "net.clip.vision_model.post_layernorm",
+            "net.clip.vision_model.encoder.layers.4",
+            "net.clip.vision_model.encoder.layers.5",
+        ),
+    ),
+    "cris": Small(small_cris, ("backbone.logit_scale",)),
+    "biomedclipseg": Small(small_biomedclipseg, _BIOMED_UNUSED),
+    "biomedclipseg-d": Small(small_biomedclipseg_d, _BIOMED_UNUSED),
+}
+
+
+def card_of(family: str) -> ModelCard:
+    return ModelCard(name="small", title="Small", family=family)
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family):
+    torch.manual_seed(3)
+    return SMALL[family].build().eval()
+
+
+@pytest.fixture(scope="module")
+def pixels(model):
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(2, 3, model.image_size, model.image_size, generator=generator)
+
+
+@pytest.fixture
+def folder(tmp_path, model, family):
+    model.save(tmp_path)
+    write_card(card_of(family), tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def image(rng):
+    return rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+
+
+def assert_close(ours, theirs, tolerance=1e-4):
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= tolerance * theirs.std()
+
+
+def answers(model, family, image, texts):
+    segmenter = Segmenter(model, card_of(family), device="cpu")
+    segmenter.set_image(image)
+    return np.stack([p.logits for p in segmenter.segment(texts)])
+
+
+class TestEveryFamily:
+    def test_forward_gives_one_map_an_image(self, model, pixels):
+        with torch.no_grad():
+            logits = model(pixels, [SHORT, LONG])
+        assert logits.shape == (2, model.image_size, model.image_size) and logits.isfinite().all()
+        assert (logits[0] - logits[1]).abs().max() > 0
+
+    def test_everything_that_matters_gets_a_gradient(self, family, pixels):
+        torch.manual_seed(3)
+        model = SMALL[family].build().train()
+        model(pixels, [SHORT, LONG]).square().mean().backward()
+        without = [name for name, p in model.named_parameters() if p.grad is None]
+        assert all(name.startswith(SMALL[family].unused) for name in without)
+        assert all(any(name.startswith(prefix) for name in without) for prefix in SMALL[family].unused)
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+    def test_save_and_load_give_the_same_answer(self, model, folder, pixels, family):
+        again = load_model(folder)
+        assert type(again) is type(model) and not again.training
+        assert (again.image_size, again.mean, again.std) == (model.image_size, model.mean, model.std)
+        with torch.no_grad():
+            assert_close(again(pixels, [SHORT, LONG]), model(pixels, [SHORT, LONG]))
+
+    @pytest.mark.parametrize("size", [(37, 51), (2, 300), (64, 65, 3), (210, 33, 4)])
+    def test_scans_of_any_size(self, model, family, rng, size):
+        segmenter = Segmenter(model, card_of(family), device="cpu")
+        segmenter.set_image(rng.integers(0, 256, size, dtype=np.uint8))
+        assert segmenter.segment(SHORT)[0].probability.shape == size[:2]
+
+    def test_batch_of_one(self, model, pixels):
+        with torch.no_grad():
+            one, both = model(pixels[:1], [LONG]), model(pixels, [LONG, SHORT])
+        assert_close(one, both[:1])
+
+    def test_several_prompts_at_once(self, model, family, image):
+        together = answers(model, family, image, TEXTS)
+        alone = np.concatenate([answers(model, family, image, [text]) for text in TEXTS])
+        assert_close(together, alone)
+
+    def test_cached_is_as_uncached(self, model, family, image, rng):
+        segmenter = Segmenter(model, card_of(family), device="cpu")
+        segmenter.set_image(image)
+        first = np.stack([p.logits for p in segmenter.segment([LONG, SHORT])])
+        segmenter.set_image(rng.integers(0, 256, (20, 20), dtype=np.uint8))
+        segmenter.segment("something else, longer than the others were, to be kept beside them")
+        segmenter.set_image(image)
+        again = np.stack([p.logits for p in segmenter.segment([SHORT, TEXTS[0], LONG])])
+        assert_close(again[[2, 0]], first)
+        assert_close(again, answers(model, family, image, [SHORT, TEXTS[0], LONG]))
+
+    def test_padding_of_a_text_batch_does_not_change_an_answer(self, model, pixels):
+        with torch.no_grad():
+            image = model.encode_image(pixels[:1])
+            alone = model.decode(image, model.encode_text([SHORT]))
+            padded = model.encode_text([SHORT, LONG])
+            joined = Conditions.join([*model.encode_text([SHORT]).split(), *model.encode_text([LONG]).split()])
+            assert_close(model.decode(image, padded[:1]), alone)
+            assert_close(model.decode(image, joined[[0]]), alone)
+
+    def test_text_longer_than_the_model_reads(self, model, pixels):
+        with torch.no_grad():
+            assert model(pixels[:1], ["polyp, " * 400]).isfinite().all()
+
+    def test_what_is_cached_has_one_row_an_image(self, model, pixels):
+        with torch.no_grad():
+            activations = model.encode_image(pixels)
+        assert isinstance(activations, tuple) and {len(a) for a in activations} == {2}
+        assert {len(a) for a in repeat_for_prompts(activations, 3)} == {6}
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    def test_gpu_agrees_with_cpu(self, model, family, image):
+        expected = answers(model, family, image, TEXTS)
+        segmenter = Segmenter(model, card_of(family), device="cuda")
+        segmenter.set_image(image)
+        try:
+            assert_close([p.logits for p in segmenter.segment(TEXTS)], expected, tolerance=1e-2)
+        finally:
+            model.to("cpu")
+
+    def test_weights_that_do_not_fit_are_named(self, folder):
+        weights = load_file(folder / WEIGHTS_FILE)
+        name = "decoder.layers.0.norm1.weight" if "decoder.norm.weight" in weights else "decoder.film_mul.weight"
+        del weights[name]
+        save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=rf"miss.*{name}"):
+            load_model(folder)
+
+    def test_broken_weights_give_a_sentence(self, folder):
+        (folder / WEIGHTS_FILE).write_bytes(b"no weights at all")
+        with pytest.raises(ValueError, match="cannot be loaded"):
+            load_model(folder)
+
+    def test_pickled_weights_are_never_opened(self, folder):
+        class Evil:
+            def __reduce__(self):
+                return (open, (str(folder / "executed"), "w"))
+
+        torch.save(Evil(), folder / WEIGHTS_FILE)
+        with pytest.raises(ValueError, match="cannot be loaded"):
+            load_model(folder)
+        assert not (folder / "executed").exists()
+
+    @pytest.mark.parametrize("prefix", ["", "net.", "net.clipseg.", "module."])
+    def test_reference_checkpoints_go_in_under_any_trainers_names(self, family, model, pixels, prefix):
+        state = {prefix + name: value for name, value in model.reference.state_dict().items()}
+        fresh = SMALL[family].build().eval().from_reference_state_dict(state | {f"{prefix}text.position_ids": 0})
+        with torch.no_grad():
+            assert_close(fresh(pixels, [SHORT, LONG]), model(pixels, [SHORT, LONG]))
+
+    def test_reference_checkpoints_that_do_not_fit_are_reported_by_name(self, family, model):
+        state = model.reference.state_dict()
+        names = list(state)
+        wrong = {name: value for name, value in state.items() if name not in names[:5]}
+        wrong |= {"aux.weight": torch.zeros(1), names[-1]: torch.zeros(7, 7)}
+        sentence = (
+            rf"5 missing \({names[0]}, .*\.\.\.\); 1 unexpected \(aux\.weight\); 1 misshapen \({names[-1]} \(7, 7\)"
+        )
+        with pytest.raises(ValueError, match=sentence):
+            SMALL[family].build().from_reference_state_dict(wrong)
+
+
+def test_unknown_family_lists_the_known(folder):
+    write_card(card_of("unet"), folder)
+    with pytest.raises(ValueError, match=r"'unet'\. Known: clipseg, cris, biomedclipseg, biomedclipseg-d"):
+        load_model(folder)
+
+
+def test_joined_conditions_keep_order_and_mark_padding():
+    def conditions(value, length):
+        words = torch.full((1, length, 2), float(value))
+        return Conditions(torch.full((1, 3), float(value)), words, torch.zeros(1, length, dtype=torch.bool))
+
+    joined = Conditions.join([conditions(1, 2), conditions(2, 4)])
+    assert joined.words.shape == (2, 4, 2) and len(joined) == 2
+    assert joined.padding.tolist() == [[False, False, True, True], [False] * 4]
+    assert joined[[1, 0]].sentence[:, 0].tolist() == [2.0, 1.0]
+
+
+def test_d_differs_from_biomedclipseg_in_its_decoder_only():
+    torch.manual_seed(1)
+    plain, clipseg = small_biomedclipseg(), small_biomedclipseg_d()
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    plain.decoder.load_state_dict(clipseg.decoder.state_dict())
+    changed = {name.split(".")[0] for name, value in plain.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"decoder"}
+
+
+def test_biomedclipseg_taps_one_block_later_than_clipseg(rng):
+    model = small_biomedclipseg().eval()
+    run = []
+    for i, block in enumerate(model.biomedclip.visual.trunk.blocks):
+        block.register_forward_hook(lambda *_, i=i: run.append(i))
+    with torch.no_grad():
+        model.encode_image(torch.randn(1, 3, 160, 160))
+    assert model.taps == (1, 2, 4) and run == [0, 1, 2, 3, 4]
+
+
+def test_biomedclipseg_never_looks_for_its_vision_model_on_a_hub():
+    with pytest.raises(ValueError, match="no vision transformer that timm knows"):
+        BiomedCLIPSegConfig(vision="hf-hub:someone/something")
+
+
+def test_image_sizes_that_a_model_cannot_take_are_refused():
+    with pytest.raises(ValueError, match="test_vit takes images of 160 x 160 pixels, not 224"):
+        BiomedCLIPSeg.from_config(small_biomedclipseg().config, bert_tokenizer(), 224)
+    with pytest.raises(ValueError, match="multiple of 32, but is 100"):
+        CRIS.from_config(CRIS_SIZES, clip_tokenizer(), 100)
+
+
+def test_random_decoder_is_tame():
+    decoder = small_biomedclipseg().decoder
+    assert max(p.abs().max() for p in decoder.film_mul.parameters()) < 1
+
+
+def test_cris_tokenises_as_clip_does():
+    model = CRIS.from_config(replace(CRIS_SIZES, text_width=32), build_tokenizer(clip_merges()), 96)
+    texts = ["A small, pink polyp; located in the top-left of the image!", SHORT]
+    expected = SimpleTokenizer()(texts)
+    ids = model.tokenize(texts)
+    assert torch.equal(ids, expected[:, : ids.shape[1]]) and not expected[:, ids.shape[1] :].any()
+    assert model.tokenize(["polyp " * 200]).shape == (1, 77)
+
+
+def test_cris_reads_padding_where_the_release_did():
+    torch.manual_seed(2)
+    upstream = small_cris().eval()
+    release = small_cris(attend_padding=True).eval()
+    release.load_state_dict(upstream.state_dict())
+    pixels = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        conditions = release.encode_text([SHORT])
+        assert conditions.words.shape[1] == 77 and not conditions.padding.any()
+        torch.testing.assert_close(conditions.sentence, upstream.encode_text([SHORT]).sentence)
+        assert (release(pixels, [SHORT]) - upstream(pixels, [SHORT])).abs().max() > 0
+        # Several prompts, alone and together, are the same there too.
+        both = release(pixels.expand(2, -1, -1, -1), [SHORT, LONG])
+        assert_close(both[:1], release(pixels, [SHORT]))
+
+
+def test_positions_of_cris_by_hand():
+    line = line_positions(3, 4)
+    np.testing.assert_allclose(line[2], [np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)], rtol=1e-5)
+    plane = plane_positions(2, 3, 8)
+    # Row 1, column 2 is pixel 5: x = 2 in the first four channels, y = 1 in the others.
+    torch.testing.assert_close(plane[5], torch.cat([line[2], line[1]]))
+
+
+@pytest.mark.parametrize(
+    ("build", "parameters"),
+    [
+        (lambda: CRIS.from_config(CRISConfig(), CLIPTokenizer()), 146_849_122),
+        (lambda: BiomedCLIPSeg.from_config(BiomedCLIPSegConfig(), BertTokenizer()), 197_029_730),
+    ],
+    ids=["cris", "biomedclipseg"],
+)
+def test_as_many_parameters_as_the_papers(build, parameters):
+    with torch.device("meta"):
+        model = build()
+    assert sum(p.numel() for p in model.parameters()) == parameters
