@@ -18,6 +18,7 @@ def _own_folders(tmp_path_factory, monkeypatch):
     """Nothing a test does reaches the user's models or autosaves."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_DATA_HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("MEDVLSM_MODELS", str(home / "models"))
 
 

@@ -58,7 +58,9 @@ def test_wheel_holds_both_packages_manifest_models_and_licences(wheel):
         points = archive.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
     for name in (
         "napari_medvlsm/py.typed",
-        "napari_medvlsm/data/vocabulary.json",
+        "napari_medvlsm/data/prompts/vocabulary.yaml",
+        "napari_medvlsm/data/prompts/families/chest_xray.yaml",
+        "napari_medvlsm/data/prompts/datasets/kvasir_polyp.yaml",
         "napari_medvlsm/data/models/starter/model.safetensors",
         "napari_medvlsm/data/models/starter/LICENSE",
         "napari_medvlsm/data/samples/LICENSE",

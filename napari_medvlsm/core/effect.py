@@ -6,15 +6,22 @@ agreement between wordings can be relied on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medvlsm.core.describe import describe
+from napari_medvlsm.core.images import Scan, resize
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.metrics import dice
-from napari_medvlsm.core.prompts.variants import Contrast
+from napari_medvlsm.core.prompts import Prompt, Vocabulary
+from napari_medvlsm.core.prompts.variants import Contrast, contrasts
+
+if TYPE_CHECKING:
+    from napari_medvlsm.core.inference import Segmenter
 
 # Longest side, in pixels, at which wordings are compared: the model's own resolution hardly exceeds it.
 COMPARE_SIDE = 256
@@ -84,3 +91,68 @@ def compare_size(size: tuple[int, int]) -> tuple[int, int]:
     """(rows, cols) at which wordings are compared: the scan's shape, its longest side at most `COMPARE_SIDE`."""
     scale = min(1.0, COMPARE_SIDE / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One scan with a prompt and, where it is known, the true mask (H, W) of the scan's size."""
+
+    scan: Scan
+    prompt: Prompt
+    truth: Mask | None = None
+
+
+def measure(segmenter: Segmenter, cases: Iterable[Case], vocabulary: Vocabulary) -> dict[str, Any]:
+    """The prompt effect of a model over a set of scans, for its card.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    cases : iterable of Case
+    vocabulary : Vocabulary
+
+    Returns
+    -------
+    dict
+        "cases": scans read; "outlined": those on which the prompt outlined something, over which changes are taken;
+        "contrasts": for each contrast its "cases", the mean "change" (1 - Dice with the outline of the prompt) and,
+        over the "dice_cases" scans whose truth shows the target, the mean "dice" with the truth, at the comparison's
+        size. Not every prompt allows every contrast: a target in the center has no opposite side.
+
+    Raises
+    ------
+    ValueError
+        If there are no cases.
+    """
+    changes: dict[Contrast, list[float]] = {c: [] for c in Contrast}
+    truths: dict[Contrast, list[float]] = {c: [] for c in Contrast}
+    count = outlined = 0
+    for case in cases:
+        count += 1
+        size = compare_size(case.scan.size)
+        segmenter.set_image(case.scan)
+        (own,) = segmenter.segment(case.prompt.text, size=size)
+        seen = describe(own.mask())
+        variants = contrasts(case.prompt, seen.measured, vocabulary, segmenter.card.targets)
+        answers = segmenter.segment([v.prompt.text for v in variants], size=size)
+        masks = {v.contrast: p.mask() for v, p in zip(variants, answers, strict=True)}
+        found = effect(masks)
+        outlined += bool(found.changes)
+        for contrast, change in found.changes.items():
+            changes[contrast].append(change)
+        if case.truth is not None and case.truth.any():
+            true = resize(case.truth.astype(np.float32), size) > 0.5
+            for contrast, mask in masks.items():
+                truths[contrast].append(dice(mask, true))
+    if not count:
+        raise ValueError("There are no scans to measure the prompt effect on.")
+    rows = {}
+    for contrast in Contrast:
+        row: dict[str, float] = {}
+        if changes[contrast]:
+            row |= {"cases": len(changes[contrast]), "change": round(float(np.mean(changes[contrast])), 4)}
+        if truths[contrast]:
+            row |= {"dice": round(float(np.mean(truths[contrast])), 4), "dice_cases": len(truths[contrast])}
+        if row:
+            rows[contrast.value] = row
+    return {"cases": count, "outlined": outlined, "contrasts": rows}

@@ -106,7 +106,8 @@ def test_a_sitting(tmp_path):
         "text": "skin lesion",
         "level": "free",
         "attributes": {"target": "skin melanoma"},
-        "vocabulary": "1",
+        "vocabulary": "2",
+        "measured": [],
     }
     (entry,) = json.loads((tmp_path / "set" / "anns" / "train.json").read_text())
     assert entry["prompts"]["p1"] == "skin melanoma"

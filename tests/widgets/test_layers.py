@@ -48,7 +48,8 @@ def test_rolled_axes_are_explained(viewer):
 def test_layers_lie_on_the_scan_and_are_told_by_metadata(viewer):
     image = viewer.add_image(np.zeros((6, 8)), scale=(2, 3), translate=(10, 20), name="scan")
     book = LayerBook(viewer)
-    shown = book.show_prediction(slice_in_view(viewer, image), np.ones((6, 8), bool), POLYP)
+    book.show_predictions(slice_in_view(viewer, image), {POLYP: np.ones((6, 8), bool)})
+    shown = book.prediction(image, "polyp")
     assert tuple(shown.scale) == (2, 3) and tuple(shown.translate) == (10, 20) and not shown.editable
     first, second = book.new_correction(image, POLYP), book.new_correction(image, ULCER)
     first.name = second.name = "renamed by the user"
@@ -67,12 +68,28 @@ def test_prediction_stays_one_layer_and_uneditable(viewer):
     image = viewer.add_image(np.zeros((6, 8)))
     book, view = LayerBook(viewer), slice_in_view(viewer, image)
     mask = np.zeros((6, 8), bool)
-    shown = book.show_prediction(view, mask, POLYP)
+    book.show_predictions(view, {POLYP: mask})
+    shown = book.prediction(image, "polyp")
     mask[2, 3] = True
-    assert book.show_prediction(view, mask, ULCER) is shown
-    book.update_prediction(view, mask)
+    book.show_predictions(view, {ULCER: mask})
+    assert book.prediction(image, "foot ulcer") is shown
+    book.update_prediction(view, "foot ulcer", mask)
     assert shown.data.sum() == 1 and not shown.editable and "Foot ulcer" in shown.name
     assert sum(isinstance(layer, Labels) for layer in viewer.layers) == 1
+
+
+def test_several_targets_have_layers_of_their_own_until_the_next_answer(viewer):
+    image = viewer.add_image(np.zeros((6, 8)))
+    book, view = LayerBook(viewer), slice_in_view(viewer, image)
+    one, two = np.zeros((6, 8), bool), np.ones((6, 8), bool)
+    book.show_predictions(view, {POLYP: one, ULCER: two})
+    polyp, ulcer = book.prediction(image, "polyp"), book.prediction(image, "foot ulcer")
+    assert not polyp.data.any() and ulcer.data.all() and polyp.visible and ulcer.visible
+    book.update_prediction(view, "polyp", two)
+    assert polyp.data.all()
+    book.show_predictions(view, {ULCER: one})
+    assert book.prediction(image, "foot ulcer") is ulcer and not ulcer.data.any()
+    assert book.prediction(image, "polyp") is None and polyp not in viewer.layers
 
 
 def test_replace_plane_is_one_undoable_step_and_touches_one_slice(viewer):

@@ -21,7 +21,7 @@ ENGINE_MS = 90_000
 
 
 def prediction(panel):
-    return panel.book.prediction(panel.view.layer)
+    return panel.book.prediction(panel.view.layer, panel.session.result.target)
 
 
 def correction(panel):
@@ -100,6 +100,7 @@ def test_threshold_and_cleanup_follow_at_once(segmented, qtbot):
     panel.result_section.slider.setValue(10)
     panel.result_section.largest.click()
     qtbot.waitUntil(lambda: prediction(panel).data.sum() == panel.session.mask().sum(), timeout=2000)
+    qtbot.wait(50)
     assert panel.engine.state is EngineState.READY
 
 
@@ -170,10 +171,10 @@ def test_pickers_write_the_prompt_live(panel):
     section = panel.prompt_section
     section.target.setCurrentIndex(section.target.findData("polyp"))
     section.target.activated.emit(section.target.currentIndex())
-    picker = section.pickers["location"]
+    picker = section.describe.pickers["location"]
     picker.setCurrentIndex(picker.findData("top left"))
     picker.activated.emit(picker.currentIndex())
-    assert section.text.text() == "polyp, located in top left of the image"
+    assert section.text.text() == "polyp, located in the top left of the image"
 
 
 def test_bad_file_says_one_sentence_and_changes_nothing(panel, qtbot, tmp_path, lesion):
@@ -283,8 +284,8 @@ def test_slices_of_a_stack_are_worked_on_one_by_one(panel, qtbot, ready, lesion)
     assert panel.view.index == (1,) and drawn.any()
 
     def kept():
-        (path,) = panel.store.folder.glob("*.tif")
-        return np.array_equal(load_mask(path)[0], drawn)
+        paths = list(panel.store.folder.glob("[!.]*.tif"))
+        return len(paths) == 1 and np.array_equal(load_mask(paths[0])[0], drawn)
 
     qtbot.waitUntil(kept, timeout=5000)
 

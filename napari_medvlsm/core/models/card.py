@@ -47,6 +47,8 @@ class ModelCard:
     data : tuple of DataSource
     metrics : dict
         Metric values by split and target; `metrics_note` says how they were made.
+    prompt_effect : dict
+        How much the words change its outlines, by data set: see `core.effect.measure`, with what was measured.
     software_version, created : str
         Version of this package, ISO date.
     """
@@ -65,6 +67,7 @@ class ModelCard:
     metrics: dict[str, Any] = field(default_factory=dict)
     metrics_note: str = ""
     training: dict[str, Any] = field(default_factory=dict)
+    prompt_effect: dict[str, Any] = field(default_factory=dict)
     software_version: str = ""
     created: str = ""
 

@@ -9,14 +9,31 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from napari_medvlsm.core.prompts.attributes import LISTS
 from napari_medvlsm.core.prompts.coverage import normalise
 from napari_medvlsm.core.prompts.families import GENERIC, Family, load_families, read_data
 from napari_medvlsm.core.prompts.own_words import OwnWords
 
 # Words of an attribute that a target's entry lists, the likeliest for it first.
 _OF_TARGET = {"shape": "shapes", "color": "colors", "general": "general"}
+
+
+class Trained(Protocol):
+    """What a model card says of the words that a model was trained on."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Phrases of targets."""
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """All names of targets."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All single words."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,14 @@ class Vocabulary:
         """The target of a phrase; one that nobody listed is its own label."""
         return self.targets.get(phrase) or Target(phrase, phrase.capitalize(), plural=phrase)
 
+    def trained(self, card: Trained) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(phrases, words) that a model knows: those of its training, and the plurals of its targets.
+
+        A plural is taken as known: "two small polyps" gives the outline of "two small polyp" (README, "Prompts").
+        """
+        plurals = tuple(self.target(phrase).plural for phrase in card.targets)
+        return (*card.phrases, *plurals), (*card.words, *plurals)
+
     def family(self, target: str) -> Family:
         """How prompts about a target are written."""
         return load_families()[self.target(target).family]
@@ -115,11 +140,11 @@ class Vocabulary:
         return max(hits, key=lambda hit: hit[0])[1] if hits else None
 
     def canonical(self, attribute: str, word: str) -> str:
-        """The interface's word for a word or a list of words; what is not known stays as it is."""
+        """The interface's word for a word, or for each of a list, once; what is not known stays as it is."""
         words = self._canonical.get(attribute, {})
-        if attribute not in ("size", "location"):
+        if attribute not in LISTS:
             return words.get(word.lower(), word)
-        return ", ".join(words.get(part.lower(), part) for part in word.split(", "))
+        return ", ".join(dict.fromkeys(words.get(part.lower(), part) for part in word.split(", ")))
 
     @cached_property
     def _names(self) -> dict[str, Target]:
@@ -127,8 +152,9 @@ class Vocabulary:
 
     @cached_property
     def _canonical(self) -> dict[str, dict[str, str]]:
+        # A word means itself, also where a person lists it as a synonym of another.
         return {
-            attribute: {name.lower(): word for word, same in words.items() for name in (*same, word)}
+            attribute: {s.lower(): word for word, same in words.items() for s in same} | {w.lower(): w for w in words}
             for attribute, words in self.attributes.items()
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
@@ -35,6 +36,9 @@ def card_html(card: ModelCard) -> str:
     if scores:
         parts.append("<h3>Test results</h3>" + _scores_table(scores))
         parts.append(f"<p>{escape(card.metrics_note)}</p>")
+    if card.prompt_effect:
+        parts.append("<h3>What the words do</h3>" + _effect_table(card.prompt_effect))
+        parts.append("<p>Mean change of the outline (1 − Dice) when the words are changed as the row says.</p>")
     if card.data:
         cell = "</td><td style='padding: 2px 8px'>"
         rows = "".join(
@@ -55,3 +59,16 @@ def _scores_table(scores: dict[str, dict[str, float]]) -> str:
         if "dice" in s
     )
     return f"<table>{head}{rows}</table>"
+
+
+def _effect_table(effects: dict[str, Any]) -> str:
+    style = "style='padding: 2px 10px'"
+    rows = dict.fromkeys(name for found in effects.values() for name in found["contrasts"])
+    head = "".join(f"<td {style}><b>{escape(what)}</b></td>" for what in effects)
+    lines = []
+    for name in rows:
+        changes = [found["contrasts"].get(name, {}).get("change") for found in effects.values()]
+        if any(change is not None for change in changes):
+            cells = "".join(f"<td {style}>{'–' if c is None else f'{c:.0%}'}</td>" for c in changes)
+            lines.append(f"<tr><td {style}>{escape(name)}</td>{cells}</tr>")
+    return f"<table><tr><td></td>{head}</tr>{''.join(lines)}</table>"

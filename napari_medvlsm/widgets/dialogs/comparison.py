@@ -133,7 +133,8 @@ def outlined(scan: Pixels, mask: Mask, color: str) -> QPixmap:
     rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
     picture = scan.astype(np.float32)
     picture[mask] = 0.75 * picture[mask] + 0.25 * rgb
-    thickness = max(1, round(max(mask.shape) / _SIDE))
+    # Two pixels of the picture on the screen: one alone is lost in the scaling.
+    thickness = max(2, round(2 * max(mask.shape) / _SIDE))
     edge = mask & ~ndimage.binary_erosion(mask, iterations=thickness)
     picture[edge] = rgb
     pixels = np.ascontiguousarray(picture.astype(np.uint8))

@@ -39,10 +39,8 @@ class PromptEdit(QPlainTextEdit):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter reports instead of breaking the line."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            if event.modifiers() == Qt.KeyboardModifier.NoModifier:
-                self.returnPressed.emit()
-            else:
-                event.ignore()
+            # With Ctrl too: a text area keeps the window's own shortcut from being heard.
+            self.returnPressed.emit()
             return
         super().keyPressEvent(event)
 

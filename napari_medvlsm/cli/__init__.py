@@ -1,0 +1,42 @@
+"""`medvlsm`: the command line. Knows no Qt; the window's entry point is `widgets.app`.
+
+`segment`  outline one thing in many scans
+`models`   which models there are
+`prompts`  build, read, check and measure prompts
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from napari_medvlsm import __version__
+from napari_medvlsm.cli import models, prompts, segment
+from napari_medvlsm.cli._codes import FAILED
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code (0 all done, 1 some scans failed, 2 nothing could be done)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (ValueError, OSError) as error:
+        print(f"medvlsm: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("medvlsm: stopped; what is written so far is complete.", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="medvlsm", description="Outline medical scans with words. For research use, not a medical device."
+    )
+    parser.add_argument("--version", action="version", version=f"medvlsm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for module in (segment, models, prompts):
+        module.add_to(commands)
+    return parser

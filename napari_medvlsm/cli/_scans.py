@@ -1,0 +1,27 @@
+"""Scans named on the command line."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+def find_scans(names: Sequence[str]) -> Iterator[Path]:
+    """Files in the order given; folders and patterns in alphabetical order."""
+    from napari_medvlsm.core.io.images import SUFFIXES
+
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise ValueError(f"The folder {path} holds no PNG, JPEG, BMP or TIFF scan.")
+            yield from inside
+        elif not path.exists() and glob.has_magic(name):
+            matches = sorted(glob.glob(name, recursive=True))
+            if not matches:
+                raise ValueError(f"No file matches the pattern {name!r}.")
+            yield from (Path(m) for m in matches if Path(m).is_file())
+        else:
+            yield path  # a missing file is reported when its turn comes, the others go on

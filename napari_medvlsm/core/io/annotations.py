@@ -1,0 +1,160 @@
+"""Annotation files of the reference layout, and how well our prompts and descriptions reproduce them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from napari_medvlsm.core.describe import describe_reference
+from napari_medvlsm.core.prompts.reference import Dataset, load_datasets, rebuilt, reference_attributes
+
+# What can be read from a mask by the release's rules.
+MEASURED = ("number", "size", "location")
+
+
+@dataclass
+class Agreement:
+    """How many items of one data set are reproduced.
+
+    Attributes
+    ----------
+    items, rebuilt : int
+        Items read, and those whose prompts are all built again character for character.
+    first_failure : str
+        The mask's name of the first item that is not.
+    masks : int
+        Items whose mask was found and that have the attributes to compare.
+    equal : dict
+        For each measured attribute, in how many of these the mask says the same as the annotation.
+    """
+
+    items: int = 0
+    rebuilt: int = 0
+    first_failure: str = ""
+    masks: int = 0
+    equal: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MEASURED, 0))
+
+
+def find_annotations(folder: Path) -> list[Path]:
+    """The annotation files (.json or .json.gz) of one data set: in its folder, or in `anns` inside.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    inside = folder / "anns" if (folder / "anns").is_dir() else folder
+    files = sorted(p for p in inside.glob("*.json*") if p.name.endswith((".json", ".json.gz")))
+    if not files:
+        raise ValueError(f"There are no annotation files (*.json, *.json.gz) in {inside}.")
+    return files
+
+
+def read_annotations(path: Path) -> list[dict[str, Any]]:
+    """The items of an annotation file, gzip or plain.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or no list of items with prompts.
+    """
+    try:
+        raw = path.read_bytes()
+        items = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as annotations ({error}).") from error
+    if not isinstance(items, list) or not all(isinstance(i, dict) and "prompts" in i for i in items):
+        raise ValueError(f"{path} holds no list of items with prompts.")
+    return items
+
+
+def dataset_of(folder: Path) -> Dataset:
+    """The data set that a folder is named after.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the sentence lists the known names.
+    """
+    datasets = load_datasets()
+    if folder.name not in datasets:
+        raise ValueError(f"{folder.name!r} is none of the paper's data sets ({', '.join(datasets)}).")
+    return datasets[folder.name]
+
+
+def check(dataset: Dataset, items: Iterable[dict[str, Any]], masks: Path | None = None) -> Agreement:
+    """Build the prompts of items again, and describe their masks where these are at hand.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    items : iterable of dict
+        As in the annotation files.
+    masks : Path, optional
+        Their folder.
+    """
+    result = Agreement()
+    for item in items:
+        result.items += 1
+        if not rebuilt(dataset, item["prompts"]):
+            result.first_failure = result.first_failure or str(item.get("mask_name", f"item {result.items}"))
+            continue
+        result.rebuilt += 1
+        if masks is None or not {"number", "location"} & {*dataset.family.attributes}:
+            continue
+        said = reference_attributes(dataset, item["prompts"])
+        path = inside(masks, str(item["mask_name"]))
+        if path is None:
+            continue
+        seen = describe_reference(read_mask(path))
+        result.masks += 1
+        for name in MEASURED:
+            result.equal[name] += getattr(seen, name) == getattr(said, name)
+    return result
+
+
+def read_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """A mask file (PNG, JPEG, TIFF) as grey values, shape (H, W).
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as a mask ({error}).") from error
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """`folder / name` if it exists and does not leave the folder."""
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+
+
+def image_items(folder: Path, split: str) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
+    """(image, mask, item) of one split of a folder in the reference layout; items without their files are passed over.
+
+    Raises
+    ------
+    ValueError
+        If the split does not exist.
+    """
+    files = {p.name.split(".")[0]: p for p in find_annotations(folder)}
+    if split not in files:
+        raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(files)}.")
+    for item in read_annotations(files[split]):
+        image = inside(folder / "images", str(item.get("img_name")))
+        mask = inside(folder / "masks", str(item.get("mask_name")))
+        if image is not None and mask is not None:
+            yield image, mask, item
