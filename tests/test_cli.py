@@ -1,6 +1,8 @@
+import gzip
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from napari_medvlsm.cli import main
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import load_mask
+from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.prompts.variants import Contrast
 
 
 def test_segments_files_folders_and_patterns_and_python_gives_the_same(tmp_path, samples, capsys):
@@ -83,3 +87,99 @@ def test_installed_command_knows_no_qt():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_prompts_are_built_as_the_interface_and_as_the_release_writes_them(capsys):
+    words = ["--number", "two", "--size", "small", "--color", "pink", "--shape", "round", "--location", "left"]
+    assert main(["prompts", "build", "--target", "polyp", *words, "--level", "p6"]) == 0
+    assert capsys.readouterr().out == "two small pink round polyps, located in the left of the image\n"
+    assert main(["prompts", "build", "--target", "polyp", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 9 and lines[2] == "p3\tpink round polyp"
+    assert main(["prompts", "build", "--dataset", "kvasir_polyp", *words]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["p6"] == "two small pink round polyp, located in left of the image" and len(made["p9"]) == 5
+
+
+def test_prompts_are_parsed_and_masks_described(tmp_path, capsys):
+    assert main(["prompts", "parse", "Two small polyps at the upper left, thumb"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "target": "polyp",
+        "number": "two",
+        "size": "small",
+        "location": "top left",
+        "level": "p6",
+        "not placed": ["thumb"],
+    }
+    mask = np.zeros((60, 90), np.uint8)
+    mask[5:15, 70:85] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    Image.fromarray(np.dstack([mask, mask // 4, mask // 4])).save(tmp_path / "scan.png")
+    assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--image", str(tmp_path / "scan.png")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["measured"] == {"number": "one", "size": "small", "location": "top right"}
+    assert found["suggested"]["color"] == "red"
+    assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--rules", "reference"]) == 0
+    # By the release's rule a column counts against thirds of the height: right all the same.
+    assert json.loads(capsys.readouterr().out)["location"] == "top right"
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other.png")
+    assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--image", str(tmp_path / "other.png")]) == 2
+    assert "must have one size" in capsys.readouterr().err
+
+
+def test_prompts_list_names_targets_words_and_data_sets(capsys):
+    assert main(["prompts", "list"]) == 0
+    assert "myocardium" in capsys.readouterr().out
+    assert main(["prompts", "list", "--target", "heart muscle"]) == 0
+    said = capsys.readouterr().out
+    assert "two-chamber; four-chamber" in said and "P6: name, view, heart cycle, sex, age and image quality" in said
+    assert main(["prompts", "list", "--datasets"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 11
+
+
+def test_annotations_are_checked_and_failures_named(tmp_path, capsys):
+    sample = json.loads((Path(__file__).parent / "core" / "data" / "annotations_sample.json").read_text())["items"]
+    folder = tmp_path / "clinicdb_polyp"
+    (folder / "anns").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    items = sample["clinicdb_polyp"][:1]
+    (folder / "anns" / "train.json").write_text(json.dumps(items))
+    with gzip.open(folder / "anns" / "test.json.gz", "wt") as file:
+        json.dump(sample["clinicdb_polyp"][1:], file)
+    assert main(["prompts", "check", str(folder)]) == 0
+    count = len(sample["clinicdb_polyp"])
+    assert f"{count:6} {count:8}      0" in capsys.readouterr().out
+    items[0]["prompts"]["p6"] += "!"
+    (folder / "anns" / "train.json").write_text(json.dumps(items))
+    assert main(["prompts", "check", str(folder)]) == 1
+    said = capsys.readouterr()
+    assert f"{count:6} {count - 1:8}" in said.out and items[0]["mask_name"] in said.err
+    assert main(["prompts", "check", str(tmp_path)]) == 2 and "kvasir_polyp" in capsys.readouterr().err
+
+
+def test_effect_of_a_set_goes_into_the_card(tmp_path, samples, model_folder, capsys):
+    arguments = ["prompts", "effect", str(samples / "skin_lesion.jpg"), "--prompt", "brown skin melanoma"]
+    assert main([*arguments, "--model", str(model_folder), "--card"]) == 0
+    said = capsys.readouterr().out
+    assert "1 scans outlined" in said and "no words at all" in said
+    (found,) = read_card(model_folder).prompt_effect.values()
+    assert found["cases"] == 1 and set(found["contrasts"]) <= {c.value for c in Contrast}
+
+    folder = tmp_path / "busi"
+    for part in ("images", "masks", "anns"):
+        (folder / part).mkdir(parents=True)
+    scan = Image.open(samples / "breast_ultrasound.png").convert("L")
+    mask = np.zeros((scan.height, scan.width), np.uint8)
+    mask[40:90, 40:120] = 255
+    scan.save(folder / "images" / "a.png")
+    Image.fromarray(mask).save(folder / "masks" / "a.png")
+    sample = json.loads((Path(__file__).parent / "core" / "data" / "annotations_sample.json").read_text())["items"]
+    item = next(i for i in sample["busi"] if isinstance(i["prompts"]["p2"], list))
+    item |= {"img_name": "a.png", "mask_name": "a.png"}
+    away = item | {"img_name": "../secret.png"}
+    (folder / "anns" / "val.json").write_text(json.dumps([item, away]))
+    assert main(["prompts", "effect", "--data", str(folder), "--model", str(model_folder)]) == 0
+    assert "of 1 scans" in (said := capsys.readouterr().out) and "Dice with the truth" in said
+    assert main(["prompts", "effect", "--data", str(folder), "--split", "dev"]) == 2
+    assert "it has val" in capsys.readouterr().err
+    assert main(["prompts", "effect"]) == 2 and "--data" in capsys.readouterr().err

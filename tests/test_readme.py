@@ -33,3 +33,16 @@ def test_files_that_the_readme_names_exist():
         assert (root / (name[0] or name[1])).is_file()
     for command in (".ci/start", ".ci/test"):
         assert f"    {command}\n" in README and (root / command).is_file()
+
+
+def test_the_table_of_words_is_the_cards():
+    effects = json.loads((find_model("starter").folder / "model_card.json").read_text())["prompt_effect"]
+    table = README.split("when the words are changed.")[1].split("So the name")[0]
+    head, rule, *rows = (line for line in table.splitlines() if line.startswith("|"))
+    assert [int(n) for n in re.findall(r"\((\d+)\)", head)] == [found["cases"] for found in effects.values()]
+    names = dict.fromkeys(name for found in effects.values() for name in found["contrasts"] if name != "your words")
+    assert len(rows) == len(names) and set(rule) <= set("|-:")
+    for row, name in zip(rows, names, strict=True):
+        what, *shown = (cell.strip() for cell in row.strip("|").split("|"))
+        assert what.startswith(name)
+        assert shown == [f"{found['contrasts'][name]['change']:.1%}".replace("%", " %") for found in effects.values()]

@@ -228,4 +228,6 @@ def _annotated(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[
         if said.number == "zero":
             clean = {"number": ""}
         prompt = build(Attributes(said.target, **clean), vocabulary, options.level)
-        yield Case(read_scan(image), prompt, read_mask(mask) > 127)
+        release = item["prompts"].get(options.level, prompt.text)
+        also = {"the release's wording": release if isinstance(release, str) else release[0]}
+        yield Case(read_scan(image), prompt, read_mask(mask) > 127, also)

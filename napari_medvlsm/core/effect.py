@@ -7,7 +7,7 @@ agreement between wordings can be relied on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +95,16 @@ def compare_size(size: tuple[int, int]) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One scan with a prompt and, where it is known, the true mask (H, W) of the scan's size."""
+    """One scan with a prompt.
+
+    `truth` is the true mask (H, W) of the scan's size, where it is known; `also` are other texts to compare, by what
+    they are.
+    """
 
     scan: Scan
     prompt: Prompt
     truth: Mask | None = None
+    also: Mapping[str, str] = field(default_factory=dict)
 
 
 def measure(segmenter: Segmenter, cases: Iterable[Case], vocabulary: Vocabulary) -> dict[str, Any]:
@@ -124,35 +129,37 @@ def measure(segmenter: Segmenter, cases: Iterable[Case], vocabulary: Vocabulary)
     ValueError
         If there are no cases.
     """
-    changes: dict[Contrast, list[float]] = {c: [] for c in Contrast}
-    truths: dict[Contrast, list[float]] = {c: [] for c in Contrast}
+    changes: dict[str, list[float]] = {}
+    truths: dict[str, list[float]] = {}
     count = outlined = 0
     for case in cases:
         count += 1
         size = compare_size(case.scan.size)
         segmenter.set_image(case.scan)
         (own,) = segmenter.segment(case.prompt.text, size=size)
-        seen = describe(own.mask())
-        variants = contrasts(case.prompt, seen.measured, vocabulary, segmenter.card.targets)
-        answers = segmenter.segment([v.prompt.text for v in variants], size=size)
-        masks = {v.contrast: p.mask() for v, p in zip(variants, answers, strict=True)}
-        found = effect(masks)
-        outlined += bool(found.changes)
-        for contrast, change in found.changes.items():
-            changes[contrast].append(change)
+        yours = own.mask()
+        variants = contrasts(case.prompt, describe(yours).measured, vocabulary, segmenter.card.targets)
+        texts = {v.contrast.value: v.prompt.text for v in variants} | dict(case.also)
+        answers = segmenter.segment(list(texts.values()), size=size)
+        masks = {what: answer.mask() for what, answer in zip(texts, answers, strict=True)}
+        if yours.any():
+            outlined += 1
+            for what, mask in masks.items():
+                if what != Contrast.YOURS.value:
+                    changes.setdefault(what, []).append(1 - dice(yours, mask))
         if case.truth is not None and case.truth.any():
             true = resize(case.truth.astype(np.float32), size) > 0.5
-            for contrast, mask in masks.items():
-                truths[contrast].append(dice(mask, true))
+            for what, mask in masks.items():
+                truths.setdefault(what, []).append(dice(mask, true))
     if not count:
         raise ValueError("There are no scans to measure the prompt effect on.")
     rows = {}
-    for contrast in Contrast:
+    for what in dict.fromkeys([*(c.value for c in Contrast), *changes, *truths]):
         row: dict[str, float] = {}
-        if changes[contrast]:
-            row |= {"cases": len(changes[contrast]), "change": round(float(np.mean(changes[contrast])), 4)}
-        if truths[contrast]:
-            row |= {"dice": round(float(np.mean(truths[contrast])), 4), "dice_cases": len(truths[contrast])}
+        if what in changes:
+            row |= {"cases": len(changes[what]), "change": round(float(np.mean(changes[what])), 4)}
+        if what in truths:
+            row |= {"dice": round(float(np.mean(truths[what])), 4), "dice_cases": len(truths[what])}
         if row:
-            rows[contrast.value] = row
+            rows[what] = row
     return {"cases": count, "outlined": outlined, "contrasts": rows}

@@ -46,10 +46,13 @@ def inference() -> None:
     from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, ViTImageProcessor
 
     from medvlsm_training.tokenizer import build_tokenizer, clip_merges
+    from napari_medvlsm.core.effect import compare_size
     from napari_medvlsm.core.images import to_model_input
     from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.models.card import ModelCard
     from napari_medvlsm.core.models.clipseg import CLIPSeg
+    from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
+    from napari_medvlsm.core.prompts.variants import contrasts, ladder
 
     torch.manual_seed(0)
     config = CLIPSegConfig(use_complex_transposed_convolution=True, reduce_dim=64, vision_config={"patch_size": 16})
@@ -79,6 +82,16 @@ def inference() -> None:
     ready = segmenter()
     ready.set_image(scans[0])
     used = iter(range(10**6))
+    said = Attributes("polyp", "one", "small", "pink", "round", "top left")
+    vocabulary = load_vocabulary()
+    rungs = [prompt.text for prompt in ladder(said, vocabulary)]
+    badge = [v.prompt.text for v in contrasts(build(said, vocabulary), {}, vocabulary)]
+    small = compare_size((512, 512))
+
+    def _fresh(texts: list[str]) -> list[str]:
+        """The texts with something that no cache has seen."""
+        return [f"{text} {next(used)}" for text in texts]
+
     rows = {
         "first prompt (encode and decode)": (median_seconds(first), one),
         "second prompt (new words, same scan)": (
@@ -89,10 +102,19 @@ def inference() -> None:
             median_seconds(lambda: (fresh := segmenter(), fresh.set_image(scans[1]), fresh.segment(TEXTS)), 3),
             ten,
         ),
+        "badge: what the words do, on the same scan": (
+            median_seconds(lambda: ready.segment(_fresh(badge), size=small)),
+            one,
+        ),
+        "ladder: all levels and the badge's wordings, on the same scan": (
+            median_seconds(lambda: ready.segment(_fresh(rungs + badge), size=small), 3),
+            one,
+        ),
     }
     print(f"plain forward: one prompt {one:.3f} s, ten prompts {ten:.3f} s")
     for name, (seconds, against) in rows.items():
-        print(f"{name}: {seconds:.3f} s, {seconds / against:.3f} of the plain forward of as many prompts")
+        print(f"{name}: {seconds:.3f} s, {seconds / against:.3f} of the plain forward of {against:.3f} s")
+    print(f"(the badge has {len(badge)} wordings, the ladder {len(rungs) + len(badge)})")
 
 
 def slider() -> None:
@@ -104,9 +126,9 @@ def slider() -> None:
     viewer.add_image(scan, name="scan")
     panel._settle_scan()
     y, x = np.mgrid[-1:1:2048j, -1:1:2048j]
-    panel.session.result = _result(panel, np.clip(255 * (1 - np.hypot(x, y)), 0, 255).astype(np.uint8))
-    panel._show_result()
-    layer: Labels = panel.book.prediction(panel._layer)
+    probability = np.clip(255 * (1 - np.hypot(x, y)), 0, 255).astype(np.uint8)
+    panel.session._take([_result(panel, probability)], [probability])
+    layer: Labels = panel.book.prediction(panel._layer, "polyp")
     masks = [(panel.session.result.probability >= t).view(np.uint8) for t in range(60, 200, 10)]
     process()
     draw, ours = [], []
