@@ -1,6 +1,6 @@
 """Editors of one attribute: a word from a list, years, or several findings.
 
-Each has `set_value(words, value, note)`, which reports nothing, and a signal `picked` with the value that a person
+Each has `set_value(words, value)`, which reports nothing, and a signal `picked` with the value that a person
 chose; "" says nothing about the attribute.
 """
 
@@ -28,11 +28,10 @@ class WordPicker(QComboBox):
         keep_narrow(self)
         self.activated.connect(lambda: self.picked.emit(self.currentData()))
 
-    def set_value(self, words: Sequence[str], value: str, note: str = "") -> None:
-        """Offer words and show one of them, with a note about where it comes from."""
+    def set_value(self, words: Sequence[str], value: str) -> None:
+        """Offer words and show one of them."""
         offered = [*words, *([value] if value and value not in words else [])]
-        named = [(f"{word}  ({note})" if note and word == value else word, word) for word in offered]
-        fill_combo(self, [(_ANY, ""), *named], value)
+        fill_combo(self, [(_ANY, ""), *((word, word) for word in offered)], value)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Scroll the panel, not the choice."""
@@ -53,7 +52,7 @@ class AgePicker(QSpinBox):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.valueChanged.connect(lambda years: self.picked.emit(NUMBER_WORDS[years] if years else ""))
 
-    def set_value(self, words: Sequence[str], value: str, note: str = "") -> None:
+    def set_value(self, words: Sequence[str], value: str) -> None:
         """Show an age."""
         with QSignalBlocker(self):
             self.setValue(NUMBER_WORDS.index(value) if value in NUMBER_WORDS else 0)
@@ -75,7 +74,7 @@ class ListPicker(QPushButton):
         self.setStyleSheet("text-align: left; padding-left: 6px;")
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
-    def set_value(self, words: Sequence[str], value: str, note: str = "") -> None:
+    def set_value(self, words: Sequence[str], value: str) -> None:
         """Offer words and tick those of `value`, which are joined by ", "."""
         chosen = [word for word in value.split(", ") if word]
         if [action.text() for action in self._menu.actions()] != [*words]:

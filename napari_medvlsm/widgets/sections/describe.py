@@ -41,6 +41,7 @@ class DescribeBox(QWidget):
         self._grid.setColumnStretch(1, 1)
         self.pickers: dict[str, WordPicker | AgePicker | ListPicker] = {}
         self._labels: list[QLabel] = []
+        self.origin = quiet_label()
         self.side = quiet_label()
         self.level = narrow_combo()
         self.level.setToolTip("P0 to P9 are the levels of detail of the study behind the models")
@@ -72,10 +73,15 @@ class DescribeBox(QWidget):
         family = vocabulary.family(attributes.target)
         if tuple(self.pickers) != family.attributes:
             self._build(family.attributes)
-        for name, picker in self.pickers.items():
-            note = "" if name not in measured else "suggested" if name in _SUGGESTED else "measured"
-            picker.set_value(vocabulary.words(name, attributes.target), getattr(attributes, name), note)
+        for label, (name, picker) in zip(self._labels, self.pickers.items(), strict=True):
+            picker.set_value(vocabulary.words(name, attributes.target), getattr(attributes, name))
             picker.setEnabled(bool(attributes.target))
+            label.setText(f"{LABELS[name].capitalize()}{' *' if name in measured else ''}")
+        opinions = [LABELS[name] for name in family.attributes if name in measured & _SUGGESTED]
+        self.origin.setText(
+            "* read from your outline" + (f"; {joined(opinions)}: a suggestion" if opinions else "") + "."
+        )
+        self.origin.setVisible(bool(measured))
         levels = [(f"{key.upper()}: {family.explain(key)}", key) for key in family.levels]
         fill_combo(self.level, [("all that is chosen", None), *levels], level)
         self.level.setEnabled(bool(attributes.target))
@@ -105,10 +111,11 @@ class DescribeBox(QWidget):
             self._labels.append(label)
             self.pickers[name] = picker
         row = len(attributes)
-        self._grid.addWidget(self.side, row, 0, 1, 2)
-        self._grid.addWidget(self._level_label, row + 1, 0)
-        self._grid.addWidget(self.level, row + 1, 1)
-        self._grid.addWidget(self.explained, row + 2, 0, 1, 2)
+        self._grid.addWidget(self.origin, row, 0, 1, 2)
+        self._grid.addWidget(self.side, row + 1, 0, 1, 2)
+        self._grid.addWidget(self._level_label, row + 2, 0)
+        self._grid.addWidget(self.level, row + 2, 1)
+        self._grid.addWidget(self.explained, row + 3, 0, 1, 2)
         previous: QWidget | None = None
         for picker in (*self.pickers.values(), self.level):
             if previous is not None:

@@ -116,15 +116,15 @@ class PromptSection(Section):
         with QSignalBlocker(self.target):
             self.target.clear()
             self.target.addItem("Choose…", "")
-            targets = list(vocabulary.targets.values())
-            for target in targets:
-                if target.phrase in known or not known:
+            learned = [t for t in vocabulary.targets.values() if t.phrase in known or not known]
+            rest = [t for t in vocabulary.targets.values() if t not in learned]
+            for heading, targets in (("", learned), ("This model never learned:", rest)):
+                if heading and targets:
+                    self.target.addItem(heading)
+                    # A heading, not a choice.
+                    self.target.model().item(self.target.count() - 1).setEnabled(False)
+                for target in targets:
                     self.target.addItem(target.label, target.phrase)
-            rest = [t for t in targets if known and t.phrase not in known]
-            if rest:
-                self.target.insertSeparator(self.target.count())
-            for target in rest:
-                self.target.addItem(f"{target.label}  · not learned", target.phrase)
             self.target.setCurrentIndex(max(0, self.target.findData(current)))
 
     def set_prompt(
