@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import BertTokenizer, CLIPSegConfig, CLIPTokenizer
+from transformers import BertTokenizer, CLIPTokenizer
 
 from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
-from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.cris import CRIS, CRISConfig
 
 # Largest difference from the reference, in deviations of its logits; CRIS is the most sensitive.
@@ -170,11 +170,7 @@ def _formula_value(name: str, shape: Sequence[int]) -> npt.NDArray[np.generic]:
 
 
 def _clipseg(**text_and_vision: dict[str, int]) -> CLIPSeg:
-    config = CLIPSegConfig(use_complex_transposed_convolution=True, reduce_dim=64, **text_and_vision)
-    config.vision_config.patch_size = 16
-    # As in the published configuration: the text is read at its largest id.
-    config.text_config.eos_token_id = 2
-    return CLIPSeg.from_config(config, CLIPTokenizer(), 352)
+    return CLIPSeg.from_config(published_config(**text_and_vision), CLIPTokenizer(), 352)
 
 
 _MODELS: dict[str, Callable[[], VLSM]] = {
