@@ -54,8 +54,9 @@ def read_fetched(folder: Path) -> Fetched:
     try:
         fetched = Fetched(**json.loads((folder / MANIFEST_FILE).read_text("utf-8")))
         repositories = {repository.folder: repository for repository in find_source(fetched.source).repositories}
+        asked = {repository.name: str(fetched.asked[repository.name]) for repository in repositories.values()}
         expected = [(name.partition("/"), digest) for name, digest in fetched.files.items()]
-    except (OSError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST_FILE} cannot be read ({error}); fetch the weights again.") from error
     known = KnownHashes()
     for (inside, _, name), digest in expected:
@@ -65,7 +66,7 @@ def read_fetched(folder: Path) -> Fetched:
         if not path.is_file() or sha256_of(path) != digest:
             raise ValueError(f"{path} is missing or not as it was fetched; copy the whole folder again.")
         if (repository := repositories.get(inside)) is not None:
-            known.hold(repository, fetched.asked.get(repository.name, ""), name, digest)
+            known.hold(repository, asked[repository.name], name, digest)
     return fetched
 
 

@@ -201,7 +201,7 @@ class _Archive:
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except Exception as error:  # whatever a foreign file may bring about
             raise ValueError(f"it is no complete archive ({error}); copy it again.") from error
         try:
             self._open()
@@ -234,11 +234,12 @@ class _Archive:
         """An entry of at most, or exactly, so many bytes; torch compresses none, so none can outgrow the file."""
         try:
             info = self._zip.getinfo(self._root + name)
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size > size or (exact and info.file_size != size):
-                raise ValueError(f"the entry {name} has {info.file_size} bytes where {size} are announced")
-            return self._zip.read(info)
-        except (KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+            compressed = info.compress_type != zipfile.ZIP_STORED
+            if not compressed and info.file_size <= size and (info.file_size == size or not exact):
+                return self._zip.read(info)
+        except Exception as error:  # whatever a foreign file may bring about
             raise ValueError(f"the entry {name} is missing or damaged") from error
+        raise ValueError(f"the entry {name} has {info.file_size} bytes where {size} are announced, or is compressed")
 
 
 class _Legacy:
