@@ -1,0 +1,417 @@
+"""Checkpoints of the four families, at the small sizes of the parity models, become model folders."""
+
+import functools
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import BertTokenizer, CLIPSegForImageSegmentation
+
+from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.io import atomic
+from napari_medvlsm.core.models import parity
+from napari_medvlsm.core.models.card import WEIGHTS_FILE, ModelCard, read_card, write_card
+from napari_medvlsm.core.models.checkpoints import read_checkpoint
+from napari_medvlsm.core.models.clip_tokenizer import clip_tokenizer
+from napari_medvlsm.core.models.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.families import FAMILIES, load_model
+from napari_medvlsm.core.models.fetched import sha256_of
+from napari_medvlsm.core.models.importing import Wishes, import_model
+from napari_medvlsm.core.models.registry import find_model, user_models_folder
+
+# What a trainer of the reference puts before each name.
+PREFIX = {"clipseg": "net.clipseg.", "cris": "net.", "biomedclipseg": "net.", "biomedclipseg-d": "net."}
+# Whether the names tell the family.
+TOLD = {"clipseg", "cris"}
+TEXTS = ["small pink polyp", "a dark spot, located in the top left of the image"]
+
+
+class DiceLoss:
+    """Not importable where the checkpoint is read, in the field; here it must never be made either."""
+
+    def __init__(self):
+        self.weight = torch.ones(2)
+
+    def __setstate__(self, state):
+        raise AssertionError("made")
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    """A folder with a WordPiece vocabulary as large as BERT's."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz,", "polyp", "small", "pink"]
+    words += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+    words += [f"[unused{i}]" for i in range(30522 - len(words))]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family, vocabulary):
+    torch.manual_seed(3)
+    model = parity.build(f"{family.removesuffix('-d')}_small").eval()
+    biomed = family.startswith("biomed")
+    model.tokenizer = BertTokenizer.from_pretrained(vocabulary) if biomed else clip_tokenizer()
+    return model
+
+
+@pytest.fixture(scope="module")
+def like(model, family, tmp_path_factory):
+    """The model's configuration without its weights."""
+    folder = tmp_path_factory.mktemp("like")
+    model.save(folder)
+    (folder / WEIGHTS_FILE).unlink()
+    return folder
+
+
+@pytest.fixture
+def wishes(family, vocabulary, like):
+    biomed = family.startswith("biomed")
+    return Wishes(family=None if family in TOLD else family, tokenizer=vocabulary if biomed else None, like=like)
+
+
+def state_of(model, prefix=""):
+    return {prefix + name: value.clone() for name, value in model.reference.state_dict().items()}
+
+
+def lightning(model, prefix):
+    """A checkpoint as the reference's training leaves it."""
+    state = state_of(model, prefix)
+    return {
+        "epoch": 17,
+        "global_step": 1200,
+        "pytorch-lightning_version": "2.0.9",
+        "state_dict": state | {"loss_fn.weight": torch.ones(1)},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-3}]}],
+        "hyper_parameters": {
+            "optimizer": functools.partial(torch.optim.AdamW, lr=1e-3, weight_decay=1e-3),
+            "scheduler": functools.partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=5),
+            "loss_fn": DiceLoss(),
+            "compile": os.path.join,
+        },
+    }
+
+
+def assert_same(folder, model):
+    again = load_model(folder)
+    pixels = parity.formula_images(model.image_size)[:, :, : model.image_size]
+    with torch.no_grad():
+        ours, theirs = again(pixels, TEXTS), model(pixels, TEXTS)
+    assert (again.image_size, again.mean, again.std) == (model.image_size, model.mean, model.std)
+    assert (ours - theirs).abs().max() <= 1e-4 * theirs.std()
+
+
+class TestEveryFamily:
+    @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+    def test_lightning_checkpoint_of_the_reference(self, tmp_path, family, model, wishes, legacy):
+        path = tmp_path / "best.ckpt"
+        torch.save(lightning(model, PREFIX[family]), path, _use_new_zipfile_serialization=not legacy)
+        folder = import_model(path, "mine", wishes)
+        assert folder == user_models_folder() / "mine" and find_model("mine").card == read_card(folder)
+        card = read_card(folder)
+        assert card.family == family and card.open_vocabulary and card.licence == "unknown"
+        assert card.threshold == (0.35 if family == "cris" else 0.5)
+        assert card.base.startswith("a Lightning checkpoint")
+        assert card.source == {"file": "best.ckpt", "sha256": sha256_of(path)}
+        assert_same(folder, model)
+        Segmenter.load("mine", device="cpu")
+        assert sorted(p.name for p in folder.parent.iterdir()) == ["mine"]
+
+    def test_plain_state_dict_and_safetensors(self, tmp_path, family, model, wishes):
+        torch.save(state_of(model), tmp_path / "plain.pth")
+        save_file(state_of(model), tmp_path / "plain.safetensors")
+        for path in (tmp_path / "plain.pth", tmp_path / "plain.safetensors"):
+            folder = import_model(path, path.suffix[1:], replace(wishes, licence="CC BY 4.0"), models=tmp_path / "m")
+            assert read_card(folder).licence == "CC BY 4.0"
+            assert_same(folder, model)
+
+    def test_a_model_folder_imports_as_it_is(self, tmp_path, family, model):
+        card = ModelCard("old", "Old", family, threshold=0.4, words=("polyp",), licence="MIT")
+        model.save(tmp_path / "old")
+        write_card(card, tmp_path / "old")
+        folder = import_model(tmp_path / "old", "new")
+        assert read_card(folder) == replace(card, name="new")
+        assert_same(folder, model)
+
+    def test_what_is_missing_unexpected_or_misshapen_is_named(self, tmp_path, family, model, wishes):
+        state = state_of(model, PREFIX[family])
+        first, *_, last = [name for name in state if "bias" in name]
+        del state[first]
+        state[last] = torch.zeros(7, 7)
+        state[PREFIX[family] + "aux.weight"] = torch.zeros(1)
+        torch.save({"state_dict": state}, tmp_path / "a.ckpt")
+        first, last = (name.removeprefix(PREFIX[family]) for name in (first, last))
+        words = (
+            rf"a\.ckpt cannot be imported: .* 1 missing \({first}\); 1 unexpected \(aux\.weight\); 1 misshapen \({last}"
+        )
+        with pytest.raises(ValueError, match=words):
+            import_model(tmp_path / "a.ckpt", wishes=wishes)
+        assert not user_models_folder().exists()
+
+    def test_another_family_is_refused(self, tmp_path, family, model, wishes):
+        torch.save(state_of(model), tmp_path / "a.pt")
+        other = "clipseg" if family != "clipseg" else "cris"
+        with pytest.raises(ValueError, match=rf"holds weights of .*; they can become .*{family}.*, not {other}"):
+            import_model(tmp_path / "a.pt", wishes=replace(wishes, family=other))
+
+    def test_weights_of_another_size_are_refused(self, tmp_path, model, family, vocabulary):
+        torch.save(state_of(model), tmp_path / "a.pt")
+        wishes = Wishes(family=family, tokenizer=vocabulary if family.startswith("biomed") else None)
+        with pytest.raises(ValueError, match="missing|misshapen"):
+            import_model(tmp_path / "a.pt", wishes=wishes)
+
+    def test_full_disk_leaves_nothing(self, tmp_path, monkeypatch, model, wishes):
+        torch.save(state_of(model), tmp_path / "a.pt")
+        monkeypatch.setattr(atomic.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1_000_000))
+        with pytest.raises(ValueError, match=r"MB are needed in .*, but only 1\.0 MB are free"):
+            import_model(tmp_path / "a.pt", wishes=wishes)
+        assert not user_models_folder().exists()
+
+    def test_failure_while_writing_leaves_nothing(self, tmp_path, monkeypatch, model, wishes):
+        def fail(self, folder):
+            (folder / "config.json").write_text("{")
+            raise OSError("no more space")
+
+        torch.save(state_of(model), tmp_path / "a.pt")
+        monkeypatch.setattr(type(model), "save", fail)
+        with pytest.raises(ValueError, match="no more space"):
+            import_model(tmp_path / "a.pt", wishes=wishes)
+        assert not list(user_models_folder().iterdir())
+
+
+@pytest.fixture(scope="module")
+def clipseg():
+    torch.manual_seed(3)
+    model = parity.build("clipseg_small").eval()
+    model.tokenizer = clip_tokenizer()
+    return model
+
+
+@pytest.fixture(scope="module")
+def cris():
+    torch.manual_seed(3)
+    model = parity.build("cris_small").eval()
+    model.tokenizer = clip_tokenizer()
+    return model
+
+
+@pytest.fixture(scope="module")
+def biomedclipseg(vocabulary):
+    torch.manual_seed(3)
+    model = parity.build("biomedclipseg_small").eval()
+    model.tokenizer = BertTokenizer.from_pretrained(vocabulary)
+    return model
+
+
+def config_of(model, folder):
+    model.save(folder)
+    (folder / WEIGHTS_FILE).unlink()
+    return folder
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("tokenizer", ["tokenizer.json", "vocab.json", None])
+def test_transformers_folder(tmp_path, clipseg, weights, tokenizer):
+    folder = tmp_path / "clipseg-rd64"
+    clipseg.save(folder)
+    files = {"tokenizer.json", "tokenizer_config.json"}
+    if tokenizer != "tokenizer.json":
+        for name in files:
+            (folder / name).unlink()
+    if tokenizer == "vocab.json":  # as published
+        made = json.loads(clip_tokenizer().backend_tokenizer.to_str())["model"]
+        (folder / "vocab.json").write_text(json.dumps(made["vocab"]))
+        merges = [" ".join(pair) for pair in made["merges"]]
+        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    if weights == "pytorch_model.bin":
+        (folder / WEIGHTS_FILE).unlink()
+        torch.save(state_of(clipseg) | {"clip.text_model.embeddings.position_ids": torch.arange(77)}, folder / weights)
+    made = import_model(folder)
+    assert made.name == "clipseg-rd64" and read_card(made).source["file"] == weights
+    assert_same(made, clipseg)
+    assert load_model(made).tokenize(TEXTS).tolist() == clipseg.tokenize(TEXTS).tolist()
+    CLIPSegForImageSegmentation.from_pretrained(made, local_files_only=True)
+
+
+def test_clipseg_folder_with_a_broken_configuration(tmp_path, clipseg):
+    clipseg.save(tmp_path / "a")
+    (tmp_path / "a" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+        import_model(tmp_path / "a")
+
+
+def test_public_cris_checkpoint(tmp_path, cris, monkeypatch):
+    small = {f: getattr(cris.config, f) for f in ("vision_layers", "vision_width", "text_width", "text_layers")}
+    small |= {f: getattr(cris.config, f) for f in ("text_heads", "embed_dim", "neck_widths", "decoder_layers")}
+    small |= {f: getattr(cris.config, f) for f in ("decoder_heads", "decoder_mlp")}
+    for name, value in small.items():
+        defaults = list(CRISConfig.__init__.__defaults__)
+        defaults[list(CRISConfig.__dataclass_fields__).index(name)] = value
+        monkeypatch.setattr(CRISConfig.__init__, "__defaults__", tuple(defaults))
+    content = {"epoch": 50, "best_iou": 0.7, "prec": {}, "state_dict": state_of(cris, "module."), "optimizer": {}}
+    torch.save(content, tmp_path / "best_model.pth")
+    config = load_model(import_model(tmp_path / "best_model.pth")).config
+    assert (config.word_length, config.context_length, config.attend_padding) == (17, 77, False)
+    # The release's own checkpoints read padding; a bare state dict is as upstream made it.
+    torch.save({"state_dict": state_of(cris, "net.")}, tmp_path / "release.ckpt")
+    config = load_model(import_model(tmp_path / "release.ckpt")).config
+    assert (config.word_length, config.attend_padding) == (77, True)
+    # As many positions as the checkpoint has.
+    state = state_of(cris, "module.")
+    state["module.backbone.positional_embedding"] = state["module.backbone.positional_embedding"][:17].clone()
+    torch.save(state, tmp_path / "short.pth")
+    model = load_model(import_model(tmp_path / "short.pth"))
+    assert (model.config.word_length, model.config.context_length) == (17, 17)
+    assert model.tokenize(["polyp " * 30]).shape == (1, 17)
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin", "RN50.pt"])
+def test_clip_rn50_becomes_cris_with_a_random_head(tmp_path, cris, name):
+    state = {n.removeprefix("backbone."): v for n, v in state_of(cris).items() if n.startswith("backbone.")}
+    state = {n: v for n, v in state.items() if ".connect." not in n} | {"input_resolution": torch.tensor(224)}
+    save = save_file if name.endswith("safetensors") else torch.save
+    save(state, tmp_path / name)
+    wishes = Wishes(like=config_of(cris, tmp_path / "like"))
+    folder = import_model(tmp_path / name, "cris", wishes)
+    card = read_card(folder)
+    assert card.family == "cris" and "finetune before use" in card.title and card.training["untrained"]
+    made, again = load_model(folder), load_model(import_model(tmp_path / name, "again", wishes))
+    for key, value in made.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key])  # random, but by a seed
+        if key.startswith("backbone.") and ".connect." not in key:
+            assert torch.equal(value, cris.state_dict()[key])
+    assert not torch.equal(made.proj.txt.weight, cris.proj.txt.weight)
+    del state["ln_final.bias"]
+    torch.save(state, tmp_path / "half.pt")
+    with pytest.raises(ValueError, match=r"1 missing \(ln_final\.bias\)"):
+        import_model(tmp_path / "half.pt", wishes=wishes)
+
+
+def test_biomedclip_becomes_biomedclipseg_and_d(tmp_path, biomedclipseg, clipseg, vocabulary):
+    own = state_of(biomedclipseg)
+    state = {n.removeprefix("biomedclip."): v for n, v in own.items() if n.startswith("biomedclip.")}
+    source = tmp_path / "BiomedCLIP"
+    source.mkdir()
+    torch.save(
+        state | {"text.transformer.embeddings.position_ids": torch.arange(512)}, source / "open_clip_pytorch_model.bin"
+    )
+    shutil.copy(vocabulary / "vocab.txt", source)
+    like = config_of(biomedclipseg, tmp_path / "like")
+    plain = import_model(source, wishes=Wishes(like=like))
+    assert plain.name == "BiomedCLIP" and read_card(plain).family == "biomedclipseg"
+    assert "finetune before use" in read_card(plain).title
+    made = load_model(plain)
+    assert all(torch.equal(v, own[n]) for n, v in made.state_dict().items() if n.startswith("biomedclip."))
+    assert not torch.equal(made.decoder.film_mul.weight, biomedclipseg.decoder.film_mul.weight)
+    with pytest.raises(ValueError, match="say with --decoder where one is"):
+        import_model(source, "d", Wishes(family="biomedclipseg-d", like=like))
+    # A decoder of the right size: this one's own, as if a CLIPSeg had it.
+    decoder = {n: v for n, v in own.items() if n.startswith("decoder.")}
+    torch.save(decoder, tmp_path / "clipseg.pt")
+    d = import_model(source, "d", Wishes(decoder=tmp_path / "clipseg.pt", like=like))
+    assert read_card(d).family == "biomedclipseg-d"
+    assert_same(d, biomedclipseg)
+    clipseg.save(tmp_path / "clipseg")
+    d = import_model(source, "d2", Wishes(decoder=tmp_path / "clipseg", like=like))
+    assert torch.equal(load_model(d).decoder.film_mul.weight, clipseg.net.decoder.film_mul.weight)
+
+
+def test_vocabulary_of_biomedclip_must_be_given_and_fit(tmp_path, biomedclipseg, clipseg, vocabulary):
+    torch.save(state_of(biomedclipseg), tmp_path / "a.pt")
+    wishes = Wishes(family="biomedclipseg", like=config_of(biomedclipseg, tmp_path / "like"))
+    with pytest.raises(ValueError, match=r"say with --tokenizer where a folder with its vocab\.txt is"):
+        import_model(tmp_path / "a.pt", wishes=wishes)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="--tokenizer"):
+        import_model(tmp_path / "a.pt", wishes=replace(wishes, tokenizer=tmp_path / "empty"))
+    (tmp_path / "empty" / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\npolyp\n")
+    with pytest.raises(ValueError, match="knows 6 tokens, but the weights 30522"):
+        import_model(tmp_path / "a.pt", wishes=replace(wishes, tokenizer=tmp_path / "empty"))
+    # A folder of fetched files holds it one level down.
+    (tmp_path / "fetched" / "microsoft--BiomedCLIP").mkdir(parents=True)
+    shutil.copy(vocabulary / "vocab.txt", tmp_path / "fetched" / "microsoft--BiomedCLIP")
+    import_model(tmp_path / "a.pt", wishes=replace(wishes, tokenizer=tmp_path / "fetched"))
+    with pytest.raises(ValueError, match="holds no tokenizer of CLIP"):
+        torch.save(state_of(clipseg), tmp_path / "c.pt")
+        import_model(tmp_path / "c.pt", wishes=Wishes(tokenizer=tmp_path / "fetched"))
+
+
+def test_the_family_is_asked_for_where_the_names_do_not_tell(tmp_path, biomedclipseg):
+    torch.save(state_of(biomedclipseg), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="say with --family which it is \\(biomedclipseg or biomedclipseg-d\\)"):
+        import_model(tmp_path / "a.pt")
+    torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "b.pt")
+    with pytest.raises(ValueError, match=r"The names in .*b\.pt \(encoder\.weight, \.\.\.\) tell no model"):
+        import_model(tmp_path / "b.pt")
+    with pytest.raises(ValueError, match="missing"):
+        import_model(tmp_path / "b.pt", wishes=Wishes(family="cris"))
+    with pytest.raises(ValueError, match="no model family 'unet'. Known: clipseg"):
+        Wishes(family="unet")
+
+
+def test_existing_models_are_replaced_only_on_request(tmp_path, clipseg):
+    folder = tmp_path / "mine"
+    clipseg.save(folder)
+    made = import_model(folder, "m")
+    (made / "note.txt").write_text("mine")
+    with pytest.raises(ValueError, match="exists already"):
+        import_model(folder, "m")
+    assert (made / "note.txt").is_file()
+    import_model(folder, "m", replace_existing=True)
+    assert not (made / "note.txt").exists() and [p.name for p in made.parent.iterdir()] == ["m"]
+    assert_same(made, clipseg)
+
+
+@pytest.mark.parametrize("name", ["starter", "../outside", ".hidden", "a/b", " ", "a\\b"])
+def test_names_that_are_no_names_are_refused(tmp_path, clipseg, name):
+    clipseg.save(tmp_path / "mine")
+    with pytest.raises(ValueError, match="cannot be the name of a model"):
+        import_model(tmp_path / "mine", name)
+    assert not user_models_folder().exists()
+
+
+def test_paths_without_weights_give_a_sentence(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.safetensors").write_bytes(b"no weights")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    torch.save({"w": torch.tensor([1.0, float("nan")])}, tmp_path / "nan.pt")
+    for name, words in {
+        "gone.pt": "There is no file",
+        "empty": r"holds no weights \(model\.safetensors",
+        "a.safetensors": "cannot be read as safetensors",
+        "module.pt": r"holds no state dict \(it names .*torch\.nn\.modules\.linear\.Linear.*, which are never made\)",
+        "nan.pt": r"not finite, in 1 entries \(w\)",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            import_model(tmp_path / name)
+
+
+def test_what_is_ignored_is_told(tmp_path, cris):
+    torch.save(lightning(cris, "net."), tmp_path / "a.ckpt")
+    ignored = read_checkpoint(tmp_path / "a.ckpt").ignored
+    assert "loss_fn.weight" in ignored and "functools.partial" in ignored and any("DiceLoss" in i for i in ignored)
+
+
+def test_malicious_checkpoint_does_nothing_and_gives_a_sentence_or_a_model(tmp_path, cris):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    torch.save(Evil(), tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match=r"names .*system, which are never made"):
+        import_model(tmp_path / "evil.pt")
+    content = lightning(cris, "net.")
+    content["state_dict"]["net.backbone.evil"] = content["callbacks"] = Evil()
+    torch.save(content, tmp_path / "hidden.ckpt")
+    folder = import_model(tmp_path / "hidden.ckpt", wishes=Wishes(like=config_of(cris, tmp_path / "like")))
+    assert isinstance(load_model(folder), CRIS) and not (tmp_path / "executed").exists()
