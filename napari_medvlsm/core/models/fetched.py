@@ -43,8 +43,14 @@ def write_fetched(fetched: Fetched, folder: Path) -> None:
         temporary.write_text(json.dumps(asdict(fetched), indent=1) + "\n", "utf-8")
 
 
-def read_fetched(folder: Path) -> Fetched:
+def read_fetched(folder: Path, accept_change: bool = False) -> Fetched:
     """Read the manifest of a folder of fetched files, and check that they came over whole.
+
+    Parameters
+    ----------
+    folder : Path
+    accept_change : bool
+        Whether other content than was fetched before is accepted, and later content held to it.
 
     Raises
     ------
@@ -59,14 +65,16 @@ def read_fetched(folder: Path) -> Fetched:
     except (OSError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{folder / MANIFEST_FILE} cannot be read ({error}); fetch the weights again.") from error
     known = KnownHashes()
+    for repository in repositories.values() if accept_change else ():
+        known.drop(repository)
     for (inside, _, name), digest in expected:
         path = folder / inside / name
         if not path.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{folder / MANIFEST_FILE} names the file {path}, which is outside of its folder.")
         if not path.is_file() or sha256_of(path) != digest:
             raise ValueError(f"{path} is missing or not as it was fetched; copy the whole folder again.")
-        if (repository := repositories.get(inside)) is not None:
-            known.hold(repository, asked[repository.name], name, digest)
+        if inside in repositories:
+            known.hold(repositories[inside], asked[repositories[inside].name], name, digest)
     return fetched
 
 
@@ -93,7 +101,7 @@ class KnownHashes:
         if before != digest:
             raise ValueError(
                 f"{name} of {repository.name} is not what was fetched before (SHA-256 {digest[:12]}..., then "
-                f"{before[:12]}...); if you trust the change, fetch it again with --accept-change."
+                f"{before[:12]}...); if you trust the change, say so with --accept-change."
             )
 
     def hold(self, repository: Repository, asked: str, name: str, digest: str) -> None:

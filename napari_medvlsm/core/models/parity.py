@@ -136,15 +136,25 @@ def main(arguments: list[str] | None = None) -> int:
         help="of the images' formula",
     )
     options = parser.parse_args(arguments)
-    keys = json.loads(options.keys.read_text("utf-8"))
+    return table(options.keys, options.expected, options.tags, tuple(options.image_constants))
+
+
+def table(
+    keys_file: Path,
+    expected_file: Path,
+    tags: Sequence[str] | None = None,
+    image_constants: tuple[float, float, float] = IMAGE_CONSTANTS,
+) -> int:
+    """Print how the models of two files compare; return 1 if one does not agree with its reference."""
+    keys = json.loads(keys_file.read_text("utf-8"))
     failed = 0
     print(f"{'model':<20}  {'difference / deviation':>22}  {'deviation':>10}  limit {LIMIT:g}")
-    with np.load(options.expected) as expected:
-        for tag in options.tags or keys:
+    with np.load(expected_file) as expected:
+        for tag in tags or keys:
             try:
                 if tag not in keys or f"{tag}.logits" not in expected:
                     raise ValueError(f"not in both files; the keys hold {', '.join(keys)}.")
-                result = compare(tag, keys[tag], expected, tuple(options.image_constants))
+                result = compare(tag, keys[tag], expected, image_constants)
             except ValueError as error:
                 failed += 1
                 print(f"{tag:<20}  {error}")
