@@ -17,7 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import huggingface_hub
 import pytest
 import torch
+from filelock import FileLock
 from huggingface_hub import constants
+from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save
 
 from napari_medvlsm.core.io import atomic
@@ -27,7 +29,7 @@ from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.fetched import MANIFEST_FILE, forget, read_fetched
 from napari_medvlsm.core.models.importing import Wishes, import_model
 from napari_medvlsm.core.models.registry import available_models
-from napari_medvlsm.core.models.sources import SOURCES, HubFile, Repository, Source, find_source
+from napari_medvlsm.core.models.sources import CLIP_RN50, SOURCES, HubFile, Repository, Source, find_source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # Files from this size on are large files, which the hub keeps by their SHA-256 elsewhere.
@@ -413,6 +415,14 @@ def test_a_disk_that_fills_up_gives_a_sentence(server, source, tmp_path, monkeyp
         hub.fetch(hub.plan(source, tmp_path / "f", server.endpoint))
 
 
+def test_two_processes_do_not_fetch_into_one_folder(server, source, tmp_path):
+    planned = hub.plan(source, tmp_path / "f", server.endpoint)
+    (tmp_path / "f").mkdir()
+    with FileLock(tmp_path / "f" / ".lock"), pytest.raises(ValueError, match="Another process is fetching into"):
+        hub.fetch(planned)
+    hub.fetch(planned)
+
+
 def test_no_network_is_said_within_seconds(source, tmp_path, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -571,5 +581,6 @@ def test_the_table_is_complete():
             assert repository.licence and repository.citation and repository.files
             assert repository.revision is None or len(repository.revision) == 40
         assert source.size > 400e6 and ("finetune before use" in source.title) == bool(source.untrained)
+    assert get_pretrained_cfg("RN50", "openai")["hf_hub"].rstrip("/") == CLIP_RN50.name
     with pytest.raises(ValueError, match=r"called 'unet'\. Known: clipseg, cris"):
         find_source("unet")

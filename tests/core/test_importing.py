@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -181,7 +182,7 @@ class TestEveryFamily:
 
         torch.save(state_of(model), tmp_path / "a.pt")
         monkeypatch.setattr(type(model), "save", fail)
-        with pytest.raises(ValueError, match="no more space"):
+        with pytest.raises(ValueError, match=r"cannot be written: no more space"):
             import_model(tmp_path / "a.pt", wishes=wishes)
         assert not list(user_models_folder().iterdir())
 
@@ -345,6 +346,31 @@ def test_existing_models_are_replaced_only_on_request(tmp_path, clipseg):
     import_model(folder, "m", replace_existing=True)
     assert not (made / "note.txt").exists() and [p.name for p in made.parent.iterdir()] == ["m"]
     assert_same(made, clipseg)
+
+
+def test_a_model_that_cannot_be_replaced_stays(tmp_path, clipseg, monkeypatch):
+    folder = tmp_path / "mine"
+    clipseg.save(folder)
+    made = import_model(folder, "m")
+    (made / "note.txt").write_text("mine")
+    rename = Path.replace
+
+    def refuse(self, target):
+        if self.name.startswith(".m-") and Path(target) == made:
+            raise PermissionError("in use")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(ValueError, match=r"models/m cannot be written: in use"):
+        import_model(folder, "m", replace_existing=True)
+    assert (made / "note.txt").is_file() and [p.name for p in made.parent.iterdir()] == ["m"]
+    assert len({path.stat().st_mode for path in made.iterdir()}) == 1
+
+
+def test_a_folder_to_be_like_must_have_a_configuration(tmp_path, cris):
+    torch.save(state_of(cris), tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt cannot be imported: .*config\.json"):
+        import_model(tmp_path / "a.pt", wishes=Wishes(like=tmp_path))
 
 
 @pytest.mark.parametrize("name", ["starter", "../outside", ".hidden", "a/b", " ", "a\\b"])

@@ -153,6 +153,7 @@ def test_a_state_handed_to_functions_and_classes_changes_nothing(tmp_path):
     "data",
     [
         b"\x80\x02]r\xff\xff\xff\x7f.",  # a table of two thousand million remembered objects
+        b"\x80\x02" + b"]" * 3_000_000 + b".",  # too many objects
         b"\x80\x02\x82\x01.",  # a name from the registry
         b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x00.",  # bytes that are not there
         b"\x80\x02}K\x01K\x02K\x03b.",

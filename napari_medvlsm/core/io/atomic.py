@@ -52,11 +52,14 @@ def making_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}-"))
     try:
         yield temporary
+        mask = _umask()
         for path in temporary.rglob("*"):
             if path.is_file():
                 with path.open("r+b") as file:
                     os.fsync(file.fileno())
-        temporary.chmod(0o777 & ~_umask())
+                # Some writers make private files.
+                path.chmod(0o666 & ~mask)
+        temporary.chmod(0o777 & ~mask)
         with _set_aside(folder):
             temporary.replace(folder)
     except BaseException:

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from napari_medvlsm.core.io.atomic import free_space, require_space
 from napari_medvlsm.core.models.fetched import Fetched, KnownHashes, git_hash_of, sha256_of, write_fetched
 from napari_medvlsm.core.models.sources import HubFile, Repository, Source
@@ -147,9 +149,20 @@ def fetch(plan: Plan, progress: Progress | None = None, check: Callable[[], None
     Raises
     ------
     ValueError
-        If the disk is too small, the hub cannot be reached or refuses, or content is not what it should be.
+        If the disk is too small, the hub cannot be reached or refuses, content is not what it should be, or
+        another process fetches into the same folder.
     """
     require_space(plan.folder, plan.left)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(plan.folder / ".lock", timeout=0):
+            write_fetched(_fetch(plan, progress, check), plan.folder)
+    except Timeout as error:
+        raise ValueError(f"Another process is fetching into {plan.folder}; wait for it.") from error
+    return plan.folder
+
+
+def _fetch(plan: Plan, progress: Progress | None, check: Callable[[], None] | None) -> Fetched:
     known = KnownHashes()
     for file in plan.files:
         if file.sha256:
@@ -169,14 +182,12 @@ def fetch(plan: Plan, progress: Progress | None = None, check: Callable[[], None
         with _sentences(plan.source, file.repository, file.revision, plan.endpoint):
             hashes[place.relative_to(plan.folder).as_posix()] = _bring(file, place, plan.endpoint, report, known)
         before += file.size
-    manifest = Fetched(
+    return Fetched(
         plan.source.name,
         {file.repository.name: file.asked for file in plan.files},
         {file.repository.name: file.revision for file in plan.files},
         hashes,
     )
-    write_fetched(manifest, plan.folder)
-    return plan.folder
 
 
 def _listed(repository: Repository, asked: str, endpoint: str) -> Iterator[PlannedFile]:

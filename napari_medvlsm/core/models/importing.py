@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     BertTokenizer,
     CLIPSegConfig,
@@ -37,7 +38,7 @@ from napari_medvlsm.core.models.families import FAMILIES, load_model
 from napari_medvlsm.core.models.fetched import MANIFEST_FILE, read_fetched, sha256_of
 from napari_medvlsm.core.models.registry import STARTER, user_models_folder
 from napari_medvlsm.core.models.sources import BIOMEDCLIP, find_source
-from napari_medvlsm.core.models.weights import CONFIG_FILE, adopt, loading, read_config
+from napari_medvlsm.core.models.weights import CONFIG_FILE, adopt, read_config
 
 Tokenizer = TypeVar("Tokenizer", bound=PreTrainedTokenizerBase)
 PREPROCESSING_FILE = "preprocessor_config.json"
@@ -129,9 +130,12 @@ def import_model(
     target = (models or user_models_folder()) / name
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     require_space(target.parent, weights + _BESIDE)
-    with making_folder(target, replace_existing) as folder, loading(path):
-        model.save(folder)
-        write_card(replace(card, name=name), folder)
+    try:
+        with making_folder(target, replace_existing) as folder:
+            model.save(folder)
+            write_card(replace(card, name=name), folder)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{target} cannot be written: {error}") from error
     return target
 
 
@@ -157,7 +161,7 @@ def _from_file(path: Path, name: str, wishes: Wishes) -> tuple[VLSM, ModelCard]:
     family = wishes.family or _family(kind, path, wishes)
     try:
         model = _MAKERS[kind.name](checkpoint, family, wishes)
-    except ValueError as error:
+    except (ValueError, OSError, TypeError) as error:
         raise ValueError(f"{path} cannot be imported: {error}") from error
     title = f"{FAMILIES[family].title} from {path.name}"
     card = ModelCard(

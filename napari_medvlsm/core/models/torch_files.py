@@ -24,8 +24,9 @@ from torch import Tensor
 # The first pickle of a file in the form before torch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-# A pickle holds names and numbers, the tensors lie beside it: that of a large model has some hundred kB.
-_LONGEST_PICKLE = 64 * 2**20
+# A pickle holds names and numbers, the tensors lie beside it: that of a large model has some hundred kB and some
+# hundred thousand opcodes. More would only fill the memory.
+_LONGEST_PICKLE, _MOST_OPCODES = 16 * 2**20, 2_000_000
 # Opcodes that look a name up without asking `find_class` (the registry of `copyreg`).
 _REGISTRY = ("EXT1", "EXT2", "EXT4")
 
@@ -339,7 +340,7 @@ def _check_opcodes(file: BinaryIO) -> None:
     start = file.tell()
     argument: Any
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if file.tell() - start > _LONGEST_PICKLE:
+        if count > _MOST_OPCODES or file.tell() - start > _LONGEST_PICKLE:
             raise ValueError("too long")
         if opcode.name in _REGISTRY:
             raise ValueError("a name from the registry")
