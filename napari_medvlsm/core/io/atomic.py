@@ -1,8 +1,9 @@
-"""Files that are either old or new, never half."""
+"""Files and folders that are either old or new, never half."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,82 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def making_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`; on success rename it to `folder`.
+
+    Raises
+    ------
+    ValueError
+        If `folder` exists and is not to be replaced.
+    OSError
+        If the folder above cannot be written; what was there is then as it was.
+    """
+    if folder.exists() and not replace:
+        raise ValueError(f"{folder} exists already; choose another name, or ask for it to be replaced.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}-"))
+    try:
+        yield temporary
+        mask = _umask()
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                with path.open("r+b") as file:
+                    os.fsync(file.fileno())
+                # Some writers make private files.
+                path.chmod(0o666 & ~mask)
+        temporary.chmod(0o777 & ~mask)
+        with _set_aside(folder):
+            temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Check that a disk has room for `size` bytes in a folder, which need not exist yet.
+
+    Raises
+    ------
+    ValueError
+        If it has not; the sentence names both sizes.
+    """
+    free = free_space(folder)
+    if free < size:
+        raise ValueError(
+            f"{megabytes(size)} are needed in {folder}, but only {megabytes(free)} are free; make room, or choose "
+            "another folder."
+        )
+
+
+def free_space(folder: Path) -> int:
+    """Free bytes on the disk of a folder, which need not exist yet."""
+    folder = folder.absolute()
+    return shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.exists())).free
+
+
+def megabytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"
+
+
+@contextmanager
+def _set_aside(folder: Path) -> Iterator[None]:
+    """Move a folder out of the way, if there is one; it comes back on failure and goes on success."""
+    if not folder.exists():
+        yield
+        return
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}-old-"))
+    folder.replace(aside / folder.name)
+    try:
+        yield
+    except BaseException:
+        (aside / folder.name).replace(folder)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -8,5 +8,12 @@
 `cris`           CRIS
 `biomedclipseg`  BiomedCLIPSeg and BiomedCLIPSeg-D
 `weights`        weights into modules, with sentences where they do not fit; the files of a folder
+`torch_files`    tensors out of files of `torch.save`, without running the pickle in them
+`checkpoints`    checkpoints that people have: what is in them, and of which model
+`importing`      model folders out of checkpoints, `transformers` folders and fetched files
+`sources`        the public weights: where they are, and under which terms (imports nothing)
+`hub`            public weights from the hub into a folder (no torch)
+`fetched`        the manifest of such a folder, and the hashes of all that was ever fetched (no torch)
+`clip_tokenizer` CLIP's tokenizer, from the vocabulary that `open_clip` ships
 `parity`         agreement with the reference implementations on weights and inputs from a formula
 """

@@ -180,7 +180,7 @@ class VLSM(nn.Module, ABC):
         ValueError
             If entries are missing, unexpected or misshapen; the sentence names the first few of each.
         """
-        named = {_without_prefix(name): value for name, value in state.items()}
+        named = {without_prefix(name): value for name, value in state.items()}
         adopt(self.reference, {name: value for name, value in named.items() if not name.endswith("position_ids")})
         return self
 
@@ -190,7 +190,8 @@ def repeat_for_prompts(activations: Activations, prompts: int) -> Activations:
     return tuple(torch.repeat_interleave(a, prompts, dim=0) for a in activations)
 
 
-def _without_prefix(name: str) -> str:
+def without_prefix(name: str) -> str:
+    """A name of the reference's state dict, without what a trainer puts before it."""
     for prefix in _REFERENCE_PREFIXES:
         if name.startswith(prefix):
             return name.removeprefix(prefix)

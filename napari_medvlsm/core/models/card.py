@@ -38,6 +38,11 @@ class ModelCard:
         What the weights started from.
     licence : str
         Terms of the weights.
+    citation : str
+        What to cite.
+    source : dict
+        Where imported weights come from: "file" and "sha256", or for several "files", a list of these; from the
+        hub also "repository" and "revision".
     threshold : float
         Decision threshold on the probability, chosen on validation data.
     targets : tuple of str
@@ -59,6 +64,8 @@ class ModelCard:
     summary: str = ""
     base: str = ""
     licence: str = ""
+    citation: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
     threshold: float = 0.5
     targets: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()

@@ -19,6 +19,15 @@ from napari_medvlsm.core.models.card import read_card
 from napari_medvlsm.core.models.weights import loading
 
 
+def published_config(**text_and_vision: dict[str, int]) -> CLIPSegConfig:
+    """The configuration of the published CLIPSeg rd64 (refined); other sizes of its encoders on request."""
+    config = CLIPSegConfig(use_complex_transposed_convolution=True, reduce_dim=64, **text_and_vision)
+    config.vision_config.patch_size = 16
+    # As published: the text is read at its largest id.
+    config.text_config.eos_token_id = 2
+    return config
+
+
 class CLIPSeg(VLSM):
     """CLIP's vision transformer and text transformer; a small transformer decodes three of its blocks.
 

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import BertTokenizer, CLIPSegConfig, CLIPTokenizer
+from transformers import BertTokenizer, CLIPTokenizer
 
 from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
-from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.cris import CRIS, CRISConfig
 
 # Largest difference from the reference, in deviations of its logits; CRIS is the most sensitive.
@@ -136,15 +136,25 @@ def main(arguments: list[str] | None = None) -> int:
         help="of the images' formula",
     )
     options = parser.parse_args(arguments)
-    keys = json.loads(options.keys.read_text("utf-8"))
+    return table(options.keys, options.expected, options.tags, tuple(options.image_constants))
+
+
+def table(
+    keys_file: Path,
+    expected_file: Path,
+    tags: Sequence[str] | None = None,
+    image_constants: tuple[float, float, float] = IMAGE_CONSTANTS,
+) -> int:
+    """Print how the models of two files compare; return 1 if one does not agree with its reference."""
+    keys = json.loads(keys_file.read_text("utf-8"))
     failed = 0
     print(f"{'model':<20}  {'difference / deviation':>22}  {'deviation':>10}  limit {LIMIT:g}")
-    with np.load(options.expected) as expected:
-        for tag in options.tags or keys:
+    with np.load(expected_file) as expected:
+        for tag in tags or keys:
             try:
                 if tag not in keys or f"{tag}.logits" not in expected:
                     raise ValueError(f"not in both files; the keys hold {', '.join(keys)}.")
-                result = compare(tag, keys[tag], expected, tuple(options.image_constants))
+                result = compare(tag, keys[tag], expected, image_constants)
             except ValueError as error:
                 failed += 1
                 print(f"{tag:<20}  {error}")
@@ -170,11 +180,7 @@ def _formula_value(name: str, shape: Sequence[int]) -> npt.NDArray[np.generic]:
 
 
 def _clipseg(**text_and_vision: dict[str, int]) -> CLIPSeg:
-    config = CLIPSegConfig(use_complex_transposed_convolution=True, reduce_dim=64, **text_and_vision)
-    config.vision_config.patch_size = 16
-    # As in the published configuration: the text is read at its largest id.
-    config.text_config.eos_token_id = 2
-    return CLIPSeg.from_config(config, CLIPTokenizer(), 352)
+    return CLIPSeg.from_config(published_config(**text_and_vision), CLIPTokenizer(), 352)
 
 
 _MODELS: dict[str, Callable[[], VLSM]] = {

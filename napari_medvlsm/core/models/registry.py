@@ -41,7 +41,8 @@ def available_models() -> dict[str, ModelEntry]:
     entries: dict[str, ModelEntry] = {}
     for parent, is_shipped in ((shipped, True), (user_models_folder(), False)):
         for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
-            if folder.name in entries or not (folder / CARD_FILE).is_file():
+            # A leading dot marks what is still being made or fetched.
+            if folder.name in entries or folder.name.startswith(".") or not (folder / CARD_FILE).is_file():
                 continue
             try:
                 entries[folder.name] = ModelEntry(folder.name, folder, read_card(folder), is_shipped)
