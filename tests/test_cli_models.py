@@ -1,6 +1,5 @@
 """The commands of `medvlsm models`, through a parser as the command line has it."""
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from napari_medvlsm.cli_models import add_models_commands
+from napari_medvlsm.cli import parser
 from napari_medvlsm.core.io import atomic
 from napari_medvlsm.core.models import hub
 from napari_medvlsm.core.models.card import read_card
@@ -24,9 +23,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    add_models_commands(parser.add_subparsers(required=True))
-    options = parser.parse_args(["models", *map(str, arguments)])
+    options = parser().parse_args(["models", *map(str, arguments)])
     return options.run(options)
 
 
@@ -134,7 +131,7 @@ def test_unknown_names_list_the_known():
 
 def test_listing_imports_no_torch():
     code = (
-        "import sys, argparse; from napari_medvlsm.cli_models import add_models_commands as add\n"
+        "import sys, argparse; from napari_medvlsm.cli.models import add_to as add\n"
         "parser = argparse.ArgumentParser(); add(parser.add_subparsers())\n"
         "options = parser.parse_args(['models']); options.run(options)\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules, 'huggingface_hub' in sys.modules)"

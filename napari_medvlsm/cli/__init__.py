@@ -1,7 +1,7 @@
 """`medvlsm`: the command line. Knows no Qt; the window's entry point is `widgets.app`.
 
 `segment`  outline one thing in many scans
-`models`   which models there are
+`models`   list, fetch, import and check models
 `prompts`  build, read, check and measure prompts
 """
 
@@ -15,12 +15,12 @@ from napari_medvlsm import __version__
 from napari_medvlsm.cli import models, prompts, segment
 from napari_medvlsm.cli._codes import FAILED
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code (0 all done, 1 some scans failed, 2 nothing could be done)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
@@ -31,12 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `options.run(options)` carries one out."""
+    made = argparse.ArgumentParser(
         prog="medvlsm", description="Outline medical scans with words. For research use, not a medical device."
     )
-    parser.add_argument("--version", action="version", version=f"medvlsm {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
+    commands = made.add_subparsers(dest="command", required=True)
     for module in (segment, models, prompts):
         module.add_to(commands)
-    return parser
+    return made

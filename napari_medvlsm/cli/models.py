@@ -1,22 +1,146 @@
-"""`medvlsm models`."""
+"""`medvlsm models`: list, fetch, import and check models. torch is imported by the commands that need it."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import OK
-from napari_medvlsm.core.models.registry import available_models
+from napari_medvlsm.core.io.atomic import megabytes, require_space
+from napari_medvlsm.core.models.families import FAMILIES
+from napari_medvlsm.core.models.registry import available_models, user_models_folder
+from napari_medvlsm.core.models.sources import SOURCES, find_source
+
+if TYPE_CHECKING:
+    from napari_medvlsm.core.models.hub import Plan
+    from napari_medvlsm.core.models.importing import Wishes
+
+# Where files lie until they are a model; a leading dot hides them from the list of models.
+_FETCHED = ".fetched"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def add_to(commands: Any) -> None:
-    """Add the command to the subparsers of `medvlsm`."""
-    models = commands.add_parser("models", help="list the models")
-    models.set_defaults(run=_models)
+    """Add `models` to the subparsers of `medvlsm`."""
+    models = commands.add_parser("models", help="list, fetch, import and check models")
+    models.set_defaults(run=_list)
+    below = models.add_subparsers(dest="models_command")
+
+    listed = below.add_parser("list", help="which models there are, and which can be fetched (the default)")
+    listed.set_defaults(run=_list)
+
+    fetch = below.add_parser("fetch", help="make a model of public weights from the hub")
+    fetch.add_argument("name", help=f"one of {', '.join(SOURCES)}")
+    fetch.add_argument("--to", type=Path, help="only fetch into this folder, for `medvlsm models import` elsewhere")
+    fetch.add_argument("--revision", help="branch or commit of the hub (default: the pinned one)")
+    fetch.set_defaults(run=_fetch)
+
+    imported = below.add_parser("import", help="make a model of a checkpoint, a folder or fetched files")
+    imported.add_argument("path", type=Path, help=".ckpt, .pt, .pth, .bin or .safetensors file, or a folder")
+    imported.add_argument("--family", help=f"what it is, where its names do not tell: {', '.join(FAMILIES)}")
+    imported.add_argument("--tokenizer", type=Path, help="folder with the tokenizer (needed for BiomedCLIPSeg)")
+    imported.add_argument("--decoder", type=Path, help="CLIPSeg that gives its decoder to BiomedCLIP's encoders")
+    imported.add_argument("--like", type=Path, help="model folder whose config.json holds, for other sizes")
+    imported.add_argument("--licence", default="unknown", help="terms of the weights (default: %(default)s)")
+    imported.set_defaults(run=_import)
+    for parser in (fetch, imported):
+        parser.add_argument("--name", dest="model_name", help="of the new model (default: that of the weights)")
+        parser.add_argument("--replace", action="store_true", help="replace a model of this name")
+        parser.add_argument("--accept-change", action="store_true", help="accept other content than was fetched before")
+
+    parity = below.add_parser("parity", help="compare with the reference implementations")
+    parity.add_argument("keys", type=Path, help="JSON: tag -> entry of the reference's state dict -> shape")
+    parity.add_argument("expected", type=Path, help="npz: the reference's answers")
+    parity.add_argument("--tags", nargs="+", help="only these models (default: all in the JSON file)")
+    parity.add_argument(
+        "--image-constants", nargs=3, type=float, metavar=("COLUMN", "IMAGE", "ROW"), help="of the images' formula"
+    )
+    parity.set_defaults(run=_parity)
 
 
-def _models(options: argparse.Namespace) -> int:
-    for name, entry in available_models().items():
+def _list(options: argparse.Namespace) -> int:
+    entries = available_models()
+    for name, entry in entries.items():
         targets = ", ".join(entry.card.targets) or "any words"
         print(f"{name:16} {'shipped' if entry.shipped else 'yours':8} {entry.card.licence:34} {targets}")
+    for name, source in SOURCES.items():
+        if name not in entries:
+            print(f"{name:16} {'to fetch':8} {source.licence:34} {source.title}, {megabytes(source.size)}")
     return OK
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from napari_medvlsm.core.models.fetched import forget
+    from napari_medvlsm.core.models.hub import fetch, plan
+    from napari_medvlsm.core.models.importing import Wishes
+
+    source = find_source(options.name)
+    name = options.model_name or source.name
+    target = user_models_folder() / name
+    if options.to is None and target.exists() and not options.replace:
+        raise ValueError(f"There is a model {name} already; fetch under another --name, or with --replace.")
+    planned = plan(source, options.to or user_models_folder() / _FETCHED / source.name, revision=options.revision)
+    print("\n".join(_told(planned)))
+    if options.to is None:
+        # The model is written while the fetched files are still there.
+        require_space(planned.folder, planned.left + planned.total)
+    if options.accept_change:
+        for repository in source.repositories:
+            forget(repository)
+    with tqdm(total=planned.total, unit="B", unit_scale=True, disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
+        folder = fetch(planned, show)
+    if options.to is not None:
+        print(f"Fetched; copy {folder} to the other machine and run there: medvlsm models import {folder.name}")
+        return OK
+    _make(folder, name, Wishes(), options.replace)
+    shutil.rmtree(folder, ignore_errors=True)
+    return OK
+
+
+def _told(plan: Plan) -> Iterator[str]:
+    """What a person should know before anything is fetched."""
+    yield f"{plan.source.title}. {plan.source.summary}"
+    for repository in plan.source.repositories:
+        files = [file for file in plan.files if file.repository == repository]
+        pinned = _COMMIT.fullmatch(files[0].asked) is not None
+        yield f"{repository.name} at {files[0].revision}" + ("" if pinned else " (unpinned)")
+        yield from (f"  {file.name:34} {megabytes(file.size):>10}" for file in files)
+        yield f"  Licence: {repository.licence}. Cite: {repository.citation}"
+    yield f"{megabytes(plan.left)} of {megabytes(plan.total)} to fetch into {plan.folder}; {megabytes(plan.free)} free."
+
+
+def _import(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.models.fetched import MANIFEST_FILE, read_fetched
+    from napari_medvlsm.core.models.importing import Wishes
+
+    if options.accept_change and (options.path / MANIFEST_FILE).is_file():
+        read_fetched(options.path, accept_change=True)
+    wishes = Wishes(options.family, options.tokenizer, options.like, options.decoder, options.licence)
+    _make(options.path, options.model_name, wishes, options.replace)
+    return OK
+
+
+def _make(path: Path, name: str | None, wishes: Wishes, replace: bool) -> None:
+    from napari_medvlsm.core.models.card import read_card
+    from napari_medvlsm.core.models.importing import import_model
+
+    folder = import_model(path, name, wishes, replace_existing=replace)
+    card = read_card(folder)
+    print(f"{card.title}: imported as {card.name}, in {folder}. {card.summary}")
+
+
+def _parity(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.models.parity import IMAGE_CONSTANTS, table
+
+    constants = tuple(options.image_constants or IMAGE_CONSTANTS)
+    return table(options.keys, options.expected, options.tags, constants)
