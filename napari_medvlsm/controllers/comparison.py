@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineState
-from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.controllers.session import Result, Session
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.effect import Effect, agreement, compare_size, effect
 from napari_medvlsm.core.masks import Bytes, Mask, cut
@@ -74,21 +74,21 @@ class Comparer:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        # Maps of the contrasts of each result of the scan in view, at the comparison's size.
-        self._maps: dict[str, Mapping[Contrast, Bytes]] = {}
+        # Of each target of the scan in view: the result, and the maps of its contrasts at the comparison's size.
+        self._maps: dict[str, tuple[Result, Mapping[Contrast, Bytes]]] = {}
         session.scan_changed.connect(self._forget_other_scans)
         session.result_changed.connect(self._on_result)
         session.mask_changed.connect(self.effect_changed.emit)
-        self._scan_hash = ""
-        self._results: dict[str, object] = {}
+        self._scan_hash = session.scan_hash
 
     @property
     def effect(self) -> Effect | None:
         """Of the result that is shown, at its threshold; None while it is not known."""
         result = self._session.result
-        if result is None or result.target not in self._maps:
+        if result is None or not self._known(result):
             return None
-        return effect({c: cut(m, self._session.threshold) for c, m in self._maps[result.target].items()})
+        maps = self._maps[result.target][1]
+        return effect({c: cut(m, self._session.threshold) for c, m in maps.items()})
 
     def compare(self) -> None:
         """Ask for the whole ladder and all contrasts; `compared` tells what came."""
@@ -101,13 +101,17 @@ class Comparer:
             self.failed.emit("The model is still at work; compare when it is done.")
             return
         seen = describe(mask, scan.pixels, scan.spacing)
-        attributes, taken = filled(result.prompt.attributes, seen.measured | seen.suggested, session.vocabulary)
+        # An empty outline says nothing about what was asked for.
+        words = seen.measured | seen.suggested if mask.any() else {}
+        attributes, taken = filled(result.prompt.attributes, words, session.vocabulary)
         measured = tuple(n for n in session.vocabulary.family(attributes.target).attributes if n in taken)
         rungs = ladder(attributes, session.vocabulary) if attributes.target else []
         rungs = [replace(r, measured=tuple(n for n in measured if getattr(r.attributes, n))) for r in rungs]
         variants = self._contrasts(result.prompt, seen.measured)
         texts = [*(r.text for r in rungs), *(v.prompt.text for v in variants)]
-        session.compare(texts, compare_size(scan.size), lambda maps: self._take(rungs, variants, maps, measured))
+        session.compare(
+            texts, compare_size(scan.size), lambda maps: self._take(result, rungs, variants, maps, measured)
+        )
 
     def _contrasts(self, prompt: Prompt, seen: Mapping[str, str]) -> list[Variant]:
         model = self._session.model
@@ -116,28 +120,40 @@ class Comparer:
     def _forget_other_scans(self) -> None:
         if self._session.scan_hash != self._scan_hash:
             self._scan_hash = self._session.scan_hash
-            self._maps, self._results = {}, {}
+            self._maps = {}
 
     def _on_result(self) -> None:
-        """Measure the effect of a new answer, once the engine has nothing better to do."""
-        session, result = self._session, self._session.result
-        if result is not None and self._results.get(result.target) is not result:
-            self._maps.pop(result.target, None)
-            self._results[result.target] = result
         self.effect_changed.emit()
-        if result is None or session.scan is None or result.target in self._maps or session.engine.state not in _IDLE:
+        self._measure()
+
+    def _measure(self) -> None:
+        """Ask for the effect of the answer that is shown, if the engine has nothing better to do."""
+        session, result = self._session, self._session.result
+        if result is None or session.scan is None or self._known(result) or session.engine.state not in _IDLE:
             return
         step = max(1, max(result.probability.shape) // _DESCRIBED_SIDE)
         seen = describe(cut(result.probability[::step, ::step], session.threshold))
         variants = self._contrasts(result.prompt, seen.measured)
         size = compare_size(session.scan.size)
-        session.compare([v.prompt.text for v in variants], size, lambda maps: self._keep(result.target, variants, maps))
+        session.compare([v.prompt.text for v in variants], size, lambda maps: self._keep(result, variants, maps))
 
-    def _keep(self, target: str, variants: list[Variant], maps: list[Bytes]) -> None:
-        self._maps[target] = {v.contrast: m for v, m in zip(variants, maps, strict=True)}
+    def _known(self, result: Result) -> bool:
+        return result.target in self._maps and self._maps[result.target][0] is result
+
+    def _keep(self, result: Result, variants: list[Variant], maps: list[Bytes]) -> None:
+        self._maps[result.target] = result, {v.contrast: m for v, m in zip(variants, maps, strict=True)}
         self.effect_changed.emit()
+        # Meanwhile another result may have come into view.
+        self._measure()
 
-    def _take(self, rungs: list[Prompt], variants: list[Variant], maps: list[Bytes], measured: tuple[str, ...]) -> None:
+    def _take(
+        self,
+        result: Result,
+        rungs: list[Prompt],
+        variants: list[Variant],
+        maps: list[Bytes],
+        measured: tuple[str, ...],
+    ) -> None:
         session = self._session
         masks = [cut(m, session.threshold) for m in maps]
         levels, others = masks[: len(rungs)], masks[len(rungs) :]
@@ -151,7 +167,7 @@ class Comparer:
         wrong = [
             Wording(v.contrast.value, v.prompt, mask, dice(own, mask)) for v, mask in zip(variants, others, strict=True)
         ]
-        self._keep(target or variants[0].prompt.text, variants, maps[len(rungs) :])
+        self._keep(result, variants, maps[len(rungs) :])
         self.compared.emit(
             Comparison(
                 yours=wrong[0],

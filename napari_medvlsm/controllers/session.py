@@ -137,22 +137,33 @@ class Session:
 
     def choose(self, **words: str) -> None:
         """Pick attributes; a typed prompt gives way to what it says, with the new words in it."""
-        before = self.said
+        self._settle_typing()
+        before = self.attributes
         if words.get("target", before.target) != before.target:
             # What describes one target says nothing about another; what describes scan and patient stays.
             before = before.only(_OF_THE_SCAN)
             self.measured = frozenset()
         self.attributes = fitting(replace(before, **words), self.vocabulary)
         self.measured &= self.attributes.named() - words.keys()
-        self.typed = None
         if self.level not in self.vocabulary.family(self.attributes.target).levels:
             self.level = None
         self._prompt_changed()
 
     def set_level(self, level: str | None) -> None:
-        """Say no more than a level ("p1" to "p9") does, or with None all that is chosen."""
+        """Say no more than a level ("p1" to "p9") does, or with None all that is chosen.
+
+        A typed prompt gives way to what it says.
+
+        Raises
+        ------
+        ValueError
+            For a level that the target's kind of scan does not have.
+        """
+        self._settle_typing()
+        levels = self.vocabulary.family(self.attributes.target).levels
+        if level is not None and level not in levels:
+            raise ValueError(f"The prompt level must be one of {', '.join(levels)}, but is {level!r}.")
         self.level = level
-        self.typed = None
         self._prompt_changed()
 
     def type(self, text: str | None) -> None:
@@ -174,6 +185,9 @@ class Session:
         self.vocabulary = vocabulary
         self._parsed = None
         self.attributes = fitting(self.attributes, vocabulary)
+        self.measured &= self.attributes.named()
+        if self.level not in vocabulary.family(self.attributes.target).levels:
+            self.level = None
         self.vocabulary_changed.emit()
         self._prompt_changed()
 
@@ -202,7 +216,7 @@ class Session:
         """How far the prompt lies within what the model was trained on."""
         if self.model is None or self.model.card.open_vocabulary:
             return Coverage((), (), True)
-        return coverage(self.prompt.text, self.model.card.phrases, self.model.card.words)
+        return coverage(self.prompt.text, *self.vocabulary.trained(self.model.card))
 
     def weak_dice(self) -> float | None:
         """The model's test Dice for the target of the prompt, if it is too low to rely on."""
@@ -272,7 +286,7 @@ class Session:
         self._pending = (request.number, lambda maps: self._take(asked, maps))
         try:
             self.book.add(*prompts)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.failed.emit(f"The prompt could not be remembered ({error}).")
         self.history_changed.emit()
         return request
@@ -352,6 +366,11 @@ class Session:
         if self.model is None:
             raise ValueError("No model was found; install the package again.")
         return self.scan, self.model
+
+    def _settle_typing(self) -> None:
+        """Choose what the typed words say, in their place; all of it is the person's."""
+        if self.typed is not None:
+            self.attributes, self.measured, self.typed = self.parsed.attributes, frozenset(), None
 
     def _checked_prompt(self) -> Prompt:
         prompt = self.prompt

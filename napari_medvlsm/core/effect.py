@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,9 +19,8 @@ from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import Prompt, Vocabulary
 from napari_medvlsm.core.prompts.variants import Contrast, contrasts
+from napari_medvlsm.core.prompts.vocabulary import Trained
 
-if TYPE_CHECKING:
-    from napari_medvlsm.core.inference import Segmenter
 
 # Longest side, in pixels, at which wordings are compared: the model's own resolution hardly exceeds it.
 COMPARE_SIDE = 256
@@ -93,6 +92,27 @@ def compare_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+class Prediction(Protocol):
+    """An answer to one prompt: `core.inference.Prediction`."""
+
+    def mask(self) -> Mask:
+        """The binary mask (H, W)."""
+
+
+class Segmenter(Protocol):
+    """What is measured: `core.inference.Segmenter`, whose torch this module does without."""
+
+    @property
+    def card(self) -> Trained:
+        """What the model was trained on."""
+
+    def set_image(self, image: Scan) -> str:
+        """Encode a scan."""
+
+    def segment(self, prompts: list[str], *, size: tuple[int, int]) -> Sequence[Prediction]:
+        """One answer for each prompt, at `size` (rows, cols)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One scan with a prompt.
@@ -136,7 +156,7 @@ def measure(segmenter: Segmenter, cases: Iterable[Case], vocabulary: Vocabulary)
         count += 1
         size = compare_size(case.scan.size)
         segmenter.set_image(case.scan)
-        (own,) = segmenter.segment(case.prompt.text, size=size)
+        (own,) = segmenter.segment([case.prompt.text], size=size)
         yours = own.mask()
         variants = contrasts(case.prompt, describe(yours).measured, vocabulary, segmenter.card.targets)
         texts = {v.contrast.value: v.prompt.text for v in variants} | dict(case.also)

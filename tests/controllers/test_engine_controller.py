@@ -3,61 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from napari_medvlsm.controllers.engine import EngineController, EngineImage, EngineState
+from napari_medvlsm.controllers.engine import EngineImage, EngineState
 
 MODEL = Path("models/starter")
 
 
-class Wire:
-    """A transport that keeps what was sent and lets a test play the engine."""
-
-    def __init__(self):
-        self.starts = self.stops = 0
-        self.sent = []
-
-    def start(self, on_message, on_exit):
-        self.starts += 1
-        self.message, self.exit = on_message, on_exit
-
-    def send(self, message, arrays):
-        self.sent.append((message, len(arrays)))
-
-    def stop(self):
-        self.stops += 1
-
-    def ready(self):
-        self.message({"event": "ready", "device": "CPU"}, [])
-
-    def done(self, number, *arrays):
-        self.message({"event": "done", "id": number}, list(arrays))
-
-
-@pytest.fixture
-def wire():
-    return Wire()
-
-
-@pytest.fixture
-def later():
-    return []
-
-
-@pytest.fixture
-def engine(wire, later):
-    return EngineController(wire, lambda seconds, function: later.append((seconds, function)))
-
-
 def image(key):
     return EngineImage(key, np.zeros((4, 4), np.uint8))
-
-
-def heard(signal):
-    got = []
-    signal.connect(lambda *values: got.append(values))
-    # psygnal keeps weak references to bound methods only, so the closure lives with the list.
-    return got
 
 
 def test_pixels_travel_once_for_an_image_and_model(engine, wire):
@@ -71,7 +24,7 @@ def test_pixels_travel_once_for_an_image_and_model(engine, wire):
     assert frames == [("prepare", 1), ("segment", 0), ("segment", 0), ("segment", 1), ("segment", 1)]
 
 
-def test_states_follow_the_work(engine, wire):
+def test_states_follow_the_work(engine, wire, heard):
     states = heard(engine.state_changed)
     engine.start()
     wire.ready()
@@ -84,7 +37,7 @@ def test_states_follow_the_work(engine, wire):
     assert engine.device == "CPU"
 
 
-def test_late_answers_are_dropped(engine, wire):
+def test_late_answers_are_dropped(engine, wire, heard):
     answers = heard(engine.answered)
     engine.start()
     wire.ready()
@@ -98,7 +51,7 @@ def test_late_answers_are_dropped(engine, wire):
     assert request is second and maps[0][0, 0] == 9
 
 
-def test_cancel_is_cooperative_first(engine, wire, later):
+def test_cancel_is_cooperative_first(engine, wire, later, heard):
     cancelled = heard(engine.cancelled)
     engine.start()
     wire.ready()
@@ -111,7 +64,7 @@ def test_cancel_is_cooperative_first(engine, wire, later):
     assert wire.stops == 0 and wire.starts == 1
 
 
-def test_cancel_ends_a_process_that_does_not_stop(engine, wire, later):
+def test_cancel_ends_a_process_that_does_not_stop(engine, wire, later, heard):
     cancelled, answers = heard(engine.cancelled), heard(engine.answered)
     engine.start()
     wire.ready()
@@ -125,7 +78,7 @@ def test_cancel_ends_a_process_that_does_not_stop(engine, wire, later):
     assert not answers
 
 
-def test_crash_restarts_says_one_sentence_and_encodes_the_image_again(engine, wire):
+def test_crash_restarts_says_one_sentence_and_encodes_the_image_again(engine, wire, heard):
     failures = heard(engine.failed)
     engine.start()
     wire.ready()
@@ -137,7 +90,7 @@ def test_crash_restarts_says_one_sentence_and_encodes_the_image_again(engine, wi
     assert message["op"] == "prepare" and message["image"] == "a" and arrays == 1
 
 
-def test_engine_that_cannot_start_is_not_started_forever(engine, wire):
+def test_engine_that_cannot_start_is_not_started_forever(engine, wire, heard):
     failures = heard(engine.failed)
     engine.start()
     for _ in range(3):
@@ -148,7 +101,7 @@ def test_engine_that_cannot_start_is_not_started_forever(engine, wire):
     assert wire.starts == 4
 
 
-def test_failure_is_told_and_the_pixels_are_sent_again(engine, wire):
+def test_failure_is_told_and_the_pixels_are_sent_again(engine, wire, heard):
     failures = heard(engine.failed)
     engine.start()
     wire.ready()
@@ -159,7 +112,7 @@ def test_failure_is_told_and_the_pixels_are_sent_again(engine, wire):
     assert wire.sent[-1][1] == 1
 
 
-def test_progress_of_old_requests_is_not_shown(engine, wire):
+def test_progress_of_old_requests_is_not_shown(engine, wire, heard):
     texts = heard(engine.progressed)
     engine.start()
     wire.ready()
@@ -175,7 +128,7 @@ def test_close_ends_the_process(engine, wire):
     assert wire.stops == 1 and engine.state is EngineState.OFF
 
 
-def test_pixels_are_sent_again_when_the_engine_lacks_them(engine, wire):
+def test_pixels_are_sent_again_when_the_engine_lacks_them(engine, wire, heard):
     answers = heard(engine.answered)
     engine.start()
     wire.ready()

@@ -1,55 +1,239 @@
-from unittest.mock import MagicMock
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_medvlsm.controllers.engine import EngineController, Request
-from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.core.describe import Description, describe
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.masks import Cleanup
-from napari_medvlsm.core.models.registry import available_models
-from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.prompts import Attributes, Prompt, build, load_vocabulary
+from napari_medvlsm.core.prompts.own_words import OwnWords
+
+SIZE = (12, 15)
+SEEN = Description("two", "small", "left", "round", "pink", 0.01, (0.006, 0.004))
 
 
-class Asked(list):
-    """Requests that reached the engine."""
+def everywhere(value):
+    """The engine draws one certainty whatever is asked."""
+    return lambda text, size: np.full(size, value)
 
 
-@pytest.fixture
-def asked():
-    return Asked()
+def segment(session, wire, outline=None):
+    session.segment()
+    wire.answer(outline or everywhere(200))
 
 
-@pytest.fixture
-def session(asked):
-    engine = EngineController(MagicMock(), lambda *_: None)
-
-    def segment(model, image, prompts):
-        asked.append(Request(len(asked) + 1, model, image, tuple(prompts)))
-        return asked[-1]
-
-    engine.segment = segment
-    return Session(engine, load_vocabulary(), available_models())
-
-
-def scan(value=0):
-    return Scan(np.full((10, 12), value, np.uint8))
+# The prompt --------------------------------------------------------------------------------------------------------
 
 
 def test_choices_build_the_prompt_and_typing_wins(session):
     session.choose(target="polyp")
     session.choose(size="small", location="left")
-    assert session.prompt.text == "small polyp, located in left of the image"
+    assert session.prompt.text == "small polyp, located in the left of the image"
     session.type("left lung")
     assert session.prompt.text == "left lung" and session.target == "left lung"
     session.type(None)
     assert session.prompt.level == "p6"
+
+
+def test_typed_words_fill_the_attributes(session):
+    session.choose(target="foot ulcer", color="red")
+    session.type("  two small   {odd} polyps ")
+    assert session.said == session.prompt.attributes == Attributes("polyp", "two", "small")
+    assert session.prompt.text == "two small {odd} polyps" and session.prompt.level == "free"
+    assert session.parsed.unplaced == ("odd",) and session.target == "polyp"
+    session.type("the spleen")
+    assert session.target == "the spleen" and session.said == Attributes()
+    session.type("")
+    assert session.target == "everything" and session.prompt.text == ""
+
+
+def test_choosing_after_typing_takes_over_what_was_typed(session):
+    session.choose(target="foot ulcer", color="red")
+    session.type("two small polyps")
+    session.choose(color="pink")
+    assert session.typed is None and session.prompt.text == "two small pink polyps"
     session.type("x")
-    session.choose(size="")
-    assert session.typed is None and session.prompt.text == "polyp, located in left of the image"
+    session.choose(target="polyp")
+    assert session.prompt.text == "polyp"
 
 
-def test_segment_without_what_it_needs_says_so(session):
+def test_a_level_after_typing_takes_over_what_was_typed(session):
+    session.choose(target="foot ulcer", color="red")
+    session.type("two round polyps")
+    session.set_level("p2")
+    assert session.typed is None and session.prompt.text == "round polyp"
+
+
+def test_a_level_limits_what_is_said_and_not_what_is_chosen(session):
+    session.choose(target="polyp", size="small", shape="round", location="left")
+    session.set_level("p2")
+    assert session.prompt.text == "round polyp" and session.prompt.attributes == Attributes("polyp", shape="round")
+    assert session.said.location == "left"
+    session.set_level("p7")
+    assert session.prompt.text == "polyp"
+    session.set_level(None)
+    assert session.prompt.text == "small round polyp, located in the left of the image"
+
+
+def test_a_level_that_the_kind_of_scan_lacks_is_refused_or_dropped(session):
+    session.choose(target="polyp")
+    session.set_level("p9")
+    session.choose(target="breast tumor")
+    assert session.level is None and session.prompt.text == "breast tumor"
+    session.set_level("p6")
+    for level in ("p9", "p12", "free"):
+        with pytest.raises(ValueError, match="one of p1, p2, p3, p4, p5, p6"):
+            session.set_level(level)
+    assert session.level == "p6"
+
+
+def test_another_target_drops_what_described_the_last_and_keeps_the_scans(session):
+    session.choose(target="myocardium", view="two-chamber", age="six", shape="oval")
+    session.choose(target="left atrium cavity")
+    assert session.attributes == Attributes("left atrium cavity", view="two-chamber", age="six")
+    session.choose(target="edema")
+    assert session.attributes == Attributes("edema"), "a chest has no chambers"
+    session.choose(target="edema", size="small", findings="edema, fracture")
+    session.choose(target="pneumothorax")
+    assert session.attributes == Attributes("pneumothorax", findings="edema, fracture")
+
+
+def test_other_words_take_effect_at_once(session, heard, tmp_path):
+    said = heard(session.vocabulary_changed)
+    session.type("spleen")
+    assert session.target == "spleen" and session.said.target == ""
+    content = {"targets": {"spleen": {"family": "chest_xray"}}, "attributes": {"view": {"oblique": []}}}
+    session.set_vocabulary(load_vocabulary(OwnWords(tmp_path / "w.yaml", content)))
+    assert session.said.target == "spleen" and len(said) == 1
+    session.choose(view="oblique", location="left")
+    session.set_level("p4")
+    session.measured = frozenset({"location", "view"})
+    session.set_vocabulary(load_vocabulary())
+    assert session.measured == {"location"}
+    assert session.attributes == Attributes("spleen", location="left") and session.prompt.text
+    session.choose(target="polyp")
+    session.set_level("p9")
+    content = {"targets": {"polyp": {"family": "breast_ultrasound"}}}
+    session.set_vocabulary(load_vocabulary(OwnWords(tmp_path / "w.yaml", content)))
+    assert session.level is None and session.prompt.text == "polyp"
+
+
+# Several targets in one go -----------------------------------------------------------------------------------------
+
+
+def test_the_list_holds_one_prompt_for_each_target(session, heard):
+    changes = heard(session.queue_changed)
+    session.choose(target="polyp")
+    session.enqueue()
+    session.type("left lung")
+    session.enqueue()
+    session.type("the spleen")
+    session.enqueue()
+    session.type("small polyp")
+    session.enqueue()
+    assert [p.text for p in session.queue] == ["small polyp", "left lung", "the spleen"] and len(changes) == 4
+    session.dequeue(1)
+    session.dequeue(7)
+    assert [p.text for p in session.queue] == ["small polyp", "the spleen"]
+    session.dequeue()
+    assert session.queue == []
+    session.type("")
+    with pytest.raises(ValueError, match="prompt is empty"):
+        session.enqueue()
+
+
+def test_all_on_the_list_are_outlined_at_once(session, wire, scan):
+    session.set_scan(scan())
+    for target in ("polyp", "foot ulcer"):
+        session.choose(target=target)
+        session.enqueue()
+    session.choose(target="polyp", size="small")
+    session.segment()
+    assert wire.asked[-1]["prompts"] == ["polyp", "foot ulcer"] and len(wire.asked) == 1
+    wire.answer(lambda text, size: np.full(size, 250 if text == "polyp" else 10))
+    assert session.result.target == "polyp" and session.mask().all()
+    assert not session.mask(target="foot ulcer").any() and session.mask(target="spleen") is None
+    session.choose(target="foot ulcer")
+    assert session.result.prompt.text == "foot ulcer" and not session.mask().any()
+    session.choose(target="breast tumor")
+    assert session.result.target == "foot ulcer", "what was not asked for leaves the last in view"
+
+
+# What an outline says ----------------------------------------------------------------------------------------------
+
+
+def test_an_outline_fills_only_what_is_not_said(session):
+    session.choose(target="polyp", size="large")
+    session.measure(SEEN)
+    assert session.attributes == Attributes("polyp", "two", "large", "pink", "round", "left")
+    assert session.measured == {"number", "color", "shape", "location"}
+    assert session.prompt.measured == ("color", "location", "number", "shape")
+    session.set_level("p2")
+    assert session.prompt.measured == ("shape",)
+
+
+def test_another_outline_changes_what_was_measured_and_none_takes_it_back(session):
+    session.choose(target="polyp", size="large")
+    session.measure(SEEN)
+    session.choose(shape="oval")
+    session.measure(Description("one", "tiny", "top"))
+    assert session.attributes == Attributes("polyp", "one", "large", shape="oval", location="top")
+    session.measure(describe(np.zeros(SIZE, bool)))
+    assert session.attributes == Attributes("polyp", size="large", shape="oval") and not session.measured
+    session.measure(SEEN)
+    session.measure(None)
+    assert session.attributes == Attributes("polyp", size="large", shape="oval")
+
+
+def test_what_was_measured_goes_with_the_target_and_with_the_scan(session, scan):
+    session.set_scan(scan(0))
+    session.choose(target="polyp", size="large")
+    session.measure(SEEN)
+    session.set_scan(scan(0))
+    assert session.measured
+    session.set_scan(scan(1))
+    assert session.attributes == Attributes("polyp", size="large") and not session.measured
+    session.measure(SEEN)
+    session.choose(target="foot ulcer")
+    assert session.attributes == Attributes("foot ulcer") and not session.measured
+
+
+def test_what_is_typed_is_the_persons_also_where_it_was_measured_before(session):
+    session.choose(target="polyp")
+    session.measure(SEEN)
+    session.type("large polyp on the right")
+    session.choose(color="red")
+    assert not session.measured and session.attributes == Attributes(
+        "polyp", size="large", color="red", location="right"
+    )
+    session.measure(None)
+    assert session.attributes.size == "large"
+
+
+def test_a_kind_of_scan_takes_only_what_it_can_say(session):
+    session.choose(target="myocardium")
+    session.measure(SEEN)
+    assert session.attributes == Attributes("myocardium", shape="round")
+
+
+def test_only_what_a_person_said_can_contradict_an_outline(session):
+    seen = Description("one", "small", "right", parts=(0.01,), fraction=0.01)
+    session.choose(target="left lung", location="left")
+    (found,) = session.contradictions(seen)
+    assert (found.attribute, found.said, found.seen) == ("location", "left", "right")
+    session.choose(location="")
+    session.measure(SEEN)
+    assert session.attributes.location == "left" and session.contradictions(seen) == ()
+    session.type("three left lungs on the left")
+    assert [c.attribute for c in session.contradictions(seen)] == ["number", "location"]
+
+
+# Segmenting --------------------------------------------------------------------------------------------------------
+
+
+def test_segment_without_what_it_needs_says_so(session, scan):
     with pytest.raises(ValueError, match="scan first"):
         session.segment()
     session.set_scan(scan())
@@ -58,51 +242,158 @@ def test_segment_without_what_it_needs_says_so(session):
     session.type("  ")
     with pytest.raises(ValueError, match="prompt is empty"):
         session.segment()
+    session.model = None
+    session.type("polyp")
+    with pytest.raises(ValueError, match="No model"):
+        session.segment()
 
 
-def test_answer_becomes_the_result_of_what_was_asked(session, asked):
+def test_answer_becomes_the_result_of_what_was_asked(session, wire, scan):
     session.set_scan(scan())
     session.choose(target="polyp")
     session.segment()
     session.choose(target="foot ulcer")
-    session.engine.answered.emit(asked[0], [np.full((10, 12), 200, np.uint8)])
+    wire.answer(everywhere(200))
     assert session.result.target == "polyp" and session.result.prompt.text == "polyp"
+    assert session.result.model == session.model.name and session.result.peak == pytest.approx(200 / 255)
     assert session.mask().all()
     session.set_threshold(0.9)
     assert not session.mask().any()
 
 
-def test_answer_for_another_scan_is_dropped(session, asked):
+def test_answer_for_another_scan_is_dropped(session, wire, scan):
     session.set_scan(scan(0))
     session.choose(target="polyp")
     session.segment()
     session.set_scan(scan(1))
-    session.engine.answered.emit(asked[0], [np.zeros((10, 12), np.uint8)])
+    wire.answer(everywhere(200))
     assert session.result is None
 
 
-def test_same_pixels_keep_the_result(session, asked):
+def test_same_pixels_keep_the_result(session, wire, scan):
     session.set_scan(scan())
     session.choose(target="polyp")
-    session.segment()
-    session.engine.answered.emit(asked[0], [np.zeros((10, 12), np.uint8)])
+    segment(session, wire)
     session.set_scan(scan())
     assert session.result is not None
     session.set_scan(None)
     assert session.result is None
 
 
-def test_history_keeps_the_latest_first_and_each_once(session):
+def test_comparing_leaves_everything_alone(session, wire, scan, heard):
+    session.set_scan(scan())
+    session.choose(target="polyp")
+    segment(session, wire)
+    result, history = session.result, session.book.entries()
+    changes = [heard(s) for s in (session.result_changed, session.prompt_changed, session.history_changed)]
+    got = []
+    session.compare(["a", "b"], (3, 4), got.append)
+    assert wire.asked[-1]["size"] == (3, 4) and session.engine.state is EngineState.COMPARING
+    wire.answer(everywhere(7))
+    assert [m.shape for m in got[0]] == [(3, 4), (3, 4)]
+    assert session.result is result and session.book.entries() == history and changes == [[], [], []]
+
+
+def test_segmenting_takes_the_place_of_a_comparison(session, wire, scan):
+    session.set_scan(scan())
+    session.choose(target="polyp")
+    got = []
+    session.compare(["a"], (3, 4), got.append)
+    segment(session, wire)
+    wire.answer(everywhere(7), wire.asked[0])
+    assert got == [] and session.result.probability.shape == SIZE
+    session.compare(["a"], (3, 4), got.append)
+    session.set_scan(scan(1))
+    wire.answer(everywhere(7))
+    assert got == [], "another scan came meanwhile"
+
+
+# Threshold and clean-up ---------------------------------------------------------------------------------------------
+
+
+def test_each_target_has_its_own_threshold_and_cleanup(session, wire, scan):
+    session.set_scan(scan())
+    for target in ("polyp", "foot ulcer"):
+        session.choose(target=target)
+        session.enqueue()
+    segment(session, wire)
+    default = session.threshold
+    session.set_threshold(0.9)
+    session.set_cleanup(Cleanup(fill_holes=True))
+    assert session.result.target == "foot ulcer" and not session.mask().any()
+    assert session.mask(target="polyp").all()
+    session.choose(target="polyp")
+    assert session.threshold == default and session.cleanup.nothing
+    session.choose(target="foot ulcer")
+    assert session.threshold == 0.9 and session.cleanup == Cleanup(fill_holes=True)
+    session.set_scan(scan(1))
+    assert session.threshold == 0.9, "the next scan is cut the same way"
+
+
+def test_threshold_stays_between_none_and_all(session):
+    for given, kept in ((-1, 0), (2, 1), (0.25, 0.25)):
+        session.set_threshold(given)
+        assert session.threshold == kept
+
+
+def test_cleanup_and_story(session, wire, scan):
+    session.set_scan(scan())
+    session.choose(target="polyp", size="small")
+    probability = np.zeros(SIZE, np.uint8)
+    probability[1:4, 1:4] = probability[6, 6] = 255
+    segment(session, wire, lambda text, size: probability)
+    session.set_cleanup(Cleanup(keep_largest=True))
+    assert session.mask().sum() == 9 and session.mask(clean=False).sum() == 10
+    story = session.story(corrected=True)
+    assert story["prompt"]["text"] == "small polyp" and story["cleanup"] == ["keep_largest"]
+    assert story["made"] == "correction by a person" and story["model"] == session.model.name
+
+
+def test_another_model_brings_its_threshold(session):
+    session.set_threshold(0.9)
+    session.set_model("starter")
+    assert session.threshold == session.model.card.threshold
+    with pytest.raises(ValueError, match="no model"):
+        session.set_model("nope")
+
+
+# History and what the model knows ----------------------------------------------------------------------------------
+
+
+def test_what_was_asked_is_remembered_with_the_latest_first(session, scan, heard):
+    changes = heard(session.history_changed)
     session.set_scan(scan())
     for text in ("polyp", "left lung", "polyp"):
         session.type(text)
         session.segment()
-    assert [p.text for p in session.history] == ["polyp", "left lung"]
-    session.choose(target="foot ulcer")
+    assert [e.prompt.text for e in session.book.entries()] == ["polyp", "left lung"] and len(changes) == 3
+    session.choose(target="foot ulcer", size="small")
+    session.measure(Description("one", "tiny", "top"))
     session.segment()
     session.type("something else")
-    session.use(session.history[0])
-    assert session.typed is None and session.prompt.text == "foot ulcer"
+    (entry, *_) = session.book.entries()
+    session.use(entry.prompt)
+    assert session.typed is None and session.prompt.text == "one small foot ulcer, located in the top of the image"
+    assert session.measured == {"number", "location"}, "what an outline said is not taken for a person's word"
+    session.use(Prompt("left lung", "free"))
+    assert session.typed == "left lung" and session.target == "left lung"
+
+
+def test_a_history_that_cannot_be_written_does_not_stop_the_work(session, wire, scan, heard):
+    problems = heard(session.failed)
+    session.book.path = Path("/dev/null/prompts.json")
+    session.set_scan(scan())
+    session.choose(target="polyp")
+    segment(session, wire)
+    assert session.result is not None and "could not be remembered" in problems[0][0]
+
+
+def test_a_text_that_no_file_can_hold_does_not_stop_the_work(session, wire, scan, heard):
+    problems = heard(session.failed)
+    session.set_scan(scan())
+    session.type("polyp \ud800")
+    segment(session, wire)
+    assert session.result is not None and len(problems) == 1
 
 
 def test_coverage_is_of_the_chosen_model(session):
@@ -121,23 +412,14 @@ def test_targets_the_model_is_weak_at_are_known(session):
     assert session.weak_dice() is None
 
 
-def test_cleanup_and_story(session, asked):
-    session.set_scan(scan())
-    session.choose(target="polyp", size="small")
-    session.segment()
-    probability = np.zeros((10, 12), np.uint8)
-    probability[1:4, 1:4] = probability[6, 6] = 255
-    session.engine.answered.emit(asked[0], [probability])
-    session.set_cleanup(Cleanup(keep_largest=True))
-    assert session.mask().sum() == 9 and session.mask(clean=False).sum() == 10
-    story = session.story(corrected=True)
-    assert story["prompt"]["text"] == "small polyp" and story["cleanup"] == ["keep_largest"]
-    assert story["made"] == "correction by a person" and story["model"] == "starter"
+def test_a_prompt_from_elsewhere_that_says_nothing_is_empty(session):
+    session.choose(target="polyp")
+    session.use(build(Attributes(), session.vocabulary))
+    assert session.prompt.text == "" and session.prompt.level == "p0"
 
 
-def test_another_model_brings_its_threshold(session):
-    session.set_threshold(0.9)
-    session.set_model("starter")
-    assert session.threshold == session.model.card.threshold
-    with pytest.raises(ValueError, match="no model"):
-        session.set_model("nope")
+def test_a_scan_is_prepared_once(session, wire):
+    image = Scan(np.zeros(SIZE, np.uint8))
+    session.set_scan(image)
+    session.set_scan(Scan(image.pixels.copy()))
+    assert [m["op"] for m, _ in wire.sent] == ["prepare"]

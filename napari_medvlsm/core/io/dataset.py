@@ -20,6 +20,8 @@ from napari_medvlsm.core.prompts import Attributes, Vocabulary, build, normalise
 from napari_medvlsm.core.prompts.variants import filled
 
 SPLITS = ("train", "val", "test")
+# Of a target's part of a file name: file systems take 255 in all.
+_NAME_BYTES = 120
 
 
 def export_case(
@@ -112,7 +114,7 @@ def training_prompts(
     """
     seen = describe(mask, scan.pixels, scan.spacing)
     person = said.only(said.named() - {"number", "size", "location"})
-    full = filled(person, seen.measured | seen.suggested if np.any(mask) else {}, vocabulary)[0]
+    full = filled(person, {} if seen.number == "zero" else seen.measured | seen.suggested, vocabulary)[0]
     target = vocabulary.target(said.target)
     key = f"{seed}:{content_hash(scan.pixels)}:{said.target}"
     prompts = {}
@@ -125,9 +127,9 @@ def training_prompts(
 
 
 def _file_name(target: str) -> str:
-    """A target as part of a file name; one that loses letters on the way gets a hash instead of them."""
+    """A target as part of a file name; one that loses letters on the way, or is too long, gets a hash."""
     plain = normalise(target)
-    if plain == target.lower():
+    if plain == target.lower() and len(plain.encode()) <= _NAME_BYTES:
         return plain.replace(" ", "-")
     return f"{plain.replace(' ', '-')[:40]}-{hashlib.sha256(target.encode()).hexdigest()[:8]}".lstrip("-")
 
@@ -151,7 +153,7 @@ def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
 
 def _bbox(mask: npt.NDArray[np.generic]) -> list[int]:
     """[x1, y1, x2, y2], x2 and y2 exclusive; [width, height, 0, 0] for an empty mask, as in the reference."""
-    rows, cols = np.nonzero(mask)
+    rows, cols = np.nonzero(np.asarray(mask) > 0)
     if rows.size == 0:
         return [mask.shape[1], mask.shape[0], 0, 0]
     return [int(cols.min()), int(rows.min()), int(cols.max()) + 1, int(rows.max()) + 1]

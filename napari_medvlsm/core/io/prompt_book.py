@@ -21,6 +21,9 @@ from napari_medvlsm.core.prompts.coverage import normalise
 
 # Prompts remembered beside the favourites.
 HISTORY_LENGTH = 200
+# How long another window may be at work on the file.
+LOCK_SECONDS = 5.0
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class PromptBook:
     def _lock(self) -> FileLock:
         # Two windows may be open; each reads, changes and writes in one go.
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path.with_suffix(".lock"), timeout=5)
+        return FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS)
 
     def _read(self) -> list[Entry]:
         try:
@@ -122,7 +125,7 @@ class PromptBook:
             return list(_entries(raw))
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except _DAMAGED:
             return []  # a damaged file is no reason to stop; it is set aside before the next write
 
     def _write(self, entries: list[Entry]) -> None:
@@ -137,7 +140,7 @@ class PromptBook:
     def _readable(self) -> bool:
         try:
             list(_entries(json.loads(self.path.read_text("utf-8"))))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except _DAMAGED:
             return False
         return True
 
@@ -157,5 +160,6 @@ def _entries(raw: Any) -> Iterator[Entry]:
     for item in raw:
         said = item["prompt"]
         attributes = Attributes(**{k: str(v) for k, v in said["attributes"].items() if k in known})
-        prompt = Prompt(str(said["text"]), str(said["level"]), attributes, str(said["vocabulary_version"]))
+        measured = tuple(map(str, said.get("measured", ())))
+        prompt = Prompt(str(said["text"]), str(said["level"]), attributes, str(said["vocabulary_version"]), measured)
         yield Entry(prompt, str(item["used"]), bool(item["favourite"]))

@@ -13,6 +13,9 @@ LITTLE_WORDS = frozenset(
     shape shaped side sized that the there these this to view which with year""".split()
 )
 
+# Trained phrases that are offered for a text beyond them.
+_NEAREST = 3
+
 
 def normalise(text: str) -> str:
     """Lower case, words only, single spaces: the form in which texts are compared."""
@@ -62,8 +65,12 @@ def coverage(text: str, trained_phrases: Iterable[str], trained_words: Iterable[
     if not unknown and has_target:
         return Coverage((), (), True)
     shared = sorted(phrases, key=lambda p: -len(set(p.split()) & set(clean.split())))
-    close = difflib.get_close_matches(clean, phrases, n=3, cutoff=0.5)
-    for word in clean.split():
-        close += [p for p in phrases if difflib.get_close_matches(word, p.split(), n=1, cutoff=0.75)]
-    nearest = tuple(dict.fromkeys(close or shared))[:3]
+    close = difflib.get_close_matches(clean, phrases, n=_NEAREST, cutoff=0.5)
+    spoken = {word for phrase in phrases for word in phrase.split()}
+    for word in dict.fromkeys(clean.split()):
+        near = {*difflib.get_close_matches(word, spoken, n=len(spoken) or 1, cutoff=0.75)}
+        close += [p for p in phrases if near & {*p.split()}]
+        if len({*close}) >= _NEAREST:
+            break
+    nearest = tuple(dict.fromkeys(close or shared))[:_NEAREST]
     return Coverage(unknown, nearest, has_target)

@@ -35,8 +35,8 @@ NUMBER_WORDS = tuple(number_word(n) for n in range(131))
 
 
 def with_articles(text: str) -> str:
-    """`text` with "a" as "an" before a vowel sound ("an eighteen-year-old"; but "a one-year-old")."""
-    return re.sub(r"\b([Aa]) (?=[aeiou](?!ne\b))", r"\1n ", text)
+    """`text` with "a" as "an" before a vowel sound ("an eighteen-year-old"; but "a one-year-old", "a unilateral")."""
+    return re.sub(r"\b([Aa]) (?=(?!ones?\b|one-|once\b|eu|uni|u[^lmnp])[aeiou])", r"\1n ", text)
 
 
 def joined(words: list[str]) -> str:

@@ -55,7 +55,8 @@ class Family:
     def level_of(self, names: frozenset[str]) -> str:
         """The simplest level that says all the attributes in `names`; the richest if none says them all."""
         wanted = names & frozenset(self.attributes)
-        return next((level for level in self.levels if wanted <= self.levels[level]), self.richest)
+        holding = [level for level in self.levels if wanted <= self.levels[level]]
+        return min(holding, key=lambda level: len(self.levels[level]), default=self.richest)
 
     def reference_forms(self, level: str) -> tuple[Form, ...]:
         """The release's form of a level, or all its paraphrases."""

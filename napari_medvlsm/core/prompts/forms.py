@@ -12,7 +12,7 @@ from functools import cached_property
 
 from napari_medvlsm.core.prompts.attributes import LISTS
 
-_TOKEN = re.compile(r"\{(?P<slot>\w+)(?::(?P<style>\w+))?\}|(?P<mark>[\[\]|])|(?P<text>[^{\[\]|]+)")
+_TOKEN = re.compile(r"\{(?P<slot>\w+)(?::(?P<style>\w+))?\}|(?P<mark>[\[\]|])|(?P<text>[^{}\[\]|]+)")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Form:
         """The template taken apart."""
         tokens = list(_TOKEN.finditer(self.template))
         nodes, rest = _read(tokens)
-        if rest or "".join(t[0] for t in tokens) != self.template:
+        marks = [t["mark"] for t in tokens]
+        if rest or marks.count("[") != marks.count("]") or "".join(t[0] for t in tokens) != self.template:
             raise ValueError(f"The form {self.template!r} has a bracket or brace too many.")
         return nodes
 

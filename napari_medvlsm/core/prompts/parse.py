@@ -16,10 +16,12 @@ from napari_medvlsm.core.prompts.build import REGULARITY, level_of
 from napari_medvlsm.core.prompts.coverage import LITTLE_WORDS, normalise
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
 from napari_medvlsm.core.prompts.families import Family
-from napari_medvlsm.core.prompts.forms import matched_words, slot_pattern
+from napari_medvlsm.core.prompts.forms import Form, matched_words, slot_pattern
 from napari_medvlsm.core.prompts.reference import release_sentences, release_words
 from napari_medvlsm.core.prompts.vocabulary import Target, Vocabulary
 
+# Attributes whose words can stand right before the name of the target.
+_BEFORE_THE_NAME = frozenset({"number", "size", "color", "shape", "tumor_type"})
 # Words that mean an attribute only together with others.
 _AROUND = {"quality": ("{} image quality", "{} quality"), "view": ("{} view", "{}"), "sex": ("{}", "{} patient")}
 
@@ -93,12 +95,22 @@ def _readings(vocabulary: Vocabulary) -> tuple[_Reading, ...]:
     families = {family.name: family for family in map(vocabulary.family, vocabulary.targets)}
     readings = []
     for family in families.values():
-        of_slot = {slot: slot_pattern(slot, words) for slot, words in _slot_words(family, vocabulary).items()}
+        of_slot = _slot_patterns(family, vocabulary)
         absent = [family.clean_absent, *filter(None, [family.reference_absent])]
         said = [*family.clean, *(form for level in family.reference for form in family.reference_forms(level))]
-        readings += [_Reading(family, True, form.pattern(of_slot.__getitem__)) for form in absent]
-        readings += [_Reading(family, False, form.pattern(of_slot.__getitem__)) for form in said if form.template]
+        for form in (*absent, *said):
+            # The release's space at the end of a sentence is not in a tidy text.
+            if template := form.template.strip():
+                readings.append(_Reading(family, form in absent, Form(template).pattern(of_slot.__getitem__)))
     return tuple(readings)
+
+
+def _slot_patterns(family: Family, vocabulary: Vocabulary) -> dict[str, str]:
+    words = _slot_words(family, vocabulary)
+    patterns = {slot: slot_pattern(slot, known) for slot, known in words.items()}
+    # In "foot ulcer", "foot" begins the name of a target and is not a shape before an "ulcer".
+    no_name = f"(?!{patterns['targets']}(?![\\w-]))"
+    return patterns | {name: no_name + patterns[name] for name in _BEFORE_THE_NAME & patterns.keys()}
 
 
 def _slot_words(family: Family, vocabulary: Vocabulary) -> dict[str, list[str]]:
@@ -128,12 +140,18 @@ def _from_words(words: dict[str, str], reading: _Reading, vocabulary: Vocabulary
     for attribute in LISTS & said.keys():
         said[attribute] = ", ".join(re.split(r", | and ", said[attribute]))
     if "general" in said:
-        said["general"] = _own_sentence(said["general"], target, vocabulary)
-    canonical = {k: v if k == "target" else vocabulary.canonical(k, v) for k, v in said.items()}
-    return Attributes(**canonical, **({"number": "zero"} if reading.absent else {}))
+        said["general"] = _own_sentence(said["general"], target)
+    spelled = {k: _spelled(k, v, target, vocabulary) for k, v in said.items() if k != "target"}
+    return Attributes(target.phrase, **spelled | ({"number": "zero"} if reading.absent else {}))
 
 
-def _own_sentence(sentence: str, target: Target, vocabulary: Vocabulary) -> str:
+def _spelled(attribute: str, word: str, target: Target, vocabulary: Vocabulary) -> str:
+    """The interface's word, with the capitals it has there."""
+    word = vocabulary.canonical(attribute, word)
+    return next((own for own in vocabulary.words(attribute, target.phrase) if own.lower() == word), word)
+
+
+def _own_sentence(sentence: str, target: Target) -> str:
     """The interface's sentence in the place of the release's, which are listed in the same order."""
     of_release = release_sentences(target.phrase)
     known = sentence in of_release and len(of_release) <= len(target.general)
@@ -179,7 +197,7 @@ def _place(said: dict[str, str], attribute: str, word: str) -> bool:
     if attribute not in said:
         said[attribute] = word
     elif attribute in LISTS:
-        said[attribute] += f", {word}"
+        said[attribute] = ", ".join(dict.fromkeys([*said[attribute].split(", "), word]))
     else:
         return False
     return True
@@ -191,7 +209,8 @@ def _phrases(family: Family, target: str, vocabulary: Vocabulary) -> dict[tuple[
 
     def add(attribute: str, word: str, *texts: str) -> None:
         for text in texts:
-            phrases.setdefault(tuple(normalise(text).split()), (attribute, word))
+            if text not in LITTLE_WORDS:
+                phrases.setdefault(tuple(normalise(text).split()), (attribute, word))
 
     for name in family.attributes:
         for word in vocabulary.words(name, target):

@@ -71,26 +71,26 @@ def contrasts(
     Returns
     -------
     list of Variant
-        The person's own first. Without a recognised target only "no words at all" remains beside it.
+        The person's own first, and none that says the same as it. Without a recognised target only "no words at all"
+        remains beside it.
     """
     said = prompt.attributes
     found = [Variant(Contrast.YOURS, prompt), Variant(Contrast.EMPTY, Prompt("", "p0"))]
     if not said.target:
         return found
-    class_only = build(said, vocabulary, "p1")
-    if class_only.text != prompt.text:
-        found.append(Variant(Contrast.CLASS_ONLY, class_only))
+    found.append(Variant(Contrast.CLASS_ONLY, build(said, vocabulary, "p1")))
     sayable = vocabulary.family(said.target).attributes
     side = opposite_side(said.location or seen.get("location", ""))
     if side and "location" in sayable:
         found.append(Variant(Contrast.WRONG_SIDE, _with(prompt, vocabulary, "location", side)))
-    size = _FAR_SIZE.get((said.size or seen.get("size", "")).split(", ")[-1])
+    size = opposite_size(said.size or seen.get("size", ""))
     if size and "size" in sayable:
         found.append(Variant(Contrast.WRONG_SIZE, _with(prompt, vocabulary, "size", size)))
     other = other_target(vocabulary.target(said.target), vocabulary, known)
     if other:
         found.append(Variant(Contrast.OTHER_TARGET, build(Attributes(other), vocabulary, "p1")))
-    return found
+    # "No polyp" takes neither a side nor a size.
+    return found[:1] + [variant for variant in found[1:] if variant.prompt.text != prompt.text]
 
 
 def opposite_side(location: str) -> str:
@@ -101,6 +101,13 @@ def opposite_side(location: str) -> str:
     places = location.split(", ")
     mirrored = [" ".join(_MIRROR.get(word, word) for word in place.split()) for place in places]
     return "" if {*mirrored} & {*places} else ", ".join(mirrored)
+
+
+def opposite_size(size: str) -> str:
+    """A size far from one or several ("tiny" of "medium, large"); "" where there is none."""
+    sizes = size.split(", ")
+    far = _FAR_SIZE.get(sizes[-1], "")
+    return "" if far in sizes else far
 
 
 def other_target(target: Target, vocabulary: Vocabulary, known: Collection[str] = ()) -> str:

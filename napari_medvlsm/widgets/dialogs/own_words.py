@@ -120,16 +120,14 @@ class OwnWordsDialog(QDialog):
         # What the form does not show (shapes, colours) stays as it is in the file.
         before = self._words.content.get("targets", {}).get(phrase) or {}
         entry |= {key: before[key] for key in ("shapes", "colors") if key in before}
-        self._write(
-            lambda: self._words.changed(phrase, entry if entry or shipped is None else None), f"Saved {phrase}."
-        )
+        self._write(lambda file: file.changed(phrase, entry if entry or shipped is None else None), f"Saved {phrase}.")
         self._pick(phrase)
 
     def remove_target(self) -> None:
         """Take the user's own entry out of the file."""
         phrase = self.which.currentData()
         if phrase:
-            self._write(lambda: self._words.changed(phrase, None), f"Took your words about {phrase} out.")
+            self._write(lambda file: file.changed(phrase, None), f"Took your words about {phrase} out.")
             self._pick(phrase)
 
     def save_words(self) -> None:
@@ -139,7 +137,7 @@ class OwnWordsDialog(QDialog):
         # Synonyms of shipped words are in the file alone.
         own = self._words.content.get("attributes", {}).get(name, {})
         words += [word for word in own if word in load_vocabulary().attributes.get(name, {})]
-        self._write(lambda: self._words.with_attribute(name, words), f"Saved the words for {LABELS[name]}.")
+        self._write(lambda file: file.with_attribute(name, words), f"Saved the words for {LABELS[name]}.")
 
     # Building -------------------------------------------------------------------------------------------------
 
@@ -272,9 +270,10 @@ class OwnWordsDialog(QDialog):
         if color.isValid():
             self._set_color(color.name())
 
-    def _write(self, change: Callable[[], OwnWords], done: str) -> None:
+    def _write(self, change: Callable[[OwnWords], OwnWords], done: str) -> None:
         try:
-            words = change()
+            # As the file is now: somebody may have written into it since it was shown.
+            words = change(OwnWords.read(self._path))
             load_vocabulary(words)
             words.write()
         except (ValueError, OSError) as error:

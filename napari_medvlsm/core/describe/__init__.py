@@ -1,0 +1,34 @@
+"""Attributes read back from a mask, and where they disagree with what a person wrote.
+
+Two rules. `describe_reference` repeats the paper's annotation code, quirks included, so that exported prompts read
+like the release's. `describe` is the clean rule of the interface and of training. Location words are sides of the
+image as shown, never the patient's left and right.
+
+`description`     what a mask says, in which words
+`components`      a mask taken apart: what both rules count
+`reference`       the paper's rule
+`clean`           the clean rule
+`shape`           one word for the outline of a part
+`color`           one word for the pixels under a mask
+`contradictions`  where a person's words disagree with an outline
+"""
+
+from napari_medvlsm.core.describe.clean import describe
+from napari_medvlsm.core.describe.color import COLOR_WORDS
+from napari_medvlsm.core.describe.contradictions import Contradiction, contradictions
+from napari_medvlsm.core.describe.description import MANY, SIZE_WORDS, SPECK_FRACTION, Description
+from napari_medvlsm.core.describe.reference import describe_reference
+from napari_medvlsm.core.describe.shape import SHAPE_WORDS
+
+__all__ = [
+    "COLOR_WORDS",
+    "MANY",
+    "SHAPE_WORDS",
+    "SIZE_WORDS",
+    "SPECK_FRACTION",
+    "Contradiction",
+    "Description",
+    "contradictions",
+    "describe",
+    "describe_reference",
+]

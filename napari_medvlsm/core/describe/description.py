@@ -1,0 +1,61 @@
+"""What a mask says about itself, and the words it says it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIZE_WORDS = ("tiny", "small", "medium", "large")
+# Components of at most this fraction of the image get no size in the release, and are specks in the clean rule.
+SPECK_FRACTION = 0.0001
+# Fractions of the image between which each size lies (release: f < 0.001 tiny, f > 0.08 medium, f > 0.30 large).
+SIZE_RANGES = {"tiny": (0.0, 0.001), "small": (0.001, 0.08), "medium": (0.08, 0.30), "large": (0.30, 1.0)}
+CELLS = (("top left", "top", "top right"), ("left", "center", "right"), ("bottom left", "bottom", "bottom right"))
+MANY = "many"
+# The clean rule counts in words up to ten: nobody tells eleven parts from twelve at a glance.
+COUNTED = 10
+# The largest number that `number_word` knows.
+NAMED = 999
+# Places and sizes of single parts are kept for this many, the largest: noise has hundreds of thousands.
+PARTS = 100
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a mask says about itself.
+
+    `number`, `size` and `location` are measured. `shape` and `color` are suggestions: a person may well choose another
+    word, so they are never held against anybody. An empty string says nothing.
+
+    Attributes
+    ----------
+    number : str
+        In words; "zero" when the mask is empty, and everything else is empty then.
+    size, location : str
+        One or several words joined by ", ".
+    shape : str
+        One of `SHAPE_WORDS` for the largest part, or empty.
+    color : str
+        One of `COLOR_WORDS`, or empty.
+    fraction : float
+        Area of all parts counted, as a fraction of the image.
+    parts : tuple of float
+        Area of each part (of the 100 largest) as a fraction of the image, largest first.
+    """
+
+    number: str
+    size: str = ""
+    location: str = ""
+    shape: str = ""
+    color: str = ""
+    fraction: float = 0.0
+    parts: tuple[float, ...] = ()
+
+    @property
+    def measured(self) -> dict[str, str]:
+        """The attributes that follow from the mask alone."""
+        return {"number": self.number, "size": self.size, "location": self.location}
+
+    @property
+    def suggested(self) -> dict[str, str]:
+        """The attributes that are a matter of opinion."""
+        return {"shape": self.shape, "color": self.color}
