@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 from napari_medvlsm.cli._codes import OK
 from napari_medvlsm.core.io.atomic import megabytes, require_space
 from napari_medvlsm.core.models.families import FAMILIES
-from napari_medvlsm.core.models.registry import available_models, user_models_folder
+from napari_medvlsm.core.models.registry import available_models, fetched_folder, user_models_folder
 from napari_medvlsm.core.models.sources import SOURCES, find_source
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.models.hub import Plan
     from napari_medvlsm.core.models.importing import Wishes
 
-# Where files lie until they are a model; a leading dot hides them from the list of models.
-_FETCHED = ".fetched"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -85,7 +83,7 @@ def _fetch(options: argparse.Namespace) -> int:
     target = user_models_folder() / name
     if options.to is None and target.exists() and not options.replace:
         raise ValueError(f"There is a model {name} already; fetch under another --name, or with --replace.")
-    planned = plan(source, options.to or user_models_folder() / _FETCHED / source.name, revision=options.revision)
+    planned = plan(source, options.to or fetched_folder(source.name), revision=options.revision)
     print("\n".join(_told(planned)))
     if options.to is None:
         # The model is written while the fetched files are still there.

@@ -21,7 +21,6 @@ from napari_medvlsm.core.prompts import Prompt, Vocabulary
 from napari_medvlsm.core.prompts.variants import Contrast, contrasts
 from napari_medvlsm.core.prompts.vocabulary import Trained
 
-
 # Longest side, in pixels, at which wordings are compared: the model's own resolution hardly exceeds it.
 COMPARE_SIDE = 256
 # Changes (1 - Dice) up to these are called "hardly" and "a little"; a convention of this project.

@@ -1,7 +1,7 @@
 """The only place where napari layers become core values, and core values become layers.
 
 A layer of ours is told by its metadata, never by its name: `metadata["medvlsm"]` holds its `kind`
-("prediction", "certainty" or "correction"), the `image` it belongs to and its `target`.
+("prediction", "certainty", "correction" or "rectangle"), the `image` it belongs to and its `target`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.images import read_spacing
 from napari_medvlsm.core.masks import Bytes, Mask
+from napari_medvlsm.core.options import Region
 from napari_medvlsm.core.prompts import Target
 
 KEY = "medvlsm"
@@ -162,6 +163,40 @@ class LayerBook:
             )
             self._add(layer, view.layer, "certainty", "")
         self._set_plane(layer, view.index, probability)
+
+    def draw_rectangle(self, view: SliceInView) -> Shapes:
+        """The layer on which the person draws the rectangle that is looked at, ready to draw."""
+        layer: Shapes | None = self._find(Shapes, "rectangle", view.layer)
+        if layer is None:
+            layer = Shapes(
+                ndim=len(self._shape(view.layer)),
+                **self._placement(view.layer),
+                name="Rectangle to look at",
+                edge_color=CORRECTION_COLOR,
+                face_color="transparent",
+                edge_width=max(1, max(view.scan.size) / 300),
+            )
+            self._add(layer, view.layer, "rectangle", "")
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_rectangle"
+        return layer
+
+    def rectangle(self, view: SliceInView) -> Region | None:
+        """The rectangle (row0, col0, row1, col1) drawn last on the slice in view, in pixels of the scan.
+
+        None if there is none, or nothing of it lies on the scan.
+        """
+        layer: Shapes | None = self._find(Shapes, "rectangle", view.layer)
+        for corners in reversed(layer.data if layer is not None else ()):
+            if tuple(np.rint(corners[0, :-2]).astype(int)) == view.index:
+                # A pixel reaches half a pixel around its centre.
+                low, high = corners[:, -2:].min(axis=0) + 0.5, corners[:, -2:].max(axis=0) + 0.5
+                size = np.array(view.scan.size)
+                row0, col0 = (int(v) for v in np.clip(np.floor(low), 0, size))
+                row1, col1 = (int(v) for v in np.clip(np.floor(high) + 1, 0, size))
+                return (row0, col0, row1, col1) if row1 - row0 >= 2 and col1 - col0 >= 2 else None
+        return None
 
     def prediction(self, image: Image, target: str) -> Labels | None:
         """The prediction layer of an image and target."""

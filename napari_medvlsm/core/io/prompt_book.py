@@ -22,7 +22,7 @@ from napari_medvlsm.core.prompts.coverage import normalise
 # Prompts remembered beside the favourites.
 HISTORY_LENGTH = 200
 # How long another window may be at work on the file.
-LOCK_SECONDS = 5.0
+LOCK_SECONDS = 1.0
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 

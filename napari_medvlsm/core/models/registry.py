@@ -35,6 +35,11 @@ def user_models_folder() -> Path:
     return Path(chosen) if chosen else user_data_path("napari-medvlsm", appauthor=False) / "models"
 
 
+def fetched_folder(name: str) -> Path:
+    """Where the files of public weights lie until they are a model; its leading dot hides it from the models."""
+    return user_models_folder() / ".fetched" / name
+
+
 def available_models() -> dict[str, ModelEntry]:
     """All readable models by name, the shipped ones first. Broken folders are logged and left out."""
     shipped = Path(str(resources.files("napari_medvlsm") / "data" / "models"))

@@ -65,7 +65,13 @@ class Footer(QWidget):
     def set_busy(self, working: bool, cancellable: bool) -> None:
         """Show that something is going on, and whether it can be cancelled."""
         self.busy.setVisible(working)
+        self.busy.setRange(0, 0)
         self.cancel.setVisible(cancellable)
+
+    def set_fraction(self, fraction: float) -> None:
+        """Show how much of what is going on is done (0 to 1)."""
+        self.busy.setRange(0, 1000)
+        self.busy.setValue(round(1000 * fraction))
 
     def set_status(self, text: str, problem: bool = False, passing: bool = False) -> None:
         """One sentence about what happened, or, `passing`, about what is going on; that never hides a problem."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QPushButton
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_medvlsm.core.models.registry import ModelEntry
+from napari_medvlsm.core.options import AUTO, Device
 from napari_medvlsm.widgets.sections._section import Section, fill_combo, narrow_combo, quiet_label, select
 
 
@@ -14,6 +17,8 @@ class ModelSection(Section):
 
     modelChosen = Signal(str)
     cardRequested = Signal()
+    moreRequested = Signal()
+    deviceChosen = Signal(str, str)  # names of device and precision, "auto" for what suits
 
     def __init__(self) -> None:
         super().__init__("Model")
@@ -25,9 +30,29 @@ class ModelSection(Section):
         row = QHBoxLayout()
         row.addWidget(self.models, 1)
         row.addWidget(self.about)
+        self.more = QPushButton("Get more models…")
+        self.more.setToolTip("Fetch public weights, or import a checkpoint from this computer")
+        self.more.clicked.connect(self.moreRequested)
         self.column.addLayout(row)
-        self.device = quiet_label("Starting the engine…")
-        self.column.addWidget(self.device)
+        self.column.addWidget(self.more)
+        self.device = narrow_combo()
+        self.device.setToolTip("Where the model runs")
+        self.precision = narrow_combo()
+        self.precision.setToolTip(
+            "How exactly it computes: lower precisions are faster on a graphics card that has tensor cores"
+        )
+        for combo in (self.device, self.precision):
+            combo.activated.connect(self._on_device)
+        self.choices = QWidget()
+        chosen = QHBoxLayout(self.choices)
+        chosen.setContentsMargins(0, 0, 0, 0)
+        chosen.addWidget(self.device, 1)
+        chosen.addWidget(self.precision, 1)
+        self.choices.hide()
+        self.column.addWidget(self.choices)
+        self._devices: tuple[Device, ...] = ()
+        self.running = quiet_label("Starting the engine…")
+        self.column.addWidget(self.running)
 
     def set_models(self, models: dict[str, ModelEntry], current: str) -> None:
         """Show the models by title."""
@@ -38,6 +63,23 @@ class ModelSection(Section):
         """Show another model as chosen."""
         select(self.models, name)
 
-    def set_device(self, device: str) -> None:
-        """Show where the model runs."""
-        self.device.setText(f"Runs on {device}")
+    def set_devices(self, devices: Sequence[Device], device: str, precision: str) -> None:
+        """Offer where the model can run, if there is a choice."""
+        self._devices = tuple(devices)
+        entries = [("Best device", AUTO), *((d.title, d.name) for d in devices)]
+        fill_combo(self.device, entries, device)
+        self._offer_precisions(precision)
+        self.choices.setVisible(len(devices) > 1 or any(len(d.precisions) > 1 for d in devices))
+
+    def set_running(self, device: str, precision: str) -> None:
+        """Show what the model runs on."""
+        self.running.setText(f"Runs on {device}{f', {precision}' if precision else ''}")
+
+    def _offer_precisions(self, current: str) -> None:
+        chosen = self.device.currentData()
+        known = next((d.precisions for d in self._devices if d.name == chosen), self._devices[0].precisions)
+        fill_combo(self.precision, [("Best precision", AUTO), *((p, p) for p in known)], current)
+
+    def _on_device(self) -> None:
+        self._offer_precisions(self.precision.currentData())
+        self.deviceChosen.emit(self.device.currentData(), self.precision.currentData())

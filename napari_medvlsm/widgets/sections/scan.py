@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import enum
+
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QPushButton
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.widgets.sections._section import Section, fill_combo, narrow_combo, quiet_label
+
+
+class Look(enum.Enum):
+    """Where the model looks; the value is what people read."""
+
+    WHOLE = "the whole scan"
+    TILES = "the whole scan, in tiles"
+    RECTANGLE = "a rectangle I draw"
+    RECTANGLE_TILES = "a rectangle, in tiles"
+
+    @property
+    def tiles(self) -> bool:
+        """Whether at overlapping tiles in full detail."""
+        return self in (Look.TILES, Look.RECTANGLE_TILES)
+
+    @property
+    def rectangle(self) -> bool:
+        """Whether inside a rectangle alone."""
+        return self in (Look.RECTANGLE, Look.RECTANGLE_TILES)
 
 
 class ScanSection(Section):
@@ -14,6 +35,7 @@ class ScanSection(Section):
 
     layerChosen = Signal(object)
     openRequested = Signal()
+    lookChosen = Signal(object)  # Look
 
     def __init__(self) -> None:
         super().__init__("Scan")
@@ -29,6 +51,17 @@ class ScanSection(Section):
         self.column.addLayout(row)
         self.facts = quiet_label()
         self.column.addWidget(self.facts)
+        self.look = narrow_combo()
+        self.look.setToolTip(
+            "The model sees a scan at its own, lower resolution. Tiles take longer and show it every detail; "
+            "a rectangle shows it a part of the scan alone."
+        )
+        fill_combo(self.look, [(look.value, look) for look in Look], Look.WHOLE)
+        self.look.activated.connect(lambda: self.lookChosen.emit(self.look.currentData()))
+        looking = QHBoxLayout()
+        looking.addWidget(QLabel("Look at"))
+        looking.addWidget(self.look, 1)
+        self.column.addLayout(looking)
 
     def set_layers(self, names: list[tuple[str, object]], current: object) -> None:
         """Show the layers that can be a scan."""
