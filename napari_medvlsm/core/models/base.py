@@ -90,6 +90,8 @@ class VLSM(nn.Module, ABC):
     #: Channel means and deviations that the family was pretrained with.
     MEAN: ClassVar[tuple[float, float, float]] = CLIP_MEAN
     STD: ClassVar[tuple[float, float, float]] = CLIP_STD
+    #: Prompts that inference decodes at once: bounds the memory of the decoder.
+    PROMPT_BATCH: ClassVar[int] = 16
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, preprocessing: ViTImageProcessor) -> None:
         super().__init__()

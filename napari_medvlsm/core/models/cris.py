@@ -105,6 +105,9 @@ class CRIS(VLSM):
         If the side of the images is not a multiple of 32.
     """
 
+    # A prompt at true size takes some ten times the memory that it takes in CLIPSeg's decoder.
+    PROMPT_BATCH = 4
+
     def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
         super().__init__(tokenizer, preprocessing)
         if self.image_size % _STRIDE:
