@@ -170,7 +170,7 @@ class Glass(VLSM):
         if self.place != "cpu" and self.room is not None and count > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    tokenize = encode_tokens = load = save = None
+    tokenize = encode_tokens = load = save = attention = None
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@
 `clipseg`        CLIPSeg
 `cris`           CRIS
 `biomedclipseg`  BiomedCLIPSeg and BiomedCLIPSeg-D
+`lora`           adapters on the attention of the encoders, and folders that hold only these
 `weights`        weights into modules, with sentences where they do not fit; the files of a folder
 `parity`         agreement with the reference implementations on weights and inputs from a formula
 """
