@@ -299,7 +299,7 @@ class Segmenter:
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         tiles = grid((row1 - row0, col1 - col0), tiling.side or self.model.image_size, tiling.overlap)
         maps: list[Bytes] = [np.zeros(plane.size, np.uint8) for _ in texts]
-        blend = Blend(maps, seen)
+        blend = Blend(maps, seen, tiles.side)
         waiting, done = iter(tiles), 0
         while batch := list(islice(waiting, self._tile_batch)):
             regions = [(row0 + r.start, col0 + c.start, row0 + r.stop, col0 + c.stop) for r, c in batch]

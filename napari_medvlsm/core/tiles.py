@@ -15,6 +15,9 @@ import numpy.typing as npt
 from napari_medvlsm.core.masks import Bytes, quantise
 from napari_medvlsm.core.options import Region
 
+# Pixels quantised at once: bounds the memory.
+_STRIP_PIXELS = 2**18
+
 Float32 = npt.NDArray[np.float32]
 
 
@@ -33,6 +36,11 @@ class Grid:
 
     rows: tuple[Span, ...]
     cols: tuple[Span, ...]
+
+    @property
+    def side(self) -> int:
+        """Rows of a tile."""
+        return self.rows[0].stop - self.rows[0].start
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.cols)
@@ -72,39 +80,44 @@ def spans(length: int, side: int, overlap: float) -> tuple[Span, ...]:
 class Blend:
     """Sums weighted tiles row by row of the grid into maps of bytes.
 
-    Only the rows that a tile still to come may touch are held as float32; the rest is final.
+    Only the rows of the present row of tiles are held as float32; what lies above them is final.
 
     Parameters
     ----------
-    maps : sequence of uint8 arrays (H, W)
+    maps : list of uint8 arrays (H, W)
         Written into; one for each prompt.
     region : Region
         Where the grid lies in the maps.
+    side : int
+        Rows of a tile.
     """
 
-    def __init__(self, maps: list[Bytes], region: Region) -> None:
+    def __init__(self, maps: list[Bytes], region: Region, side: int) -> None:
         row0, col0, row1, col1 = region
         self._parts = [plane[row0:row1, col0:col1] for plane in maps]
-        self._done = 0
-        self._open = np.zeros((len(maps), 0, col1 - col0), np.float32)
+        self._top = 0
+        self._open = np.zeros((len(maps), side, col1 - col0), np.float32)
 
     def add(self, row: Span, col: Span, answers: Float32) -> None:
         """Add one tile's probabilities (P, rows, cols); tiles come in the order of their grid."""
-        if row.start > self._done:
-            self._settle(row.start)
-        missing = row.stop - self._done - self._open.shape[1]
-        if missing > 0:
-            self._open = np.pad(self._open, ((0, 0), (0, missing), (0, 0)))
-        place = self._open[:, row.start - self._done : row.stop - self._done, col.start : col.stop]
-        place += answers * (row.weight[:, None] * col.weight)
+        if row.start > self._top:
+            self._settle(row.start - self._top)
+        self._open[:, :, col.start : col.stop] += answers * (row.weight[:, None] * col.weight)
 
     def finish(self) -> None:
         """Write what is still open."""
-        self._settle(self._done + self._open.shape[1])
+        self._settle(self._open.shape[1])
 
-    def _settle(self, stop: int) -> None:
-        count = stop - self._done
+    def _settle(self, count: int) -> None:
+        """Write the uppermost `count` rows and move the others up."""
         for part, summed in zip(self._parts, self._open, strict=True):
-            part[self._done : stop] = quantise(np.minimum(summed[:count], 1))
-        self._open = self._open[:, count:].copy()
-        self._done = stop
+            step = max(1, _STRIP_PIXELS // summed.shape[1])
+            for start in range(0, count, step):
+                rows = summed[start : min(count, start + step)]
+                part[self._top + start : self._top + start + len(rows)] = quantise(np.minimum(rows, 1))
+            # In pieces that do not overlap, which numpy moves without a copy in between.
+            for start in range(0, len(summed) - count, count):
+                rows = summed[start + count : start + 2 * count]
+                summed[start : start + len(rows)] = rows
+            summed[-count:] = 0
+        self._top += count

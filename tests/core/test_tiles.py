@@ -26,8 +26,8 @@ def blended(size, side, overlap, answer, region=None):
     """Every pixel of a tile gets one value; what comes out is the map."""
     plane = np.zeros(size, np.uint8)
     region = region or (0, 0, *size)
-    blend = Blend([plane], region)
     tiles = grid((region[2] - region[0], region[3] - region[1]), side, overlap)
+    blend = Blend([plane], region, tiles.side)
     for row, col in tiles:
         shape = (1, row.stop - row.start, col.stop - col.start)
         blend.add(row, col, np.full(shape, answer(row, col), np.float32))
@@ -61,8 +61,16 @@ def test_outside_the_rectangle_nothing_is_written():
     np.testing.assert_array_equal(plane, inside * 255)
 
 
-def test_only_rows_that_may_still_change_are_held():
-    blend = Blend([np.zeros((4000, 50), np.uint8)], (0, 0, 4000, 50))
-    for row, col in grid((4000, 50), 50, 0.5):
-        blend.add(row, col, np.ones((1, 50, 50), np.float32))
-        assert blend._open.shape[1] <= 75
+@pytest.mark.parametrize("pixels", [1, 100, 2**18])
+def test_several_maps_in_strips_of_any_height(pixels, rng, monkeypatch):
+    """Against all weighted tiles summed in one array."""
+    monkeypatch.setattr("napari_medvlsm.core.tiles._STRIP_PIXELS", pixels)
+    tiles = grid((123, 57), 40, 0.6)
+    maps = [np.zeros((123, 57), np.uint8) for _ in range(2)]
+    blend, expected = Blend(maps, (0, 0, 123, 57), tiles.side), np.zeros((2, 123, 57))
+    for row, col in tiles:
+        answers = rng.random((2, 40, 40), np.float32)
+        blend.add(row, col, answers)
+        expected[:, row.start : row.stop, col.start : col.stop] += answers * row.weight[:, None] * col.weight
+    blend.finish()
+    np.testing.assert_allclose(maps, 255 * expected, atol=0.51)
