@@ -178,13 +178,13 @@ class Segmenter:
         ValueError
             As the class; then nothing has changed.
         """
-        where = pick_device(device)
+        before, where = self._device, pick_device(device)
         self._precision = pick_precision(where, precision)
-        self._device = where
-        self._careful = False
         self.free_memory()
+        self._device, self._careful = where, False
         try:
             self.model.to(where)
+            _give_back(before)
             return
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -342,10 +342,7 @@ class Segmenter:
         """Drop everything that is cached; the current scan is encoded again when it is needed."""
         self._images.clear()
         self._texts.clear()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        elif self._device.type == "mps":
-            torch.mps.empty_cache()
+        _give_back(self._device)
 
     # What the model is asked ---------------------------------------------------------------------------------------
 
@@ -464,6 +461,7 @@ class Segmenter:
             raise MemoryError("The computer has too little free memory for this. Close other programs and try again.")
         self.free_memory()
         self.model.to("cpu")
+        _give_back(self._device)
         self._device, self._precision, self._careful = torch.device("cpu"), "float32", False
         if self.notify is not None:
             self.notify(
@@ -489,6 +487,14 @@ def to_scan_size(logits: Tensor, size: tuple[int, int]) -> Bytes:
         strip = wide[low] * (1 - weight) + wide[high] * weight
         result[start:stop] = quantise(torch.sigmoid(strip).cpu().numpy())
     return result
+
+
+def _give_back(device: torch.device) -> None:
+    """Give a GPU the memory back that torch keeps for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def _scaled(region: Region, size: tuple[int, int], to: tuple[int, int]) -> Region:

@@ -90,7 +90,7 @@ class SegmentOptions:
     def to_message(self) -> dict[str, Any]:
         """The options as the engine's protocol carries them; see `core.engine.protocol`."""
         tiles = None if self.tiling is None else {"side": self.tiling.side, "overlap": self.tiling.overlap}
-        return {"tiles": tiles, "region": None if self.region is None else list(self.region)}
+        return {"tiles": tiles, "region": None if self.region is None else [int(edge) for edge in self.region]}
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> SegmentOptions:

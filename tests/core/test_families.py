@@ -238,12 +238,22 @@ class TestEveryFamily:
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
     def test_gpu_agrees_with_cpu(self, model, family, image):
         expected = answers(model, family, image, TEXTS)
-        segmenter = Segmenter(model, card_of(family), device="cuda")
+        segmenter = Segmenter(model, card_of(family), device="cuda", precision="float32")
         segmenter.set_image(image)
         try:
             assert_close([p.logits for p in segmenter.segment(TEXTS)], expected, tolerance=1e-2)
         finally:
             model.to("cpu")
+
+    def test_lower_precision_answers_nearly_the_same(self, model, family, image):
+        segmenter = Segmenter(model, card_of(family), device="cpu", precision="bfloat16")
+        segmenter.set_image(image)
+        assert segmenter.segment(TEXTS)[0].logits.dtype == np.float32
+        tiles = segmenter.segment_tiled(TEXTS, tile=40)
+        assert {t.probability.shape for t in tiles} == {image.shape[:2]}
+        logits = np.stack([p.logits for p in segmenter.segment(TEXTS)])
+        expected = answers(model, family, image, TEXTS)
+        assert 0 < np.abs(logits - expected).mean() < 0.05 * expected.std()
 
     def test_weights_that_do_not_fit_are_named(self, folder):
         weights = load_file(folder / WEIGHTS_FILE)

@@ -279,7 +279,7 @@ class TextAttention(nn.Module):
     ) -> tuple[Tensor, None]:
         """Self-attention (query, key and value are the same) of (P, T, D), with a mask (T, T) that is added."""
         q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in self.in_proj(query).chunk(3, dim=-1))
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask.to(q.dtype))
         return self.out_proj(attended.transpose(1, 2).flatten(2)), None
 
 
