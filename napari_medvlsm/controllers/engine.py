@@ -18,6 +18,7 @@ from psygnal import Signal
 
 from napari_medvlsm.core.engine.protocol import Array, Message
 from napari_medvlsm.core.masks import Bytes
+from napari_medvlsm.core.options import AUTO, WHOLE_SCAN, Device, SegmentOptions, check_region
 
 # A cancelled request may take this long to stop by itself; then the process is ended.
 CANCEL_SECONDS = 2.0
@@ -50,7 +51,7 @@ class EngineImage:
 class Request:
     """Everything a segmentation needs; a late answer is told by its number.
 
-    `size` is (rows, cols) of the maps that are wanted, None for the scan's own.
+    `size` is (rows, cols) of the maps that are wanted, None for the scan's own; `options` say where the model looks.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Request:
     image: EngineImage
     prompts: tuple[str, ...]
     size: tuple[int, int] | None = None
+    options: SegmentOptions = WHOLE_SCAN
 
 
 class Transport(Protocol):
@@ -85,7 +87,11 @@ class EngineController:
 
     state_changed = Signal(EngineState)
     progressed = Signal(str)
-    device_found = Signal(str)
+    advanced = Signal(float)  # the fraction of the running request that is done, where it is known
+    device_found = Signal(str)  # in words: what the model runs on, also after a change
+    precision_found = Signal(str)  # what it computes in
+    devices_found = Signal(object)  # tuple of Device: what may be chosen
+    noticed = Signal(str)  # a sentence for the user; nothing failed
     answered = Signal(object, object)  # Request, list of probability arrays
     cancelled = Signal()
     failed = Signal(str)  # one sentence for the user
@@ -101,7 +107,10 @@ class EngineController:
         self._preparing: int | None = None
         self._wanted: tuple[Path, EngineImage] | None = None
         self._held: tuple[Path, str] | None = None
+        self._chosen = (AUTO, AUTO)
         self.device = ""
+        self.precision = ""
+        self.devices: tuple[Device, ...] = ()
 
     @property
     def state(self) -> EngineState:
@@ -129,18 +138,48 @@ class EngineController:
         if self._state not in (EngineState.OFF, EngineState.BROKEN):
             self._send_prepare()
 
+    @property
+    def chosen(self) -> tuple[str, str]:
+        """Names of the device and of the precision that were asked for, "auto" for what suits."""
+        return self._chosen
+
+    def choose(self, device: str = AUTO, precision: str = AUTO) -> None:
+        """Compute on another device or in another precision from now on; "auto" for what suits.
+
+        A choice that cannot be used fails with the next request, in words.
+        """
+        if (device, precision) == self._chosen:
+            return
+        self._chosen = (device, precision)
+        if self._wanted is not None and self._state not in (EngineState.OFF, EngineState.BROKEN):
+            self._send_prepare()
+
     def segment(
-        self, model: Path, image: EngineImage, prompts: Sequence[str], size: tuple[int, int] | None = None
+        self,
+        model: Path,
+        image: EngineImage,
+        prompts: Sequence[str],
+        size: tuple[int, int] | None = None,
+        options: SegmentOptions = WHOLE_SCAN,
     ) -> Request:
         """Ask for one probability map a prompt; an earlier request that still runs is cancelled.
 
         With a `size` (rows, cols) this is a comparison of wordings, which is not what the person waits for.
+
+        Raises
+        ------
+        ValueError
+            If tiles are asked for at a size, or a rectangle that does not lie inside the scan.
         """
+        if options.tiling is not None and size is not None:
+            raise ValueError("Tiles are answered at the scan's own size only.")
+        if options.region is not None:
+            check_region(options.region, (image.pixels.shape[0], image.pixels.shape[1]))
         self.start()
         if self._active is not None:
             self._transport.send({"op": "cancel", "id": self._active.number}, ())
         self._wanted = (model, image)
-        request = Request(self._next(), model, image, tuple(prompts), size)
+        request = Request(self._next(), model, image, tuple(prompts), size, options)
         self._active = request
         self._send_segment(request)
         self._set(self._working(request) if self._ready else EngineState.STARTING)
@@ -160,12 +199,19 @@ class EngineController:
         event, number = message["event"], message.get("id")
         if event == "ready":
             self._ready = True
-            self.device = message["device"]
-            self.device_found.emit(self.device)
+            self.devices = tuple(_device(fields) for fields in message["devices"])
+            self.devices_found.emit(self.devices)
+            self._runs_on(message)
             self._settle()
+        elif event == "running":
+            self._runs_on(message)
+        elif event == "notice":
+            self.noticed.emit(message["text"])
         elif event == "progress":
             if number in self._numbers():
                 self.progressed.emit(message["text"])
+                if "fraction" in message:
+                    self.advanced.emit(message["fraction"])
         elif event == "missing" and number in self._numbers():
             self._held = None
             if self._active is not None and number == self._active.number:
@@ -197,6 +243,11 @@ class EngineController:
         self._launch()
         again = " Press Segment to repeat your last request." if interrupted else ""
         self.failed.emit(f"The segmentation engine stopped and was started again; your drawings are untouched.{again}")
+
+    def _runs_on(self, message: Message) -> None:
+        self.device, self.precision = message["device"], message["precision"]
+        self.device_found.emit(self.device)
+        self.precision_found.emit(self.precision)
 
     def _finish(self, event: str, message: Message, arrays: list[Array]) -> None:
         request, self._active = self._active, None
@@ -234,7 +285,8 @@ class EngineController:
             self._send_prepare()
 
     def _send_segment(self, request: Request) -> None:
-        self._send(request.number, "segment", {"prompts": list(request.prompts), "size": request.size})
+        more = {"prompts": list(request.prompts), "size": request.size}
+        self._send(request.number, "segment", more | request.options.to_message())
 
     def _send_prepare(self) -> None:
         self._preparing = self._next()
@@ -247,7 +299,9 @@ class EngineController:
         model, image = self._wanted
         holds = self._held == (model, image.key)
         self._held = (model, image.key)
+        device, precision = self._chosen
         message = {"op": operation, "id": number, "model": str(model), "image": image.key}
+        message |= {"device": device, "precision": precision}
         self._transport.send(message | more, () if holds else (image.pixels,))
 
     def _next(self) -> int:
@@ -274,3 +328,7 @@ class EngineController:
         if state is not self._state:
             self._state = state
             self.state_changed.emit(state)
+
+
+def _device(fields: Message) -> Device:
+    return Device(fields["name"], fields["title"], tuple(fields["precisions"]))

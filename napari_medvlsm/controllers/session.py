@@ -15,6 +15,7 @@ from napari_medvlsm.core.io.labels import story
 from napari_medvlsm.core.io.prompt_book import PromptBook
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut
 from napari_medvlsm.core.models.registry import ModelEntry
+from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.prompts import (
     Attributes,
     Coverage,
@@ -42,6 +43,7 @@ class Result:
     prompt: Prompt
     target: str
     probability: Bytes
+    options: SegmentOptions = WHOLE_SCAN
 
     @property
     def peak(self) -> float:
@@ -258,6 +260,14 @@ class Session:
         if changed:
             self.result_changed.emit()
 
+    def set_models(self, models: dict[str, ModelEntry]) -> None:
+        """Offer other models; one that is gone gives way to the first."""
+        self.models = models
+        if self.model is None or self.model.name not in models:
+            first = next(iter(models), None)
+            if first is not None:
+                self.set_model(first)
+
     def set_model(self, name: str) -> None:
         """Use another model; its own threshold becomes the current one."""
         if name not in self.models:
@@ -269,8 +279,13 @@ class Session:
         self.prompt_changed.emit()
         self.mask_changed.emit()
 
-    def segment(self) -> Request:
+    def segment(self, options: SegmentOptions = WHOLE_SCAN) -> Request:
         """Ask the engine about the scan: the prompts on the list, or the prompt as it stands if there are none.
+
+        Parameters
+        ----------
+        options : SegmentOptions
+            Where the model looks.
 
         Raises
         ------
@@ -280,9 +295,9 @@ class Session:
         scan, model = self._ready()
         prompts = list(self.queue) or [self._checked_prompt()]
         empty = np.empty((0, 0), np.uint8)
-        asked = [Result(self.scan_hash, model.name, p, _target(p), empty) for p in prompts]
+        asked = [Result(self.scan_hash, model.name, p, _target(p), empty, options) for p in prompts]
         image = EngineImage(self.scan_hash, scan.pixels)
-        request = self.engine.segment(model.folder, image, [p.text for p in prompts])
+        request = self.engine.segment(model.folder, image, [p.text for p in prompts], options=options)
         self._pending = (request.number, lambda maps: self._take(asked, maps))
         try:
             self.book.add(*prompts)
@@ -303,7 +318,9 @@ class Session:
         """
         scan, model = self._ready()
         image = EngineImage(self.scan_hash, scan.pixels)
-        request = self.engine.segment(model.folder, image, texts, size)
+        # Tiles are answered at full size only; a comparison sees what lies in the same rectangle, or the whole scan.
+        where = SegmentOptions(region=self.result.options.region) if self.result is not None else WHOLE_SCAN
+        request = self.engine.segment(model.folder, image, texts, size, where)
         self._pending = (request.number, done)
         return request
 
@@ -356,6 +373,7 @@ class Session:
             self.cleanup if result else None,
             corrected,
             self.scan_hash,
+            result.options if result else WHOLE_SCAN,
         )
 
     # Within --------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """One 2D scan plane, and the one normalisation that every pixel passes on its way to a model.
 
-Training, the command line and the panel all call `to_unit_rgb` and `to_model_input`, so a model
-never sees pixels prepared in another way than those it was trained on. The display's window,
-level, gamma and colormap play no part.
+Training, the command line and the panel all call `to_unit_square` (inference through `to_model_input`), so
+a model never sees pixels prepared in another way than those it was trained on. The display's window, level,
+gamma and colormap play no part.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ WINDOW_PERCENTILES = (0.5, 99.5)
 _PERCENTILE_SAMPLES = 1024
 # Beyond this, differences of float32 values overflow.
 _HUGE = 1e37
+# Values made float32 at once: bounds the memory for very large scans.
+_STRIP_VALUES = 2**20
 
 AnyArray = npt.NDArray[np.generic]
 Float32 = npt.NDArray[np.float32]
@@ -78,19 +80,57 @@ def check_plane(pixels: AnyArray) -> None:
         raise ValueError(f"Pixels of type {pixels.dtype} are not supported; save the scan as 8- or 16-bit grey or RGB.")
 
 
-def to_unit_rgb(pixels: AnyArray) -> Float32:
+@dataclass(frozen=True)
+class Window:
+    """The grey range of a plane that becomes 0 to 1; all zeros where `high` is not above `low`."""
+
+    low: float
+    high: float
+
+
+def window_of(pixels: AnyArray) -> Window:
+    """The range that a plane is stretched from.
+
+    Bool is 0 to 1 and 8-bit 0 to 255. Wider integers and floats: the 0.5th to the 99.5th percentile of the finite
+    values over all colour channels together, read from evenly spaced pixels; where these coincide, all of
+    the range.
+
+    A part of a plane (a tile, a rectangle) takes the window of the *whole* plane: its own would blow the noise of an
+    empty part up to full contrast, show one tissue in two greys in two neighbouring tiles, and differ
+    from what the model was trained on.
+
+    Raises
+    ------
+    ValueError
+        If `pixels` is not one 2D plane.
+    """
+    pixels = _colours(pixels)
+    if pixels.dtype == bool or pixels.dtype == np.uint8:
+        return Window(0, 1 if pixels.dtype == bool else 255)
+    stride = tuple(slice(None, None, max(1, n // _PERCENTILE_SAMPLES)) for n in pixels.shape[:2])
+    finite = pixels[stride].astype(np.float64).ravel()
+    if pixels.dtype.kind == "f":
+        finite = finite[np.isfinite(finite)]
+    if finite.size == 0:
+        return Window(0, 0)
+    low, high = (float(p) for p in np.percentile(finite, WINDOW_PERCENTILES, overwrite_input=True))
+    return Window(low, high) if high > low else Window(float(finite.min()), float(finite.max()))
+
+
+def to_unit_rgb(pixels: AnyArray, window: Window | None = None) -> Float32:
     """Bring any plane to three channels between 0 and 1.
 
     - bool: 0 and 1. 8-bit: divided by 255, as in the paper's code.
-    - wider integers and floats: linear between the 0.5th and the 99.5th percentile of the finite
-      values over all colour channels together, clipped; not-a-number and minus infinity become 0, plus infinity 1;
-      a constant plane becomes 0.
+    - wider integers and floats: linear in their window, clipped; not-a-number and minus infinity
+      become 0, plus infinity 1; a constant plane becomes 0.
     - grey is repeated to three channels; an alpha channel is dropped.
 
     Parameters
     ----------
     pixels : array of shape (H, W) or (H, W, C)
         See `Scan.pixels`.
+    window : Window, optional
+        By default `window_of(pixels)`; for a part of a plane, that of the whole plane.
 
     Returns
     -------
@@ -101,34 +141,46 @@ def to_unit_rgb(pixels: AnyArray) -> Float32:
     ValueError
         If `pixels` is not one 2D plane.
     """
-    return _as_rgb(_to_unit(pixels))
+    return _as_rgb(_to_unit(_colours(pixels), window or window_of(pixels)))
 
 
-def _to_unit(pixels: AnyArray) -> Float32:
-    """As `to_unit_rgb`, but grey stays (H, W): a third of the memory."""
+def to_unit_square(pixels: AnyArray, side: int, window: Window | None = None) -> Float32:
+    """`to_unit_rgb` and `resize` in one: float32 (side, side, 3), values in [0, 1].
+
+    A strip of rows at a time, first to `side` columns, then all of them to `side` rows: no float32 copy of the plane is
+    made. The two passes are PIL's own, so the result is the same to 1e-6 (to the bit where PIL, which
+    chooses the order of the passes by the shape, begins with the columns too).
+    """
+    window = window or window_of(pixels)
+    pixels = _colours(pixels)
+    rows, cols = pixels.shape[:2]
+    narrow = np.empty((rows, side, *pixels.shape[2:]), np.float32)
+    step = max(1, _STRIP_VALUES // max(side, cols))
+    for start in range(0, rows, step):
+        strip = _to_unit(pixels[start : start + step], window)
+        narrow[start : start + step] = resize(strip, (len(strip), side))
+    return _as_rgb(resize(narrow, (side, side)))
+
+
+def _colours(pixels: AnyArray) -> AnyArray:
+    """The plane without its alpha channel; grey as (H, W)."""
     check_plane(pixels)
-    if pixels.ndim == 3:
-        pixels = pixels[..., 0] if pixels.shape[2] <= 2 else pixels[..., :3]
-    if pixels.dtype == bool:
-        return pixels.astype(np.float32)
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.float32) / np.float32(255)
-    return _stretch(pixels)
+    if pixels.ndim == 2:
+        return pixels
+    return pixels[..., 0] if pixels.shape[2] <= 2 else pixels[..., :3]
 
 
 def _as_rgb(unit: Float32) -> Float32:
     return np.repeat(unit[..., None], 3, axis=2) if unit.ndim == 2 else unit
 
 
-def _stretch(pixels: AnyArray) -> Float32:
-    stride = tuple(slice(None, None, max(1, n // _PERCENTILE_SAMPLES)) for n in pixels.shape[:2])
-    sample = pixels[stride].astype(np.float64)
-    finite = sample[np.isfinite(sample)]
-    if finite.size == 0:
-        return np.zeros(pixels.shape, np.float32)
-    low, high = (float(p) for p in np.percentile(finite, WINDOW_PERCENTILES))
-    if not high > low:
-        low, high = float(finite.min()), float(finite.max())
+def _to_unit(pixels: AnyArray, window: Window) -> Float32:
+    """As `to_unit_rgb`, but grey stays (H, W): a third of the memory."""
+    if pixels.dtype == bool:
+        return pixels.astype(np.float32)
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.float32) / np.float32(255)
+    low, high = window.low, window.high
     if not high > low:
         return np.zeros(pixels.shape, np.float32)
     if max(abs(low), abs(high)) > _HUGE:
@@ -150,7 +202,11 @@ def resize(channels: Float32, size: tuple[int, int]) -> Float32:
 
 
 def to_model_input(
-    pixels: AnyArray, side: int, mean: tuple[float, float, float], std: tuple[float, float, float]
+    pixels: AnyArray,
+    side: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    window: Window | None = None,
 ) -> Float32:
     """Normalise, squash to a square and standardise: what the image encoder sees.
 
@@ -164,12 +220,14 @@ def to_model_input(
         Rows and columns of the result.
     mean, std : three floats each
         Per channel, in units of [0, 1].
+    window : Window, optional
+        For a part of a plane, that of the whole plane; see `window_of`.
 
     Returns
     -------
     float32 array of shape (3, side, side)
     """
-    square = _as_rgb(resize(_to_unit(pixels), (side, side)))
+    square = to_unit_square(pixels, side, window)
     standard = (square - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return np.ascontiguousarray(standard.transpose(2, 0, 1))
 

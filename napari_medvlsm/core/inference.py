@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +16,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_medvlsm.core.images import Scan, content_hash, to_model_input
+from napari_medvlsm.core.devices import out_of_memory, pick_device, pick_precision
+from napari_medvlsm.core.images import Scan, Window, content_hash, to_model_input, window_of
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut, quantise
 from napari_medvlsm.core.models.base import VLSM, Activations, Conditions, repeat_for_prompts
 from napari_medvlsm.core.models.card import ModelCard
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.registry import STARTER, find_model
+from napari_medvlsm.core.options import AUTO, Region, Tiling, check_region
+from napari_medvlsm.core.tiles import Blend, grid
 
 # Encoded scans kept in memory. A true-size CLIPSeg scan takes 4.5 MB.
 CACHE_BYTES = 256 * 2**20
-# Prompts decoded at once: bounds the memory of the decoder.
-_PROMPT_BATCH = 16
+# Tiles encoded at once on a GPU; a CPU gains nothing from several, and can be cancelled between them.
+_TILE_BATCH = 8
 # Texts whose conditions are kept.
 _TEXTS = 1024
-# Rows brought to the scan's own size at once: bounds the memory for very large scans.
-_STRIP_PIXELS = 2**22
+# Pixels brought to the scan's own size at once: bounds the memory for very large scans.
+_STRIP_PIXELS = 2**20
+
+Float32 = npt.NDArray[np.float32]
+Check = Callable[[], None]
+T = TypeVar("T")
 
 
 class Cancelled(Exception):
@@ -41,8 +51,8 @@ class Prediction:
     Attributes
     ----------
     prompt : str
-    logits : float32 array of shape (L, L)
-        At the model's own resolution.
+    logits : float32 array of shape (L, L), or None
+        At the model's own resolution, of what it saw: the scan, or a rectangle of it. None for tiles.
     probability : uint8 array of shape (H, W)
         At the scan's size, 255 for 1.
     threshold : float
@@ -50,7 +60,7 @@ class Prediction:
     """
 
     prompt: str
-    logits: npt.NDArray[np.float32]
+    logits: Float32 | None
     probability: Bytes
     threshold: float
 
@@ -60,48 +70,139 @@ class Prediction:
         return mask if cleanup is None else cleanup.apply(mask)
 
 
+@dataclass(frozen=True, eq=False)
+class _Plane:
+    """The current scan."""
+
+    key: str
+    pixels: npt.NDArray[np.generic]
+
+    @cached_property
+    def window(self) -> Window:
+        return window_of(self.pixels)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def everything(self) -> Region:
+        return (0, 0, *self.size)
+
+    def part(self, region: Region) -> npt.NDArray[np.generic]:
+        row0, col0, row1, col1 = region
+        return self.pixels[row0:row1, col0:col1]
+
+
 class Segmenter:
     """A model ready to segment: `set_image` is costly, `segment` is cheap.
+
+    Where a graphics card has too little memory, what is cached on it is dropped and the batches are made small; if that
+    does not help, the work goes on on the CPU, and `notify` says so.
 
     Parameters
     ----------
     model : VLSM
+        Its weights stay in float32 and are moved to the device.
     card : ModelCard
     device : str
         "cpu", "cuda", "mps", or "auto" for the best there is.
+    precision : str
+        "float32", "bfloat16", "float16", or "auto" for what the device does well. In a lower one, products are
+        computed in it and what suffers from rounding (norms, softmax) in float32, as torch's autocast chooses.
     cache_bytes : int
         Bound on the encoded scans that are kept.
+    notify : callable, optional
+        Gets a sentence for the user.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device, or it does not compute in that precision.
     """
 
-    def __init__(self, model: VLSM, card: ModelCard, device: str = "auto", cache_bytes: int = CACHE_BYTES) -> None:
-        self.device = pick_device() if device == "auto" else torch.device(device)
-        self.model = model.to(self.device).eval()
+    def __init__(
+        self,
+        model: VLSM,
+        card: ModelCard,
+        device: str = AUTO,
+        precision: str = AUTO,
+        cache_bytes: int = CACHE_BYTES,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        self.model = model.eval()
         self.card = card
         self.cache_bytes = cache_bytes
+        self.notify = notify
         self._images: OrderedDict[str, Activations] = OrderedDict()
         self._texts: OrderedDict[str, Conditions] = OrderedDict()
-        self._current: tuple[str, npt.NDArray[np.generic]] | None = None
+        self._current: _Plane | None = None
+        self._careful = False
+        self._device = torch.device("cpu")
+        self._precision = "float32"
+        self.use(device, precision)
 
     @classmethod
-    def load(cls, model: str = STARTER, device: str = "auto") -> Segmenter:
+    def load(
+        cls,
+        model: str = STARTER,
+        device: str = AUTO,
+        precision: str = AUTO,
+        notify: Callable[[str], None] | None = None,
+    ) -> Segmenter:
         """Load a model by its name or by the path of its folder.
 
         Raises
         ------
         ValueError
-            If there is no such model or its folder is broken.
+            If there is no such model or its folder is broken, or if the device or the precision cannot be used.
         """
         entry = find_model(model)
-        return cls(load_model(entry.folder), entry.card, device)
+        return cls(load_model(entry.folder), entry.card, device, precision, notify=notify)
 
-    def set_image(self, image: Scan | npt.NDArray[np.generic], check: Callable[[], None] | None = None) -> str:
-        """Encode a scan, unless it is still in the cache.
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: "float32", "bfloat16" or "float16"."""
+        return self._precision
+
+    def use(self, device: str = AUTO, precision: str = AUTO) -> None:
+        """Compute elsewhere or otherwise from now on; the current scan stays.
+
+        Raises
+        ------
+        ValueError
+            As the class; then nothing has changed.
+        """
+        before, where = self._device, pick_device(device)
+        self._precision = pick_precision(where, precision)
+        self.free_memory()
+        self._device, self._careful = where, False
+        try:
+            self.model.to(where)
+            _give_back(before)
+            return
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        self._fall_back()
+
+    def set_image(
+        self, image: Scan | npt.NDArray[np.generic], check: Check | None = None, *, encode: bool = True
+    ) -> str:
+        """Make a scan the current one, and encode it unless it is still in the cache.
 
         Parameters
         ----------
         image : Scan or array of shape (H, W) or (H, W, C)
         check : callable, optional
             Called between steps; may raise `Cancelled`.
+        encode : bool
+            False to leave the encoding to `segment`, for instance where only tiles are wanted.
 
         Returns
         -------
@@ -109,16 +210,18 @@ class Segmenter:
             The content hash of the pixels.
         """
         pixels = image.pixels if isinstance(image, Scan) else Scan(image).pixels
-        key = content_hash(pixels)
-        self._current = (key, pixels)
-        self._activations(check)
-        return key
+        plane = _Plane(content_hash(pixels), pixels)
+        self._current = plane
+        if encode:
+            self._survive(lambda: self._activations(plane, plane.everything, check))
+        return plane.key
 
     def segment(
         self,
         prompts: str | Sequence[str],
-        check: Callable[[], None] | None = None,
+        check: Check | None = None,
         size: tuple[int, int] | None = None,
+        region: Region | None = None,
     ) -> list[Prediction]:
         """Answer prompts about the current scan, all of them on its one encoding.
 
@@ -129,6 +232,9 @@ class Segmenter:
             Called between steps; may raise `Cancelled`.
         size : (int, int), optional
             Rows and columns of the probability maps; by default those of the scan.
+        region : (int, int, int, int), optional
+            Only this rectangle (row0, col0, row1, col1) of the scan is seen, and squashed to the model's
+            square; outside it the probability is 0.
 
         Returns
         -------
@@ -139,43 +245,171 @@ class Segmenter:
         ------
         RuntimeError
             If no scan was set.
+        ValueError
+            If the rectangle does not lie inside the scan.
         """
-        if self._current is None:
-            raise RuntimeError("There is no scan yet: call set_image before segment.")
+        plane = self._plane()
+        seen = plane.everything if region is None else check_region(region, plane.size)
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        activations = self._activations(check)
-        rows, cols = size or self._current[1].shape[:2]
-        predictions: list[Prediction] = []
-        with torch.inference_mode():
-            for start in range(0, len(texts), _PROMPT_BATCH):
-                batch = texts[start : start + _PROMPT_BATCH]
-                conditions = self._conditions(batch)
-                logits = self.model.decode(repeat_for_prompts(activations, len(batch)), conditions)
-                for text, plane in zip(batch, logits, strict=True):
-                    _call(check)
-                    probability = to_scan_size(plane, (rows, cols))
-                    predictions.append(Prediction(text, plane.float().cpu().numpy(), probability, self.card.threshold))
-        return predictions
+        return self._survive(lambda: self._answers(plane, seen, texts, size or plane.size, check))
+
+    def segment_tiled(
+        self,
+        prompts: str | Sequence[str],
+        tile: int | None = None,
+        overlap: float = Tiling.overlap,
+        progress: Callable[[float], None] | None = None,
+        check: Check | None = None,
+        region: Region | None = None,
+    ) -> list[Prediction]:
+        """Answer prompts tile by tile, so that details smaller than a pixel of the model's square are seen.
+
+        The answers of overlapping tiles are blended smoothly. Each tile is normalised with the window of the whole
+        scan (see `images.window_of`). Tiles are not cached: a further prompt encodes them again, so ask
+        for several at once.
+
+        Parameters
+        ----------
+        prompts : str or sequence of str
+        tile : int, optional
+            Rows and columns of a tile in pixels of the scan; by default as many as the model takes: native resolution.
+        overlap : float
+            Of neighbouring tiles, as a fraction of a tile: 0 to 0.9.
+        progress : callable, optional
+            Gets the fraction that is done, after each batch of tiles.
+        check : callable, optional
+            Called between steps; may raise `Cancelled`.
+        region : (int, int, int, int), optional
+            Tiles cover this rectangle (row0, col0, row1, col1) only; outside it the probability is 0.
+
+        Returns
+        -------
+        list of Prediction
+            One for each prompt, in order, at the scan's size.
+
+        Raises
+        ------
+        RuntimeError
+            If no scan was set.
+        ValueError
+            If tile or overlap are out of range, or the rectangle does not lie inside the scan.
+        """
+        plane, tiling = self._plane(), Tiling(tile, overlap)
+        row0, col0, row1, col1 = seen = plane.everything if region is None else check_region(region, plane.size)
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        tiles = grid((row1 - row0, col1 - col0), tiling.side or self.model.image_size, tiling.overlap)
+        maps: list[Bytes] = [np.zeros(plane.size, np.uint8) for _ in texts]
+        blend = Blend(maps, seen, tiles.side)
+        waiting, done = iter(tiles), 0
+        while batch := list(islice(waiting, self._tile_batch)):
+            regions = [(row0 + r.start, col0 + c.start, row0 + r.stop, col0 + c.stop) for r, c in batch]
+            answers = self._survive(partial(self._tile_answers, plane, regions, texts, check))
+            for (row, col), answer in zip(batch, answers, strict=True):
+                blend.add(row, col, answer)
+            done += len(batch)
+            if progress is not None:
+                progress(done / len(tiles))
+        blend.finish()
+        return [Prediction(text, None, answer, self.card.threshold) for text, answer in zip(texts, maps, strict=True)]
+
+    def precision_difference(self, prompt: str) -> float:
+        """What the lower precision costs, on the current scan.
+
+        Returns
+        -------
+        float
+            Largest difference of a probability (0 to 1, at the model's own resolution) from that in float32.
+
+        Raises
+        ------
+        RuntimeError
+            If no scan was set.
+        """
+        pixels = self._model_input(self._plane(), [self._plane().everything])
+
+        def probability(precision: str) -> Tensor:
+            with torch.inference_mode(), self._computing_in(precision):
+                return torch.sigmoid(self.model(pixels, [prompt]).float())
+
+        return float((probability(self._precision) - probability("float32")).abs().max())
 
     @property
     def cached_bytes(self) -> int:
         """Size of the encoded scans in memory."""
         return sum(a.nbytes for activations in self._images.values() for a in activations)
 
-    def _activations(self, check: Callable[[], None] | None) -> Activations:
-        assert self._current is not None
-        key, pixels = self._current
+    def free_memory(self) -> None:
+        """Drop everything that is cached; the current scan is encoded again when it is needed."""
+        self._images.clear()
+        self._texts.clear()
+        _give_back(self._device)
+
+    # What the model is asked ---------------------------------------------------------------------------------------
+
+    def _answers(
+        self, plane: _Plane, seen: Region, texts: Sequence[str], size: tuple[int, int], check: Check | None
+    ) -> list[Prediction]:
+        activations = self._activations(plane, seen, check)
+        box = _scaled(seen, plane.size, size)
+        predictions: list[Prediction] = []
+        for batch in _batches(texts, self._prompt_batch):
+            for text, logits in zip(batch, self._decode(activations, batch), strict=True):
+                _call(check)
+                probability = _within(to_scan_size(logits, (box[2] - box[0], box[3] - box[1])), box, size)
+                predictions.append(Prediction(text, logits.cpu().numpy(), probability, self.card.threshold))
+        return predictions
+
+    def _tile_answers(
+        self, plane: _Plane, regions: Sequence[Region], texts: Sequence[str], check: Check | None
+    ) -> list[Float32]:
+        """Probabilities (P, rows, cols) of each tile; all tiles are of one size."""
+        row0, col0, row1, col1 = regions[0]
+        answers = [np.empty((len(texts), row1 - row0, col1 - col0), np.float32) for _ in regions]
+        for start in range(0, len(regions), self._tile_batch):
+            part = answers[start : start + self._tile_batch]
+            _call(check)
+            activations = self._encode(self._model_input(plane, regions[start : start + self._tile_batch]))
+            first = 0
+            for batch in _batches(texts, max(1, self._prompt_batch // len(part))):
+                _call(check)
+                logits = self._decode(activations, batch)[:, None]
+                wide = functional.interpolate(logits, size=part[0].shape[1:], mode="bilinear")
+                maps = torch.sigmoid(wide).reshape(len(part), len(batch), *wide.shape[2:]).cpu().numpy()
+                for answer, planes in zip(part, maps, strict=True):
+                    answer[first : first + len(batch)] = planes
+                first += len(batch)
+        return answers
+
+    def _activations(self, plane: _Plane, seen: Region, check: Check | None) -> Activations:
+        key = f"{plane.key}{seen}"
         if key not in self._images:
             _call(check)
-            array = to_model_input(pixels, self.model.image_size, self.model.mean, self.model.std)
+            pixels = self._model_input(plane, [seen])
             _call(check)
-            with torch.inference_mode():
-                self._images[key] = self.model.encode_image(torch.from_numpy(array)[None].to(self.device))
+            self._images[key] = self._encode(pixels)
             _call(check)
         self._images.move_to_end(key)
         while len(self._images) > 1 and self.cached_bytes > self.cache_bytes:
             self._images.popitem(last=False)
         return self._images[key]
+
+    def _model_input(self, plane: _Plane, regions: Sequence[Region]) -> Tensor:
+        side, mean, std = self.model.image_size, self.model.mean, self.model.std
+        arrays = [to_model_input(plane.part(region), side, mean, std, plane.window) for region in regions]
+        return torch.from_numpy(np.stack(arrays)).to(self.model.device)
+
+    def _encode(self, pixels: Tensor) -> Activations:
+        with torch.inference_mode(), self._computing_in(self._precision):
+            return self.model.encode_image(pixels)
+
+    def _decode(self, activations: Activations, texts: Sequence[str]) -> Tensor:
+        """Float32 logits (B * P, L, L) of all prompts about all images, image by image."""
+        images, prompts = len(activations[0]), len(texts)
+        with torch.inference_mode(), self._computing_in(self._precision):
+            conditions = self._conditions(texts)
+            if images > 1:
+                conditions = conditions[[*range(prompts)] * images]
+            return self.model.decode(repeat_for_prompts(activations, prompts), conditions).float()
 
     def _conditions(self, texts: Sequence[str]) -> Conditions:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
@@ -185,6 +419,55 @@ class Segmenter:
         while len(self._texts) > _TEXTS:
             self._texts.popitem(last=False)
         return conditions
+
+    def _plane(self) -> _Plane:
+        if self._current is None:
+            raise RuntimeError("There is no scan yet: call set_image before segment.")
+        return self._current
+
+    # Precision and memory ------------------------------------------------------------------------------------------
+
+    def _computing_in(self, precision: str) -> AbstractContextManager[object]:
+        if precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, getattr(torch, precision))
+
+    @property
+    def _prompt_batch(self) -> int:
+        return 1 if self._careful else self.model.PROMPT_BATCH
+
+    @property
+    def _tile_batch(self) -> int:
+        return 1 if self._careful or self._device.type == "cpu" else _TILE_BATCH
+
+    def _survive(self, work: Callable[[], T]) -> T:
+        """Do it; where memory runs out, once more with small batches, and then on the CPU."""
+        for relief in (self._be_careful, self._fall_back):
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            # Only here, after the except block, is nothing held any more by the error's traceback.
+            relief()
+        return work()
+
+    def _be_careful(self) -> None:
+        self._careful = True
+        self.free_memory()
+
+    def _fall_back(self) -> None:
+        if self._device.type == "cpu":
+            raise MemoryError("The computer has too little free memory for this. Close other programs and try again.")
+        self.free_memory()
+        self.model.to("cpu")
+        _give_back(self._device)
+        self._device, self._precision, self._careful = torch.device("cpu"), "float32", False
+        if self.notify is not None:
+            self.notify(
+                "The graphics card has too little free memory, so the CPU does the work, more slowly. "
+                "Close other programs that use the card, then choose it again."
+            )
 
 
 def to_scan_size(logits: Tensor, size: tuple[int, int]) -> Bytes:
@@ -206,20 +489,34 @@ def to_scan_size(logits: Tensor, size: tuple[int, int]) -> Bytes:
     return result
 
 
-def pick_device() -> torch.device:
-    """CUDA, else Apple MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """A device in words."""
+def _give_back(device: torch.device) -> None:
+    """Give a GPU the memory back that torch keeps for later."""
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)} (CUDA)"
-    return "Apple GPU (MPS)" if device.type == "mps" else f"CPU, {os.cpu_count()} cores"
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
-def _call(check: Callable[[], None] | None) -> None:
+def _scaled(region: Region, size: tuple[int, int], to: tuple[int, int]) -> Region:
+    """A rectangle of a plane of one size (rows, cols) on a plane of another: at least one pixel."""
+    row0, col0 = (min(round(region[i] * to[i] / size[i]), to[i] - 1) for i in (0, 1))
+    row1, col1 = (round(region[i + 2] * to[i] / size[i]) for i in (0, 1))
+    return row0, col0, max(row1, row0 + 1), max(col1, col0 + 1)
+
+
+def _within(part: Bytes, box: Region, size: tuple[int, int]) -> Bytes:
+    """A plane of `size` (rows, cols) that is 0 outside the box and `part` in it."""
+    if part.shape == size:
+        return part
+    plane = np.zeros(size, np.uint8)
+    plane[box[0] : box[2], box[1] : box[3]] = part
+    return plane
+
+
+def _batches(texts: Sequence[str], count: int) -> Iterator[Sequence[str]]:
+    return (texts[start : start + count] for start in range(0, len(texts), count))
+
+
+def _call(check: Check | None) -> None:
     if check is not None:
         check()

@@ -30,16 +30,17 @@ from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask, save_mask
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.models.registry import available_models
+from napari_medvlsm.core.options import SegmentOptions, Tiling
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
 from napari_medvlsm.widgets import _layers
 from napari_medvlsm.widgets._corrections import CorrectionDesk
 from napari_medvlsm.widgets._layers import SPACING_KEY, LayerBook, SliceInView
-from napari_medvlsm.widgets._prompts import PromptDesk, open_dialog
+from napari_medvlsm.widgets._models import ModelDesk
+from napari_medvlsm.widgets._prompts import PromptDesk
 from napari_medvlsm.widgets._results import ResultDesk
 from napari_medvlsm.widgets._wordings import WordingDesk
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
-from napari_medvlsm.widgets.dialogs import CardDialog
 from napari_medvlsm.widgets.sections import (
     CorrectionSection,
     Footer,
@@ -51,6 +52,7 @@ from napari_medvlsm.widgets.sections import (
 )
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, SEGMENT_KEYS
+from napari_medvlsm.widgets.sections.scan import Look
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -97,6 +99,7 @@ class Panel(QWidget):
         self._closed = False
 
         self._build(vocabulary)
+        self.models = ModelDesk(self.session, self.model_section, self)
         self.prompts = PromptDesk(self.session, self.prompt_section, self)
         self.results = ResultDesk(self.book, self.session, self.result_section, lambda: self.view, self)
         self.wordings = WordingDesk(
@@ -113,7 +116,6 @@ class Panel(QWidget):
         self._scan_timer.setInterval(_SETTLE_MS)
         self._scan_timer.timeout.connect(self._settle_scan)
         self._connect()
-        self.model_section.set_models(self.session.models, self.session.model.name if self.session.model else "")
         self.result_section.set_threshold(self.session.threshold)
         self.engine.start()
         self._on_layers()
@@ -134,9 +136,29 @@ class Panel(QWidget):
         self._settle_scan()
         self.footer.set_status("")
         try:
-            self.session.segment()
+            self.session.segment(self._options())
         except ValueError as error:
             self._report(error)
+
+    def _options(self) -> SegmentOptions:
+        """Where the model is to look.
+
+        Raises
+        ------
+        ValueError
+            If a rectangle is wanted and none is drawn.
+        """
+        look: Look = self.scan_section.look.currentData()
+        region = self.book.rectangle(self.view) if look.rectangle and self.view is not None else None
+        if look.rectangle and self.view is not None and region is None:
+            self.book.draw_rectangle(self.view)
+            raise ValueError("Draw a rectangle around what the model is to look at, then press Segment.")
+        return SegmentOptions(Tiling() if look.tiles else None, region)
+
+    def _choose_look(self, look: Look) -> None:
+        if look.rectangle and self.view is not None:
+            self.book.draw_rectangle(self.view)
+            self.footer.set_status("Draw a rectangle on the scan. The one drawn last counts.")
 
     def start_correction(self) -> None:
         """Give the target a correction layer, with the prediction in it if there is one, and paint on it."""
@@ -184,6 +206,7 @@ class Panel(QWidget):
         self._closed = True
         self.desk.close()
         self.results.close()
+        self.models.close()
         self._follow(None)
         self.engine.close()
         self.background.close()
@@ -284,8 +307,7 @@ class Panel(QWidget):
     def _connect(self) -> None:
         self.scan_section.layerChosen.connect(self._choose_layer)
         self.scan_section.openRequested.connect(self._ask_open)
-        self.model_section.modelChosen.connect(self.session.set_model)
-        self.model_section.cardRequested.connect(self._show_card)
+        self.scan_section.lookChosen.connect(self._choose_look)
         self.prompt_section.text.returnPressed.connect(self.segment)
         self.results.changed.connect(self._on_results)
         self.correction_section.startRequested.connect(self.start_correction)
@@ -307,11 +329,12 @@ class Panel(QWidget):
 
         self.engine.state_changed.connect(self._on_engine_state)
         self.engine.progressed.connect(lambda text: self.footer.set_status(f"{text}…", passing=True))
-        self.engine.device_found.connect(self.model_section.set_device)
+        self.engine.advanced.connect(self.footer.set_fraction)
+        self.engine.noticed.connect(lambda text: self.footer.set_status(text, problem=True))
         self.engine.failed.connect(lambda text: self.footer.set_status(text, problem=True))
         self.engine.cancelled.connect(lambda: self.footer.set_status("Cancelled."))
         self.session.scan_changed.connect(self._show_scan)
-        self.session.model_changed.connect(self._on_model)
+        self.session.model_changed.connect(lambda: self.result_section.set_threshold(self.session.threshold))
         self.session.prompt_changed.connect(self._show_correction)
         self.session.queue_changed.connect(lambda: self.footer.set_count(len(self.session.queue)))
         self.session.failed.connect(lambda text: self.footer.set_status(text, problem=True))
@@ -411,11 +434,6 @@ class Panel(QWidget):
 
     # Prompt, model, result ------------------------------------------------------------------------------------
 
-    def _on_model(self) -> None:
-        if self.session.model is not None:
-            self.model_section.set_current(self.session.model.name)
-        self.result_section.set_threshold(self.session.threshold)
-
     def _on_engine_state(self, state: EngineState) -> None:
         self.footer.set_busy(state in _WORDS or state is EngineState.COMPARING, state in _CANCELLABLE)
         if state in _WORDS:
@@ -428,10 +446,6 @@ class Panel(QWidget):
         if shown:
             self.footer.set_status("Done. Check the outline before you use it.")
         self._show_correction()
-
-    def _show_card(self) -> None:
-        if self.session.model is not None:
-            open_dialog(CardDialog(self.session.model.card, self))
 
     # Correction and saving ------------------------------------------------------------------------------------
 

@@ -33,7 +33,11 @@ class Wire:
         self.stops += 1
 
     def ready(self):
-        self.message({"event": "ready", "device": "CPU"}, [])
+        devices = [
+            {"name": "cuda:0", "title": "A card (CUDA)", "precisions": ["bfloat16", "float32"]},
+            {"name": "cpu", "title": "CPU", "precisions": ["float32"]},
+        ]
+        self.message({"event": "ready", "devices": devices, "device": "A card (CUDA)", "precision": "bfloat16"}, [])
 
     def done(self, number, *arrays):
         self.message({"event": "done", "id": number}, list(arrays))

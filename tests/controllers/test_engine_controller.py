@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from napari_medvlsm.controllers.engine import EngineImage, EngineState
+from napari_medvlsm.core.options import Device, SegmentOptions, Tiling
 
 MODEL = Path("models/starter")
 
@@ -34,7 +36,7 @@ def test_states_follow_the_work(engine, wire, heard):
     wire.done(request.number, np.zeros((4, 4), np.uint8))
     names = [s.name for (s,) in states]
     assert names == ["STARTING", "READY", "PREPARING", "READY", "SEGMENTING", "READY"]
-    assert engine.device == "CPU"
+    assert engine.device == "A card (CUDA)"
 
 
 def test_late_answers_are_dropped(engine, wire, heard):
@@ -140,3 +142,68 @@ def test_pixels_are_sent_again_when_the_engine_lacks_them(engine, wire, heard):
     assert message["id"] == second.number and message["prompts"] == ["foot ulcer"] and arrays == 1
     wire.done(second.number, np.zeros((4, 4), np.uint8))
     assert len(answers) == 1
+
+
+def test_devices_are_listed_and_what_is_run_on_is_shown(engine, wire, heard):
+    titles, precisions = heard(engine.device_found), heard(engine.precision_found)
+    engine.start()
+    wire.ready()
+    assert engine.devices[1] == Device("cpu", "CPU", ("float32",)) and len(engine.devices) == 2
+    wire.message({"event": "running", "device": "CPU", "precision": "float32"}, [])
+    assert titles == [("A card (CUDA)",), ("CPU",)] and precisions == [("bfloat16",), ("float32",)]
+    assert (engine.device, engine.precision) == ("CPU", "float32")
+
+
+def test_choice_of_device_travels_with_every_request(engine, wire):
+    engine.start()
+    wire.ready()
+    engine.prepare(MODEL, image("a"))
+    assert (wire.sent[-1][0]["device"], wire.sent[-1][0]["precision"]) == ("auto", "auto")
+    engine.choose("cpu", "bfloat16")
+    message, arrays = wire.sent[-1]
+    assert (message["op"], message["device"], message["precision"], arrays) == ("prepare", "cpu", "bfloat16", 0)
+    count = len(wire.sent)
+    engine.choose("cpu", "bfloat16")
+    assert len(wire.sent) == count and engine.chosen == ("cpu", "bfloat16")
+    engine.segment(MODEL, image("a"), ["polyp"])
+    assert wire.sent[-1][0]["device"] == "cpu"
+
+
+def test_choice_before_there_is_a_scan_waits_for_it(engine, wire):
+    engine.choose("cpu")
+    engine.start()
+    wire.ready()
+    assert not wire.sent
+    engine.prepare(MODEL, image("a"))
+    assert wire.sent[-1][0]["device"] == "cpu"
+
+
+def test_options_travel_and_are_checked(engine, wire):
+    engine.start()
+    wire.ready()
+    options = SegmentOptions(Tiling(32, 0.5), (0, 1, 4, 4))
+    request = engine.segment(MODEL, image("a"), ["polyp"], options=options)
+    message = wire.sent[-1][0]
+    assert message["tiles"] == {"side": 32, "overlap": 0.5} and message["region"] == [0, 1, 4, 4]
+    assert request.options == options == SegmentOptions.from_message(message)
+    sent = len(wire.sent)
+    with pytest.raises(ValueError, match="own size only"):
+        engine.segment(MODEL, image("a"), ["polyp"], (2, 2), options)
+    with pytest.raises(ValueError, match="beyond the scan of 4 x 4"):
+        engine.segment(MODEL, image("a"), ["polyp"], options=SegmentOptions(region=(0, 0, 5, 4)))
+    assert len(wire.sent) == sent
+    engine.segment(MODEL, image("a"), ["polyp"])
+    assert wire.sent[-1][0]["tiles"] is None and wire.sent[-1][0]["region"] is None
+
+
+def test_fractions_and_notices_reach_the_window(engine, wire, heard):
+    fractions, notices, failures = heard(engine.advanced), heard(engine.noticed), heard(engine.failed)
+    engine.start()
+    wire.ready()
+    request = engine.segment(MODEL, image("a"), ["polyp"])
+    wire.message({"event": "progress", "id": 99, "text": "old", "fraction": 0.9}, [])
+    wire.message({"event": "progress", "id": request.number, "text": "Outlining", "fraction": 0.5}, [])
+    wire.message({"event": "progress", "id": request.number, "text": "Outlining"}, [])
+    wire.message({"event": "notice", "text": "The CPU does the work."}, [])
+    assert fractions == [(0.5,)] and notices == [("The CPU does the work.",)] and not failures
+    assert engine.state is EngineState.SEGMENTING

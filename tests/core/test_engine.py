@@ -149,3 +149,60 @@ def test_stray_prints_do_not_break_the_pipe(engine):
 def test_viewers_end_imports_no_torch():
     code = "import sys, napari_medvlsm.core.engine.client; print([m for m in ('torch', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def events_until_done(engine, number):
+    """All events up to the final answer, without their arrays."""
+    events = []
+    while True:
+        message, arrays = engine.receive()
+        events.append(message)
+        if message.get("id") == number and message["event"] != "progress":
+            return events, arrays
+
+
+def test_engine_tells_its_devices_and_what_it_runs_on(engine, rng):
+    ready = engine.receive()[0]
+    assert ready["devices"][-1]["name"] == "cpu" and ready["device"] == ready["devices"][0]["title"]
+    assert ready["precision"] == ready["devices"][0]["precisions"][0]
+    engine.send(request(1, device="cpu"), [rng.normal(size=(40, 60))])
+    events, arrays = events_until_done(engine, 1)
+    running = [e for e in events if e["event"] == "running"]
+    assert len(running) == 1 and "CPU" in running[0]["device"] and running[0]["precision"] == "float32"
+    engine.send(request(2, device="cpu", precision="bfloat16"))
+    events, again = events_until_done(engine, 2)
+    assert [e["precision"] for e in events if e["event"] == "running"] == ["bfloat16"]
+    assert events[-1]["event"] == "done" and np.abs(arrays[0].astype(int) - again[0]).max() < 40
+    engine.send(request(3, device="cuda:99"))
+    assert "cannot be used here" in events_until_done(engine, 3)[0][-1]["message"]
+    engine.send(request(4, device="cpu", precision="bfloat16"))
+    assert [e["event"] for e in events_until_done(engine, 4)[0]] == ["progress", "done"]
+
+
+def test_engine_answers_tiles_and_rectangles_as_the_segmenter_does(engine, rng):
+    pixels = rng.integers(0, 4000, (300, 260)).astype(np.uint16)
+    region = (10, 20, 290, 250)
+    engine.send(request(1, device="cpu", tiles={"side": 150, "overlap": 0.25}, region=region), [pixels])
+    events, (tiled,) = events_until_done(engine, 1)
+    fractions = [e["fraction"] for e in events if "fraction" in e]
+    assert fractions == [i / 6 for i in range(1, 7)]
+    engine.send(request(2, device="cpu", region=region))
+    _, (within,) = events_until_done(engine, 2)
+    segmenter = Segmenter.load(device="cpu")
+    segmenter.set_image(pixels)
+    expected = segmenter.segment_tiled("polyp", 150, region=region)[0].probability
+    assert np.abs(tiled.astype(int) - expected).max() <= 1
+    expected = segmenter.segment("polyp", region=region)[0].probability
+    assert np.abs(within.astype(int) - expected).max() <= 1
+    engine.send(request(3, device="cpu", region=(0, 0, 999, 9)))
+    assert "beyond the scan" in events_until_done(engine, 3)[0][-1]["message"]
+    engine.send(request(4, device="cpu", tiles={"side": 2, "overlap": 0.25}))
+    assert "at least 16" in events_until_done(engine, 4)[0][-1]["message"]
+
+
+def test_tiles_are_cancelled_between_batches(engine, rng):
+    engine.send(request(1, device="cpu", tiles={"side": 64, "overlap": 0.5}), [rng.normal(size=(1500, 1500))])
+    while "fraction" not in engine.receive()[0]:
+        pass
+    engine.send({"op": "cancel", "id": 1})
+    assert answer(engine, 1)[0]["event"] == "cancelled"

@@ -1,5 +1,6 @@
 """One contract for all model families, at small size and with random weights."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -13,13 +14,15 @@ from transformers import BertTokenizer, CLIPTokenizer
 from medvlsm_training.config import ModelConfig
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
 from medvlsm_training.train import clipseg_config
+from napari_medvlsm.core.images import to_model_input
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.models.base import VLSM, Conditions, repeat_for_prompts
+from napari_medvlsm.core.models.base import ENCODERS, PROJECTIONS, VLSM, Conditions, repeat_for_prompts
 from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
 from napari_medvlsm.core.models.card import WEIGHTS_FILE, ModelCard, write_card
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.cris import CRIS, CRISConfig, line_positions, plane_positions
 from napari_medvlsm.core.models.families import FAMILIES, load_model
+from napari_medvlsm.core.models.lora import LoraSettings, add_lora, merge_folder, save_lora
 
 SHORT, LONG = "polyp", "skin melanoma, located in top left of the image"
 TEXTS = ["small pink polyp", SHORT, LONG]
@@ -235,12 +238,22 @@ class TestEveryFamily:
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
     def test_gpu_agrees_with_cpu(self, model, family, image):
         expected = answers(model, family, image, TEXTS)
-        segmenter = Segmenter(model, card_of(family), device="cuda")
+        segmenter = Segmenter(model, card_of(family), device="cuda", precision="float32")
         segmenter.set_image(image)
         try:
             assert_close([p.logits for p in segmenter.segment(TEXTS)], expected, tolerance=1e-2)
         finally:
             model.to("cpu")
+
+    def test_lower_precision_answers_nearly_the_same(self, model, family, image):
+        segmenter = Segmenter(model, card_of(family), device="cpu", precision="bfloat16")
+        segmenter.set_image(image)
+        assert segmenter.segment(TEXTS)[0].logits.dtype == np.float32
+        tiles = segmenter.segment_tiled(TEXTS, tile=40)
+        assert {t.probability.shape for t in tiles} == {image.shape[:2]}
+        logits = np.stack([p.logits for p in segmenter.segment(TEXTS)])
+        expected = answers(model, family, image, TEXTS)
+        assert 0 < np.abs(logits - expected).mean() < 0.05 * expected.std()
 
     def test_weights_that_do_not_fit_are_named(self, folder):
         weights = load_file(folder / WEIGHTS_FILE)
@@ -282,6 +295,168 @@ class TestEveryFamily:
         )
         with pytest.raises(ValueError, match=sentence):
             SMALL[family].build().from_reference_state_dict(wrong)
+
+
+@pytest.fixture
+def base(tmp_path, model, family):
+    folder = tmp_path / "base"
+    model.save(folder)
+    write_card(replace(card_of(family), name="base", title="The Base"), folder)
+    return folder
+
+
+@pytest.fixture
+def adapted(base):
+    return add_lora(load_model(base), LoraSettings(rank=2, projections=PROJECTIONS))
+
+
+def stir(model):
+    """As if the adapters were trained."""
+    torch.manual_seed(9)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.2)
+    return model
+
+
+def save_adapter(model, family, folder, base):
+    save_lora(model, folder, base)
+    write_card(card_of(family), folder)
+    return folder
+
+
+class TestAdaptersOnEveryFamily:
+    def test_nothing_changes_at_first(self, base, pixels):
+        # Frozen as it will be: torch chooses among its matrix products by what wants a gradient, and they round apart.
+        model = load_model(base).requires_grad_(False)
+        with torch.no_grad():
+            before = model(pixels, [SHORT, LONG])
+            after = add_lora(model, LoraSettings(2, projections=PROJECTIONS))(pixels, [SHORT, LONG])
+        assert torch.equal(after, before)
+
+    def test_only_the_adapters_train_and_all_of_them(self, adapted, pixels):
+        stir(adapted).train()
+        before = {name: value.clone() for name, value in adapted.state_dict().items()}
+        trained = [p for p in adapted.parameters() if p.requires_grad]
+        adapted(pixels, [SHORT, LONG]).square().mean().backward()
+        torch.optim.SGD(trained, lr=1e-3).step()
+        assert all(p.grad is not None and p.grad.any() for p in trained)
+        changed = {name for name, value in adapted.state_dict().items() if not torch.equal(value, before[name])}
+        statistics = {name for name, _ in adapted.named_buffers()}
+        assert changed - statistics == {name for name in before if ".lora_" in name}
+        assert sum(p.numel() for p in trained) < 0.2 * sum(p.numel() for p in adapted.parameters())
+
+    @pytest.mark.parametrize("encoder", ENCODERS)
+    @pytest.mark.parametrize("projection", PROJECTIONS)
+    def test_each_projection_of_either_encoder_reaches_the_answer(self, base, pixels, encoder, projection):
+        adapted = load_model(base)
+        with torch.no_grad():
+            before = *adapted.encode_image(pixels), adapted.encode_text([SHORT]).sentence
+            stir(add_lora(adapted, LoraSettings(2, encoders=(encoder,), projections=(projection,))))
+            after = *adapted.encode_image(pixels), adapted.encode_text([SHORT]).sentence
+        *image, text = (float((a - b).abs().max()) for a, b in zip(after, before, strict=True))
+        image = max(image)
+        assert (image > 0, text > 0) == (encoder == "vision", encoder == "text")
+        names = {n.split(".lora_")[0] for n, p in adapted.named_parameters() if p.requires_grad}
+        assert names == set(adapted.attention[encoder][projection])
+
+    def test_saved_beside_its_base_and_loaded(self, adapted, family, base, tmp_path, pixels):
+        stir(adapted)
+        folder = save_adapter(adapted, family, tmp_path / "adapter", base)
+        assert sorted(p.name for p in folder.iterdir()) == ["adapter.json", "adapter.safetensors", "model_card.json"]
+        assert all(".lora_" in name for name in load_file(folder / "adapter.safetensors"))
+        again = load_model(folder)
+        assert not again.training and again.adapter == adapted.adapter
+        with torch.no_grad():
+            assert torch.equal(again(pixels, [SHORT, LONG]), adapted(pixels, [SHORT, LONG]))
+
+    def test_what_was_trained_along_is_kept(self, adapted, family, base, tmp_path, pixels):
+        name, parameter = next((n, p) for n, p in adapted.named_parameters() if "decoder." in n)
+        with torch.no_grad():
+            parameter += 0.1
+        folder = save_adapter(adapted, family, tmp_path / "adapter", base)
+        assert {n for n in load_file(folder / "adapter.safetensors") if ".lora_" not in n} == {name}
+        with torch.no_grad():
+            assert torch.equal(load_model(folder)(pixels, [SHORT, LONG]), adapted(pixels, [SHORT, LONG]))
+
+    def test_merged_is_a_plain_model_of_the_same_answers(self, adapted, family, base, model, tmp_path, pixels):
+        folder = save_adapter(stir(adapted), family, tmp_path / "adapter", base)
+        merge_folder(folder, tmp_path / "merged")
+        merged = load_model(tmp_path / "merged")
+        assert merged.adapter is None and list(merged.state_dict()) == list(model.state_dict())
+        with torch.no_grad():
+            answers = adapted(pixels, [SHORT, LONG])
+            assert_close(merged(pixels, [SHORT, LONG]), answers)
+            assert (answers - model(pixels, [SHORT, LONG])).abs().max() > 0
+
+    def test_encoded_once_prompted_many_times(self, adapted, family, image):
+        together = answers(stir(adapted), family, image, TEXTS)
+        array = to_model_input(image, adapted.image_size, adapted.mean, adapted.std)
+        pixels = torch.from_numpy(np.repeat(array[None], len(TEXTS), 0))
+        with torch.no_grad():
+            assert_close(together, adapted(pixels, TEXTS))
+
+
+def test_missing_base_is_named(tmp_path, small_clipseg, model_folder):
+    model = add_lora(load_model(model_folder), LoraSettings(2))
+    folder = save_adapter(model, "clipseg", tmp_path / "adapter", model_folder)
+    model_folder.rename(tmp_path.parent / f"{tmp_path.name}_elsewhere")
+    digest = hashlib.sha256((tmp_path.parent / f"{tmp_path.name}_elsewhere" / WEIGHTS_FILE).read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=rf"adapts another one, 'Small' \(small, .* {digest[:16]}.*copy that model's"):
+        load_model(folder)
+
+
+def test_base_is_known_by_its_weights_not_by_its_name(tmp_path, model_folder, monkeypatch):
+    folder = save_adapter(
+        add_lora(load_model(model_folder), LoraSettings(2)), "clipseg", tmp_path / "a" / "b", model_folder
+    )
+    model_folder.rename(tmp_path / "renamed")
+    monkeypatch.setenv("MEDVLSM_MODELS", str(tmp_path))
+    load_model(folder)
+    other = small_biomedclipseg()
+    other.save(tmp_path / "renamed")
+    with pytest.raises(ValueError, match="which is not here"):
+        load_model(folder)
+
+
+def test_adapters_are_not_saved_as_a_whole_or_on_adapters(tmp_path, model_folder):
+    model = add_lora(load_model(model_folder), LoraSettings(2))
+    with pytest.raises(ValueError, match="save_lora"):
+        model.save(tmp_path / "whole")
+    with pytest.raises(ValueError, match="adapters already"):
+        add_lora(model, LoraSettings(4))
+    folder = save_adapter(model, "clipseg", tmp_path / "adapter", model_folder)
+    with pytest.raises(ValueError, match="itself an adapter"):
+        save_lora(model, tmp_path / "second", folder)
+    with pytest.raises(ValueError, match="holds an adapter"):
+        merge_folder(folder, folder)
+    with pytest.raises(ValueError, match="no adapters"):
+        save_lora(load_model(model_folder), tmp_path / "third", model_folder)
+
+
+def test_adapter_of_another_shape_is_refused(tmp_path, model_folder):
+    model = add_lora(load_model(model_folder), LoraSettings(2))
+    folder = save_adapter(model, "clipseg", tmp_path / "adapter", model_folder)
+    weights = load_file(folder / "adapter.safetensors")
+    name = sorted(weights)[0]
+    save_file(
+        {n: v for n, v in weights.items() if n != name} | {"x.lora_A": torch.zeros(1)}, folder / "adapter.safetensors"
+    )
+    with pytest.raises(ValueError, match=rf"1 missing \({name}\); 1 unexpected \(x\.lora_A\)"):
+        load_model(folder)
+    (folder / "adapter.json").write_text('{"settings": {"rank": 0}, "base": {}}')
+    with pytest.raises(ValueError, match="cannot be loaded: LoRA needs a rank"):
+        load_model(folder)
+    (folder / "adapter.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"misses adapter\.safetensors"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("wrong", [{"rank": 0}, {"dropout": 1.0}, {"encoders": ("sound",)}, {"projections": ()}])
+def test_settings_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match="LoRA"):
+        LoraSettings(**wrong)
 
 
 def test_unknown_family_lists_the_known(folder):

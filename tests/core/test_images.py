@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from napari_medvlsm.core.images import Scan, content_hash, to_model_input, to_unit_rgb
+from napari_medvlsm.core.images import (
+    Scan,
+    content_hash,
+    resize,
+    to_model_input,
+    to_unit_rgb,
+    to_unit_square,
+    window_of,
+)
 
 
 def test_eight_bit_is_divided_by_255_and_grey_is_repeated():
@@ -64,6 +72,35 @@ def test_model_input_is_what_pillow_gives_for_eight_bits(rng):
     assert ours.shape == (3, 32, 32)
     # Pillow rounds to whole grey values on the way: one of them is 1 / 255 / 0.2.
     np.testing.assert_allclose(ours, theirs, atol=1.5 / 255 / 0.2)
+
+
+PLANES = {
+    "8 bit colour": lambda rng: rng.integers(0, 256, (90, 140, 3), dtype=np.uint8),
+    "16 bit grey": lambda rng: rng.integers(0, 4000, (211, 97)).astype(np.uint16),
+    "16 bit colour": lambda rng: rng.integers(0, 4000, (97, 41, 3)).astype(np.uint16),
+    "float with alpha": lambda rng: rng.normal(size=(57, 300, 2)),
+    "huge": lambda rng: rng.normal(size=(60, 50)) * 1e200,
+    "binary": lambda rng: rng.integers(0, 2, (33, 80)).astype(bool),
+    "constant": lambda rng: np.full((40, 50), 7, np.int16),
+    "smaller than the square": lambda rng: rng.integers(0, 256, (3, 5), dtype=np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", PLANES)
+@pytest.mark.parametrize("values", [1, 700, 2**20])
+def test_strips_give_what_the_whole_plane_gives(kind, values, rng, monkeypatch):
+    monkeypatch.setattr("napari_medvlsm.core.images._STRIP_VALUES", values)
+    pixels = PLANES[kind](rng)
+    whole = resize(to_unit_rgb(pixels), (32, 32))
+    np.testing.assert_allclose(to_unit_square(pixels, 32), whole, rtol=0, atol=1e-6)
+
+
+def test_part_of_a_plane_keeps_the_window_of_the_whole(rng):
+    pixels = rng.integers(0, 4000, (80, 80)).astype(np.uint16)
+    pixels[:40] //= 100
+    window = window_of(pixels)
+    np.testing.assert_array_equal(to_unit_rgb(pixels[:40], window), to_unit_rgb(pixels)[:40])
+    assert to_unit_rgb(pixels[:40], window).max() < 0.02 < 0.9 < to_unit_rgb(pixels[:40]).max()
 
 
 @pytest.mark.parametrize(

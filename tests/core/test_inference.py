@@ -1,12 +1,19 @@
+import io
+
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from torch.nn import functional
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges
-from napari_medvlsm.core.images import Scan, to_model_input
-from napari_medvlsm.core.inference import Cancelled, Segmenter, to_scan_size
+from napari_medvlsm.core.engine.protocol import read_frame
+from napari_medvlsm.core.engine.server import Engine
+from napari_medvlsm.core.images import Scan, to_model_input, window_of
+from napari_medvlsm.core.inference import Cancelled, Segmenter, _scaled, to_scan_size
+from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.models.base import VLSM, Conditions
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 
 TEXTS = ["small pink polyp", "left lung", "skin melanoma, located in top left of the image"]
@@ -122,15 +129,282 @@ def test_check_can_cancel(segmenter, image):
         segmenter.set_image(image, stop)
 
 
+# Rectangles and tiles ------------------------------------------------------------------------------------------------
+
+
+class Glass(VLSM):
+    """A model of no weights whose logits are the red channel of what it sees, times 4 and less 2, for any words.
+
+    It keeps the batches that it is given, and may be given a device that is short of memory.
+    """
+
+    def __init__(self, side=32, room=None):
+        torch.nn.Module.__init__(self)
+        self.preprocessing = self.default_preprocessing(side)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.room = room
+        self.place = "cpu"
+        self.encoded, self.decoded = [], []
+
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+    def to(self, device):
+        """Only remembers it: this computer has no other."""
+        self.place = torch.device(device).type
+        return self
+
+    def encode_image(self, pixels):
+        self._need(len(pixels))
+        self.encoded.append(len(pixels))
+        return (pixels[:, 0],)
+
+    def encode_text(self, texts):
+        return Conditions(torch.zeros(len(texts), 1))
+
+    def decode(self, activations, conditions):
+        self._need(len(conditions))
+        self.decoded.append(len(conditions))
+        return activations[0] * 4 - 2
+
+    def _need(self, count):
+        if self.place != "cpu" and self.room is not None and count > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    tokenize = encode_tokens = load = save = attention = None
+
+
+@pytest.fixture
+def glass(small_card):
+    return Segmenter(Glass(), small_card, device="cpu")
+
+
+def sigmoid_of(unit):
+    return expit(4 * unit - 2)
+
+
+def test_rectangle_alone_is_seen_and_answered(glass, rng):
+    pixels = rng.integers(0, 256, (50, 70), dtype=np.uint8)
+    glass.set_image(pixels)
+    region = (7, 11, 39, 43)  # as large as the model's square, so nothing is resampled
+    (prediction,) = glass.segment("polyp", region=region)
+    inside = np.zeros((50, 70), bool)
+    inside[7:39, 11:43] = True
+    assert not prediction.probability[~inside].any()
+    expected = 255 * sigmoid_of(pixels[7:39, 11:43] / 255)
+    np.testing.assert_allclose(prediction.probability[7:39, 11:43], expected, atol=0.51)
+    with pytest.raises(ValueError, match="beyond the scan of 50 x 70"):
+        glass.segment("polyp", region=(0, 0, 10, 71))
+
+
+def test_rectangle_is_encoded_once_and_apart_from_the_scan(glass, rng):
+    glass.set_image(rng.integers(0, 256, (50, 70), dtype=np.uint8))
+    for region in ((0, 0, 20, 20), (0, 0, 20, 20), None, (0, 0, 20, 21)):
+        glass.segment(["polyp", "left lung"], region=region)
+    assert len(glass.model.encoded) == 3
+
+
+def test_rectangle_at_a_smaller_size(glass, rng):
+    glass.set_image(rng.integers(50, 256, (50, 70), dtype=np.uint8))
+    probability = glass.segment("polyp", size=(25, 35), region=(10, 20, 50, 70))[0].probability
+    assert probability.shape == (25, 35) and probability[5:, 10:].all()
+    assert np.count_nonzero(probability) == 20 * 25
+    assert _scaled((40, 60, 42, 62), (50, 70), (5, 7)) == (4, 6, 5, 7)
+
+
+@pytest.mark.parametrize("overlap", [0.25, 0.5])
+def test_tiles_at_native_resolution_see_every_pixel(glass, rng, overlap):
+    pixels = rng.integers(0, 4000, (131, 99)).astype(np.uint16)
+    glass.set_image(pixels, encode=False)
+    (prediction,) = glass.segment_tiled("polyp", overlap=overlap)
+    low, high = window_of(pixels).low, window_of(pixels).high
+    expected = 255 * sigmoid_of(np.clip((pixels - low) / (high - low), 0, 1))
+    # One grey value of the bytes, whichever tiles a pixel lies in: no seams.
+    np.testing.assert_allclose(prediction.probability, expected, atol=0.52)
+    assert prediction.logits is None and set(glass.model.encoded) == {1}
+
+
+def test_tiles_of_another_side_and_in_a_rectangle(glass, rng):
+    pixels = np.repeat(np.repeat(rng.integers(0, 256, (40, 50), dtype=np.uint8), 2, 0), 2, 1)
+    glass.set_image(pixels)
+    (prediction,) = glass.segment_tiled("polyp", tile=64, region=(8, 4, 72, 100))
+    inside = np.zeros(pixels.shape, bool)
+    inside[8:72, 4:100] = True
+    assert not prediction.probability[~inside].any() and prediction.probability[inside].any()
+    (small,) = glass.segment_tiled("polyp", tile=64, region=(8, 4, 30, 20))
+    assert np.count_nonzero(small.probability) <= 22 * 16
+
+
+def test_tiles_give_one_map_a_prompt(small_clipseg, small_card, rng):
+    segmenter = Segmenter(small_clipseg, small_card, device="cpu")
+    segmenter.set_image(rng.integers(0, 256, (100, 150), dtype=np.uint8))
+    together = segmenter.segment_tiled(TEXTS)
+    for text, prediction in zip(TEXTS, together, strict=True):
+        (alone,) = segmenter.segment_tiled(text)
+        assert np.abs(alone.probability.astype(int) - prediction.probability).max() <= 1
+    assert (together[0].probability != together[1].probability).any()
+
+
+def test_batches_of_tiles_and_prompts_are_told_apart(glass, rng, monkeypatch):
+    """Several tiles and several prompts in one batch: as one by one."""
+    pixels = rng.integers(0, 256, (80, 90), dtype=np.uint8)
+    glass.set_image(pixels)
+    one_by_one = glass.segment_tiled(["a", "b", "c"])
+    monkeypatch.setattr(Segmenter, "_tile_batch", 4)
+    monkeypatch.setattr(Glass, "PROMPT_BATCH", 8)
+    glass.model.decoded.clear()
+    for ours, theirs in zip(glass.segment_tiled(["a", "b", "c"]), one_by_one, strict=True):
+        np.testing.assert_array_equal(ours.probability, theirs.probability)
+    assert max(glass.model.encoded) == 4 and max(glass.model.decoded) == 8
+
+
+def test_tiles_report_progress_and_can_be_cancelled(glass, rng):
+    glass.set_image(rng.integers(0, 256, (100, 100), dtype=np.uint8))
+    fractions = []
+    glass.segment_tiled("polyp", progress=fractions.append)
+    assert fractions == sorted(fractions) and fractions[-1] == 1 and len(fractions) == 16
+
+    def stop():
+        if len(seen) == 3:
+            raise Cancelled
+
+    seen = []
+    with pytest.raises(Cancelled):
+        glass.segment_tiled("polyp", progress=seen.append, check=stop)
+    assert len(seen) == 3
+
+
+# Devices, precision, memory ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch):
+    """A device that the Segmenter takes for a GPU; `Glass` plays it."""
+    monkeypatch.setattr("napari_medvlsm.core.inference.pick_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("napari_medvlsm.core.inference.pick_precision", lambda *_: "float32")
+
+
+def test_out_of_memory_tries_small_batches_first(fake_gpu, small_card, rng):
+    notices = []
+    segmenter = Segmenter(Glass(room=2), small_card, notify=notices.append)
+    segmenter.set_image(rng.integers(0, 256, (40, 40), dtype=np.uint8))
+    answers = segmenter.segment(["a", "b", "c"])
+    assert len(answers) == 3 and not notices and segmenter.device.type == "cuda"
+    assert segmenter.model.decoded == [1, 1, 1] and len(segmenter.model.encoded) == 2  # the cache was freed
+
+
+def test_out_of_memory_goes_on_on_the_cpu_and_says_so(fake_gpu, small_card, rng):
+    notices = []
+    pixels = rng.integers(0, 256, (90, 90), dtype=np.uint8)
+    segmenter = Segmenter(Glass(room=0), small_card, notify=notices.append)
+    segmenter.set_image(pixels)
+    assert segmenter.device.type == segmenter.model.place == "cpu" and segmenter.precision == "float32"
+    assert len(notices) == 1 and "graphics card has too little free memory" in notices[0]
+    on_cpu = Segmenter(Glass(), small_card)
+    on_cpu.use("cpu")
+    on_cpu.set_image(pixels)
+    np.testing.assert_array_equal(segmenter.segment("a")[0].probability, on_cpu.segment("a")[0].probability)
+    assert len(notices) == 1
+
+
+def test_out_of_memory_is_told_through_the_engine(fake_gpu, small_card, rng, monkeypatch):
+    monkeypatch.setattr(
+        Segmenter, "load", classmethod(lambda cls, *_, notify: cls(Glass(room=0), small_card, notify=notify))
+    )
+    monkeypatch.setattr("napari_medvlsm.core.devices.device_name", lambda device: device.type)
+    sink = io.BytesIO()
+    request = {"op": "segment", "id": 1, "model": "glass", "image": "a", "prompts": ["polyp"]}
+    (probability,) = Engine(sink, set()).answer(request, [rng.integers(0, 256, (40, 40), dtype=np.uint8)])
+    sink.seek(0)
+    events = []
+    while sink.tell() < len(sink.getvalue()):
+        events.append(read_frame(sink)[0])
+    assert probability.shape == (40, 40)
+    assert [e["device"] for e in events if e["event"] == "running"] == ["cuda", "cpu"]
+    assert ["too little free memory" in e["text"] for e in events if e["event"] == "notice"] == [True]
+
+
+def test_out_of_memory_in_the_middle_of_tiles_loses_none(fake_gpu, small_card, rng):
+    pixels = rng.integers(0, 256, (150, 150), dtype=np.uint8)
+    segmenter = Segmenter(Glass(), small_card)
+    segmenter.set_image(pixels, encode=False)
+    fractions = []
+
+    def shrink(fraction):
+        fractions.append(fraction)
+        segmenter.model.room = 8 - 4 * len(fractions)
+
+    (ours,) = segmenter.segment_tiled("a", progress=shrink)
+    assert segmenter.device.type == "cpu" and fractions == sorted(fractions) and fractions[-1] == 1
+    segmenter = Segmenter(Glass(), small_card)
+    segmenter.set_image(pixels)
+    np.testing.assert_array_equal(ours.probability, segmenter.segment_tiled("a")[0].probability)
+
+
+def test_too_little_memory_on_the_cpu_too_is_a_memory_error(small_card, rng):
+    segmenter = Segmenter(Glass(room=0), small_card, device="cpu")
+    segmenter.model.place = "elsewhere"
+    with pytest.raises(MemoryError, match="too little free memory"):
+        segmenter.set_image(rng.integers(0, 256, (40, 40), dtype=np.uint8))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(fake_gpu, small_card, rng, monkeypatch):
+    segmenter = Segmenter(Glass(), small_card)
+    monkeypatch.setattr(Glass, "encode_image", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):
+        segmenter.set_image(rng.integers(0, 256, (40, 40), dtype=np.uint8))
+
+
+def test_lower_precision_is_chosen_and_its_difference_measured(small_clipseg, small_card, image):
+    segmenter = Segmenter(small_clipseg, small_card, device="cpu")
+    segmenter.set_image(image)
+    full = segmenter.segment("polyp")[0]
+    assert segmenter.precision == "float32" and segmenter.precision_difference("polyp") == 0
+    segmenter.use("cpu", "bfloat16")
+    difference = segmenter.precision_difference("polyp")
+    low = segmenter.segment("polyp")[0]
+    found = np.abs(expit(low.logits) - expit(full.logits)).max()
+    assert segmenter.precision == "bfloat16" and low.logits.dtype == np.float32
+    assert difference > 0 and difference == pytest.approx(found, abs=1e-3)
+    assert next(small_clipseg.parameters()).dtype == torch.float32
+    segmenter.use("cpu")
+    np.testing.assert_array_equal(segmenter.segment("polyp")[0].logits, full.logits)
+
+
+def test_starter_in_bfloat16_stays_near(samples):
+    segmenter = Segmenter.load(device="cpu", precision="bfloat16")
+    segmenter.set_image(read_scan(samples / "skin_lesion.jpg"))
+    assert 0 < segmenter.precision_difference("skin melanoma") < 0.1
+
+
+def test_what_cannot_be_used_changes_nothing(segmenter, image):
+    segmenter.set_image(image)
+    with pytest.raises(ValueError, match=r"'cuda:99' cannot be used here\. There are: .*cpu"):
+        segmenter.use("cuda:99")
+    with pytest.raises(ValueError, match=r"'int4' is unknown\. Possible: float32, bfloat16"):
+        segmenter.use("cpu", "int4")
+    assert (str(segmenter.device), segmenter.precision) == ("cpu", "float32") and segmenter.cached_bytes > 0
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_agrees_with_cpu(small_clipseg, small_card, image):
     on_cpu = Segmenter(small_clipseg, small_card, device="cpu")
     on_cpu.set_image(image)
     expected = on_cpu.segment(TEXTS)
-    on_gpu = Segmenter(small_clipseg, small_card, device="cuda")
+    on_gpu = Segmenter(small_clipseg, small_card, device="cuda", precision="float32")
     on_gpu.set_image(image)
     try:
         for ours, theirs in zip(on_gpu.segment(TEXTS), expected, strict=True):
             np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-2 * theirs.logits.std())
+    finally:
+        small_clipseg.to("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_lower_precision_on_the_gpu_stays_near(small_clipseg, small_card, image):
+    segmenter = Segmenter(small_clipseg, small_card, device="cuda")
+    segmenter.set_image(image)
+    try:
+        assert segmenter.precision != "float32"
+        assert 0 < segmenter.precision_difference("polyp") < 0.05
     finally:
         small_clipseg.to("cpu")

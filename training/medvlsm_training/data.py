@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from medvlsm_training.sources import Item
 from napari_medvlsm.core.describe import describe
-from napari_medvlsm.core.images import resize, to_unit_rgb
+from napari_medvlsm.core.images import resize, to_unit_square
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, build
 
 # How often a positive prompt is the class name alone (P1), a synonym, or carries attributes.
@@ -81,7 +81,7 @@ class PromptedImages(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         item = self.items[index]
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        unit = resize(to_unit_rgb(item.load_image()), (self.side, self.side)).transpose(2, 0, 1)
+        unit = to_unit_square(item.load_image(), self.side).transpose(2, 0, 1)
         masks = {t: resize(m.astype(np.float32), (self.side, self.side)) for t, m in item.load_masks().items()}
         names = sorted(masks)
         lateralised = any(self.vocabulary.target(name).lateralised for name in names)

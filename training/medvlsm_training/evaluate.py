@@ -117,7 +117,8 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
     items = read_items(recipe, data)
     model = load_averaged(run / LAST, recipe, items)
     card = _card(recipe, items, vocabulary)
-    segmenter = Segmenter(model, card)
+    # In full precision on any machine: reported numbers do not depend on the card they were measured on.
+    segmenter = Segmenter(model, card, precision="float32")
     threshold = choose_threshold(evaluate(segmenter, items["val"], THRESHOLDS))
     _log.info("Threshold %.2f, chosen on %d validation scans", threshold, len(items["val"]))
     test = evaluate(segmenter, items["test"], [threshold])

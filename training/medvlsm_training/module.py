@@ -18,7 +18,7 @@ Batch = tuple[Tensor, list[str], Tensor]
 
 
 class SegmentationModule(LightningModule):
-    """Everything is trained: vision and text encoder and decoder.
+    """Trains whatever of the model is not frozen: by default everything, with `core.models.lora` the adapters alone.
 
     The loss is Dice plus binary cross-entropy on logits, per prompt and averaged; the Dice term is
     smoothed by one pixel so that an empty mask pulls the prediction to zero.
@@ -56,8 +56,9 @@ class SegmentationModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW without decay on biases, norms and embeddings; linear warm-up, then cosine to zero."""
-        decayed = [p for n, p in self.named_parameters() if p.ndim > 1 and "embedding" not in n]
-        plain = [p for n, p in self.named_parameters() if not (p.ndim > 1 and "embedding" not in n)]
+        trained = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        decayed = [p for n, p in trained if p.ndim > 1 and "embedding" not in n]
+        plain = [p for n, p in trained if not (p.ndim > 1 and "embedding" not in n)]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(
             groups,

@@ -5,15 +5,20 @@ lists type and shape of what follows), then the bytes of each array in C order. 
 
 Requests, each with a number "id":
 
-- ``{"op": "prepare", "model": folder, "device": name, "image": key}`` loads and encodes ahead of time
+- ``{"op": "prepare", "model": folder, "image": key}`` loads and encodes ahead of time
 - ``{"op": "segment", ..., "prompts": [text, ...], "size": [rows, cols] or null}`` the same, then answers, at the
-  scan's own size or the one given
+  scan's own size or the one given; with ``"region": [row0, col0, row1, col1]`` looks inside that rectangle alone, and
+  with ``"tiles": {"side": pixels or null, "overlap": fraction}`` at overlapping tiles (then without a size)
 - ``{"op": "cancel", "id": number}``
 
-A request carries the pixels as its array when the engine does not hold that image yet. Answers, with the
-request's "id": "progress" (a "text"), "done" (one uint8 probability array for each prompt),
-"failed" (a "message" for the user), "cancelled", "missing" (to be sent again with the pixels); and once,
-without an id, "ready" (the "device").
+Both may carry "device" and "precision", by default "auto"; others than those of the request before move the model.
+A request carries the pixels as its array when the engine does not hold that image yet.
+
+Answers, with the request's "id": "progress" (a "text", and for tiles the "fraction" that is done), "done" (one uint8
+probability array for each prompt), "failed" (a "message" for the user), "cancelled", "missing" (to be sent again with
+the pixels). Without an id: once "ready" ("devices", a list of the fields of `core.options.Device`, the one chosen by
+"auto" first; its title as "device" and its best "precision"), then "running" (the "device" in words and the "precision"
+that the model now computes on and in) whenever these change, and "notice" (a "text" for the user).
 """
 
 from __future__ import annotations

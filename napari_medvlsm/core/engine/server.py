@@ -6,9 +6,11 @@ import os
 import queue
 import sys
 import threading
+from dataclasses import asdict
 from typing import IO, TYPE_CHECKING
 
 from napari_medvlsm.core.engine.protocol import Array, Message, read_frame, write_frame
+from napari_medvlsm.core.options import AUTO, SegmentOptions
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.inference import Segmenter
@@ -27,11 +29,12 @@ def serve(source: IO[bytes], sink: IO[bytes]) -> None:
     # The reader starts before torch is imported: the pipe never fills up, and its end is seen at any time.
     threading.Thread(target=_read_all, args=(source, requests, cancelled), daemon=True).start()
 
-    import torch
+    from napari_medvlsm.core.devices import available_devices, out_of_memory
+    from napari_medvlsm.core.inference import Cancelled
 
-    from napari_medvlsm.core.inference import Cancelled, device_name, pick_device
-
-    write_frame(sink, {"event": "ready", "device": device_name(pick_device())})
+    devices = available_devices()
+    best = {"device": devices[0].title, "precision": devices[0].precisions[0]}
+    write_frame(sink, {"event": "ready", "devices": [asdict(d) for d in devices]} | best)
     engine = Engine(sink, cancelled)
     while True:
         message, arrays = requests.get()
@@ -43,26 +46,13 @@ def serve(source: IO[bytes], sink: IO[bytes]) -> None:
             write_frame(sink, {"event": "cancelled", "id": number})
         except MissingScan:
             write_frame(sink, {"event": "missing", "id": number})
-        except torch.OutOfMemoryError:
-            engine.forget()
-            write_frame(
-                sink,
-                _failed(
-                    number,
-                    "The graphics card has too little free memory. Close other programs that use it and try again.",
-                ),
-            )
-        except MemoryError:
-            engine.forget()
-            write_frame(
-                sink,
-                _failed(
-                    number, "The computer has too little free memory for this scan. Close other programs and try again."
-                ),
-            )
-        except Exception as error:  # anything else must reach the user as a sentence, not end the engine
+        except Exception as error:  # it must reach the user as a sentence, not end the engine
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            write_frame(sink, _failed(number, str(error) or type(error).__name__))
+            text = str(error) or type(error).__name__
+            if out_of_memory(error):
+                engine.forget()
+                text = "The computer has too little free memory for this scan. Close other programs and try again."
+            write_frame(sink, {"event": "failed", "id": number, "message": text})
         cancelled.discard(number)
 
 
@@ -75,26 +65,41 @@ class Engine:
         self._segmenter: Segmenter | None = None
         self._model = ""
         self._image = ""
+        self._asked: tuple[str, str] = (AUTO, AUTO)
+        self._told: Message = {}
 
     def answer(self, message: Message, arrays: list[Array]) -> list[Array]:
         """Carry out one request and return the arrays of its answer."""
         number = message["id"]
-        segmenter = self._load(number, message["model"])
+        options = SegmentOptions.from_message(message)
+        segmenter = self._load(number, message)
         if arrays:
             self._progress(number, "Reading the scan")
             self._image = ""
-            segmenter.set_image(arrays[0], lambda: self.check(number))
+            segmenter.set_image(arrays[0], lambda: self.check(number), encode=options.whole)
             self._image = message["image"]
         elif message["image"] != self._image:
             raise MissingScan
-        if message["op"] == "prepare":
-            return []
-        size = message.get("size")
+        maps = [] if message["op"] == "prepare" else self._segment(number, segmenter, message, options)
+        self._tell_running()
+        return maps
+
+    def _segment(self, number: int, segmenter: Segmenter, message: Message, options: SegmentOptions) -> list[Array]:
+        prompts, size = message["prompts"], message.get("size")
         if size is None:
             self._progress(number, "Outlining")
-        predictions = segmenter.segment(
-            message["prompts"], lambda: self.check(number), (size[0], size[1]) if size else None
-        )
+        if options.tiling is None:
+            shape = (size[0], size[1]) if size else None
+            predictions = segmenter.segment(prompts, lambda: self.check(number), shape, options.region)
+        else:
+            predictions = segmenter.segment_tiled(
+                prompts,
+                options.tiling.side,
+                options.tiling.overlap,
+                lambda fraction: self._progress(number, "Outlining", fraction),
+                lambda: self.check(number),
+                options.region,
+            )
         return [prediction.probability for prediction in predictions]
 
     def check(self, number: int) -> None:
@@ -109,18 +114,36 @@ class Engine:
         self._segmenter = None
         self._model = self._image = ""
 
-    def _load(self, number: int, folder: str) -> Segmenter:
+    def _load(self, number: int, message: Message) -> Segmenter:
         from napari_medvlsm.core.inference import Segmenter
 
-        if self._segmenter is None or folder != self._model:
+        asked = (message.get("device", AUTO), message.get("precision", AUTO))
+        if self._segmenter is None or message["model"] != self._model:
             self._progress(number, "Loading the model")
             self.forget()
-            self._segmenter = Segmenter.load(folder)
-            self._model = folder
+            self._segmenter = Segmenter.load(message["model"], *asked, notify=self._notice)
+            self._model, self._asked = message["model"], asked
+        elif asked != self._asked:
+            self._segmenter.use(*asked)
+            self._asked = asked
+        self._tell_running()
         return self._segmenter
 
-    def _progress(self, number: int, text: str) -> None:
-        write_frame(self._sink, {"event": "progress", "id": number, "text": text})
+    def _tell_running(self) -> None:
+        from napari_medvlsm.core.devices import device_name
+
+        assert self._segmenter is not None
+        running = {"device": device_name(self._segmenter.device), "precision": self._segmenter.precision}
+        if running != self._told:
+            self._told = running
+            write_frame(self._sink, {"event": "running"} | running)
+
+    def _progress(self, number: int, text: str, fraction: float | None = None) -> None:
+        message = {"event": "progress", "id": number, "text": text}
+        write_frame(self._sink, message if fraction is None else message | {"fraction": fraction})
+
+    def _notice(self, text: str) -> None:
+        write_frame(self._sink, {"event": "notice", "text": text})
 
 
 def main() -> None:
@@ -140,7 +163,3 @@ def _read_all(source: IO[bytes], requests: queue.Queue[Request], cancelled: set[
             cancelled.add(message["id"])
         else:
             requests.put((message, arrays))
-
-
-def _failed(number: int, text: str) -> Message:
-    return {"event": "failed", "id": number, "message": text}

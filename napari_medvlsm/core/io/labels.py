@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 from napari_medvlsm import __version__
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.masks import Cleanup
+from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.prompts import Prompt
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
@@ -29,6 +30,7 @@ def story(
     cleanup: Cleanup | None,
     corrected: bool,
     scan_hash: str,
+    options: SegmentOptions = WHOLE_SCAN,
 ) -> dict[str, Any]:
     """How a mask was made, as plain values. No file name and no patient data: the scan is named by its hash."""
     return {
@@ -46,6 +48,7 @@ def story(
         "model": model,
         "threshold": threshold,
         "cleanup": [] if cleanup is None else [name for name, on in vars(cleanup).items() if on],
+        "looked_at": "the whole scan" if options.whole else options.to_message(),
         "scan_hash": scan_hash,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

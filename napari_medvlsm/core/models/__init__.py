@@ -7,6 +7,7 @@
 `clipseg`        CLIPSeg
 `cris`           CRIS
 `biomedclipseg`  BiomedCLIPSeg and BiomedCLIPSeg-D
+`lora`           adapters on the attention of the encoders, and folders that hold only these
 `weights`        weights into modules, with sentences where they do not fit; the files of a folder
 `torch_files`    tensors out of files of `torch.save`, without running the pickle in them
 `checkpoints`    checkpoints that people have: what is in them, and of which model

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,18 @@ from transformers import PreTrainedTokenizerBase, ViTImageProcessor
 
 from napari_medvlsm.core.models.weights import adopt
 
+if TYPE_CHECKING:
+    from napari_medvlsm.core.models.lora import LoraSettings
+
 Activations = tuple[Tensor, ...]
 # Channel means and deviations, in units of [0, 1]: ImageNet's, and CLIP's (open_clip, `constants.py`).
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+# What adapters can be put on: the projections of the attention of either encoder.
+ENCODERS = ("vision", "text")
+PROJECTIONS = ("query", "key", "value", "output")
+# Names of modules by encoder and projection.
+Attention = Mapping[str, Mapping[str, Sequence[str]]]
 # What trainers put before the reference's names: Lightning (twice for CLIPSeg), and DistributedDataParallel.
 _REFERENCE_PREFIXES = ("net.clipseg.", "net.", "module.")
 
@@ -90,11 +98,15 @@ class VLSM(nn.Module, ABC):
     #: Channel means and deviations that the family was pretrained with.
     MEAN: ClassVar[tuple[float, float, float]] = CLIP_MEAN
     STD: ClassVar[tuple[float, float, float]] = CLIP_STD
+    #: Prompts that inference decodes at once: bounds the memory of the decoder.
+    PROMPT_BATCH: ClassVar[int] = 16
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, preprocessing: ViTImageProcessor) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing
+        #: How the model is adapted, where it is; see `lora.add_lora`.
+        self.adapter: LoraSettings | None = None
 
     @classmethod
     @abstractmethod
@@ -109,7 +121,13 @@ class VLSM(nn.Module, ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write configuration, weights, tokenizer and preprocessing into `folder` (the card is the caller's)."""
+        """Write configuration, weights, tokenizer and preprocessing into `folder` (the card is the caller's).
+
+        Raises
+        ------
+        ValueError
+            If the model holds adapters, which are saved or merged by `lora`.
+        """
 
     @abstractmethod
     def encode_image(self, pixels: Tensor) -> Activations:
@@ -122,6 +140,14 @@ class VLSM(nn.Module, ABC):
     @abstractmethod
     def encode_tokens(self, ids: Tensor) -> Conditions:
         """The conditions of token ids (P, T); padding does not change them."""
+
+    @property
+    @abstractmethod
+    def attention(self) -> Attention:
+        """Names of the modules that project for attention, for each of `ENCODERS` and `PROJECTIONS`.
+
+        Only modules that an answer depends on; one that computes several projections stands under each.
+        """
 
     @abstractmethod
     def decode(self, activations: Activations, conditions: Conditions) -> Tensor:
@@ -183,6 +209,12 @@ class VLSM(nn.Module, ABC):
         named = {without_prefix(name): value for name, value in state.items()}
         adopt(self.reference, {name: value for name, value in named.items() if not name.endswith("position_ids")})
         return self
+
+
+def projections(blocks: Sequence[str], *, query: str, key: str, value: str, output: str) -> Mapping[str, Sequence[str]]:
+    """The names of the projections in each of some blocks."""
+    parts = {"query": query, "key": key, "value": value, "output": output}
+    return {projection: [f"{block}.{part}" for block in blocks] for projection, part in parts.items()}
 
 
 def repeat_for_prompts(activations: Activations, prompts: int) -> Activations:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertTokenizer, CLIPSegConfig, ViTImageProcessor
 from transformers.models.clipseg.modeling_clipseg import CLIPSegDecoder
 
-from napari_medvlsm.core.models.base import VLSM, Activations, Conditions
+from napari_medvlsm.core.models.base import VLSM, Activations, Attention, Conditions, projections
 from napari_medvlsm.core.models.card import read_card
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.weights import loading, read_config, read_weights, write_config, write_weights
@@ -117,6 +117,16 @@ class BiomedCLIPSeg(VLSM):
         """Take the decoder of a trained CLIPSeg, which makes this a BiomedCLIPSeg-D."""
         self.decoder.load_state_dict(clipseg.net.decoder.state_dict())
         return self
+
+    @property
+    def attention(self) -> Attention:
+        """Names of the projections, in the vision transformer up to the last block that is decoded."""
+        blocks = [f"biomedclip.visual.trunk.blocks.{i}.attn" for i in range(max(self.taps) + 1)]
+        layers = [f"biomedclip.text.transformer.encoder.layer.{i}.attention" for i in range(self.config.text_layers)]
+        return {
+            "vision": projections(blocks, query="qkv", key="qkv", value="qkv", output="proj"),
+            "text": projections(layers, query="self.query", key="self.key", value="self.value", output="output.dense"),
+        }
 
     @property
     def taps(self) -> tuple[int, ...]:

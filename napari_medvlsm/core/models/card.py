@@ -11,6 +11,9 @@ CARD_FILE = "model_card.json"
 WEIGHTS_FILE = "model.safetensors"
 # Every model folder holds these; the tokenizer's own files vary with the family.
 REQUIRED_FILES = ("config.json", WEIGHTS_FILE, "preprocessor_config.json", CARD_FILE)
+# A folder of a model that adapts another (see `lora`) holds these instead.
+ADAPTER_FILE, ADAPTER_WEIGHTS_FILE = "adapter.json", "adapter.safetensors"
+ADAPTER_FILES = (ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, CARD_FILE)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def read_card(folder: Path) -> ModelCard:
     """
     if not folder.is_dir():
         raise ValueError(f"There is no model folder at {folder}.")
-    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
+    required = ADAPTER_FILES if (folder / ADAPTER_FILE).is_file() else REQUIRED_FILES
+    missing = [name for name in required if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"The model folder {folder} misses {', '.join(missing)}. Copy the complete folder again.")
     try:

@@ -14,9 +14,17 @@ from torch import Tensor, nn
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer, ViTImageProcessor
 from transformers.utils import logging as transformers_logging
 
-from napari_medvlsm.core.models.base import IMAGENET_MEAN, IMAGENET_STD, VLSM, Activations, Conditions
+from napari_medvlsm.core.models.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    VLSM,
+    Activations,
+    Attention,
+    Conditions,
+    projections,
+)
 from napari_medvlsm.core.models.card import read_card
-from napari_medvlsm.core.models.weights import loading
+from napari_medvlsm.core.models.weights import loading, refuse_adapters
 
 
 def published_config(**text_and_vision: dict[str, int]) -> CLIPSegConfig:
@@ -74,6 +82,7 @@ class CLIPSeg(VLSM):
 
     def save(self, folder: Path) -> None:
         """Write the folder in the form that `transformers` loads too."""
+        refuse_adapters(self)
         folder.mkdir(parents=True, exist_ok=True)
         transformers_logging.disable_progress_bar()
         self.net.save_pretrained(folder)
@@ -84,6 +93,19 @@ class CLIPSeg(VLSM):
     def reference(self) -> nn.Module:
         """The module of `transformers`, which the release uses as it is."""
         return self.net
+
+    @property
+    def attention(self) -> Attention:
+        """Names of the projections, in the vision transformer up to the last block that is decoded."""
+        names = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "out_proj"}
+        clip = self.net.clip
+        counts = {"vision": max(self.net.extract_layers) + 1, "text": len(clip.text_model.encoder.layers)}
+        return {
+            encoder: projections(
+                [f"net.clip.{encoder}_model.encoder.layers.{i}.self_attn" for i in range(count)], **names
+            )
+            for encoder, count in counts.items()
+        }
 
     def encode_image(self, pixels: Tensor) -> Activations:
         """Activations that the decoder taps; the blocks after the last tap are not computed.

@@ -6,7 +6,7 @@ Parts and attributes bear the names of the reference's state dict.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import CLIPTokenizer, ViTImageProcessor
 
-from napari_medvlsm.core.models.base import VLSM, Activations, Conditions
+from napari_medvlsm.core.models.base import VLSM, Activations, Attention, Conditions, projections
 from napari_medvlsm.core.models.card import read_card
 from napari_medvlsm.core.models.weights import loading, read_config, read_weights, write_config, write_weights
 
@@ -105,6 +105,9 @@ class CRIS(VLSM):
         If the side of the images is not a multiple of 32.
     """
 
+    # A prompt at true size takes some 50 MiB in this decoder, five times as much as in CLIPSeg's.
+    PROMPT_BATCH = 4
+
     def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
         super().__init__(tokenizer, preprocessing)
         if self.image_size % _STRIDE:
@@ -138,6 +141,17 @@ class CRIS(VLSM):
         write_weights(self, folder)
         self.tokenizer.save_pretrained(folder)
         self.preprocessing.save_pretrained(folder)
+
+    @property
+    def attention(self) -> Attention:
+        """Names of the projections: of vision those of the attention pool, of text one for query, key and value."""
+        blocks = [f"backbone.transformer.resblocks.{i}.attn" for i in range(self.config.text_layers)]
+        return {
+            "vision": projections(
+                ["backbone.visual.attnpool"], query="q_proj", key="k_proj", value="v_proj", output="c_proj"
+            ),
+            "text": projections(blocks, query="in_proj", key="in_proj", value="in_proj", output="out_proj"),
+        }
 
     def encode_image(self, pixels: Tensor) -> Activations:
         """The image's pyramid, as far as it does not depend on the text.
@@ -189,7 +203,7 @@ class CRIS(VLSM):
 
 
 def _backbone(config: CRISConfig) -> CLIP:
-    """CLIP with OpenAI's activation, and an attention pool that keeps the plane."""
+    """CLIP with OpenAI's activation, an attention pool that keeps the plane, and text attention made of layers."""
     backbone = CLIP(
         embed_dim=config.embed_dim,
         vision_cfg={
@@ -211,6 +225,8 @@ def _backbone(config: CRISConfig) -> CLIP:
     backbone.visual.attnpool = AttentionPool(
         config.vision_size // _STRIDE, channels, channels // _POOL_HEAD, config.embed_dim
     )
+    for block in backbone.transformer.resblocks:
+        block.attn = TextAttention(block.attn)
     return backbone
 
 
@@ -238,6 +254,44 @@ class AttentionPool(AttentionPool2d):
         """CLIP's positions (1, C, rows, cols); the first of the table is that of the mean, which is not made here."""
         table = self.positional_embedding[1:].T.unflatten(1, (self.side, self.side))
         return functional.interpolate(table[None], size=(rows, cols), mode="bicubic", align_corners=False)
+
+
+class TextAttention(nn.Module):
+    """CLIP's self-attention with the weights and the state dict of an `nn.MultiheadAttention`.
+
+    That class multiplies with its parameters itself; here they are two layers, which adapters can be put on. (peft
+    adapts that class too, by adding to its frozen weights and subtracting again at every step, which leaves
+    rounding errors in them.)
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        width = attention.embed_dim
+        self.heads = attention.num_heads
+        self.in_proj, self.out_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.in_proj.weight, self.in_proj.bias = attention.in_proj_weight, attention.in_proj_bias
+        self.out_proj.weight, self.out_proj.bias = attention.out_proj.weight, attention.out_proj.bias
+        self.register_state_dict_post_hook(_rename("in_proj.", "in_proj_"))
+        self.register_load_state_dict_pre_hook(_rename("in_proj_", "in_proj."))
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool, attn_mask: Tensor
+    ) -> tuple[Tensor, None]:
+        """Self-attention (query, key and value are the same) of (P, T, D), with a mask (T, T) that is added."""
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in self.in_proj(query).chunk(3, dim=-1))
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask.to(q.dtype))
+        return self.out_proj(attended.transpose(1, 2).flatten(2)), None
+
+
+def _rename(old: str, new: str) -> Callable[..., None]:
+    """A hook that renames the weight and bias of a layer in a state dict."""
+
+    def hook(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+        for part in ("weight", "bias"):
+            if prefix + old + part in state:
+                state[prefix + new + part] = state.pop(prefix + old + part)
+
+    return hook
 
 
 class Neck(nn.Module):

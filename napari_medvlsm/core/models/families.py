@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.card import ADAPTER_FILE, read_card
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.models.base import VLSM
@@ -54,7 +54,7 @@ FAMILIES = {
 
 
 def load_model(folder: Path) -> VLSM:
-    """Load a model folder; its card tells the family.
+    """Load a model folder; its card tells the family. One that holds an adapter needs its base beside it or installed.
 
     Raises
     ------
@@ -62,6 +62,11 @@ def load_model(folder: Path) -> VLSM:
         If the family is unknown or the folder is broken; the sentence says what to do.
     """
     name = read_card(folder).family
+    if (folder / ADAPTER_FILE).is_file():
+        # Here, since it imports torch and this module does not; and it loads the base through this function.
+        from napari_medvlsm.core.models.lora import load_lora
+
+        return load_lora(folder)
     if name not in FAMILIES:
         raise ValueError(f"The model in {folder} is of the unknown family {name!r}. Known: {', '.join(FAMILIES)}.")
     return FAMILIES[name].load(folder)

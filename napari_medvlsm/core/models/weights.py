@@ -65,9 +65,16 @@ def read_weights(module: nn.Module, folder: Path) -> None:
 
 def write_weights(module: nn.Module, folder: Path) -> None:
     """Write the weights into a model folder."""
+    refuse_adapters(module)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def refuse_adapters(module: nn.Module) -> None:
+    """Raise ValueError if the module is not plain: as a whole, it could not be loaded again."""
+    if any(".lora_" in name for name, _ in module.named_parameters()):
+        raise ValueError("This model holds adapters: save them with `save_lora`, or merge them first.")
 
 
 def read_config(kind: type[Config], folder: Path) -> Config:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
@@ -56,7 +58,7 @@ def keep_narrow(combo: QComboBox) -> None:
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
 
-def fill_combo(combo: QComboBox, entries: list[tuple[str, object]], current: object) -> None:
+def fill_combo(combo: QComboBox, entries: Sequence[tuple[str, object]], current: object) -> None:
     """Replace a combo box's entries (text, value) without reporting a change."""
     with QSignalBlocker(combo):
         combo.clear()
