@@ -182,6 +182,13 @@ class LayerBook:
         layer.mode = "add_rectangle"
         return layer
 
+    def hide_rectangle(self, image: Image) -> None:
+        """Put the rectangle out of sight, and the scan in its place as what is worked on."""
+        layer = self._find(Shapes, "rectangle", image)
+        if layer is not None:
+            layer.visible = False
+            self._viewer.layers.selection.active = image
+
     def rectangle(self, view: SliceInView) -> Region | None:
         """The rectangle (row0, col0, row1, col1) drawn last on the slice in view, in pixels of the scan.
 

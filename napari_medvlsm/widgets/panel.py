@@ -156,9 +156,13 @@ class Panel(QWidget):
         return SegmentOptions(Tiling() if look.tiles else None, region)
 
     def _choose_look(self, look: Look) -> None:
-        if look.rectangle and self.view is not None:
+        if self.view is None:
+            return
+        if look.rectangle:
             self.book.draw_rectangle(self.view)
             self.footer.set_status("Draw a rectangle on the scan. The one drawn last counts.")
+        else:
+            self.book.hide_rectangle(self.view.layer)
 
     def start_correction(self) -> None:
         """Give the target a correction layer, with the prediction in it if there is one, and paint on it."""

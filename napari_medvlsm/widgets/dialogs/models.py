@@ -25,7 +25,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.core.io.atomic import megabytes
-from napari_medvlsm.core.models.families import FAMILIES
 from napari_medvlsm.core.models.sources import Source
 from napari_medvlsm.widgets.sections._section import PROBLEM
 
@@ -76,7 +75,7 @@ class ModelsDialog(QDialog):
 
         self.family = QComboBox()
         self.family.addItem("found out from the file", "")
-        for family in FAMILIES:
+        for family in dict.fromkeys(source.family for source in sources):
             self.family.addItem(family, family)
         self.tokenizer = QLineEdit()
         self.tokenizer.setPlaceholderText("only BiomedCLIPSeg needs its folder")

@@ -69,7 +69,8 @@ class ModelSection(Section):
         entries = [("Best device", AUTO), *((d.title, d.name) for d in devices)]
         fill_combo(self.device, entries, device)
         self._offer_precisions(precision)
-        self.choices.setVisible(len(devices) > 1 or any(len(d.precisions) > 1 for d in devices))
+        # A CPU alone leaves nothing sensible to choose: its lower precisions are slower.
+        self.choices.setVisible(any(d.name != "cpu" for d in devices))
 
     def set_running(self, device: str, precision: str) -> None:
         """Show what the model runs on."""

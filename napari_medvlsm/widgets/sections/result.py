@@ -82,11 +82,12 @@ class ResultSection(Section):
                 box.setChecked(ticked)
 
     def set_effect(self, effect: Effect | None) -> None:
-        """Say how much the words change the outline; None while it is not known."""
-        self.badge.setVisible(effect is not None)
-        if effect is not None:
+        """Say how much the words change the outline; None, or no outline, says nothing."""
+        shown = effect is not None and bool(effect.changes)
+        self.badge.setVisible(shown)
+        if effect is not None and shown:
             color = GOOD if effect.steered else WARNING
-            link = f'<a style="color: {LINK}" href="compare">Show</a>' if effect.changes else ""
+            link = f'<a style="color: {LINK}" href="compare">Show</a>'
             self.badge.setText(f'<span style="color: {color}">●</span> {effect.verdict} {link}')
             lines = [
                 f"{contrast.value}: {change:.0%} of the outline changes" for contrast, change in effect.changes.items()
