@@ -70,6 +70,21 @@ def test_two_scans_of_one_name_and_masks_over_scans_are_refused(tmp_path, capsys
     assert "replace the scan itself" in capsys.readouterr().err
 
 
+def test_tiles_and_rectangles_are_looked_at_and_told(tmp_path, samples):
+    scan = tmp_path / "scan.png"
+    Image.open(samples / "skin_lesion.jpg").resize((300, 224)).save(scan)
+    run = ["segment", str(scan), "--prompt", "skin melanoma"]
+    assert main([*run, "--out", str(tmp_path / "tiles"), "--tiles"]) == 0
+    assert main([*run, "--out", str(tmp_path / "part"), "--rectangle", "0", "0", "224", "140"]) == 0
+    part, story = load_mask(tmp_path / "part" / "scan.tif")
+    assert part.shape == (224, 300) and not part[:, 140:].any()
+    assert story["looked_at"] == {"tiles": None, "region": [0, 0, 224, 140]}
+    assert load_mask(tmp_path / "tiles" / "scan.tif")[1]["looked_at"]["tiles"]["overlap"] == 0.25
+    assert main([*run, "--out", str(tmp_path / "beyond"), "--rectangle", "0", "0", "999", "9"]) == 2
+    assert main([*run, "--out", str(tmp_path / "line"), "--rectangle", "5", "5", "5", "9"]) == 2
+    assert main([*run, "--out", str(tmp_path / "x"), "--precision", "int3"]) == 2
+
+
 def test_unknown_prompt_warns_with_the_nearest(tmp_path, samples, capsys):
     main(["segment", str(samples / "cell_nuclei.png"), "--prompt", "cell nucleuses", "--out", str(tmp_path)])
     assert "was not trained on" in (said := capsys.readouterr().err) and "cell nucle" in said

@@ -11,6 +11,7 @@ from typing import Any
 from napari_medvlsm.cli._codes import FAILED, OK, SOME_FAILED
 from napari_medvlsm.cli._scans import find_scans
 from napari_medvlsm.core.models.registry import STARTER
+from napari_medvlsm.core.options import SegmentOptions, Tiling
 
 
 def add_to(commands: Any) -> None:
@@ -21,6 +22,17 @@ def add_to(commands: Any) -> None:
     segment.add_argument("--model", default=STARTER, help="name or folder of a model (default: %(default)s)")
     segment.add_argument("--threshold", type=float, help="certainty from 0 to 1 (default: the model's own)")
     segment.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
+    segment.add_argument(
+        "--precision", default="auto", help="float32, bfloat16, float16 or auto (default: %(default)s)"
+    )
+    segment.add_argument("--tiles", action="store_true", help="look at overlapping tiles, in full detail")
+    segment.add_argument(
+        "--rectangle",
+        type=int,
+        nargs=4,
+        metavar=("ROW0", "COL0", "ROW1", "COL1"),
+        help="look inside this rectangle alone, in pixels; the last row and column are not part of it",
+    )
     segment.add_argument("--out", type=Path, required=True, help="folder for the masks, one <scan>.tif each")
     segment.set_defaults(run=_segment)
 
@@ -39,13 +51,12 @@ def _segment(options: argparse.Namespace) -> int:
         raise ValueError(f"The threshold must lie between 0 and 1, but is {options.threshold}.")
     if not options.prompt.strip():
         raise ValueError("The prompt is empty; say what to outline, for example --prompt polyp.")
+    region = tuple(options.rectangle) if options.rectangle else None
+    where = SegmentOptions(Tiling() if options.tiles else None, region)
     paths = list(dict.fromkeys(find_scans(options.images)))
     outputs = _outputs(paths, options.out)
     options.out.mkdir(parents=True, exist_ok=True)
-    try:
-        segmenter = Segmenter.load(options.model, options.device)
-    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
-        raise ValueError(f"The device {options.device!r} cannot be used here ({error}).") from error
+    segmenter = Segmenter.load(options.model, options.device, options.precision, notify=_notice)
     card = segmenter.card
     vocabulary = load_vocabulary(own_words_path())
     prompt = free_text(options.prompt, vocabulary)
@@ -60,16 +71,23 @@ def _segment(options: argparse.Namespace) -> int:
     for path in progress:
         try:
             scan = read_scan(path)
-            segmenter.set_image(scan)
-            (prediction,) = segmenter.segment(prompt.text)
+            segmenter.set_image(scan, encode=where.whole)
+            if options.tiles:
+                (prediction,) = segmenter.segment_tiled(prompt.text, region=region)
+            else:
+                (prediction,) = segmenter.segment(prompt.text, region=region)
             threshold = prediction.threshold if options.threshold is None else options.threshold
-            made = story(prompt, card.name, threshold, None, corrected=False, scan_hash=content_hash(scan.pixels))
+            made = story(prompt, card.name, threshold, None, False, content_hash(scan.pixels), where)
             save_mask(outputs[path], prediction.mask(threshold), made, scan.spacing)
         except Exception as error:  # whatever one scan does, the others go on
             failed += 1
             progress.write(f"medvlsm: skipped {path}: {error}", file=sys.stderr)
     print(f"{len(paths) - failed} of {len(paths)} scans outlined, in {options.out}")
     return OK if not failed else SOME_FAILED if failed < len(paths) else FAILED
+
+
+def _notice(text: str) -> None:
+    print(f"medvlsm: {text}", file=sys.stderr)
 
 
 def _outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:

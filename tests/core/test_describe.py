@@ -273,7 +273,7 @@ def test_stars_are_irregular(radius, spikes, angle):
     assert describe(star).shape == "irregular"
 
 
-@given(st.floats(6, 30), st.floats(1.5, 2.5))
+@given(st.floats(8, 30), st.floats(1.6, 2.5))
 @few
 def test_spacing_undoes_anisotropic_pixels(radius, ratio):
     # A disc of `ratio * radius` mm, seen with pixels `ratio` mm high and 1 mm wide, at half axes of r and ratio * r.

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medvlsm_training.config import ModelConfig, Recipe, SourceConfig, load_recipe, shipped_recipe
+from medvlsm_training.config import LoraConfig, ModelConfig, Recipe, SourceConfig, load_recipe, shipped_recipe
 from medvlsm_training.data import PromptedImages, collate, training_texts
 from medvlsm_training.evaluate import Case, choose_threshold, package, summarise
 from medvlsm_training.init import sincos_positions
@@ -20,7 +21,9 @@ from medvlsm_training.train import LAST, load_averaged, read_items, train
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.dataset import export_case
+from napari_medvlsm.core.models.card import read_card
 from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 
 VOCABULARY = load_vocabulary()
@@ -290,3 +293,39 @@ def test_package_never_wipes_a_folder_that_is_no_model(data, recipe, tmp_path):
     with pytest.raises(ValueError, match="holds something that is no model"):
         package(recipe, data, tmp_path, tmp_path / "documents")
     assert (tmp_path / "documents" / "thesis.txt").exists()
+
+
+def test_adapters_are_trained_on_a_base_and_packaged_with_its_identity(data, recipe, tmp_path, model_folder):
+    adapted = replace(recipe, base=str(model_folder), lora=LoraConfig(rank=2), early_epochs=0, epochs=1)
+    run, out = tmp_path / "run", tmp_path / "adapted"
+    train(adapted, data, run)
+    package(adapted, data, run, out)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "LICENSE",
+        "adapter.json",
+        "adapter.safetensors",
+        "model_card.json",
+    ]
+    card = read_card(out)
+    assert card.family == "clipseg" and card.base == "Small (small)" and "polyp" in card.targets
+    with pytest.raises(ValueError, match="'Small'"):
+        load_model(_alone(out, tmp_path / "elsewhere"))
+    beside = _alone(out, tmp_path / "together")
+    shutil.copytree(model_folder, beside.parent / "small")
+    model, base = load_model(beside), load_model(model_folder)
+    before, after = base.state_dict(), model.state_dict()
+    encoders = [name for name in before if name.startswith("net.clip.") and name in after]
+    assert encoders and all(torch.equal(before[name], after[name]) for name in encoders)
+    assert not torch.equal(before["net.decoder.reduces.0.weight"], after["net.decoder.reduces.0.weight"])
+    assert any("lora_B" in name and value.any() for name, value in after.items())
+
+
+def _alone(folder, parent):
+    """The folder copied into a new one, away from its base."""
+    parent.mkdir()
+    return Path(shutil.copytree(folder, parent / folder.name))
+
+
+def test_lora_needs_a_base(recipe):
+    with pytest.raises(ValueError, match="name it as base"):
+        replace(recipe, lora=LoraConfig())

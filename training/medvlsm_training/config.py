@@ -80,6 +80,21 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Adapters that train instead of the weights of the encoders; fields as in `core.models.lora.LoraSettings`.
+
+    `decoder` trains the decoder too.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    encoders: tuple[str, ...] = ("vision", "text")
+    projections: tuple[str, ...] = ("query", "value")
+    decoder: bool = True
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole training run.
 
@@ -88,6 +103,10 @@ class Recipe:
     name, title, summary, licence : str
         For the model card.
     sources : tuple of SourceConfig
+    base : str
+        Name or folder of the model to start from; "" for random weights in the sizes of `model`.
+    lora : LoraConfig, optional
+        With a `base`: train adapters on its encoders.
     model : ModelConfig
     epochs : int
     early_size, early_epochs : int
@@ -108,6 +127,8 @@ class Recipe:
     summary: str
     licence: str
     sources: tuple[SourceConfig, ...]
+    base: str = ""
+    lora: LoraConfig | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     epochs: int = 10
     early_size: int = 0
@@ -123,6 +144,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("A recipe needs at least one source.")
+        if self.lora is not None and not self.base:
+            raise ValueError("lora adapts a trained model: name it as base.")
         if self.early_epochs and self.early_size % self.model.patch_size:
             raise ValueError(f"early_size {self.early_size} is not a multiple of patch_size {self.model.patch_size}.")
         if self.early_epochs and self.early_size <= 0:
@@ -148,6 +171,7 @@ def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     raw |= overrides or {}
     raw["sources"] = tuple(_make(SourceConfig, entry) for entry in raw.get("sources", ()))
     raw["model"] = _make(ModelConfig, raw.get("model", {}))
+    raw["lora"] = None if raw.get("lora") is None else _make(LoraConfig, raw["lora"])
     recipe: Recipe = _make(Recipe, raw)
     return recipe
 

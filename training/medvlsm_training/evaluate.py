@@ -24,6 +24,8 @@ from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice, iou
 from napari_medvlsm.core.models.card import CARD_FILE, DataSource, ModelCard, write_card
+from napari_medvlsm.core.models.lora import save_lora
+from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
 
 _log = logging.getLogger(__name__)
@@ -123,20 +125,22 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
     _log.info("Threshold %.2f, chosen on %d validation scans", threshold, len(items["val"]))
     test = evaluate(segmenter, items["test"], [threshold])
     absent = evaluate_absent(segmenter, items["test"], vocabulary, threshold)
-    parameters, embeddings = model.parameter_count()
     facts = asdict(card) | {
         "threshold": threshold,
         "metrics": {
             "test": summarise(test),
             "test_absent": {"cases": len(absent), "drawn": _mean(_is_drawn(c) for c in absent)},
         },
-        "training": card.training | {"parameters": parameters, "token_embedding_parameters": embeddings},
+        "training": card.training | {"parameters": model.parameter_count()},
         "data": card.data,
     }
     card = ModelCard(**facts)
     fresh = out.with_name(f"{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save(fresh)
+    if model.adapter is None:
+        model.save(fresh)
+    else:
+        save_lora(model, fresh, find_model(recipe.base).folder)
     write_card(card, fresh)
     shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
     if out.exists():
@@ -166,12 +170,14 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
         sources.append(DataSource(source.name, source.licence, source.citation, len(own), data_hash(own)))
     packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "lightning", "monai")}
     training: dict[str, Any] = {"recipe": as_dict(recipe), "packages": packages, "machine": platform.machine()}
+    base = find_model(recipe.base).card if recipe.base else None
     return ModelCard(
         name=recipe.name,
         title=recipe.title,
-        family="clipseg",
+        family=base.family if base else "clipseg",
         summary=recipe.summary,
-        base="random weights",
+        base=f"{base.title} ({base.name})" if base else "random weights",
+        citation=base.citation if base else "",
         licence=recipe.licence,
         targets=tuple(t for t in vocabulary.targets if t in names),
         phrases=tuple(sorted(names)),

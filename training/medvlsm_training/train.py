@@ -6,6 +6,7 @@ import logging
 import math
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,7 +22,11 @@ from medvlsm_training.init import init_from_scratch
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.sources import SPLITS, Item, read_source
 from medvlsm_training.tokenizer import cut_tokenizer
+from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.lora import LoraSettings, add_lora
+from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 
 _log = logging.getLogger(__name__)
@@ -62,7 +67,7 @@ def train(recipe: Recipe, data: Path, run: Path, minutes: float | None = None) -
     seed_everything(recipe.seed, verbose=False)
     if len(items["train"]) < recipe.batch_size:
         raise ValueError(f"{len(items['train'])} training images are fewer than one batch of {recipe.batch_size}.")
-    model = fresh_model(recipe, items["train"] + items["val"], vocabulary)
+    model = starting_model(recipe, items["train"] + items["val"], vocabulary)
     repeats = {source.folder: source.repeat for source in recipe.sources}
     train_items = [item for item in items["train"] for _ in range(repeats[item.source])]
     train_set = prompted(train_items, model, recipe, vocabulary, recipe.prompts_per_image)
@@ -102,12 +107,29 @@ def train(recipe: Recipe, data: Path, run: Path, minutes: float | None = None) -
 
 
 def prompted(
-    items: list[Item], model: CLIPSeg, recipe: Recipe, vocabulary: Vocabulary, prompts: int, augment: bool = True
+    items: list[Item], model: VLSM, recipe: Recipe, vocabulary: Vocabulary, prompts: int, augment: bool = True
 ) -> PromptedImages:
     """The items as samples for a model."""
     return PromptedImages(
         items, vocabulary, model.image_size, model.mean, model.std, prompts, recipe.seed, augment=augment
     )
+
+
+def starting_model(recipe: Recipe, items: list[Item], vocabulary: Vocabulary) -> VLSM:
+    """The recipe's base, with adapters if it asks for them, or else a model with fresh weights.
+
+    With adapters nothing else trains, but the decoder where the recipe says so.
+    """
+    if not recipe.base:
+        return fresh_model(recipe, items, vocabulary)
+    model = load_model(find_model(recipe.base).folder).train()
+    if recipe.lora is not None:
+        wanted = {k: v for k, v in asdict(recipe.lora).items() if k != "decoder"}
+        add_lora(model, LoraSettings(**wanted))
+        for name, parameter in model.named_parameters():
+            if recipe.lora.decoder and not name.startswith(f"{model.ENCODERS}."):
+                parameter.requires_grad_(True)
+    return model
 
 
 def fresh_model(recipe: Recipe, items: list[Item], vocabulary: Vocabulary) -> CLIPSeg:
@@ -151,9 +173,9 @@ def clipseg_config(sizes: ModelConfig, tokenizer: CLIPTokenizer) -> CLIPSegConfi
     )
 
 
-def load_averaged(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]]) -> CLIPSeg:
+def load_averaged(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]]) -> VLSM:
     """The moving average of the weights of a run's checkpoint, as a model."""
-    model = fresh_model(recipe, items["train"] + items["val"], load_vocabulary())
+    model = starting_model(recipe, items["train"] + items["val"], load_vocabulary())
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     return model.eval()

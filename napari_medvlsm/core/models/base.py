@@ -98,6 +98,8 @@ class VLSM(nn.Module, ABC):
     #: Channel means and deviations that the family was pretrained with.
     MEAN: ClassVar[tuple[float, float, float]] = CLIP_MEAN
     STD: ClassVar[tuple[float, float, float]] = CLIP_STD
+    #: The submodule that holds both encoders; all else is decoder.
+    ENCODERS: ClassVar[str]
     #: Prompts that inference decodes at once: bounds the memory of the decoder.
     PROMPT_BATCH: ClassVar[int] = 16
 
@@ -107,6 +109,10 @@ class VLSM(nn.Module, ABC):
         self.preprocessing = preprocessing
         #: How the model is adapted, where it is; see `lora.add_lora`.
         self.adapter: LoraSettings | None = None
+
+    def parameter_count(self) -> int:
+        """All parameters, the encoders' included."""
+        return sum(parameter.numel() for parameter in self.parameters())
 
     @classmethod
     @abstractmethod

@@ -81,6 +81,8 @@ class BiomedCLIPSeg(VLSM):
         If the images are not of the size that the vision transformer takes.
     """
 
+    ENCODERS = "biomedclip"
+
     def __init__(self, config: BiomedCLIPSegConfig, tokenizer: BertTokenizer, preprocessing: ViTImageProcessor) -> None:
         super().__init__(tokenizer, preprocessing)
         self.config = config

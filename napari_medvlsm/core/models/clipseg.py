@@ -48,6 +48,8 @@ class CLIPSeg(VLSM):
     preprocessing : ViTImageProcessor
     """
 
+    ENCODERS = "net.clip"
+
     # The release normalises with ImageNet's numbers, as the published preprocessing file does.
     MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
@@ -147,8 +149,3 @@ class CLIPSeg(VLSM):
         logits: Tensor = self.net.decoder(list(activations), conditions.sentence).logits
         # `transformers` drops the batch axis of a batch of one.
         return logits.reshape(len(conditions), *logits.shape[-2:])
-
-    def parameter_count(self) -> tuple[int, int]:
-        """(all parameters, those of the token embeddings)."""
-        embeddings = self.net.clip.text_model.embeddings.token_embedding.weight.numel()
-        return sum(p.numel() for p in self.parameters()), embeddings

@@ -105,6 +105,8 @@ class CRIS(VLSM):
         If the side of the images is not a multiple of 32.
     """
 
+    ENCODERS = "backbone"
+
     # A prompt at true size takes some 50 MiB in this decoder, five times as much as in CLIPSeg's.
     PROMPT_BATCH = 4
 
