@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 from PIL import ImageColor
-from skimage.color import rgb2lab
 
 from napari_medvlsm.core.describe.components import Array, Bool, Box
 from napari_medvlsm.core.images import to_unit_rgb
@@ -47,6 +46,9 @@ _SCAN_SIDE = 128
 
 def color_word(image: Array, foreground: Bool, box: Box) -> str:
     """The name nearest to the median colour under the mask (H, W) with bounding box `box`; empty for grey scans."""
+    # Here, not above: the window opens without it.
+    from skimage.color import rgb2lab
+
     if image.ndim == 2 or image.shape[2] < 3:
         return ""
     # One pixel more on each side: a scan of a single line is none.
@@ -80,6 +82,9 @@ def _has_color(image: Array) -> bool:
 @cache
 def _anchors(neutral: bool) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
     """Names (n,) and their CIELAB colours (n, 3), for neutral colours or for the others."""
+    # Here, not above: the window opens without it.
+    from skimage.color import rgb2lab
+
     pairs = [(name, css) for name, values in _COLORS.items() for css in values if (name in _NEUTRALS) == neutral]
     rgb = np.array([ImageColor.getrgb(css) for _, css in pairs]) / 255
     return tuple(name for name, _ in pairs), rgb2lab(rgb)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
-from skimage.measure import block_reduce, regionprops
 
 from napari_medvlsm.core.describe.components import Bool
 
@@ -31,6 +30,9 @@ _RECTANGULAR = 0.86
 
 def shape_word(part: Bool, spacing: tuple[float, float]) -> str:
     """The word of `SHAPE_WORDS` for one component, holes filled; empty when it is too small to tell."""
+    # Here, not above: the window opens without it.
+    from skimage.measure import block_reduce, regionprops
+
     if np.count_nonzero(part) < _SHAPE_PIXELS:
         return ""
     step = max(1, round(max(part.shape) / _SHAPE_SIDE))
