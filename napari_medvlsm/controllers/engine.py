@@ -110,6 +110,8 @@ class EngineController:
         self._chosen = (AUTO, AUTO)
         self.device = ""
         self.precision = ""
+        # The largest difference of a probability from that in float32; None where it is not lower, or not known yet.
+        self.difference: float | None = None
         self.devices: tuple[Device, ...] = ()
 
     @property
@@ -246,6 +248,7 @@ class EngineController:
 
     def _runs_on(self, message: Message) -> None:
         self.device, self.precision = message["device"], message["precision"]
+        self.difference = message.get("difference")
         self.device_found.emit(self.device)
         self.precision_found.emit(self.precision)
 

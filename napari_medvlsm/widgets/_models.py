@@ -53,10 +53,7 @@ class ModelDesk(QObject):
         section.deviceChosen.connect(session.engine.choose)
         session.model_changed.connect(self._show_current)
         session.engine.devices_found.connect(lambda devices: section.set_devices(devices, *session.engine.chosen))
-        session.engine.device_found.connect(lambda _: section.set_running(session.engine.device, ""))
-        session.engine.precision_found.connect(
-            lambda _: section.set_running(session.engine.device, session.engine.precision)
-        )
+        session.engine.precision_found.connect(lambda _: self._show_running())
         self._progressed.connect(self._show_progress)
         self._show_models()
 
@@ -72,6 +69,10 @@ class ModelDesk(QObject):
     def _show_current(self) -> None:
         if self._session.model is not None:
             self._section.set_current(self._session.model.name)
+
+    def _show_running(self) -> None:
+        engine = self._session.engine
+        self._section.set_running(engine.device, engine.precision, engine.difference)
 
     def _show_card(self) -> None:
         if self._session.model is not None:

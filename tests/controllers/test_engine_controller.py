@@ -178,6 +178,17 @@ def test_choice_before_there_is_a_scan_waits_for_it(engine, wire):
     assert wire.sent[-1][0]["device"] == "cpu"
 
 
+def test_what_a_lower_precision_costs_is_known_after_the_first_answer(engine, wire, heard):
+    told = heard(engine.precision_found)
+    engine.start()
+    wire.ready()
+    assert engine.difference is None
+    wire.message({"event": "running", "device": "A card (CUDA)", "precision": "bfloat16", "difference": 0.02}, [])
+    assert engine.difference == 0.02 and len(told) == 2
+    wire.message({"event": "running", "device": "CPU", "precision": "float32"}, [])
+    assert engine.difference is None
+
+
 def test_options_travel_and_are_checked(engine, wire):
     engine.start()
     wire.ready()

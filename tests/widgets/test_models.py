@@ -66,7 +66,8 @@ def test_fetching_can_be_stopped_and_goes_on(panel, dialog, published, qtbot, mo
     dialog.cancel.click()
     qtbot.waitUntil(lambda: "Stopped" in dialog.message.text(), timeout=5000)
     assert "clipseg" not in panel.session.models and dialog.fetch.isEnabled() and not dialog.cancel.isVisible()
-    assert list((user_models_folder() / ".fetched" / "clipseg").rglob("*.part"))
+    kept = (user_models_folder() / ".fetched" / "clipseg").rglob("*")
+    assert any(path.is_file() and path.name != ".lock" for path in kept), "fetching goes on from there"
     monkeypatch.setattr(hub, "_CHUNK", 2**18)
     dialog.fetch.click()
     qtbot.waitUntil(lambda: "clipseg" in panel.session.models, timeout=ENGINE_MS)
@@ -89,6 +90,17 @@ def test_device_and_precision_are_shown_and_changeable(panel, qtbot, ready):
     section = panel.model_section
     qtbot.waitUntil(lambda: "float32" in section.running.text(), timeout=ENGINE_MS)
     assert "CPU" in section.running.text() and section.choices.isHidden(), "nothing to choose on a CPU alone"
+
+
+def test_the_cost_of_a_lower_precision_is_stated(segmented, qtbot, ready):
+    panel = segmented
+    qtbot.waitUntil(lambda: panel.engine.state is EngineState.READY, timeout=ENGINE_MS)
+    panel.model_section.deviceChosen.emit("cpu", "bfloat16")
+    panel.footer.segment.click()
+    qtbot.waitUntil(lambda: "differs from float32 by" in panel.model_section.running.text(), timeout=ENGINE_MS)
+    assert "bfloat16" in panel.model_section.running.text() and 0 < panel.engine.difference < 0.1
+    panel.model_section.deviceChosen.emit("auto", "auto")
+    qtbot.waitUntil(lambda: panel.model_section.running.text().endswith("float32"), timeout=ENGINE_MS)
 
 
 def test_devices_offer_their_own_precisions(qtbot):

@@ -42,6 +42,7 @@ def serve(source: IO[bytes], sink: IO[bytes]) -> None:
         try:
             engine.check(number)
             write_frame(sink, {"event": "done", "id": number}, engine.answer(message, arrays))
+            engine.tell_difference(message)
         except Cancelled:
             write_frame(sink, {"event": "cancelled", "id": number})
         except MissingScan:
@@ -83,6 +84,14 @@ class Engine:
         maps = [] if message["op"] == "prepare" else self._segment(number, segmenter, message, options)
         self._tell_running()
         return maps
+
+    def tell_difference(self, message: Message) -> None:
+        """After the first answer in a lower precision, say what it costs; nobody waits for this."""
+        segmenter = self._segmenter
+        if segmenter is None or segmenter.precision == "float32" or "difference" in self._told:
+            return
+        if message["op"] == "segment" and message["prompts"]:
+            self._tell_running(segmenter.precision_difference(message["prompts"][0]))
 
     def _segment(self, number: int, segmenter: Segmenter, message: Message, options: SegmentOptions) -> list[Array]:
         prompts, size = message["prompts"], message.get("size")
@@ -129,12 +138,15 @@ class Engine:
         self._tell_running()
         return self._segmenter
 
-    def _tell_running(self) -> None:
+    def _tell_running(self, difference: float | None = None) -> None:
         from napari_medvlsm.core.devices import device_name
 
         assert self._segmenter is not None
-        running = {"device": device_name(self._segmenter.device), "precision": self._segmenter.precision}
-        if running != self._told:
+        running: Message = {"device": device_name(self._segmenter.device), "precision": self._segmenter.precision}
+        same = running.items() <= self._told.items()
+        if difference is not None:
+            running["difference"] = difference
+        if not same or difference is not None:
             self._told = running
             write_frame(self._sink, {"event": "running"} | running)
 

@@ -72,9 +72,12 @@ class ModelSection(Section):
         # A CPU alone leaves nothing sensible to choose: its lower precisions are slower.
         self.choices.setVisible(any(d.name != "cpu" for d in devices))
 
-    def set_running(self, device: str, precision: str) -> None:
-        """Show what the model runs on."""
-        self.running.setText(f"Runs on {device}{f', {precision}' if precision else ''}")
+    def set_running(self, device: str, precision: str, difference: float | None = None) -> None:
+        """Show what the model runs on, and by how much a certainty (0 to 1) differs from full precision at most."""
+        cost = (
+            "" if difference is None else f" (certainty differs from float32 by {100 * difference:.1f} % at most here)"
+        )
+        self.running.setText(f"Runs on {device}, {precision}{cost}")
 
     def _offer_precisions(self, current: str) -> None:
         chosen = self.device.currentData()
