@@ -63,6 +63,8 @@ class CorrectionDesk(QObject):
         self._dirty: set[Labels] = set()
         # Content of a plane, by layer and hash of the slice, when it was last written: redrawing alone is no change.
         self._written: dict[tuple[Labels, str], str] = {}
+        # Planes on which the person drew or began to, by layer and hash of the slice; an empty one may be meant so.
+        self._touched: set[tuple[Labels, str]] = set()
         self.offered: SavedCorrection | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -85,19 +87,24 @@ class CorrectionDesk(QObject):
         self.find_offer()
 
     def current(self) -> Labels | None:
-        """The correction layer of the scan in view and the target."""
-        return self._book.correction(self._view.layer, self.target.phrase) if self._view is not None else None
+        """The correction layer of the target, if the slice in view has a correction in it."""
+        layer, view, key = self._layer(), self._view, self._session.scan_hash
+        if layer is None or view is None:
+            return None
+        begun = (layer, key) in self._touched or key in layer.metadata.get(STORIES, {})
+        return layer if begun or self._book.plane(layer, view.index).any() else None
 
     def adoptable(self) -> list[Labels]:
         """Label layers of the person's own that could become the correction."""
-        return self._book.adoptable(self._view.layer) if self._view is not None and self.current() is None else []
+        return self._book.adoptable(self._view.layer) if self._view is not None and self._layer() is None else []
 
     def begin(self, prediction: Mask | None) -> Labels | None:
         """Give the target a correction layer, ready to paint on, with the prediction in it if there is one."""
         if self._view is None:
             return None
-        layer = self.current() or self._book.new_correction(self._view.layer, self.target)
+        layer = self._layer() or self._book.new_correction(self._view.layer, self.target)
         self._watch(layer)
+        self._touched.add((layer, self._session.scan_hash))
         if prediction is not None:
             self._enter(layer, prediction)
         layer.brush_size = max(3, min(self._view.scan.size) // 40)
@@ -196,6 +203,10 @@ class CorrectionDesk(QObject):
         self._closed = True
         self._view = None
 
+    def _layer(self) -> Labels | None:
+        """The correction layer of the scan in view and the target; of a stack, it may hold other slices alone."""
+        return self._book.correction(self._view.layer, self.target.phrase) if self._view is not None else None
+
     def _keep(self, layer: Labels, then: Callable[[], None] | None = None) -> None:
         self._dirty.discard(layer)
         scan_hash, index = self._watched[layer]
@@ -204,6 +215,9 @@ class CorrectionDesk(QObject):
         if self._written.get((layer, scan_hash)) == content and then is None:
             return
         self._written[layer, scan_hash] = content
+        if (layer, scan_hash) not in self._touched:
+            self._touched.add((layer, scan_hash))
+            self.changed.emit()
         if target == self.target.phrase:
             self.outlined.emit(scan_hash, mask.astype(bool))
         if not mask.any():

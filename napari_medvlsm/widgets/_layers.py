@@ -220,11 +220,14 @@ class LayerBook:
         return list(self._ours(Labels, "correction", image))
 
     def adoptable(self, image: Image) -> list[Labels]:
-        """Label layers of the same shape that the person made and that are not yet a correction."""
+        """Label layers of the same shape that the person made and that are no correction of a scan that is there."""
+        present = {image_id(scan) for scan in scan_layers(self._viewer)}
         return [
             layer
             for layer in self._viewer.layers
-            if isinstance(layer, Labels) and not role(layer) and layer.data.shape == self._shape(image)
+            if isinstance(layer, Labels)
+            and layer.data.shape == self._shape(image)
+            and (not role(layer) or (role(layer).get("kind") == "correction" and role(layer)["image"] not in present))
         ]
 
     def adopt(self, layer: Labels, image: Image, target: Target) -> Labels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from napari_medvlsm.widgets._prompts import open_dialog
 from napari_medvlsm.widgets._workers import Background
 from napari_medvlsm.widgets.dialogs import CardDialog, ModelsDialog
 from napari_medvlsm.widgets.sections import ModelSection
+
+# Progress is shown at most this often.
+_PROGRESS_SECONDS = 0.1
 
 
 class _Stopped(Exception):
@@ -118,8 +122,17 @@ class ModelDesk(QObject):
             if self._stop.is_set():
                 raise _Stopped
 
+        shown = 0.0
+
+        def show(done: int, total: int) -> None:
+            # Not every piece: the window has other things to do than to count them.
+            nonlocal shown
+            if done == total or time.monotonic() > shown + _PROGRESS_SECONDS:
+                shown = time.monotonic()
+                self._progressed.emit(done, total)
+
         def work() -> str:
-            folder = hub.fetch(plan, lambda done, total: self._progressed.emit(done, total), check)
+            folder = hub.fetch(plan, show, check)
             import_in_process(folder, plan.source.name)
             shutil.rmtree(folder, ignore_errors=True)
             return plan.source.title

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -116,9 +117,13 @@ class WordingDesk(QObject):
         small = np.rint(resize(to_unit_rgb(scan.pixels), compare_size(scan.size)) * 255).astype(np.uint8)
         color = self._session.vocabulary.target(result.target).display_color
         dialog = ComparisonDialog(small, comparison, color, self._parent)
-        dialog.chosen.connect(self._take_wording)
+        whose = self._session.scan_hash
+        dialog.chosen.connect(lambda prompt: self._take_wording(prompt, whose))
         open_dialog(dialog)
 
-    def _take_wording(self, prompt: Prompt) -> None:
+    def _take_wording(self, prompt: Prompt, scan_hash: str) -> None:
+        if scan_hash != self._session.scan_hash:
+            # The dialog stayed open: what was read from the outline of another scan is not measured in this one.
+            prompt = replace(prompt, measured=())
         self._session.use(prompt)
         self.said.emit("The words are taken over. Press Segment to outline with them.", False)

@@ -163,6 +163,7 @@ class Panel(QWidget):
             self.footer.set_status("Draw a rectangle on the scan. The one drawn last counts.")
         else:
             self.book.hide_rectangle(self.view.layer)
+            self.footer.set_status("")
 
     def start_correction(self) -> None:
         """Give the target a correction layer, with the prediction in it if there is one, and paint on it."""

@@ -57,14 +57,14 @@ def test_a_model_is_fetched_and_chosen(panel, dialog, published, qtbot):
 
 
 def test_fetching_can_be_stopped_and_goes_on(panel, dialog, published, qtbot, monkeypatch):
-    monkeypatch.setattr(hub, "_CHUNK", 64)  # so that it takes long enough to be stopped
+    monkeypatch.setattr(hub, "_CHUNK", 16)  # so that it takes long enough to be stopped
     dialog.fetch.click()
     qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=5000)
     dialog.fetch.click()
-    qtbot.waitUntil(lambda: dialog.message.text().startswith("Fetched"), timeout=5000)
+    qtbot.waitUntil(lambda: dialog.message.text().startswith("Fetched"), timeout=ENGINE_MS)
     assert dialog.cancel.isVisible()
     dialog.cancel.click()
-    qtbot.waitUntil(lambda: "Stopped" in dialog.message.text(), timeout=5000)
+    qtbot.waitUntil(lambda: "Stopped" in dialog.message.text(), timeout=ENGINE_MS)
     assert "clipseg" not in panel.session.models and dialog.fetch.isEnabled() and not dialog.cancel.isVisible()
     kept = (user_models_folder() / ".fetched" / "clipseg").rglob("*")
     assert any(path.is_file() and path.name != ".lock" for path in kept), "fetching goes on from there"

@@ -95,6 +95,9 @@ class OwnWordsDialog(QDialog):
         if not phrase:
             self._say("Give the target a name: it is what the model reads, for example “gallstone”.", problem=True)
             return
+        if self.phrase.isEnabled() and phrase in self._vocabulary.targets:
+            self._say(f"There is a target “{phrase}” already; pick it from the list above to change it.", problem=True)
+            return
         shipped = load_vocabulary().targets.get(phrase)
         entry: dict[str, object] = {}
         texts = {"label": self.label.text(), "plural": self.plural.text(), "modality": self.modality.currentText()}

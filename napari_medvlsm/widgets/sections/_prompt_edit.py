@@ -24,6 +24,8 @@ class PromptEdit(QPlainTextEdit):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.textChanged.connect(self._on_text)
+        # The lines are known only once the text is laid out, which is after `textChanged`.
+        self.document().documentLayout().documentSizeChanged.connect(self._fit)
         self._fit()
 
     def text(self) -> str:
@@ -59,6 +61,9 @@ class PromptEdit(QPlainTextEdit):
         self.textEdited.emit(self.toPlainText())
 
     def _fit(self) -> None:
-        lines = min(_MOST_LINES, max(1, int(self.document().size().height())))
+        needed = max(1, int(self.document().size().height()))
         margins = 2 * (self.document().documentMargin() + self.frameWidth())
-        self.setFixedHeight(int(lines * self.fontMetrics().lineSpacing() + margins + 4))
+        self.setFixedHeight(int(min(_MOST_LINES, needed) * self.fontMetrics().lineSpacing() + margins + 4))
+        if needed <= _MOST_LINES:
+            # What was scrolled out of sight while the field was too low.
+            self.verticalScrollBar().setValue(0)

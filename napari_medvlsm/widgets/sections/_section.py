@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 # Colours of text on napari's dark theme.
@@ -26,11 +26,12 @@ class Section(QWidget):
         self.column.addWidget(title)
 
 
-def quiet_label(text: str = "") -> QLabel:
-    """A wrapped line of information that can be selected."""
-    label = QLabel(text)
+def quiet_label(text: str = "", rich: bool = False) -> QLabel:
+    """A wrapped line of information; with `rich`, the text is HTML, and else what a person typed stays as typed."""
+    label = QLabel()
+    label.setTextFormat(Qt.TextFormat.RichText if rich else Qt.TextFormat.PlainText)
+    label.setText(text)
     label.setWordWrap(True)
-    label.setTextFormat(label.textFormat())
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
 

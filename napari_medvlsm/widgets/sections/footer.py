@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_medvlsm.widgets.sections._section import PROBLEM, quiet_label
 
@@ -52,7 +52,7 @@ class Footer(QWidget):
         self.status = quiet_label()
         self.status.setMinimumHeight(2 * self.status.fontMetrics().lineSpacing())
         column.addWidget(self.status)
-        disclaimer = QLabel("For research use, not a medical device")
+        disclaimer = quiet_label("For research use, not a medical device")
         disclaimer.setStyleSheet("color: #9aa0a8;")
         column.addWidget(disclaimer)
         self.set_busy(False, False)

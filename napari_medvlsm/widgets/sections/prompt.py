@@ -92,9 +92,9 @@ class PromptSection(Section):
         self.column.addLayout(words)
 
         self.unplaced = quiet_label()
-        self.warning = quiet_label()
+        self.warning = quiet_label(rich=True)
         self.warning.linkActivated.connect(self.typed)
-        self.flags = quiet_label()
+        self.flags = quiet_label(rich=True)
         self.flags.linkActivated.connect(self._on_flag)
         for label in (self.unplaced, self.warning, self.flags):
             label.hide()
@@ -210,7 +210,7 @@ class PromptSection(Section):
         line = QHBoxLayout(row)
         line.setContentsMargins(4, 0, 0, 0)
         color = self._vocabulary.target(prompt.attributes.target or prompt.text).display_color
-        text = quiet_label(f'<span style="color: {color}">■</span> {escape(prompt.text)}')
+        text = quiet_label(f'<span style="color: {color}">■</span> {escape(prompt.text)}', rich=True)
         remove = QPushButton("✕")
         remove.setFixedWidth(remove.fontMetrics().horizontalAdvance("✕") + 16)
         remove.setToolTip("Take it off the list")

@@ -48,7 +48,7 @@ class ResultSection(Section):
         for i, box in enumerate((self.largest, self.holes, self.specks, self.certainty)):
             grid.addWidget(box, i // 2, i % 2)
         self.column.addLayout(grid)
-        self.badge = quiet_label()
+        self.badge = quiet_label(rich=True)
         self.badge.linkActivated.connect(lambda _: self.compareRequested.emit())
         self.badge.hide()
         self.column.addWidget(self.badge)
