@@ -107,15 +107,17 @@ class Comparer:
         measured = tuple(n for n in session.vocabulary.family(attributes.target).attributes if n in taken)
         rungs = ladder(attributes, session.vocabulary) if attributes.target else []
         rungs = [replace(r, measured=tuple(n for n in measured if getattr(r.attributes, n))) for r in rungs]
-        variants = self._contrasts(result.prompt, seen.measured)
+        variants = self._contrasts(result, seen.measured)
         texts = [*(r.text for r in rungs), *(v.prompt.text for v in variants)]
+        threshold = session.threshold
         session.compare(
-            texts, compare_size(scan.size), lambda maps: self._take(result, rungs, variants, maps, measured)
+            texts,
+            compare_size(scan.size),
+            lambda maps: self._take(result, rungs, variants, maps, threshold, measured),
         )
 
-    def _contrasts(self, prompt: Prompt, seen: Mapping[str, str]) -> list[Variant]:
-        model = self._session.model
-        return contrasts(prompt, seen, self._session.vocabulary, model.card.targets if model else ())
+    def _contrasts(self, result: Result, seen: Mapping[str, str]) -> list[Variant]:
+        return contrasts(result.prompt, seen, self._session.vocabulary, result.model.card.targets)
 
     def _forget_other_scans(self) -> None:
         if self._session.scan_hash != self._scan_hash:
@@ -131,9 +133,11 @@ class Comparer:
         session, result = self._session, self._session.result
         if result is None or session.scan is None or self._known(result) or session.engine.state not in _IDLE:
             return
+        if result.model is not session.model:
+            return  # another model was picked: loading this one again is not worth a badge
         step = max(1, max(result.probability.shape) // _DESCRIBED_SIDE)
         seen = describe(cut(result.probability[::step, ::step], session.threshold))
-        variants = self._contrasts(result.prompt, seen.measured)
+        variants = self._contrasts(result, seen.measured)
         size = compare_size(session.scan.size)
         session.compare([v.prompt.text for v in variants], size, lambda maps: self._keep(result, variants, maps))
 
@@ -152,10 +156,11 @@ class Comparer:
         rungs: list[Prompt],
         variants: list[Variant],
         maps: list[Bytes],
+        threshold: float,
         measured: tuple[str, ...],
     ) -> None:
         session = self._session
-        masks = [cut(m, session.threshold) for m in maps]
+        masks = [cut(m, threshold) for m in maps]
         levels, others = masks[: len(rungs)], masks[len(rungs) :]
         own = others[0]
         target = variants[0].prompt.attributes.target

@@ -108,6 +108,7 @@ class EngineController:
         self._wanted: tuple[Path, EngineImage] | None = None
         self._held: tuple[Path, str] | None = None
         self._chosen = (AUTO, AUTO)
+        self._choices = 0
         self.device = ""
         self.precision = ""
         # The largest difference of a probability from that in float32; None where it is not lower, or not known yet.
@@ -150,9 +151,9 @@ class EngineController:
 
         A choice that cannot be used fails with the next request, in words.
         """
-        if (device, precision) == self._chosen:
-            return
         self._chosen = (device, precision)
+        # The same choice again counts too: the engine may have gone on elsewhere for want of memory.
+        self._choices += 1
         if self._wanted is not None and self._state not in (EngineState.OFF, EngineState.BROKEN):
             self._send_prepare()
 
@@ -289,22 +290,21 @@ class EngineController:
 
     def _send_segment(self, request: Request) -> None:
         more = {"prompts": list(request.prompts), "size": request.size}
-        self._send(request.number, "segment", more | request.options.to_message())
+        self._send(request.number, "segment", more | request.options.to_message(), request.model, request.image)
 
     def _send_prepare(self) -> None:
+        assert self._wanted is not None
         self._preparing = self._next()
-        self._send(self._preparing, "prepare", {})
+        self._send(self._preparing, "prepare", {}, *self._wanted)
         if self._ready and self._active is None:
             self._set(EngineState.PREPARING)
 
-    def _send(self, number: int, operation: str, more: Message) -> None:
-        assert self._wanted is not None
-        model, image = self._wanted
+    def _send(self, number: int, operation: str, more: Message, model: Path, image: EngineImage) -> None:
         holds = self._held == (model, image.key)
         self._held = (model, image.key)
         device, precision = self._chosen
         message = {"op": operation, "id": number, "model": str(model), "image": image.key}
-        message |= {"device": device, "precision": precision}
+        message |= {"device": device, "precision": precision, "choice": self._choices}
         self._transport.send(message | more, () if holds else (image.pixels,))
 
     def _next(self) -> int:

@@ -39,7 +39,7 @@ class Result:
     """A model's answer and what was asked: scan, model and prompt as they were then."""
 
     scan_hash: str
-    model: str
+    model: ModelEntry
     prompt: Prompt
     target: str
     probability: Bytes
@@ -103,7 +103,8 @@ class Session:
         self.queue: list[Prompt] = []
         self.results: dict[str, Result] = {}
         self._shown = ""
-        self._cuts: dict[str, Cut] = {}
+        # Threshold and clean-up that a person set, by model and target: another model has another certainty.
+        self._cuts: dict[tuple[str, str], Cut] = {}
         self._pending: tuple[int, Callable[[list[Bytes]], None]] | None = None
         self._parsed: tuple[str, Parsed] | None = None
         engine.answered.connect(self._on_answered)
@@ -269,11 +270,10 @@ class Session:
                 self.set_model(first)
 
     def set_model(self, name: str) -> None:
-        """Use another model; its own threshold becomes the current one."""
+        """Use another model from now on; answers of the one before stay as they are."""
         if name not in self.models:
             raise ValueError(f"There is no model {name!r}.")
         self.model = self.models[name]
-        self._cuts = {}
         self._prepare()
         self.model_changed.emit()
         self.prompt_changed.emit()
@@ -295,7 +295,7 @@ class Session:
         scan, model = self._ready()
         prompts = list(self.queue) or [self._checked_prompt()]
         empty = np.empty((0, 0), np.uint8)
-        asked = [Result(self.scan_hash, model.name, p, _target(p), empty, options) for p in prompts]
+        asked = [Result(self.scan_hash, model, p, _target(p), empty, options) for p in prompts]
         image = EngineImage(self.scan_hash, scan.pixels)
         request = self.engine.segment(model.folder, image, [p.text for p in prompts], options=options)
         self._pending = (request.number, lambda maps: self._take(asked, maps))
@@ -317,6 +317,9 @@ class Session:
             As `segment`, the prompt aside.
         """
         scan, model = self._ready()
+        if self.result is not None:
+            # Whose words are compared, whatever model was picked since.
+            model = self.result.model
         image = EngineImage(self.scan_hash, scan.pixels)
         # Tiles are answered at full size only; a comparison sees what lies in the same rectangle, or the whole scan.
         where = SegmentOptions(region=self.result.options.region) if self.result is not None else WHOLE_SCAN
@@ -359,7 +362,7 @@ class Session:
         result = self.result if target is None else self.results.get(target)
         if result is None:
             return None
-        how = self._cut(result.target)
+        how = self._cut(result)
         mask = cut(result.probability, how.threshold)
         return how.cleanup.apply(mask) if clean and not how.cleanup.nothing else mask
 
@@ -368,7 +371,7 @@ class Session:
         result = self.result
         return story(
             result.prompt if result else None,
-            result.model if result else "",
+            result.model.name if result else "",
             self.threshold if result else None,
             self.cleanup if result else None,
             corrected,
@@ -406,12 +409,17 @@ class Session:
         if show:
             self.result_changed.emit()
 
-    def _cut_key(self) -> str:
-        return self._shown if self.result is not None else self.target
+    def _cut_key(self) -> tuple[str, str]:
+        if self.result is not None:
+            return self.result.model.name, self.result.target
+        return self.model.name if self.model else "", self.target
 
-    def _cut(self, target: str | None = None) -> Cut:
-        default = self.model.card.threshold if self.model else 0.5
-        return self._cuts.get(self._cut_key() if target is None else target, Cut(default, Cleanup()))
+    def _cut(self, result: Result | None = None) -> Cut:
+        """Of a result, by default the one shown, or else of the model and the target of the prompt."""
+        result = result or self.result
+        model = result.model if result is not None else self.model
+        key = (result.model.name, result.target) if result is not None else self._cut_key()
+        return self._cuts.get(key, Cut(model.card.threshold if model else 0.5, Cleanup()))
 
     def _prepare(self) -> None:
         if self.scan is not None and self.model is not None:

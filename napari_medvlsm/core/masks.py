@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_medvlsm.core.describe import SPECK_FRACTION
+# Components of at most this fraction of the image are specks; in the paper's release they get no size.
+SPECK_FRACTION = 0.0001
 
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -50,7 +51,7 @@ class Cleanup:
         Holes are background that does not reach the image border (4-connected); specks are
         components of at most 0.01 % of the image (8-connected), and so is "largest".
         """
-        box = _bounding_box(mask)
+        box = bounding_box(mask)
         if self.nothing or box is None:
             return mask.copy()
         part = mask[box]
@@ -73,7 +74,8 @@ class Cleanup:
         return selected
 
 
-def _bounding_box(mask: Mask) -> tuple[slice, slice] | None:
+def bounding_box(mask: Mask) -> tuple[slice, slice] | None:
+    """Rows and columns that hold all of the foreground; None for an empty mask."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
         return None

@@ -94,7 +94,8 @@ class WordingDesk(QObject):
 
         def done(seen: Description) -> None:
             # A later outline takes the place of one that is still being read.
-            if self._reading is request and whose[0] == self._session.scan_hash:
+            target = self._corrections.target.phrase
+            if self._reading is request and whose[:2] == (self._session.scan_hash, target):
                 self._seen = (whose, seen)
                 if then is not None:
                     then(seen)

@@ -191,7 +191,7 @@ def _result(panel, probability):
     from napari_medvlsm.core.prompts import Attributes, Prompt
 
     prompt = Prompt("polyp", "p1", Attributes("polyp"))
-    return Result(panel.session.scan_hash, "starter", prompt, "polyp", probability)
+    return Result(panel.session.scan_hash, panel.session.model, prompt, "polyp", probability)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -255,7 +256,7 @@ def test_answer_becomes_the_result_of_what_was_asked(session, wire, scan):
     session.choose(target="foot ulcer")
     wire.answer(everywhere(200))
     assert session.result.target == "polyp" and session.result.prompt.text == "polyp"
-    assert session.result.model == session.model.name and session.result.peak == pytest.approx(200 / 255)
+    assert session.result.model is session.model and session.result.peak == pytest.approx(200 / 255)
     assert session.mask().all()
     session.set_threshold(0.9)
     assert not session.mask().any()
@@ -349,10 +350,33 @@ def test_cleanup_and_story(session, wire, scan):
     assert story["made"] == "correction by a person" and story["model"] == session.model.name
 
 
-def test_another_model_brings_its_threshold(session):
-    session.set_threshold(0.9)
+def other_model(session, threshold):
+    """A second model, whose certainty means something else."""
+    starter = session.models["starter"]
+    card = replace(starter.card, name="other", threshold=threshold)
+    session.set_models(session.models | {"other": replace(starter, name="other", card=card)})
+
+
+def test_another_model_brings_its_threshold_and_leaves_earlier_answers_alone(session, wire, scan):
+    other_model(session, 0.8)
+    session.set_scan(scan())
+    session.choose(target="polyp")
+    session.segment()
+    wire.answer(lambda text, size: np.full(size, 140))
+    assert session.mask().all() and session.threshold == 0.4
+    session.set_model("other")
+    assert session.mask().all() and session.threshold == 0.4, "the answer is the starter's"
+    assert session.story(corrected=False)["model"] == "starter"
+    session.compare(["polyp"], (4, 5), lambda maps: None)
+    assert wire.asked[-1]["model"] == str(session.models["starter"].folder)
+    session.segment()
+    wire.answer(lambda text, size: np.full(size, 140))
+    assert session.result.model.name == "other" and session.threshold == 0.8 and not session.mask().any()
+    session.set_threshold(0.5)
     session.set_model("starter")
-    assert session.threshold == session.model.card.threshold
+    session.segment()
+    wire.answer(lambda text, size: np.full(size, 140))
+    assert session.threshold == 0.4, "what was set for one model is not for another"
     with pytest.raises(ValueError, match="no model"):
         session.set_model("nope")
 

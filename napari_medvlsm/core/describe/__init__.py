@@ -16,7 +16,7 @@ image as shown, never the patient's left and right.
 from napari_medvlsm.core.describe.clean import describe
 from napari_medvlsm.core.describe.color import COLOR_WORDS
 from napari_medvlsm.core.describe.contradictions import Contradiction, contradictions
-from napari_medvlsm.core.describe.description import MANY, SIZE_WORDS, SPECK_FRACTION, Description
+from napari_medvlsm.core.describe.description import MANY, SIZE_WORDS, Description
 from napari_medvlsm.core.describe.reference import describe_reference
 from napari_medvlsm.core.describe.shape import SHAPE_WORDS
 
@@ -25,7 +25,6 @@ __all__ = [
     "MANY",
     "SHAPE_WORDS",
     "SIZE_WORDS",
-    "SPECK_FRACTION",
     "Contradiction",
     "Description",
     "contradictions",

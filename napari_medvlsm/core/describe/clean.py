@@ -7,8 +7,9 @@ from scipy import ndimage
 
 from napari_medvlsm.core.describe.color import color_word
 from napari_medvlsm.core.describe.components import Array, Bool, Box, areas_of, list_sizes, plane
-from napari_medvlsm.core.describe.description import CELLS, COUNTED, MANY, PARTS, SPECK_FRACTION, Description
+from napari_medvlsm.core.describe.description import CELLS, COUNTED, MANY, PARTS, Description
 from napari_medvlsm.core.describe.shape import shape_word
+from napari_medvlsm.core.masks import SPECK_FRACTION, bounding_box
 from napari_medvlsm.core.prompts.english import number_word
 
 
@@ -41,7 +42,7 @@ def describe(mask: Array, image: Array | None = None, spacing: tuple[float, floa
     if image is not None and image.shape[:2] != mask.shape:
         raise ValueError(f"Mask and image must have one size, but have shapes {mask.shape} and {image.shape}.")
     foreground = mask if mask.dtype == bool else mask > 0
-    box = _bounding_box(foreground)
+    box = bounding_box(foreground)
     if box is None:
         return Description(number_word(0))
     labels, count = ndimage.label(foreground[box])
@@ -62,13 +63,6 @@ def describe(mask: Array, image: Array | None = None, spacing: tuple[float, floa
         fraction=int(areas[kept].sum()) / mask.size,
         parts=tuple(float(f) for f in fractions[:PARTS]),
     )
-
-
-def _bounding_box(foreground: Bool) -> Box | None:
-    rows, cols = np.flatnonzero(foreground.any(axis=1)), np.flatnonzero(foreground.any(axis=0))
-    if rows.size == 0:
-        return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
 
 
 def _cell(part: Bool, box: Box, outer: Box, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SIZE_WORDS = ("tiny", "small", "medium", "large")
-# Components of at most this fraction of the image get no size in the release, and are specks in the clean rule.
-SPECK_FRACTION = 0.0001
 # Fractions of the image between which each size lies (release: f < 0.001 tiny, f > 0.08 medium, f > 0.30 large).
 SIZE_RANGES = {"tiny": (0.0, 0.001), "small": (0.001, 0.08), "medium": (0.08, 0.30), "large": (0.30, 1.0)}
 CELLS = (("top left", "top", "top right"), ("left", "center", "right"), ("bottom left", "bottom", "bottom right"))

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from napari_medvlsm.core.describe.components import Array, Bool, Box, areas_of, list_sizes, plane
-from napari_medvlsm.core.describe.description import CELLS, MANY, NAMED, PARTS, SPECK_FRACTION, Description
+from napari_medvlsm.core.describe.description import CELLS, MANY, NAMED, PARTS, Description
+from napari_medvlsm.core.masks import SPECK_FRACTION
 from napari_medvlsm.core.prompts.english import number_word
 
 

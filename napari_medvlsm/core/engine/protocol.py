@@ -11,7 +11,8 @@ Requests, each with a number "id":
   with ``"tiles": {"side": pixels or null, "overlap": fraction}`` at overlapping tiles (then without a size)
 - ``{"op": "cancel", "id": number}``
 
-Both may carry "device" and "precision", by default "auto"; others than those of the request before move the model.
+Both may carry "device" and "precision", by default "auto", and a "choice", which counts how often a person chose them:
+others than those of the request before move the model.
 A request carries the pixels as its array when the engine does not hold that image yet.
 
 Answers, with the request's "id": "progress" (a "text", and for tiles the "fraction" that is done), "done" (one uint8

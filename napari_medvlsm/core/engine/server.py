@@ -67,6 +67,7 @@ class Engine:
         self._model = ""
         self._image = ""
         self._asked: tuple[str, str] = (AUTO, AUTO)
+        self._choice = 0
         self._told: Message = {}
 
     def answer(self, message: Message, arrays: list[Array]) -> list[Array]:
@@ -91,7 +92,10 @@ class Engine:
         if segmenter is None or segmenter.precision == "float32" or "difference" in self._told:
             return
         if message["op"] == "segment" and message["prompts"]:
-            self._tell_running(segmenter.precision_difference(message["prompts"][0]))
+            try:
+                self._tell_running(segmenter.precision_difference(message["prompts"][0]))
+            except Exception as error:  # the answer is given; what it cost is worth no failure
+                sys.stderr.write(f"{type(error).__name__}: {error}\n")
 
     def _segment(self, number: int, segmenter: Segmenter, message: Message, options: SegmentOptions) -> list[Array]:
         prompts, size = message["prompts"], message.get("size")
@@ -127,14 +131,15 @@ class Engine:
         from napari_medvlsm.core.inference import Segmenter
 
         asked = (message.get("device", AUTO), message.get("precision", AUTO))
+        choice = message.get("choice", 0)
         if self._segmenter is None or message["model"] != self._model:
             self._progress(number, "Loading the model")
             self.forget()
             self._segmenter = Segmenter.load(message["model"], *asked, notify=self._notice)
-            self._model, self._asked = message["model"], asked
-        elif asked != self._asked:
+            self._model, self._asked, self._choice = message["model"], asked, choice
+        elif (asked, choice) != (self._asked, self._choice):
             self._segmenter.use(*asked)
-            self._asked = asked
+            self._asked, self._choice = asked, choice
         self._tell_running()
         return self._segmenter
 

@@ -22,6 +22,12 @@ from napari_medvlsm.core.prompts.vocabulary import Target, Vocabulary
 
 # Attributes whose words can stand right before the name of the target.
 _BEFORE_THE_NAME = frozenset({"number", "size", "color", "shape", "tumor_type"})
+# What may follow a side of the image; anything else is what has the side.
+_AFTER_A_SIDE = frozenset(
+    "of side half part corner edge third in and or image top upper bottom lower left right center centre middle".split()
+)
+_BEFORE_A_GRADE = frozenset("stage grade type class level degree version".split())
+_UNITS = frozenset("mm cm m um nm px pixel pixels percent x by hours days weeks months years year".split())
 # Words that mean an attribute only together with others.
 _AROUND = {"quality": ("{} image quality", "{} quality"), "view": ("{} view", "{}"), "sex": ("{}", "{} patient")}
 
@@ -85,7 +91,9 @@ class _Reading:
 def _by_form(text: str, vocabulary: Vocabulary) -> Attributes | None:
     for reading in _readings(vocabulary):
         if match := reading.pattern.fullmatch(text):
-            return _from_words(matched_words(match), reading, vocabulary)
+            found = _from_words(matched_words(match), reading, vocabulary)
+            if found is not None:
+                return found
     return None
 
 
@@ -128,12 +136,13 @@ def _slot_words(family: Family, vocabulary: Vocabulary) -> dict[str, list[str]]:
     return words | {"be": ["is", "are"], "be_findings": ["is", "are"], "regularity": list(REGULARITY.values())}
 
 
-def _from_words(words: dict[str, str], reading: _Reading, vocabulary: Vocabulary) -> Attributes:
+def _from_words(words: dict[str, str], reading: _Reading, vocabulary: Vocabulary) -> Attributes | None:
     name = words.get("target") or words.get("targets", "")
     names = {release: phrase for phrase, release in reading.family.reference_names.items()}
     names |= {f"{release}s": phrase for release, phrase in names.items()}
     target = vocabulary.find_target(names.get(name, name))
-    assert target is not None  # the pattern holds known names only
+    if target is None:
+        return None  # letters that are alike only to a pattern, such as a long s
     said = {k: v for k, v in words.items() if k in vars(Attributes())} | {"target": target.phrase}
     if "regularity" in words:
         said["tumor_type"] = next(kind for kind, outline in REGULARITY.items() if outline == words["regularity"])
@@ -167,10 +176,12 @@ def _by_word(text: str, vocabulary: Vocabulary) -> tuple[Attributes, tuple[str, 
     family = vocabulary.family(target.phrase if target else "")
     said: dict[str, str] = {}
     free: list[str | None] = list(tokens)
+    name_at = len(tokens)
     if target is not None:
         name = max((n for n in map(normalise, target.names) if f" {n} " in f" {' '.join(tokens)} "), key=len).split()
         start = next(i for i in range(len(tokens)) if tokens[i : i + len(name)] == name)
         free[start : start + len(name)] = [None] * len(name)
+        name_at = start
         said["target"] = target.phrase
         if start and tokens[start - 1] == "no":
             free[start - 1] = None
@@ -182,7 +193,9 @@ def _by_word(text: str, vocabulary: Vocabulary) -> tuple[Attributes, tuple[str, 
     while i < len(free):
         for length in range(longest, 0, -1):
             found = phrases.get(tuple(t or "" for t in free[i : i + length]))
-            if found and i + length <= len(free) and _place(said, *found):
+            if found and i + length <= len(free) and _means_it(found, tokens, i, i + length, name_at):
+                if not _place(said, *found):
+                    continue
                 left.append(None)
                 i += length
                 break
@@ -190,6 +203,22 @@ def _by_word(text: str, vocabulary: Vocabulary) -> tuple[Attributes, tuple[str, 
             left.append(free[i])
             i += 1
     return Attributes(**said), tuple(_runs(left))
+
+
+def _means_it(found: tuple[str, str], tokens: list[str], start: int, stop: int, name_at: int) -> bool:
+    """Whether tokens say an attribute, and not something that is only called alike.
+
+    "left" before another word is a side of the patient ("the left foot"), no place in the image; a number that
+    stands behind the name, before a unit or behind "stage" counts nothing.
+    """
+    attribute, word = found
+    before = tokens[start - 1] if start else ""
+    after = tokens[stop] if stop < len(tokens) else ""
+    if attribute == "location" and {"left", "right"} & {*word.split()}:
+        return not after or after in _AFTER_A_SIDE
+    if attribute == "number":
+        return stop <= name_at and before not in _BEFORE_A_GRADE and after not in _UNITS
+    return True
 
 
 def _place(said: dict[str, str], attribute: str, word: str) -> bool:

@@ -57,7 +57,7 @@ class ModelsDialog(QDialog):
             self.list.addItem(item)
         self.list.currentItemChanged.connect(self._show_source)
         self.list.setFixedHeight((len(sources) + 1) * (self.list.sizeHintForRow(0) + 2))
-        self.about = _wrapped()
+        self.about = _wrapped(Qt.TextFormat.RichText)
         self.fetch = QPushButton("Ask the hub for its size…")
         self.fetch.clicked.connect(self._on_fetch)
         self.cancel = QPushButton("Cancel")
@@ -187,8 +187,9 @@ class ModelsDialog(QDialog):
         self.importRequested.emit(path, self.family.currentData(), Path(tokenizer) if tokenizer else None)
 
 
-def _wrapped() -> QLabel:
+def _wrapped(kind: Qt.TextFormat = Qt.TextFormat.PlainText) -> QLabel:
     label = QLabel()
     label.setWordWrap(True)
+    label.setTextFormat(kind)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtCore import QSignalBlocker, QUrl, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, QUrl, Signal
 from qtpy.QtGui import QColor, QDesktopServices
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -31,6 +31,8 @@ from napari_medvlsm.widgets.sections._section import PROBLEM
 
 _NEW = "New target…"
 _DEFAULT_COLOR = "#ff4d4d"
+# napari gives text areas no ground; these are to look like the fields around them.
+_GROUND = "QPlainTextEdit { background: rgba(128, 140, 155, 90); border-radius: 2px; }"
 
 
 class OwnWordsDialog(QDialog):
@@ -54,6 +56,7 @@ class OwnWordsDialog(QDialog):
         self._words = OwnWords(path, {})
         self._vocabulary = load_vocabulary()
         self.problem = QLabel()
+        self.problem.setTextFormat(Qt.TextFormat.PlainText)
         self.problem.setWordWrap(True)
         self.problem.setStyleSheet(f"color: {PROBLEM};")
         self.tabs = QTabWidget()
@@ -91,7 +94,9 @@ class OwnWordsDialog(QDialog):
 
     def save_target(self) -> None:
         """Write the target as it stands in the form."""
-        phrase = " ".join(self.phrase.text().lower().split())
+        typed = " ".join(self.phrase.text().split())
+        # A name that is there already keeps its capitals.
+        phrase = next((t for t in self._vocabulary.targets if t.lower() == typed.lower()), typed.lower())
         if not phrase:
             self._say("Give the target a name: it is what the model reads, for example “gallstone”.", problem=True)
             return
@@ -165,6 +170,7 @@ class OwnWordsDialog(QDialog):
         self.synonyms = QLineEdit()
         self.synonyms.setPlaceholderText("biliary stone, gall bladder stone")
         self.general = QPlainTextEdit()
+        self.general.setStyleSheet(_GROUND)
         self.general.setPlaceholderText("One on each line, completing “which is …”:\na hard lump in the gall bladder")
         self.general.setFixedHeight(5 * self.general.fontMetrics().lineSpacing())
         self.color = QPushButton()
@@ -209,6 +215,7 @@ class OwnWordsDialog(QDialog):
         self.known = QLabel()
         self.known.setWordWrap(True)
         self.words = QPlainTextEdit()
+        self.words.setStyleSheet(_GROUND)
         self.words.setPlaceholderText("Your own words, one on each line")
         save = QPushButton("Save words")
         save.clicked.connect(self.save_words)
@@ -276,11 +283,16 @@ class OwnWordsDialog(QDialog):
     def _write(self, change: Callable[[OwnWords], OwnWords], done: str) -> None:
         try:
             # As the file is now: somebody may have written into it since it was shown.
-            words = change(OwnWords.read(self._path))
+            before = OwnWords.read(self._path)
+        except ValueError as error:
+            self._say(str(error), problem=True)
+            return
+        try:
+            words = change(before)
             load_vocabulary(words)
             words.write()
         except (ValueError, OSError) as error:
-            self._say(str(error), problem=True)
+            self._say(f"Not saved; the file is as it was. {error}", problem=True)
             return
         self._take(words)
         self._say(done)

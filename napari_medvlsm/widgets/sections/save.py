@@ -23,7 +23,8 @@ class SaveSection(Section):
         self.save.clicked.connect(self.saveRequested)
         self.export = QPushButton("Add to training set…")
         self.export.setToolTip(
-            "Add scan, outline and prompts to a folder that a model can be trained on (no file names, no patient data)"
+            "Add scan, outline and prompts to a folder that a model can be trained on "
+            "(no file names; of the patient only what you chose or typed)"
         )
         self.export.clicked.connect(self.exportRequested)
         row = QHBoxLayout()
