@@ -33,8 +33,11 @@ class SourceConfig:
     licences : tuple of str
         With `licences.csv`: the licences to take.
     group_column : str
-        With `licences.csv`: the column that names the patient or case; a case that is also in the
+        Column of any of the folder's tables that names the patient or case; a case that is also in the
         validation or test split is left out of training.
+    as_listed : bool
+        Keep images and cases that are in two splits in both, as the paper's code does; the check of the data then
+        refuses them unless the recipe accepts that.
     name, licence, citation : str
         For the model card.
     """
@@ -51,6 +54,7 @@ class SourceConfig:
     only: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     group_column: str = ""
+    as_listed: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in ("reference", "lists"):

@@ -18,6 +18,8 @@ from napari_medvlsm.core.prompts.reference import Dataset, load_datasets, rebuil
 
 # What can be read from a mask by the release's rules.
 MEASURED = ("number", "size", "location")
+# Masks are foreground above this: JPEG masks hold values between 0 and 255.
+BINARISE = 127.5
 
 
 @dataclass
@@ -74,6 +76,38 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
     if not isinstance(items, list) or not all(isinstance(i, dict) and "prompts" in i for i in items):
         raise ValueError(f"{path} holds no list of items with prompts.")
     return items
+
+
+def annotation_files(folder: Path) -> dict[str, Path]:
+    """The annotation files of one data set by name without ending: "train", "val", "test", and what else there is.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is there both plain and compressed.
+    """
+    found: dict[str, Path] = {}
+    for path in find_annotations(folder):
+        name = path.name.split(".")[0]
+        if name in found:
+            raise ValueError(
+                f"{folder} holds both {found[name].name} and {path.name}; remove the one that is not meant."
+            )
+        found[name] = path
+    return found
+
+
+def split_folders(folder: Path, split: str) -> tuple[Path, Path]:
+    """(folder of the images, folder of the masks) of a split.
+
+    CAMUS has two parts, `images/train` and `images/test`, in which equal file names are different people; validation
+    images are of the first.
+    """
+    part = "test" if split == "test" else "train"
+    images, masks = folder / "images", folder / "masks"
+    if (images / part).is_dir() or (folder.name == "camus" and not images.is_dir()):
+        return images / part, masks / part
+    return images, masks
 
 
 def dataset_of(folder: Path) -> Dataset:
@@ -136,10 +170,38 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
         raise ValueError(f"{path} cannot be read as a mask ({error}).") from error
 
 
+def read_binary(path: Path) -> npt.NDArray[np.bool_]:
+    """A mask file as foreground, shape (H, W): what lies above 127.5.
+
+    Raises
+    ------
+    ValueError
+        As `read_mask`.
+    """
+    return read_mask(path) > BINARISE
+
+
+def located(folder: Path, name: str) -> Path:
+    """`folder / name`, whether or not it exists.
+
+    Raises
+    ------
+    ValueError
+        If it leaves the folder.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"The file name {name!r} leaves the data folder {folder}.")
+    return path
+
+
 def inside(folder: Path, name: str) -> Path | None:
     """`folder / name` if it exists and does not leave the folder."""
-    path = (folder / name).resolve()
-    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    try:
+        path = located(folder, name)
+    except ValueError:
+        return None
+    return path if path.is_file() else None
 
 
 def image_items(folder: Path, split: str) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
@@ -150,11 +212,12 @@ def image_items(folder: Path, split: str) -> Iterator[tuple[Path, Path, dict[str
     ValueError
         If the split does not exist.
     """
-    files = {p.name.split(".")[0]: p for p in find_annotations(folder)}
+    files = annotation_files(folder)
     if split not in files:
         raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(files)}.")
+    images, masks = split_folders(folder, split)
     for item in read_annotations(files[split]):
-        image = inside(folder / "images", str(item.get("img_name")))
-        mask = inside(folder / "masks", str(item.get("mask_name")))
+        image = inside(images, str(item.get("img_name")))
+        mask = inside(masks, str(item.get("mask_name")))
         if image is not None and mask is not None:
             yield image, mask, item
