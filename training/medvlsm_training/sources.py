@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from scipy import ndimage
 from medvlsm_training.config import SourceConfig
 from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.io.annotations import read_binary
-from napari_medvlsm.core.io.folders import LISTS, REFERENCE, SPLITS, existing, read_split, read_table
+from napari_medvlsm.core.io.folders import REFERENCE, SPLITS, Entry, existing, read_split, read_table
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.prompts import Vocabulary, parse
 from napari_medvlsm.core.prompts.reference import Dataset, Prompts, load_datasets, reference_attributes
@@ -84,11 +84,23 @@ def split_lungs(lungs: Mask) -> tuple[Mask, Mask] | None:
     return labels == image_right + 1, labels == image_left + 1
 
 
-def read_source(root: Path, config: SourceConfig, vocabulary: Vocabulary) -> dict[str, list[Item]]:
+def read_source(
+    root: Path, config: SourceConfig, vocabulary: Vocabulary, skip_missing: bool = False
+) -> dict[str, list[Item]]:
     """Items of a data set by split ("train", "val", "test").
 
     No image, and no group of the recipe's `group_column`, is in two splits, unless the recipe wants them `as_listed`:
-    what is tested is taken out of training and validation, what is validated out of training.
+    what is tested is taken out of training and validation, what is validated out of training. Copies under another
+    name are not seen here, but by the check of the data (`medvlsm_training.check`).
+
+    Parameters
+    ----------
+    root : Path
+        Folder of data sets.
+    config : SourceConfig
+    vocabulary : Vocabulary
+    skip_missing : bool
+        Pass over masks whose file, or whose image's, is missing.
 
     Raises
     ------
@@ -99,7 +111,8 @@ def read_source(root: Path, config: SourceConfig, vocabulary: Vocabulary) -> dic
     if not folder.is_dir():
         raise ValueError(f"The data set {config.folder} is not in {root}.")
     read = _read_reference if config.layout == REFERENCE else _read_lists
-    items = {split: list(read(folder, config, split, vocabulary)) for split in SPLITS}
+    listed = {split: _listed(folder, config, split, skip_missing) for split in SPLITS}
+    items = {split: list(read(entries, folder, config, vocabulary)) for split, entries in listed.items()}
     if config.as_listed:
         return items
 
@@ -122,11 +135,21 @@ def data_hash(items: Iterable[Item]) -> str:
     return digest.hexdigest()
 
 
-def _read_reference(folder: Path, config: SourceConfig, split: str, vocabulary: Vocabulary) -> Iterable[Item]:
+def _listed(folder: Path, config: SourceConfig, split: str, skip_missing: bool) -> Iterator[Entry]:
+    """What a split lists, but for what the recipe leaves out."""
+    for entry in read_split(folder, config.layout, split, config.target, config.group_column):
+        files = entry.image_path(), entry.mask_path()
+        if entry.image not in config.leave_out and not (skip_missing and not all(path.is_file() for path in files)):
+            yield entry
+
+
+def _read_reference(
+    entries: Iterable[Entry], folder: Path, config: SourceConfig, vocabulary: Vocabulary
+) -> Iterable[Item]:
     """One item an image; several where two masks of one target, or words that differ, do not fit into one."""
     known = load_datasets().get(folder.name)
     items: dict[Path, list[Item]] = {}
-    for entry in read_split(folder, REFERENCE, split, group_column=config.group_column):
+    for entry in entries:
         prompts = entry.facts["prompts"]
         target = config.target or _target_of(prompts, known, vocabulary)
         image, mask = existing(entry.image_path()), existing(entry.mask_path())
@@ -136,8 +159,8 @@ def _read_reference(folder: Path, config: SourceConfig, split: str, vocabulary: 
             continue  # listed twice
         for i, item in enumerate(same):
             if target not in item.masks and item.words == words:
-                more = {"masks": {**item.masks, target: mask}, "prompts": {**item.prompts, target: prompts}}
-                same[i] = replace(item, **more)
+                masks, said = {**item.masks, target: mask}, {**item.prompts, target: prompts}
+                same[i] = replace(item, masks=masks, prompts=said)
                 break
         else:
             group = entry.group or str(image)
@@ -168,10 +191,10 @@ def _shape_and_color(prompts: Prompts, target: str, vocabulary: Vocabulary) -> d
     return {k: w for k, w in known.items() if w in vocabulary.words(k, target)}
 
 
-def _read_lists(folder: Path, config: SourceConfig, split: str, vocabulary: Vocabulary) -> Iterable[Item]:
+def _read_lists(entries: Iterable[Entry], folder: Path, config: SourceConfig, vocabulary: Vocabulary) -> Iterable[Item]:
     licences = _licences(folder) if config.licences else {}
     items: dict[str, Item] = {}
-    for entry in read_split(folder, LISTS, split, config.target, config.group_column):
+    for entry in entries:
         if config.licences and licences.get(entry.image) not in config.licences:
             continue
         if config.only and not config.target and entry.target not in config.only:

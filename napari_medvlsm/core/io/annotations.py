@@ -73,7 +73,9 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
         items = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as annotations ({error}).") from error
-    if not isinstance(items, list) or not all(isinstance(i, dict) and "prompts" in i for i in items):
+    if not isinstance(items, list) or not all(
+        isinstance(i, dict) and isinstance(i.get("prompts"), dict) for i in items
+    ):
         raise ValueError(f"{path} holds no list of items with prompts.")
     return items
 
