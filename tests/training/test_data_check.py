@@ -131,6 +131,7 @@ def test_images_listed_twice_or_in_two_splits(polyps):
     report = check_data(polyps)
     assert report.counts() == {"image-in-two-splits": 2, "listed-twice": 1}
     assert "2 times in train, with different boxes" in report.of("listed-twice")[0].sentence
+    assert "with different" not in report.of("image-in-two-splits")[0].sentence
     between = {finding.split: finding.severity for finding in report.of("image-in-two-splits")}
     assert between == {"train, test": "stop", "val, test": "warning"}
     assert len(report.refusals()["image-in-two-splits"]) == 1

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from medvlsm_training.sources import Item
 from napari_medvlsm.core.io.annotations import BINARISE, find_annotations, read_mask, split_folders
@@ -260,7 +261,7 @@ def check_pairs(pairs: Sequence[Pair], progress: Progress | None = None, workers
     digests = {path: seen.digest for path, seen in looks.items() if isinstance(seen, _Image)}
     return [
         *findings,
-        *_in_two_splits(images, names, splits),
+        *_in_two_splits(pairs, splits),
         *_copies(digests, names, splits),
         *_groups(pairs),
         *_listed_twice(pairs),
@@ -309,7 +310,7 @@ def _look_at_mask(path: Path) -> _Mask | _Problem:
         grey = read_mask(path)
     except Exception as error:  # a damaged file makes the decoders raise nearly anything
         return _Problem("unreadable", f"{path.name} is broken or is no image ({error}).")
-    counts = np.bincount(grey.ravel(), minlength=256)
+    counts = np.asarray(Image.fromarray(grey).histogram())  # unlike numpy's, without a copy in wide integers
     cut = int(BINARISE) + 1
     return _Mask(
         size=(grey.shape[0], grey.shape[1]),
@@ -351,13 +352,23 @@ def _sizes(pairs: Iterable[Pair], looks: Mapping[Path, object]) -> Iterator[Find
             yield _finding("size-mismatch", pair.split, pair.name, sentence)
 
 
-def _in_two_splits(
-    images: Iterable[Path], names: Mapping[Path, str], splits: Mapping[Path, set[str]]
-) -> Iterator[Finding]:
-    for image in images:
-        if len(splits[image]) > 1:
-            where = _joined(splits[image])
-            yield _leak("image-in-two-splits", splits[image], names[image], f"{names[image]} is listed in {where}.")
+def _in_two_splits(pairs: Iterable[Pair], splits: Mapping[Path, set[str]]) -> Iterator[Finding]:
+    found: defaultdict[Path, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        if len(splits[pair.image]) > 1:
+            found[pair.image].append(pair)
+    for image, same in found.items():
+        name, where = same[0].name, splits[image]
+        sentence = f"{name} is listed in {_joined(where)}{_boxes(same)}."
+        yield _leak("image-in-two-splits", where, name, sentence)
+
+
+def _boxes(pairs: Iterable[Pair]) -> str:
+    """Whether one mask is annotated with boxes that differ, as words to add."""
+    boxes: defaultdict[Path, set[str]] = defaultdict(set)
+    for pair in pairs:
+        boxes[pair.mask].add(pair.box)
+    return ", with different boxes" if any(len(b) > 1 for b in boxes.values()) else ""
 
 
 def _copies(
@@ -398,8 +409,7 @@ def _listed_twice(pairs: Iterable[Pair]) -> Iterator[Finding]:
         found[pair.split, pair.image, pair.mask].append(pair)
     for (split, _, mask), same in found.items():
         if len(same) > 1:
-            boxes = ", with different boxes" if len({pair.box for pair in same}) > 1 else ""
-            sentence = f"{same[0].name} with {mask.name} is listed {len(same)} times in {split}{boxes}."
+            sentence = f"{same[0].name} with {mask.name} is listed {len(same)} times in {split}{_boxes(same)}."
             yield _finding("listed-twice", split, same[0].name, sentence)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from napari_medvlsm.core.describe import describe_reference
+from napari_medvlsm.core.io.images import MAX_PIXELS
 from napari_medvlsm.core.prompts.reference import Dataset, load_datasets, rebuilt, reference_attributes
 
 # What can be read from a mask by the release's rules.
@@ -163,10 +164,12 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     Raises
     ------
     ValueError
-        If it cannot be read.
+        If it cannot be read, or is too large.
     """
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{path} has {image.width} x {image.height} pixels, more than can be opened.")
             return np.asarray(image.convert("L"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read as a mask ({error}).") from error
