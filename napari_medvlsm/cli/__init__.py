@@ -3,6 +3,7 @@
 `segment`  outline one thing in many scans
 `models`   list, fetch, import and check models
 `prompts`  build, read, check and measure prompts
+`data`     where data sets come from, and a check before training
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from napari_medvlsm import __version__
-from napari_medvlsm.cli import models, prompts, segment
+from napari_medvlsm.cli import data, models, prompts, segment
 from napari_medvlsm.cli._codes import FAILED
 
 __all__ = ["main", "parser"]
@@ -38,6 +39,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts):
+    for module in (segment, models, prompts, data):
         module.add_to(commands)
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -20,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--data", type=Path, required=True, help="folder with the recipe's data sets")
         command.add_argument("--run", type=Path, required=True, help="folder for checkpoints and curves")
         if name == "train":
+            command.add_argument(
+                "--accept", nargs="+", default=[], metavar="KIND", help="findings of the data check to go on with"
+            )
             command.add_argument("--minutes", type=float, help="stop after this time, at the end of an epoch")
         else:
             command.add_argument("--out", type=Path, required=True, help="model folder to write")
@@ -33,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "train":
             from medvlsm_training.train import train
 
+            recipe = replace(recipe, accept=(*recipe.accept, *options.accept))
             train(recipe, options.data, options.run, options.minutes)
         else:
             from medvlsm_training.evaluate import package

@@ -33,8 +33,13 @@ class SourceConfig:
     licences : tuple of str
         With `licences.csv`: the licences to take.
     group_column : str
-        With `licences.csv`: the column that names the patient or case; a case that is also in the
+        Column of any of the folder's tables that names the patient or case; a case that is also in the
         validation or test split is left out of training.
+    leave_out : tuple of str
+        Names of images to leave out, such as copies of tested ones.
+    as_listed : bool
+        Keep images and cases that are in two splits in both, as the paper's code does; the check of the data then
+        refuses them unless the recipe accepts that.
     name, licence, citation : str
         For the model card.
     """
@@ -51,6 +56,8 @@ class SourceConfig:
     only: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
     group_column: str = ""
+    leave_out: tuple[str, ...] = ()
+    as_listed: bool = False
 
     def __post_init__(self) -> None:
         if self.layout not in ("reference", "lists"):
@@ -120,6 +127,9 @@ class Recipe:
     ema_decay : float
         Decay of the moving average of the weights, which is what is evaluated and kept.
     seed : int
+    accept : tuple of str
+        Kinds of findings of the data check (`medvlsm_training.check.KINDS`) with which to train knowingly; with
+        "missing-file", what is missing is passed over.
     """
 
     name: str
@@ -140,6 +150,7 @@ class Recipe:
     warmup: float = 0.05
     ema_decay: float = 0.999
     seed: int = 1
+    accept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sources:

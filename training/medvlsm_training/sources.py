@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy import ndimage
 
 from medvlsm_training.config import SourceConfig
-from napari_medvlsm.core.prompts import Vocabulary
+from napari_medvlsm.core.images import to_unit_rgb
+from napari_medvlsm.core.io.annotations import read_binary
+from napari_medvlsm.core.io.folders import REFERENCE, SPLITS, Entry, existing, read_split, read_table
+from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.prompts import Vocabulary, parse
+from napari_medvlsm.core.prompts.reference import Dataset, Prompts, load_datasets, reference_attributes
 
-SPLITS = ("train", "val", "test")
-BINARISE = 127.5
 Mask = npt.NDArray[np.bool_]
 
 
@@ -37,6 +36,8 @@ class Item:
         Attribute words that cannot be read from the mask ("shape", "color"), where annotated.
     split_lungs : bool
         Whether the mask of "lungs" also gives "left lung" and "right lung".
+    prompts : mapping
+        Of the annotation file, for each target: level to text, or to a list of which one is drawn.
     """
 
     image: Path
@@ -46,18 +47,18 @@ class Item:
     group: str
     words: Mapping[str, str] = field(default_factory=dict)
     split_lungs: bool = False
+    prompts: Mapping[str, Prompts] = field(default_factory=dict)
 
     def load_image(self) -> npt.NDArray[np.uint8]:
         """The image as RGB, shape (H, W, 3)."""
-        with Image.open(self.image) as image:
-            return np.asarray(image.convert("RGB"))
+        pixels = read_scan(self.image).pixels
+        if pixels.dtype == np.uint8 and pixels.shape[2:] == (3,):
+            return pixels.astype(np.uint8, copy=False)
+        return np.rint(to_unit_rgb(pixels) * 255).astype(np.uint8)
 
     def load_masks(self) -> dict[str, Mask]:
         """Masks by target, shape (H, W), binarised at 127.5."""
-        masks = {}
-        for target, path in self.masks.items():
-            with Image.open(path) as image:
-                masks[target] = np.asarray(image.convert("L")) > BINARISE
+        masks = {target: read_binary(path) for target, path in self.masks.items()}
         if self.split_lungs and "lungs" in masks:
             sides = split_lungs(masks["lungs"])
             if sides is not None:
@@ -83,8 +84,23 @@ def split_lungs(lungs: Mask) -> tuple[Mask, Mask] | None:
     return labels == image_right + 1, labels == image_left + 1
 
 
-def read_source(root: Path, config: SourceConfig, vocabulary: Vocabulary) -> dict[str, list[Item]]:
-    """Items of a data set by split ("train", "val", "test"); no image and no group is in two splits.
+def read_source(
+    root: Path, config: SourceConfig, vocabulary: Vocabulary, skip_missing: bool = False
+) -> dict[str, list[Item]]:
+    """Items of a data set by split ("train", "val", "test").
+
+    No image, and no group of the recipe's `group_column`, is in two splits, unless the recipe wants them `as_listed`:
+    what is tested is taken out of training and validation, what is validated out of training. Copies under another
+    name are not seen here, but by the check of the data (`medvlsm_training.check`).
+
+    Parameters
+    ----------
+    root : Path
+        Folder of data sets.
+    config : SourceConfig
+    vocabulary : Vocabulary
+    skip_missing : bool
+        Pass over masks whose file, or whose image's, is missing.
 
     Raises
     ------
@@ -94,12 +110,19 @@ def read_source(root: Path, config: SourceConfig, vocabulary: Vocabulary) -> dic
     folder = root / config.folder
     if not folder.is_dir():
         raise ValueError(f"The data set {config.folder} is not in {root}.")
-    read = _read_reference if config.layout == "reference" else _read_lists
-    items = {split: list(read(folder, config, split, vocabulary)) for split in SPLITS}
-    held_out = {key for split in ("val", "test") for item in items[split] for key in (item.image, item.group)}
-    items["train"] = [i for i in items["train"] if i.image not in held_out and i.group not in held_out]
-    tested = {key for item in items["test"] for key in (item.image, item.group)}
-    items["val"] = [i for i in items["val"] if i.image not in tested and i.group not in tested]
+    read = _read_reference if config.layout == REFERENCE else _read_lists
+    listed = {split: _listed(folder, config, split, skip_missing) for split in SPLITS}
+    items = {split: list(read(entries, folder, config, vocabulary)) for split, entries in listed.items()}
+    if config.as_listed:
+        return items
+
+    def keys(item: Item) -> set[object]:
+        return {item.image, item.group} if config.group_column else {item.image}
+
+    tested = {key for item in items["test"] for key in keys(item)}
+    held_out = tested | {key for item in items["val"] for key in keys(item)}
+    items["train"] = [item for item in items["train"] if not keys(item) & held_out]
+    items["val"] = [item for item in items["val"] if not keys(item) & tested]
     return items
 
 
@@ -112,31 +135,53 @@ def data_hash(items: Iterable[Item]) -> str:
     return digest.hexdigest()
 
 
-def inside(folder: Path, name: str) -> Path:
-    """`folder / name`, which must exist and must not leave the folder."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise ValueError(f"The file name {name!r} leaves the data folder {folder}.")
-    if not path.is_file():
-        raise ValueError(f"The file {path} is named in the data set but does not exist.")
-    return path
+def _listed(folder: Path, config: SourceConfig, split: str, skip_missing: bool) -> Iterator[Entry]:
+    """What a split lists, but for what the recipe leaves out."""
+    for entry in read_split(folder, config.layout, split, config.target, config.group_column):
+        files = entry.image_path(), entry.mask_path()
+        if entry.image not in config.leave_out and not (skip_missing and not all(path.is_file() for path in files)):
+            yield entry
 
 
-def _read_reference(folder: Path, config: SourceConfig, split: str, vocabulary: Vocabulary) -> Iterable[Item]:
-    for entry in json.loads((folder / "anns" / f"{split}.json").read_text("utf-8")):
-        image = inside(folder / "images", entry["img_name"])
-        target = config.target or str(entry["prompts"]["p1"])
-        yield Item(
-            image=image,
-            masks={target: inside(folder / "masks", entry["mask_name"])},
-            modality=config.modality,
-            source=config.folder,
-            group=str(image),
-            words=_shape_and_color(entry["prompts"], target, vocabulary),
-        )
+def _read_reference(
+    entries: Iterable[Entry], folder: Path, config: SourceConfig, vocabulary: Vocabulary
+) -> Iterable[Item]:
+    """One item an image; several where two masks of one target, or words that differ, do not fit into one."""
+    known = load_datasets().get(folder.name)
+    items: dict[Path, list[Item]] = {}
+    for entry in entries:
+        prompts = entry.facts["prompts"]
+        target = config.target or _target_of(prompts, known, vocabulary)
+        image, mask = existing(entry.image_path()), existing(entry.mask_path())
+        words = _shape_and_color(prompts, target, vocabulary)
+        same = items.setdefault(image, [])
+        if any(item.masks.get(target) == mask for item in same):
+            continue  # listed twice
+        for i, item in enumerate(same):
+            if target not in item.masks and item.words == words:
+                masks, said = {**item.masks, target: mask}, {**item.prompts, target: prompts}
+                same[i] = replace(item, masks=masks, prompts=said)
+                break
+        else:
+            group = entry.group or str(image)
+            made = Item(image, {target: mask}, config.modality, config.folder, group, words, prompts={target: prompts})
+            same.append(made)
+    return [item for same in items.values() for item in same]
 
 
-def _shape_and_color(prompts: dict[str, str | list[str]], target: str, vocabulary: Vocabulary) -> dict[str, str]:
+def _target_of(prompts: Prompts, known: Dataset | None, vocabulary: Vocabulary) -> str:
+    """The target that prompts ask for, in the vocabulary's words."""
+    if known is not None:
+        try:
+            return reference_attributes(known, prompts).target
+        except ValueError:
+            pass  # a folder of that name with prompts of our own
+    p1 = prompts.get("p1", "")
+    text = p1 if isinstance(p1, str) else p1[0]
+    return parse(text, vocabulary).attributes.target or text
+
+
+def _shape_and_color(prompts: Prompts, target: str, vocabulary: Vocabulary) -> dict[str, str]:
     """Shape and colour from prompts P2 and P3 of the photographic form, in the vocabulary's words; odd ones go."""
     p2, p3 = prompts.get("p2", ""), prompts.get("p3", "")
     if not (isinstance(p2, str) and isinstance(p3, str) and p2.endswith(f" {target}") and p3.endswith(f" {p2}")):
@@ -146,39 +191,26 @@ def _shape_and_color(prompts: dict[str, str | list[str]], target: str, vocabular
     return {k: w for k, w in known.items() if w in vocabulary.words(k, target)}
 
 
-def _read_lists(folder: Path, config: SourceConfig, split: str, vocabulary: Vocabulary) -> Iterable[Item]:
-    names = (folder / "splits" / f"{split}.txt").read_text("utf-8").split("\n")
-    by_image = _masks_by_image(folder, config)
-    facts = _facts_by_image(folder)
-    for name in filter(None, (n.strip() for n in names)):
-        if config.licences and facts.get(name, {}).get("licence") not in config.licences:
+def _read_lists(entries: Iterable[Entry], folder: Path, config: SourceConfig, vocabulary: Vocabulary) -> Iterable[Item]:
+    licences = _licences(folder) if config.licences else {}
+    items: dict[str, Item] = {}
+    for entry in entries:
+        if config.licences and licences.get(entry.image) not in config.licences:
             continue
-        masks = by_image.get(name) if config.target == "" else {config.target: _mask_of(folder, name)}
-        if masks:
-            image = inside(folder / "images", name)
-            group = facts.get(name, {}).get(config.group_column, "") or str(image)
-            item = Item(image, masks, config.modality, config.folder, group)
-            yield replace(item, split_lungs=config.split_lungs)
+        if config.only and not config.target and entry.target not in config.only:
+            continue
+        if not entry.target:
+            raise ValueError(f"{config.folder}: nothing says what the masks show; name the target, or add targets.csv.")
+        mask = existing(entry.mask_path())
+        if (item := items.get(entry.image)) is not None:
+            items[entry.image] = replace(item, masks={**item.masks, entry.target: mask})
+            continue
+        image = existing(entry.image_path())
+        item = Item(image, {entry.target: mask}, config.modality, config.folder, entry.group or str(image))
+        items[entry.image] = replace(item, split_lungs=config.split_lungs)
+    return items.values()
 
 
-def _mask_of(folder: Path, image_name: str) -> Path:
-    return inside(folder / "masks", re.sub(r"\.[^.]+$", ".png", image_name))
-
-
-def _masks_by_image(folder: Path, config: SourceConfig) -> dict[str, dict[str, Path]]:
-    if config.target:
-        return {}
-    found: dict[str, dict[str, Path]] = {}
-    with (folder / "targets.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if not config.only or row["target"] in config.only:
-                found.setdefault(row["image"], {})[row["target"]] = inside(folder / "masks", row["mask"])
-    return found
-
-
-def _facts_by_image(folder: Path) -> dict[str, dict[str, str]]:
+def _licences(folder: Path) -> dict[str, str]:
     path = folder / "licences.csv"
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["image"]: row for row in csv.DictReader(file)}
+    return {row["image"]: row["licence"] for row in read_table(path, "image", "licence")} if path.is_file() else {}

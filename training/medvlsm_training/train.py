@@ -16,12 +16,14 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, DistributedSampler
 from transformers import CLIPSegConfig, CLIPTokenizer
 
+from medvlsm_training.check import check_items
 from medvlsm_training.config import ModelConfig, Recipe
 from medvlsm_training.data import PromptedImages, Sample, collate, training_texts
 from medvlsm_training.init import init_from_scratch
 from medvlsm_training.module import SegmentationModule
-from medvlsm_training.sources import SPLITS, Item, read_source
+from medvlsm_training.sources import Item, read_source
 from medvlsm_training.tokenizer import cut_tokenizer
+from napari_medvlsm.core.io.folders import SPLITS
 from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.families import load_model
@@ -38,7 +40,7 @@ def read_items(recipe: Recipe, data: Path) -> dict[str, list[Item]]:
     vocabulary = load_vocabulary()
     items: dict[str, list[Item]] = {split: [] for split in SPLITS}
     for source in recipe.sources:
-        for split, found in read_source(data, source, vocabulary).items():
+        for split, found in read_source(data, source, vocabulary, "missing-file" in recipe.accept).items():
             items[split] += found
     return items
 
@@ -64,6 +66,7 @@ def train(recipe: Recipe, data: Path, run: Path, minutes: float | None = None) -
     """
     vocabulary = load_vocabulary()
     items = read_items(recipe, data)
+    refuse_misleading(recipe, items)
     seed_everything(recipe.seed, verbose=False)
     if len(items["train"]) < recipe.batch_size:
         raise ValueError(f"{len(items['train'])} training images are fewer than one batch of {recipe.batch_size}.")
@@ -104,6 +107,14 @@ def train(recipe: Recipe, data: Path, run: Path, minutes: float | None = None) -
             weights_only=True,
         )
     return run / LAST
+
+
+def refuse_misleading(recipe: Recipe, items: dict[str, list[Item]]) -> None:
+    """Look at all the data; raise ValueError where training would mislead in a way the recipe does not accept."""
+    report = check_items(recipe.name, items)
+    for kind, count in report.counts().items():
+        _log.info("data check: %d x %s, such as: %s", count, kind, report.of(kind)[0].sentence)
+    report.refuse(recipe.accept)
 
 
 def prompted(

@@ -14,10 +14,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from napari_medvlsm.core.describe import describe_reference
+from napari_medvlsm.core.io.images import MAX_PIXELS
 from napari_medvlsm.core.prompts.reference import Dataset, load_datasets, rebuilt, reference_attributes
 
 # What can be read from a mask by the release's rules.
 MEASURED = ("number", "size", "location")
+# Masks are foreground above this: JPEG masks hold values between 0 and 255.
+BINARISE = 127.5
 
 
 @dataclass
@@ -71,9 +74,43 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
         items = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as annotations ({error}).") from error
-    if not isinstance(items, list) or not all(isinstance(i, dict) and "prompts" in i for i in items):
+    if not isinstance(items, list) or not all(
+        isinstance(i, dict) and isinstance(i.get("prompts"), dict) for i in items
+    ):
         raise ValueError(f"{path} holds no list of items with prompts.")
     return items
+
+
+def annotation_files(folder: Path) -> dict[str, Path]:
+    """The annotation files of one data set by name without ending: "train", "val", "test", and what else there is.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is there both plain and compressed.
+    """
+    found: dict[str, Path] = {}
+    for path in find_annotations(folder):
+        name = path.name.split(".")[0]
+        if name in found:
+            raise ValueError(
+                f"{folder} holds both {found[name].name} and {path.name}; remove the one that is not meant."
+            )
+        found[name] = path
+    return found
+
+
+def split_folders(folder: Path, split: str) -> tuple[Path, Path]:
+    """(folder of the images, folder of the masks) of a split.
+
+    CAMUS has two parts, `images/train` and `images/test`, in which equal file names are different people; validation
+    images are of the first.
+    """
+    part = "test" if split == "test" else "train"
+    images, masks = folder / "images", folder / "masks"
+    if (images / part).is_dir() or (folder.name == "camus" and not images.is_dir()):
+        return images / part, masks / part
+    return images, masks
 
 
 def dataset_of(folder: Path) -> Dataset:
@@ -127,19 +164,49 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     Raises
     ------
     ValueError
-        If it cannot be read.
+        If it cannot be read, or is too large.
     """
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{path} has {image.width} x {image.height} pixels, more than can be opened.")
             return np.asarray(image.convert("L"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read as a mask ({error}).") from error
 
 
+def read_binary(path: Path) -> npt.NDArray[np.bool_]:
+    """A mask file as foreground, shape (H, W): what lies above 127.5.
+
+    Raises
+    ------
+    ValueError
+        As `read_mask`.
+    """
+    return read_mask(path) > BINARISE
+
+
+def located(folder: Path, name: str) -> Path:
+    """`folder / name`, whether or not it exists.
+
+    Raises
+    ------
+    ValueError
+        If it leaves the folder.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"The file name {name!r} leaves the data folder {folder}.")
+    return path
+
+
 def inside(folder: Path, name: str) -> Path | None:
     """`folder / name` if it exists and does not leave the folder."""
-    path = (folder / name).resolve()
-    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    try:
+        path = located(folder, name)
+    except ValueError:
+        return None
+    return path if path.is_file() else None
 
 
 def image_items(folder: Path, split: str) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
@@ -150,11 +217,12 @@ def image_items(folder: Path, split: str) -> Iterator[tuple[Path, Path, dict[str
     ValueError
         If the split does not exist.
     """
-    files = {p.name.split(".")[0]: p for p in find_annotations(folder)}
+    files = annotation_files(folder)
     if split not in files:
         raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(files)}.")
+    images, masks = split_folders(folder, split)
     for item in read_annotations(files[split]):
-        image = inside(folder / "images", str(item.get("img_name")))
-        mask = inside(folder / "masks", str(item.get("mask_name")))
+        image = inside(images, str(item.get("img_name")))
+        mask = inside(masks, str(item.get("mask_name")))
         if image is not None and mask is not None:
             yield image, mask, item

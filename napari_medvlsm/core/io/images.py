@@ -124,7 +124,7 @@ def _check_size(rows: int, cols: int) -> None:
 
 
 def _read_pillow(path: Path) -> ImageFile:
-    with _own_limit(), Image.open(path) as opened:
+    with own_limit(), Image.open(path) as opened:
         _check_size(opened.height, opened.width)
         # As other viewers show it: a photograph taken with a turned camera is turned upright.
         image: Image.Image = ImageOps.exif_transpose(opened)
@@ -146,8 +146,11 @@ def _split_channels(pixels: npt.NDArray[np.generic], channels_last: bool) -> tup
 
 
 @contextmanager
-def _own_limit() -> Iterator[None]:
-    # Pillow's own limit is lower than ours; the size is checked before a pixel is decoded.
+def own_limit() -> Iterator[None]:
+    """Pillow's own limit set aside: it is lower than ours, and the size is checked before a pixel is decoded.
+
+    The limit is one for the process: threads that read images enter this once, around them all.
+    """
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
