@@ -12,9 +12,10 @@ import torch
 from napari_medvlsm.cli import parser
 from napari_medvlsm.core.io import atomic
 from napari_medvlsm.core.models import hub
-from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.fetched import Fetched, sha256_of, write_fetched
+from napari_medvlsm.core.models.lora import LoraSettings, add_lora, save_lora
 from napari_medvlsm.core.models.registry import available_models, user_models_folder
 from napari_medvlsm.core.models.sources import SOURCES
 
@@ -32,6 +33,9 @@ def hub_of_one(monkeypatch, small_clipseg, tmp_path):
     """The hub answers with the files of a small CLIPSeg, and without a network."""
     published = tmp_path / "published"
     small_clipseg.save(published)
+    made = json.loads((published / "tokenizer.json").read_text())["model"]
+    (published / "vocab.json").write_text(json.dumps(made["vocab"]))
+    (published / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(m) for m in made["merges"])]) + "\n")
     (repository,) = SOURCES["clipseg"].repositories
     files = tuple(
         hub.PlannedFile(repository, COMMIT, COMMIT, path.name, path.stat().st_size, cached=path)
@@ -115,6 +119,25 @@ def test_import_a_checkpoint(tmp_path, small_clipseg, capsys):
         run("import", tmp_path / "a.ckpt", "--family", "cris")
     with pytest.raises(ValueError, match="There is no file"):
         run("import", tmp_path / "gone.ckpt")
+
+
+def test_an_adapter_is_merged_and_not_imported(tmp_path, model_folder, small_clipseg, capsys):
+    shutil.copytree(model_folder, user_models_folder() / "small")
+    adapter = tmp_path / "adapter"
+    save_lora(add_lora(load_model(model_folder), LoraSettings(2)), adapter, model_folder)
+    write_card(ModelCard("adapter", "Adapter", "clipseg", licence="MIT"), adapter)
+    with pytest.raises(ValueError, match="`medvlsm models merge FOLDER --name NAME`"):
+        run("import", adapter)
+    assert run("merge", adapter, "--name", "whole") == 0
+    assert "Adapter: merged as whole, in" in capsys.readouterr().out
+    folder = user_models_folder() / "whole"
+    assert (read_card(folder).name, read_card(folder).licence) == ("whole", "MIT")
+    assert load_model(folder).adapter is None and list(available_models()) == ["starter", "small", "whole"]
+    with pytest.raises(ValueError, match="There is a model whole already"):
+        run("merge", adapter, "--name", "whole")
+    assert run("merge", adapter, "--name", "whole", "--replace") == 0
+    with pytest.raises(ValueError, match="holds no adapter"):
+        run("merge", "small", "--name", "other")
 
 
 def test_parity(capsys):

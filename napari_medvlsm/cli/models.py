@@ -1,30 +1,30 @@
-"""`medvlsm models`: list, fetch, import and check models. torch is imported by the commands that need it."""
+"""`medvlsm models`: list, fetch, import, merge and check models. torch is imported by the commands that need it."""
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import OK
-from napari_medvlsm.core.io.atomic import megabytes, require_space
+from napari_medvlsm.core.io.atomic import megabytes
 from napari_medvlsm.core.models.families import FAMILIES
-from napari_medvlsm.core.models.registry import available_models, fetched_folder, user_models_folder
+from napari_medvlsm.core.models.naming import place_of
+from napari_medvlsm.core.models.parity_arguments import add_arguments
+from napari_medvlsm.core.models.registry import available_models, fetched_folder, find_model
 from napari_medvlsm.core.models.sources import SOURCES, find_source
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.models.hub import Plan
-    from napari_medvlsm.core.models.importing import Wishes
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def add_to(commands: Any) -> None:
     """Add `models` to the subparsers of `medvlsm`."""
-    models = commands.add_parser("models", help="list, fetch, import and check models")
+    models = commands.add_parser("models", help="list, fetch, import, merge and check models")
     models.set_defaults(run=_list)
     below = models.add_subparsers(dest="models_command")
 
@@ -50,13 +50,14 @@ def add_to(commands: Any) -> None:
         parser.add_argument("--replace", action="store_true", help="replace a model of this name")
         parser.add_argument("--accept-change", action="store_true", help="accept other content than was fetched before")
 
+    merge = below.add_parser("merge", help="make a plain model of an adapter and the model that it adapts")
+    merge.add_argument("adapter", help="folder with the adapter, or the name of a model that is one")
+    merge.add_argument("--name", dest="model_name", required=True, help="of the new model")
+    merge.add_argument("--replace", action="store_true", help="replace a model of this name")
+    merge.set_defaults(run=_merge)
+
     parity = below.add_parser("parity", help="compare with the reference implementations")
-    parity.add_argument("keys", type=Path, help="JSON: tag -> entry of the reference's state dict -> shape")
-    parity.add_argument("expected", type=Path, help="npz: the reference's answers")
-    parity.add_argument("--tags", nargs="+", help="only these models (default: all in the JSON file)")
-    parity.add_argument(
-        "--image-constants", nargs=3, type=float, metavar=("COLUMN", "IMAGE", "ROW"), help="of the images' formula"
-    )
+    add_arguments(parity)
     parity.set_defaults(run=_parity)
 
 
@@ -76,18 +77,15 @@ def _fetch(options: argparse.Namespace) -> int:
 
     from napari_medvlsm.core.models.fetched import forget
     from napari_medvlsm.core.models.hub import fetch, plan
-    from napari_medvlsm.core.models.importing import Wishes
+    from napari_medvlsm.core.models.obtaining import obtain
 
     source = find_source(options.name)
     name = options.model_name or source.name
-    target = user_models_folder() / name
-    if options.to is None and target.exists() and not options.replace:
-        raise ValueError(f"There is a model {name} already; fetch under another --name, or with --replace.")
+    if options.to is None:
+        # Before the hub is asked.
+        place_of(name, replace=options.replace)
     planned = plan(source, options.to or fetched_folder(source.name), revision=options.revision)
     print("\n".join(_told(planned)))
-    if options.to is None:
-        # The model is written while the fetched files are still there.
-        require_space(planned.folder, planned.left + planned.total)
     if options.accept_change:
         for repository in source.repositories:
             forget(repository)
@@ -96,13 +94,21 @@ def _fetch(options: argparse.Namespace) -> int:
         def show(done: int, total: int) -> None:
             bar.update(done - bar.n)
 
-        folder = fetch(planned, show)
+        if options.to is None:
+            folder = obtain(planned, _import_here, name, show, replace=options.replace)
+        else:
+            folder = fetch(planned, show)
     if options.to is not None:
         print(f"Fetched; copy {folder} to the other machine and run there: medvlsm models import {folder.name}")
         return OK
-    _make(folder, name, Wishes(), options.replace)
-    shutil.rmtree(folder, ignore_errors=True)
+    _tell(folder, "imported")
     return OK
+
+
+def _import_here(path: Path, name: str, /, *, replace_existing: bool, check: Callable[[], None] | None) -> Path:
+    from napari_medvlsm.core.models.importing import import_model
+
+    return import_model(path, name, replace_existing=replace_existing)
 
 
 def _told(plan: Plan) -> Iterator[str]:
@@ -119,26 +125,31 @@ def _told(plan: Plan) -> Iterator[str]:
 
 def _import(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.models.fetched import MANIFEST_FILE, read_fetched
-    from napari_medvlsm.core.models.importing import Wishes
+    from napari_medvlsm.core.models.importing import Wishes, import_model
 
     if options.accept_change and (options.path / MANIFEST_FILE).is_file():
         read_fetched(options.path, accept_change=True)
     wishes = Wishes(options.family, options.tokenizer, options.like, options.decoder, options.licence)
-    _make(options.path, options.model_name, wishes, options.replace)
+    _tell(import_model(options.path, options.model_name, wishes, replace_existing=options.replace), "imported")
     return OK
 
 
-def _make(path: Path, name: str | None, wishes: Wishes, replace: bool) -> None:
-    from napari_medvlsm.core.models.card import read_card
-    from napari_medvlsm.core.models.importing import import_model
+def _merge(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.models.lora import merge_model
 
-    folder = import_model(path, name, wishes, replace_existing=replace)
+    adapter = find_model(options.adapter).folder
+    _tell(merge_model(adapter, options.model_name, replace_existing=options.replace), "merged")
+    return OK
+
+
+def _tell(folder: Path, done: str) -> None:
+    from napari_medvlsm.core.models.card import read_card
+
     card = read_card(folder)
-    print(f"{card.title}: imported as {card.name}, in {folder}. {card.summary}")
+    print(f"{card.title}: {done} as {card.name}, in {folder}. {card.summary}")
 
 
 def _parity(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.models.parity import IMAGE_CONSTANTS, table
+    from napari_medvlsm.core.models.parity import table
 
-    constants = tuple(options.image_constants or IMAGE_CONSTANTS)
-    return table(options.keys, options.expected, options.tags, constants)
+    return table(options.keys, options.expected, options.tags, tuple(options.image_constants))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
@@ -15,6 +16,8 @@ from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.io.atomic import megabytes
 from napari_medvlsm.core.models import hub
 from napari_medvlsm.core.models.import_process import import_in_process
+from napari_medvlsm.core.models.naming import ModelExists
+from napari_medvlsm.core.models.obtaining import obtain
 from napari_medvlsm.core.models.registry import available_models, fetched_folder
 from napari_medvlsm.core.models.sources import SOURCES, find_source
 from napari_medvlsm.widgets._prompts import open_dialog
@@ -26,8 +29,29 @@ from napari_medvlsm.widgets.sections import ModelSection
 _PROGRESS_SECONDS = 0.1
 
 
-class _Stopped(Exception):
-    """The person cancelled a download."""
+class Stopped(Exception):
+    """The person cancelled what was going on."""
+
+
+class _Job:
+    """One thing that goes on beside the window; a later one does not revive it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is to end."""
+        return self._event.is_set()
+
+    def stop(self) -> None:
+        """End it at its next step."""
+        self._event.set()
+
+    def check(self) -> None:
+        """Raise `Stopped` if it is to end."""
+        if self.stopped:
+            raise Stopped
 
 
 class ModelDesk(QObject):
@@ -41,14 +65,14 @@ class ModelDesk(QObject):
         Of the dialogs.
     """
 
-    _progressed = Signal(object, object)  # bytes done, bytes of all; more than an int of Qt holds
+    _progressed = Signal(object, object, object)  # job, bytes done, bytes of all: more than an int of Qt holds
 
     def __init__(self, session: Session, section: ModelSection, parent: QWidget) -> None:
         super().__init__(parent)
         self._session, self._section, self._parent = session, section, parent
         # Of its own: a long download keeps no autosave waiting.
         self._background = Background(self)
-        self._stop = threading.Event()
+        self._job = _Job()
         self._dialog: ModelsDialog | None = None
         self._plan: hub.Plan | None = None
         section.modelChosen.connect(session.set_model)
@@ -63,8 +87,8 @@ class ModelDesk(QObject):
 
     def close(self) -> None:
         """Stop what is being fetched; it goes on from there next time."""
-        self._stop.set()
-        self._background.close()
+        self._job.stop()
+        self._background.close(wait=False)
 
     def _show_models(self) -> None:
         current = self._session.model
@@ -89,39 +113,39 @@ class ModelDesk(QObject):
         self._dialog = dialog = ModelsDialog(list(SOURCES.values()), self._parent)
         dialog.set_present(self._session.models)
         dialog.planRequested.connect(self._ask)
-        dialog.fetchRequested.connect(self._fetch)
-        dialog.cancelRequested.connect(self._stop.set)
+        dialog.fetchRequested.connect(lambda: self._fetch())
+        dialog.cancelRequested.connect(lambda: self._job.stop())
         dialog.importRequested.connect(self._import)
         dialog.destroyed.connect(self._forget_dialog)
         open_dialog(dialog)
 
     def _forget_dialog(self) -> None:
         self._dialog = None
-        self._stop.set()
+        self._plan = None
+        self._job.stop()
 
     def _ask(self, name: str) -> None:
         source = find_source(name)
-        self._start("Asking the hub…")
-        self._background.run(partial(hub.plan, source, fetched_folder(source.name)), self._show_plan, self._failed)
+        job = self._start("Asking the hub…")
+        self._run(job, partial(hub.plan, source, fetched_folder(source.name)), self._show_plan)
 
     def _show_plan(self, plan: hub.Plan) -> None:
+        if self._dialog is None:
+            return
+        self._dialog.set_busy(False)
+        if self._dialog.source().name != plan.source.name:
+            return  # the answer to a question of an earlier dialog
         self._plan = plan
-        if self._dialog is not None:
-            self._dialog.set_plan(
-                f"{megabytes(plan.left)} of {megabytes(plan.total)} to fetch from {plan.endpoint}; "
-                f"{megabytes(plan.free)} free on the disk."
-            )
+        self._dialog.set_plan(
+            f"{megabytes(plan.left)} of {megabytes(plan.total)} to fetch from {plan.endpoint}; "
+            f"{megabytes(plan.free)} free on the disk."
+        )
 
-    def _fetch(self) -> None:
+    def _fetch(self, replace: bool = False) -> None:
         plan = self._plan
         if plan is None:
             return
-        self._start("Fetching…", cancellable=True)
-
-        def check() -> None:
-            if self._stop.is_set():
-                raise _Stopped
-
+        job = self._start("Fetching…")
         shown = 0.0
 
         def show(done: int, total: int) -> None:
@@ -129,52 +153,60 @@ class ModelDesk(QObject):
             nonlocal shown
             if done == total or time.monotonic() > shown + _PROGRESS_SECONDS:
                 shown = time.monotonic()
-                self._progressed.emit(done, total)
+                self._progressed.emit(job, done, total)
 
-        def work() -> str:
-            folder = hub.fetch(plan, show, check)
-            import_in_process(folder, plan.source.name)
-            shutil.rmtree(folder, ignore_errors=True)
-            return plan.source.title
+        work = partial(obtain, plan, import_in_process, None, show, job.check, replace)
+        self._run(job, work, self._done, lambda: self._fetch(replace=True))
 
-        self._background.run(work, self._done, self._failed)
+    def _import(self, path: Path, family: str, tokenizer: Path | None, replace: bool = False) -> None:
+        job = self._start(f"Importing {path.name}…")
+        work = partial(
+            import_in_process,
+            path,
+            None,
+            family or None,
+            tokenizer,
+            replace_existing=replace,
+            check=job.check,
+        )
+        self._run(job, work, self._done, lambda: self._import(path, family, tokenizer, replace=True))
 
-    def _import(self, path: Path, family: str, tokenizer: Path | None) -> None:
-        self._start(f"Importing {path.name}…")
-
-        def work() -> str:
-            import_in_process(path, None, family or None, tokenizer)
-            return path.name
-
-        self._background.run(work, self._done, self._failed)
-
-    def _start(self, text: str, cancellable: bool = False) -> None:
-        self._stop.clear()
+    def _start(self, text: str) -> _Job:
+        self._job = _Job()
         if self._dialog is not None:
-            self._dialog.set_busy(True, cancellable)
+            self._dialog.set_busy(True, cancellable=True)
             self._dialog.set_message(text)
+        return self._job
 
-    def _show_progress(self, done: int, total: int) -> None:
-        if self._dialog is not None and not self._stop.is_set():
+    def _run(
+        self, job: _Job, work: Callable[[], Any], done: Callable[[Any], None], again: Callable[[], None] | None = None
+    ) -> None:
+        self._background.run(work, done, lambda error: self._failed(job, error, again))
+
+    def _show_progress(self, job: _Job, done: int, total: int) -> None:
+        if self._dialog is not None and job is self._job and not job.stopped:
             self._dialog.set_progress(done, total)
 
-    def _done(self, what: str) -> None:
-        before = set(self._session.models)
+    def _done(self, folder: Path) -> None:
         self._session.set_models(available_models())
         self._show_models()
-        new = [name for name in self._session.models if name not in before]
-        if new:
-            self._session.set_model(new[-1])
+        if folder.name in self._session.models:
+            self._session.set_model(folder.name)
         if self._dialog is not None:
             self._dialog.set_busy(False)
             self._dialog.set_present(self._session.models)
-            self._dialog.set_message(f"{what} is in your models now, and chosen.")
+            self._dialog.set_message(f"{folder.name} is in your models now, and chosen.")
 
-    def _failed(self, error: Exception) -> None:
-        if self._dialog is None:
+    def _failed(self, job: _Job, error: Exception, again: Callable[[], None] | None) -> None:
+        if self._dialog is None or job is not self._job:
             return
         self._dialog.set_busy(False)
-        if isinstance(error, _Stopped):
+        if isinstance(error, Stopped):
             self._dialog.set_message("Stopped; what was fetched is kept, and fetching goes on from there.")
+        elif isinstance(error, ModelExists) and again is not None:
+            if self._dialog.ask_to_replace(str(error)):
+                again()
+            else:
+                self._dialog.set_message("The model that is there was left alone.")
         else:
             self._dialog.set_message(str(error), problem=True)

@@ -131,9 +131,9 @@ class Background(QObject):
 
         self._pool.submit(work)
 
-    def close(self) -> None:
-        """Finish what is queued; an autosave that was asked for is written."""
-        self._pool.shutdown(wait=True)
+    def close(self, wait: bool = True) -> None:
+        """Finish what is queued, so that an autosave that was asked for is written; or drop it and wait for nothing."""
+        self._pool.shutdown(wait=wait, cancel_futures=not wait)
 
 
 def call_later(parent: QObject) -> Callable[[float, Callable[[], None]], None]:

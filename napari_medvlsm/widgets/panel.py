@@ -11,6 +11,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
+    QDialog,
     QFileDialog,
     QFrame,
     QMainWindow,
@@ -209,6 +210,9 @@ class Panel(QWidget):
         if self._closed:
             return
         self._closed = True
+        # They would go on with a session that is over.
+        for dialog in self.findChildren(QDialog):
+            dialog.close()
         self.desk.close()
         self.results.close()
         self.models.close()

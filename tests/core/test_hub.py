@@ -23,12 +23,15 @@ from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save
 
 from napari_medvlsm.core.io import atomic
-from napari_medvlsm.core.models import hub
+from napari_medvlsm.core.models import hub, importing
 from napari_medvlsm.core.models.card import WEIGHTS_FILE, read_card
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.fetched import MANIFEST_FILE, forget, read_fetched
+from napari_medvlsm.core.models.import_process import import_in_process
 from napari_medvlsm.core.models.importing import Wishes, import_model
-from napari_medvlsm.core.models.registry import available_models
+from napari_medvlsm.core.models.naming import ModelExists
+from napari_medvlsm.core.models.obtaining import obtain
+from napari_medvlsm.core.models.registry import available_models, user_models_folder
 from napari_medvlsm.core.models.sources import CLIP_RN50, SOURCES, HubFile, Repository, Source, find_source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -534,15 +537,133 @@ def test_fetched_here_and_imported_there(published, tmp_path, monkeypatch):
         {"source": "unknown"},
         {"asked": {}},
         {"more": 1},
+        {"files": {}},
+        {"revisions": {"CIDAS/small": 5}},
+        {"revisions": {}},
     ],
 )
 def test_manifests_of_others_are_checked(published, tmp_path, change):
     folder = hub.fetch(hub.plan(find_source("clipseg"), tmp_path / "f", published.endpoint))
     (tmp_path / "secret").write_text("x")
-    manifest = json.loads((folder / MANIFEST_FILE).read_text()) | change
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    if change.get("files") and isinstance(change["files"], dict):
+        change = {"files": manifest["files"] | change["files"]}
+    manifest |= change
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match=r"outside of its folder|cannot be read|is missing"):
+    with pytest.raises(ValueError, match=r"outside of its folder|cannot be read|does not list|is missing"):
         read_fetched(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["open_clip_model.safetensors", "model.safetensors", "tokenizer.model", "below/vocab.txt"]
+)
+def test_files_beside_the_fetched_ones_are_refused(published, tmp_path, name):
+    folder = hub.fetch(hub.plan(find_source("biomedclipseg"), tmp_path / "f", published.endpoint))
+    beside = folder / "microsoft--small" / name
+    beside.parent.mkdir(exist_ok=True)
+    beside.write_bytes(b"x")
+    with pytest.raises(ValueError, match=rf"{name} was not fetched with the others"):
+        import_model(folder)
+    beside.unlink()
+    # What systems and broken fetches leave is never read.
+    (folder / "microsoft--small" / ".DS_Store").write_bytes(b"x")
+    (folder / "microsoft--small" / "a.bin.0123.part").write_bytes(b"x")
+    read_fetched(folder)
+
+
+def test_exactly_the_listed_weights_are_read(published, tmp_path, small_model_like, monkeypatch):
+    folder = hub.fetch(hub.plan(find_source("biomedclipseg-d"), tmp_path / "f", published.endpoint))
+    read, seen = importing.read_checkpoint, []
+    monkeypatch.setattr(importing, "read_checkpoint", lambda path: seen.append(path) or read(path))
+    import_model(folder, wishes=Wishes(like=small_model_like["biomedclipseg-d"]))
+    listed = [f"microsoft--small/{name}" for name in ("open_clip_pytorch_model.bin",)] + [
+        f"CIDAS--small/{WEIGHTS_FILE}"
+    ]
+    assert [path.relative_to(folder).as_posix() for path in seen] == listed
+
+
+def test_a_hash_in_the_table_holds_for_imports_too(published, tmp_path, monkeypatch):
+    folder = hub.fetch(hub.plan(find_source("clipseg"), tmp_path / "f", published.endpoint))
+    source = find_source("clipseg")
+    (repository,) = source.repositories
+    files = tuple(replace(f, sha256="ab" * 32 if f.name == WEIGHTS_FILE else None) for f in repository.files)
+    monkeypatch.setitem(SOURCES, "clipseg", replace(source, repositories=(replace(repository, files=files),)))
+    with pytest.raises(ValueError, match=r"has another content than is known of this revision \(SHA-256 .*, not abab"):
+        import_model(folder)
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    other = {"asked": {"CIDAS/small": "main"}, "revisions": {"CIDAS/small": "f" * 40}}
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest | other))
+    read_fetched(folder)
+
+
+class Stopped(Exception):
+    pass
+
+
+def imported_here(path, name, /, *, replace_existing, check):
+    return import_model(path, name, replace_existing=replace_existing)
+
+
+def test_obtained_once_then_only_on_request(published, tmp_path):
+    source, seen = find_source("clipseg"), []
+    made = obtain(
+        hub.plan(source, tmp_path / "f", published.endpoint), imported_here, progress=lambda *n: seen.append(n)
+    )
+    assert read_card(made).name == made.name == "clipseg" and seen and not (tmp_path / "f").exists()
+    planned, sent = hub.plan(source, tmp_path / "f", published.endpoint), len(published.sent())
+    with pytest.raises(ModelExists, match="There is a model clipseg already") as raised:
+        obtain(planned, imported_here)
+    assert raised.value.name == "clipseg" and len(published.sent()) == sent
+    assert obtain(planned, imported_here, replace=True) == made
+    assert obtain(planned, imported_here, "second").name == "second"
+
+
+def test_room_for_files_and_model_before_anything_is_fetched(published, tmp_path, monkeypatch):
+    planned = hub.plan(find_source("clipseg"), tmp_path / "f", published.endpoint)
+    free = int(1.5 * planned.total)
+    monkeypatch.setattr(atomic.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, free))
+    with pytest.raises(ValueError, match="are needed in"):
+        obtain(planned, imported_here)
+    assert not published.sent()
+
+
+def test_an_import_in_a_process_can_be_stopped_and_leaves_nothing(model_folder):
+    started = time.monotonic()
+
+    def check():
+        if time.monotonic() > started + 0.5:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        import_in_process(model_folder, "mine", check=check)
+    assert time.monotonic() - started < 5
+    assert not user_models_folder().exists() or not list(user_models_folder().iterdir())
+
+
+def test_a_stopped_import_takes_its_unfinished_folder_along(model_folder):
+    """As if the process had begun to write, with a model of this name and one of another that are not its own."""
+    models = user_models_folder()
+    others = [models / ".mine-aaaaaaaa", models / ".mine-old-bbbbbbbb", models / ".mine-2-cccccccc", models / "mine"]
+    others[0].mkdir(parents=True)
+
+    def check():
+        for path in (*others[1:], models / ".mine-dddddddd"):
+            path.mkdir()
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        import_in_process(model_folder, "mine", check=check)
+    assert sorted(models.iterdir()) == sorted(others)
+
+
+def test_an_import_in_a_process_gives_the_folder_or_a_sentence(model_folder, tmp_path):
+    made = import_in_process(model_folder)
+    assert made == user_models_folder() / "small" and read_card(made).name == "small"
+    with pytest.raises(ModelExists):
+        import_in_process(model_folder, "small")
+    assert import_in_process(model_folder, "small", replace_existing=True) == made
+    with pytest.raises(ValueError, match=r"^There is no file .*gone\.ckpt"):
+        import_in_process(tmp_path / "gone.ckpt")
 
 
 def test_variables_of_the_hub_are_respected_without_torch(server, source, tmp_path):

@@ -15,7 +15,7 @@ from transformers import CLIPSegForImageSegmentation
 
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io import atomic
-from napari_medvlsm.core.models import parity
+from napari_medvlsm.core.models import importing, parity
 from napari_medvlsm.core.models.card import WEIGHTS_FILE, ModelCard, read_card, write_card
 from napari_medvlsm.core.models.checkpoints import read_checkpoint
 from napari_medvlsm.core.models.clip_tokenizer import clip_tokenizer
@@ -23,6 +23,7 @@ from napari_medvlsm.core.models.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.families import FAMILIES, load_model
 from napari_medvlsm.core.models.fetched import sha256_of
 from napari_medvlsm.core.models.importing import Wishes, import_model
+from napari_medvlsm.core.models.naming import ModelExists, clean_name, place_of
 from napari_medvlsm.core.models.registry import find_model, user_models_folder
 
 # What a trainer of the reference puts before each name.
@@ -282,7 +283,7 @@ def test_biomedclip_becomes_biomedclipseg_and_d(tmp_path, biomedclipseg, clipseg
     made = load_model(plain)
     assert all(torch.equal(value, own[name]) for name, value in made.state_dict().items() if encoders in name)
     assert not torch.equal(made.decoder.film_mul.weight, biomedclipseg.decoder.film_mul.weight)
-    with pytest.raises(ValueError, match="say with --decoder where one is"):
+    with pytest.raises(ValueError, match="say where one is \\(--decoder\\)"):
         import_model(source, "d", replace(wishes, family="biomedclipseg-d"))
     clipseg.save(tmp_path / "clipseg")
     torch.save({name: v for name, v in state_of(clipseg).items() if "decoder." in name}, tmp_path / "decoder.pt")
@@ -299,7 +300,7 @@ def small_d(biomedclipseg, clipseg):
 def test_vocabulary_of_biomedclip_must_be_given_and_fit(tmp_path, biomedclipseg, clipseg, like):
     torch.save(state_of(biomedclipseg), tmp_path / "a.pt")
     wishes = replace(like["biomedclipseg"], family="biomedclipseg", tokenizer=None)
-    with pytest.raises(ValueError, match=r"say with --tokenizer where a folder with its vocab\.txt is"):
+    with pytest.raises(ValueError, match=r"say where a folder with its vocab\.txt is \(--tokenizer"):
         import_model(tmp_path / "a.pt", wishes=wishes)
     folder = tmp_path / "tokenizer"
     folder.mkdir()
@@ -324,7 +325,7 @@ def test_vocabulary_of_biomedclip_must_be_given_and_fit(tmp_path, biomedclipseg,
 
 def test_the_family_is_asked_for_where_the_names_do_not_tell(tmp_path, biomedclipseg):
     torch.save(state_of(biomedclipseg), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="say with --family which it is \\(biomedclipseg or biomedclipseg-d\\)"):
+    with pytest.raises(ValueError, match="say which it is: biomedclipseg or biomedclipseg-d \\(--family\\)"):
         import_model(tmp_path / "a.pt")
     torch.save({"encoder.weight": torch.zeros(2)}, tmp_path / "b.pt")
     with pytest.raises(ValueError, match=r"The names in .*b\.pt \(encoder\.weight, \.\.\.\) tell no model"):
@@ -340,7 +341,7 @@ def test_existing_models_are_replaced_only_on_request(tmp_path, clipseg):
     clipseg.save(folder)
     made = import_model(folder, "m")
     (made / "note.txt").write_text("mine")
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ModelExists, match="There is a model m already; choose another name"):
         import_model(folder, "m")
     assert (made / "note.txt").is_file()
     import_model(folder, "m", replace_existing=True)
@@ -373,12 +374,71 @@ def test_a_folder_to_be_like_must_have_a_configuration(tmp_path, cris):
         import_model(tmp_path / "a.pt", wishes=Wishes(like=tmp_path))
 
 
-@pytest.mark.parametrize("name", ["starter", "../outside", ".hidden", "a/b", " ", "a\\b"])
+@pytest.mark.parametrize(
+    "name",
+    ["starter", "CON", "nul.txt", "fetched.json", "a.", "a ", "a" * 101, "../outside", ".hidden", "a/b", " ", "a\\b"],
+)
 def test_names_that_are_no_names_are_refused(tmp_path, clipseg, name):
     clipseg.save(tmp_path / "mine")
     with pytest.raises(ValueError, match="cannot be the name of a model"):
         import_model(tmp_path / "mine", name)
     assert not user_models_folder().exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    {
+        "epoch=12-step=3400": "epoch-12-step-3400",
+        "best (1)": "best-1",
+        "épreuve": "epreuve",
+        "模型": "model",
+        "": "model",
+        "..": "model",
+        "CON": "model-CON",
+        "con.v2": "model-con.v2",
+        "Lpt1": "model-Lpt1",
+        "console": "console",
+        "clipseg-rd64_v1.5": "clipseg-rd64_v1.5",
+        "ends.": "ends",
+        "-begins": "begins",
+        "a/b\\c\n": "a-b-c",
+        "x" * 300: "x" * 100,
+    }.items(),
+)
+def test_default_names_can_be_names_everywhere(tmp_path, text, name):
+    assert clean_name(text) == name and place_of(name, tmp_path) == tmp_path / name
+
+
+def test_names_that_lightning_gives_become_names_and_taken_ones_get_a_number(tmp_path, cris, like):
+    for file in ("epoch=12-step=3400.ckpt", "best (1).ckpt", "starter.ckpt"):
+        torch.save(lightning(cris, "net."), tmp_path / file)
+    checkpoint = tmp_path / "epoch=12-step=3400.ckpt"
+    made = [import_model(checkpoint, wishes=like["cris"]).name for _ in range(3)]
+    assert made == ["epoch-12-step-3400", "epoch-12-step-3400-2", "epoch-12-step-3400-3"]
+    assert import_model(checkpoint, wishes=like["cris"], replace_existing=True).name == made[0]
+    assert import_model(tmp_path / "best (1).ckpt", wishes=like["cris"]).name == "best-1"
+    assert import_model(tmp_path / "starter.ckpt", wishes=like["cris"]).name == "starter-2"
+    assert find_model(made[1]).card.name == made[1]
+
+
+def test_the_name_is_checked_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "read_checkpoint", lambda _: pytest.fail("read"))
+    (user_models_folder() / "taken").mkdir(parents=True)
+    (tmp_path / "a.ckpt").touch()
+    with pytest.raises(ModelExists):
+        import_model(tmp_path / "a.ckpt", "taken")
+    with pytest.raises(ValueError, match="cannot be the name"):
+        import_model(tmp_path / "a.ckpt", "..")
+
+
+def test_the_file_mode_mask_is_not_touched_while_others_write(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda _: pytest.fail("touched"))
+    with atomic.replacing(tmp_path / "a") as temporary:
+        temporary.write_text("a")
+    with atomic.making_folder(tmp_path / "b") as folder:
+        (folder / "c").write_text("c")
+        assert atomic.unfinished(tmp_path / "b") == {folder} and not atomic.unfinished(tmp_path / "c")
+    assert not atomic.unfinished(tmp_path / "b")
 
 
 def test_paths_without_weights_give_a_sentence(tmp_path):
@@ -397,9 +457,12 @@ def test_paths_without_weights_give_a_sentence(tmp_path):
             import_model(tmp_path / name)
 
 
-def test_what_is_ignored_is_told(tmp_path, cris):
+def test_what_is_ignored_is_told(tmp_path, cris, like):
     torch.save(lightning(cris, "net."), tmp_path / "a.ckpt")
+    summary = read_card(import_model(tmp_path / "a.ckpt", wishes=like["cris"])).summary
+    assert "Imported from a.ckpt. Ignored " in summary and "entries and classes beside the weights: " in summary
     ignored = read_checkpoint(tmp_path / "a.ckpt").ignored
+    assert f"Ignored {len(ignored)} " in summary
     assert "loss_fn.weight" in ignored and "functools.partial" in ignored and any("DiceLoss" in i for i in ignored)
 
 

@@ -1,13 +1,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from transformers import CLIPSegForImageSegmentation
 
-from napari_medvlsm.core.models.card import CARD_FILE, read_card
+from napari_medvlsm.core.models.card import CARD_FILE, read_card, write_card
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.registry import STARTER, available_models, find_model
 
@@ -54,6 +55,66 @@ def test_broken_weights_and_card_give_sentences(model_folder):
     (model_folder / CARD_FILE).write_text("{")
     with pytest.raises(ValueError, match="model card"):
         read_card(model_folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"licence": 5}, "licence: .*string, but it is 5"),
+        ({"title": None}, "title: .*string, but it is None"),
+        ({"threshold": 2}, "threshold: "),
+        ({"targets": "polyp"}, "targets: "),
+        ({"data": [{"name": "x"}]}, r"data\.0\.licence: Field required"),
+        ({"metrics": {"test": {"polyp": {"dice": 0.5}}}}, r"metrics\.test\.polyp: it has a \"dice\" and no \"cases\""),
+        (
+            {"metrics": {"test": {"polyp": {"cases": 3, "dice": "good"}}}},
+            r"metrics\.test\.polyp\.dice: expected a number",
+        ),
+        ({"metrics": {"test": {"polyp": {"cases": float("nan"), "dice": 1}}}}, r"polyp\.cases: expected a number"),
+        ({"metrics": {"test": {"polyp": 0.5}}}, r"metrics\.test\.polyp: "),
+        ({"metrics": {"test": None}}, r"metrics\.test: "),
+        ({"metrics": []}, "metrics: "),
+        ({"prompt_effect": {"a": {}}}, r"prompt_effect\.a\.contrasts: Field required"),
+        (
+            {"prompt_effect": {"a": {"contrasts": {"b": {"change": None}}}}},
+            r"a\.contrasts\.b\.change: expected a number",
+        ),
+        ({"prompt_effect": {"a": {"contrasts": {"b": 1}}}}, r"prompt_effect\.a\.contrasts\.b: "),
+    ],
+)
+def test_cards_of_others_are_checked(model_folder, change, words):
+    path = model_folder / CARD_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=rf"cannot be read as a model card: .*{words}"):
+        read_card(model_folder)
+
+
+def test_keys_that_are_not_known_are_ignored_and_numbers_stay(model_folder, small_card):
+    path = model_folder / CARD_FILE
+    score = {"cases": 3, "dice": 0.5, "more": 1}
+    facts = {
+        "metrics": {"test": {"polyp": score, "absent": {"absent_cases": 2}}, "test_absent": {"drawn": 0.0}},
+        "prompt_effect": {"a": {"cases": 2, "contrasts": {"b": {"dice": 1}}}},
+    }
+    data = {"name": "a", "licence": "b", "citation": "c", "train_images": 1, "sha256": "d", "new": 1}
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts | {"data": [data], "new": {}}))
+    card = read_card(model_folder)
+    assert {"metrics": card.metrics, "prompt_effect": card.prompt_effect} == facts
+    assert isinstance(card.metrics["test"]["polyp"]["cases"], int) and card.data[0].name == "a"
+    write_card(card, model_folder)
+    assert read_card(model_folder) == card
+    assert replace(small_card, training={"untrained": "decoder"}).untrained == "decoder" and not small_card.untrained
+
+
+def test_a_card_that_cannot_be_written_stays_as_it_was(model_folder, small_card, monkeypatch):
+    def fail(path, text, encoding):
+        path.write_bytes(text.encode()[:10])
+        raise OSError("no more space")
+
+    monkeypatch.setattr(type(model_folder), "write_text", fail)
+    with pytest.raises(OSError, match="no more space"):
+        write_card(replace(small_card, title="New"), model_folder)
+    assert read_card(model_folder) == small_card
 
 
 def test_pickled_weights_are_never_opened(model_folder):

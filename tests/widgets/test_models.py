@@ -1,5 +1,6 @@
 """Getting models, choosing what they run on, and choosing where they look, in the panel."""
 
+import json
 import shutil
 
 import numpy as np
@@ -25,6 +26,9 @@ def published(monkeypatch, small_clipseg, tmp_path):
     """The hub's cache has a small CLIPSeg; the network is not asked."""
     folder = tmp_path / "published"
     small_clipseg.save(folder)
+    made = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(made["vocab"]))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(m) for m in made["merges"])]) + "\n")
     (repository,) = SOURCES["clipseg"].repositories
     files = [
         hub.PlannedFile(repository, COMMIT, COMMIT, path.name, path.stat().st_size, cached=path)
@@ -39,7 +43,8 @@ def dialog(panel):
     panel.model_section.more.click()
     (found,) = (w for w in QApplication.topLevelWidgets() if isinstance(w, ModelsDialog) and w.isVisible())
     yield found
-    found.close()
+    if panel.models._dialog is found:
+        found.close()
 
 
 def test_a_model_is_fetched_and_chosen(panel, dialog, published, qtbot):
@@ -71,6 +76,45 @@ def test_fetching_can_be_stopped_and_goes_on(panel, dialog, published, qtbot, mo
     monkeypatch.setattr(hub, "_CHUNK", 2**18)
     dialog.fetch.click()
     qtbot.waitUntil(lambda: "clipseg" in panel.session.models, timeout=ENGINE_MS)
+
+
+def test_a_model_that_is_there_is_replaced_only_when_the_person_says_so(panel, dialog, published, qtbot, monkeypatch):
+    def fetch():
+        dialog.fetch.click()
+
+    fetch()
+    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=5000)
+    fetch()
+    qtbot.waitUntil(lambda: "clipseg" in panel.session.models, timeout=ENGINE_MS)
+    made = (user_models_folder() / "clipseg" / "model_card.json").stat().st_mtime_ns
+    asked = []
+    monkeypatch.setattr(dialog, "ask_to_replace", lambda text: asked.append(text) or False)
+    fetch()
+    qtbot.waitUntil(lambda: "left alone" in dialog.message.text(), timeout=5000)
+    assert "clipseg" in asked[0] and (user_models_folder() / "clipseg" / "model_card.json").stat().st_mtime_ns == made
+    monkeypatch.setattr(dialog, "ask_to_replace", lambda text: True)
+    fetch()
+    qtbot.waitUntil(
+        lambda: (user_models_folder() / "clipseg" / "model_card.json").stat().st_mtime_ns != made, timeout=ENGINE_MS
+    )
+    qtbot.waitUntil(lambda: "in your models now" in dialog.message.text(), timeout=ENGINE_MS)
+
+
+def test_a_stopped_download_is_not_revived_by_another_dialog(panel, dialog, published, qtbot, monkeypatch):
+    monkeypatch.setattr(hub, "_CHUNK", 16)
+    dialog.fetch.click()
+    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=5000)
+    dialog.fetch.click()
+    qtbot.waitUntil(lambda: dialog.message.text().startswith("Fetched"), timeout=ENGINE_MS)
+    with qtbot.waitSignal(dialog.destroyed):
+        dialog.close()
+    panel.model_section.more.click()
+    again = panel.models._dialog
+    again.fetch.click()
+    qtbot.waitUntil(lambda: again.fetch.text() == "Fetch", timeout=ENGINE_MS)
+    qtbot.wait(1000)
+    assert "clipseg" not in panel.session.models and again.fetch.isEnabled()
+    again.close()
 
 
 def test_a_folder_is_imported_and_a_wrong_file_named(panel, dialog, model_folder, tmp_path, qtbot):

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def _read_umask() -> int:
+    # There is no way to read it without setting it, which threads must not do at the same time.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _read_umask()
 
 
 @contextmanager
@@ -28,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         # mkstemp makes private files; the result gets the old file's mode, or the usual one.
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_UMASK)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -49,22 +60,29 @@ def making_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
     if folder.exists() and not replace:
         raise ValueError(f"{folder} exists already; choose another name, or ask for it to be replaced.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}-"))
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder)))
     try:
         yield temporary
-        mask = _umask()
         for path in temporary.rglob("*"):
             if path.is_file():
                 with path.open("r+b") as file:
                     os.fsync(file.fileno())
                 # Some writers make private files.
-                path.chmod(0o666 & ~mask)
-        temporary.chmod(0o777 & ~mask)
+                path.chmod(0o666 & ~_UMASK)
+        temporary.chmod(0o777 & ~_UMASK)
         with _set_aside(folder):
             temporary.replace(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def unfinished(folder: Path) -> set[Path]:
+    """The temporary folders that `making_folder` has beside a folder: of one that runs, or that was killed."""
+    # After the prefix come the letters of `tempfile`, which hold no "-".
+    own = re.compile(re.escape(_prefix(folder)) + "[a-z0-9_]+")
+    beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
+    return {path for path in beside if own.fullmatch(path.name)}
 
 
 def require_space(folder: Path, size: int) -> None:
@@ -94,13 +112,17 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.{0 if size >= 1e7 else 1}f} MB"
 
 
+def _prefix(folder: Path) -> str:
+    return f".{folder.name[:40]}-"
+
+
 @contextmanager
 def _set_aside(folder: Path) -> Iterator[None]:
     """Move a folder out of the way, if there is one; it comes back on failure and goes on success."""
     if not folder.exists():
         yield
         return
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:40]}-old-"))
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{_prefix(folder)}old-"))
     folder.replace(aside / folder.name)
     try:
         yield
@@ -109,10 +131,3 @@ def _set_aside(folder: Path) -> Iterator[None]:
         aside.rmdir()
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _umask() -> int:
-    # There is no way to read it without setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -13,8 +13,11 @@
 `checkpoints`    checkpoints that people have: what is in them, and of which model
 `importing`      model folders out of checkpoints, `transformers` folders and fetched files
 `sources`        the public weights: where they are, and under which terms (imports nothing)
+`naming`         what models may be called, and which names are taken (no torch)
 `hub`            public weights from the hub into a folder (no torch)
 `fetched`        the manifest of such a folder, and the hashes of all that was ever fetched (no torch)
+`obtaining`      public weights to a model, from the plan on (no torch)
+`import_process` an import in a process of its own (no torch)
 `clip_tokenizer` CLIP's tokenizer, from the vocabulary that `open_clip` ships
 `parity`         agreement with the reference implementations on weights and inputs from a formula
 """

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
+
+from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.models.checking import first_problem
 
 CARD_FILE = "model_card.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -14,6 +31,32 @@ REQUIRED_FILES = ("config.json", WEIGHTS_FILE, "preprocessor_config.json", CARD_
 # A folder of a model that adapts another (see `lora`) holds these instead.
 ADAPTER_FILE, ADAPTER_WEIGHTS_FILE = "adapter.json", "adapter.safetensors"
 ADAPTER_FILES = (ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, CARD_FILE)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise PydanticCustomError("number", "expected a number")
+    return value
+
+
+def _with_cases(score: dict[str, float]) -> dict[str, float]:
+    if "dice" in score and "cases" not in score:
+        raise PydanticCustomError("cases", 'it has a "dice" and no "cases"')
+    return score
+
+
+# Whole numbers stay whole.
+_Numbers = dict[str, Annotated[Any, BeforeValidator(_number)]]
+
+
+@with_config(ConfigDict(extra="allow"))
+class _Metrics(TypedDict, total=False):
+    test: dict[str, Annotated[_Numbers, AfterValidator(_with_cases)]]
+
+
+@with_config(ConfigDict(extra="allow"))
+class _Effect(TypedDict):
+    contrasts: dict[str, _Numbers]
 
 
 @dataclass(frozen=True)
@@ -42,7 +85,7 @@ class ModelCard:
     licence : str
         Terms of the weights.
     citation : str
-        What to cite.
+        What to cite for the weights; the data sets have their own.
     source : dict
         Where imported weights come from: "file" and "sha256", or for several "files", a list of these; from the
         hub also "repository" and "revision".
@@ -55,6 +98,8 @@ class ModelCard:
     data : tuple of DataSource
     metrics : dict
         Metric values by split and target; `metrics_note` says how they were made.
+    training : dict
+        How it was trained; in imported weights "untrained" names what starts at random.
     prompt_effect : dict
         How much the words change its outlines, by data set: see `core.effect.measure`, with what was measured.
     software_version, created : str
@@ -69,15 +114,17 @@ class ModelCard:
     licence: str = ""
     citation: str = ""
     source: dict[str, Any] = field(default_factory=dict)
-    threshold: float = 0.5
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     targets: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     data: tuple[DataSource, ...] = ()
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: Annotated[dict[str, Any], GetPydanticSchema(lambda _, of: of(_Metrics))] = field(default_factory=dict)
     metrics_note: str = ""
     training: dict[str, Any] = field(default_factory=dict)
-    prompt_effect: dict[str, Any] = field(default_factory=dict)
+    prompt_effect: Annotated[dict[str, Any], GetPydanticSchema(lambda _, of: of(dict[str, _Effect]))] = field(
+        default_factory=dict
+    )
     software_version: str = ""
     created: str = ""
 
@@ -87,9 +134,17 @@ class ModelCard:
         return None if value is None else float(value)
 
     @property
+    def untrained(self) -> str:
+        """The part that must be finetuned before use; "" if there is none."""
+        return str(self.training.get("untrained", ""))
+
+    @property
     def open_vocabulary(self) -> bool:
         """Whether any words may be used (nothing is known of the training prompts)."""
         return not self.words
+
+
+_CARD = TypeAdapter(ModelCard)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -107,16 +162,15 @@ def read_card(folder: Path) -> ModelCard:
     if missing:
         raise ValueError(f"The model folder {folder} misses {', '.join(missing)}. Copy the complete folder again.")
     try:
-        raw = json.loads((folder / CARD_FILE).read_text("utf-8"))
-        known = {f.name for f in fields(ModelCard)}
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
-        values["data"] = tuple(DataSource(**entry) for entry in raw.get("data", []))
-        return ModelCard(**values)
-    except (OSError, TypeError, ValueError, AttributeError) as error:
+        return _CARD.validate_json((folder / CARD_FILE).read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{folder / CARD_FILE} cannot be read as a model card: {first_problem(error)}.") from error
+    except OSError as error:
         raise ValueError(f"{folder / CARD_FILE} cannot be read as a model card: {error}") from error
 
 
 def write_card(card: ModelCard, folder: Path) -> None:
-    """Write `model_card.json` into `folder`."""
+    """Write `model_card.json` into `folder`, at once or not at all."""
     text = json.dumps(asdict(card), indent=1, ensure_ascii=False)
-    (folder / CARD_FILE).write_text(text + "\n", "utf-8")
+    with replacing(folder / CARD_FILE) as temporary:
+        temporary.write_text(text + "\n", "utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from napari_medvlsm.core.models.base import without_prefix
 from napari_medvlsm.core.models.torch_files import StoredTensor, TorchFile
+from napari_medvlsm.core.models.weights import first_few
 
 # Names given when the names of a file are unknown.
 _NAMED = 3
@@ -110,8 +111,8 @@ class Checkpoint:
                 return kind
         if family is None:
             raise ValueError(
-                f"The names in {self.path} ({', '.join([*names][:_NAMED])}, ...) tell no model; say with --family "
-                "which it is."
+                f"The names in {self.path} ({', '.join([*names][:_NAMED])}, ...) tell no model; say which family it is "
+                "(--family)."
             )
         return next(kind for kind in KINDS if family in kind.families)
 
@@ -129,7 +130,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     checkpoint = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     broken = [name for name, value in checkpoint.state.items() if not value.isfinite().all()]
     if broken:
-        raise ValueError(f"{path} holds numbers that are not finite, in {len(broken)} entries ({_first(broken)}).")
+        raise ValueError(f"{path} holds numbers that are not finite, in {len(broken)} entries ({first_few(broken)}).")
     if checkpoint.lightning:
         beside = [name for name in checkpoint.state if not name.startswith("net.")]
         own = {name: value for name, value in checkpoint.state.items() if name.startswith("net.")}
@@ -155,14 +156,9 @@ def _read_torch(path: Path) -> Checkpoint:
             if isinstance(name, str) and isinstance(value, StoredTensor)
         }
         if not stored:
-            named = f" (it names {_first(file.unknown)}, which are never made)" if file.unknown else ""
+            named = f" (it names {first_few(file.unknown)}, which are never made)" if file.unknown else ""
             raise ValueError(
                 f"{path} holds no state dict{named}; save one with torch.save(model.state_dict(), ...) where the "
                 "model was trained."
             )
         return Checkpoint(path, {name: file.tensor(value) for name, value in stored.items()}, file.unknown)
-
-
-def _first(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])

@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.models.checking import first_problem
 from napari_medvlsm.core.models.registry import user_models_folder
-from napari_medvlsm.core.models.sources import Repository, find_source
+from napari_medvlsm.core.models.sources import HubFile, Repository, find_source
 
 MANIFEST_FILE = "medvlsm_source.json"
 # Hashes of what was ever fetched or imported here, beside the models.
 KNOWN_FILE = "fetched.json"
 _CHUNK = 2**18
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Fetched:
     """What lies in a folder of fetched files.
@@ -36,6 +41,19 @@ class Fetched:
     revisions: dict[str, str]
     files: dict[str, str]
 
+    def listed(self, repository: Repository, file: HubFile) -> str | None:
+        """Path inside the folder of a file, or of what was taken instead; None if there is neither."""
+        names = [f"{repository.folder}/{name}" for name in (file.name, file.instead) if name]
+        return next((name for name in names if name in self.files), None)
+
+    def weights(self, repository: Repository) -> str:
+        """Path inside the folder of the weights of a repository."""
+        found = (self.listed(repository, file) for file in repository.files if file.name.endswith(_WEIGHTS))
+        return next(name for name in found if name is not None)
+
+
+_FETCHED = TypeAdapter(Fetched)
+
 
 def write_fetched(fetched: Fetched, folder: Path) -> None:
     """Write the manifest of a folder of fetched files."""
@@ -43,8 +61,29 @@ def write_fetched(fetched: Fetched, folder: Path) -> None:
         temporary.write_text(json.dumps(asdict(fetched), indent=1) + "\n", "utf-8")
 
 
+def read_manifest(folder: Path) -> Fetched:
+    """Read the manifest of a folder of fetched files, without looking at these.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or names no source that is known; one sentence.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        fetched = _FETCHED.validate_json(path.read_bytes())
+        for repository in find_source(fetched.source).repositories:
+            if repository.name not in fetched.asked or repository.name not in fetched.revisions:
+                raise ValueError(f"it does not say which revision of {repository.name} it is")
+    except ValidationError as error:
+        raise ValueError(f"{path} cannot be read ({first_problem(error)}); fetch the weights again.") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); fetch the weights again.") from error
+    return fetched
+
+
 def read_fetched(folder: Path, accept_change: bool = False) -> Fetched:
-    """Read the manifest of a folder of fetched files, and check that they came over whole.
+    """Read the manifest of a folder of fetched files, and check that they came over whole, and nothing beside them.
 
     Parameters
     ----------
@@ -55,15 +94,14 @@ def read_fetched(folder: Path, accept_change: bool = False) -> Fetched:
     Raises
     ------
     ValueError
-        If a file is missing or not as it was fetched, or not what was fetched under this name before.
+        If a file is missing or not as it was fetched, not the known content of the pinned revision, not what was
+        fetched under this name before, or not in the manifest.
     """
-    try:
-        fetched = Fetched(**json.loads((folder / MANIFEST_FILE).read_text("utf-8")))
-        repositories = {repository.folder: repository for repository in find_source(fetched.source).repositories}
-        asked = {repository.name: str(fetched.asked[repository.name]) for repository in repositories.values()}
-        expected = [(name.partition("/"), digest) for name, digest in fetched.files.items()]
-    except (OSError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{folder / MANIFEST_FILE} cannot be read ({error}); fetch the weights again.") from error
+    fetched = read_manifest(folder)
+    repositories = {repository.folder: repository for repository in find_source(fetched.source).repositories}
+    expected = [(name.partition("/"), digest) for name, digest in fetched.files.items()]
+    for repository in repositories.values():
+        _check_complete(fetched, repository, folder)
     known = KnownHashes()
     for repository in repositories.values() if accept_change else ():
         known.drop(repository)
@@ -74,8 +112,35 @@ def read_fetched(folder: Path, accept_change: bool = False) -> Fetched:
         if not path.is_file() or sha256_of(path) != digest:
             raise ValueError(f"{path} is missing or not as it was fetched; copy the whole folder again.")
         if inside in repositories:
-            known.hold(repositories[inside], asked[repositories[inside].name], name, digest)
+            known.hold(repositories[inside], fetched.asked[repositories[inside].name], name, digest)
     return fetched
+
+
+def _check_complete(fetched: Fetched, repository: Repository, folder: Path) -> None:
+    """That the manifest has all files of a repository, by their known hashes, and that nothing else lies there."""
+    asked, revision = fetched.asked[repository.name], fetched.revisions[repository.name]
+    for file in repository.files:
+        name = fetched.listed(repository, file)
+        if name is None and not file.optional:
+            raise ValueError(
+                f"{folder / MANIFEST_FILE} does not list {file.name} of {repository.name}; fetch the weights again."
+            )
+        pinned = repository.revision in (asked, revision) and name == f"{repository.folder}/{file.name}"
+        if pinned and file.sha256 is not None and fetched.files[str(name)] != file.sha256:
+            raise ValueError(
+                f"{file.name} of {repository.name} in {folder} has another content than is known of this revision "
+                f"(SHA-256 {fetched.files[str(name)][:12]}..., not {file.sha256[:12]}...); do not use it."
+            )
+    listed = {PurePosixPath(name) for name in fetched.files}
+    for path in sorted((folder / repository.folder).rglob("*")):
+        inside = path.relative_to(folder)
+        # Systems leave hidden files of their own, and a fetch that broke off its parts; neither is ever read.
+        ours = not path.name.startswith(".") and path.suffix != ".part"
+        if ours and (path.is_file() or path.is_symlink()) and PurePosixPath(inside.as_posix()) not in listed:
+            raise ValueError(
+                f"{path} was not fetched with the others, so that nothing tells where it comes from; delete it, or "
+                "fetch the weights again into another folder."
+            )
 
 
 def forget(repository: Repository) -> None:
@@ -101,7 +166,8 @@ class KnownHashes:
         if before != digest:
             raise ValueError(
                 f"{name} of {repository.name} is not what was fetched before (SHA-256 {digest[:12]}..., then "
-                f"{before[:12]}...); if you trust the change, say so with --accept-change."
+                f"{before[:12]}...); if you trust the change, say so with --accept-change "
+                "(`medvlsm models fetch` or `import`)."
             )
 
     def hold(self, repository: Repository, asked: str, name: str, digest: str) -> None:

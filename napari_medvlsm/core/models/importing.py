@@ -6,7 +6,6 @@ The folder is written under another name and renamed, so that it is there comple
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,16 +28,23 @@ from napari_medvlsm import __version__
 from napari_medvlsm.core.io.atomic import making_folder, require_space
 from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
-from napari_medvlsm.core.models.card import CARD_FILE, WEIGHTS_FILE, ModelCard, read_card, write_card
+from napari_medvlsm.core.models.card import (
+    ADAPTER_FILE,
+    CARD_FILE,
+    WEIGHTS_FILE,
+    ModelCard,
+    read_card,
+    write_card,
+)
 from napari_medvlsm.core.models.checkpoints import Checkpoint, Kind, read_checkpoint
 from napari_medvlsm.core.models.clip_tokenizer import clip_tokenizer
 from napari_medvlsm.core.models.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.families import FAMILIES, load_model
 from napari_medvlsm.core.models.fetched import MANIFEST_FILE, read_fetched, sha256_of
-from napari_medvlsm.core.models.registry import STARTER, user_models_folder
+from napari_medvlsm.core.models.naming import place_for, place_of
 from napari_medvlsm.core.models.sources import BIOMEDCLIP, find_source
-from napari_medvlsm.core.models.weights import CONFIG_FILE, adopt, read_config
+from napari_medvlsm.core.models.weights import CONFIG_FILE, adopt, first_few, read_config
 
 Tokenizer = TypeVar("Tokenizer", bound=PreTrainedTokenizerBase)
 PREPROCESSING_FILE = "preprocessor_config.json"
@@ -55,7 +61,6 @@ _CLIP_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _BERT_FILES = (("vocab.txt",), ("tokenizer.json",))
 # Weights in a folder, in order of preference.
 _WEIGHTS = (WEIGHTS_FILE, "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +-]*")
 # Beside the weights a model folder holds some MB of tokenizer.
 _BESIDE = 8_000_000
 
@@ -105,7 +110,7 @@ def import_model(
     ----------
     path : Path
     name : str, optional
-        Of the new model; by default that of the file, or of the source.
+        Of the new model; by default that of the file or of the source, or a free one like it.
     wishes : Wishes, optional
     models : Path, optional
         Where the model folders lie; by default the user's.
@@ -119,21 +124,21 @@ def import_model(
 
     Raises
     ------
+    ModelExists
+        If there is a model of the name that was given, and it is not to be replaced.
     ValueError
         If the path holds no weights of a known model, or they are damaged, incomplete or of another size, or the
         disk is too small; one sentence that says what to do.
     """
+    # Before all is read: that takes a while.
+    target = place_of(name, models, replace_existing) if name else place_for(path, models, replace_existing)
     model, card = _read(path, wishes or Wishes())
-    name = name or card.name
-    if not _NAME.fullmatch(name) or name == STARTER:
-        raise ValueError(f"{name!r} cannot be the name of a model; give another one with --name.")
-    target = (models or user_models_folder()) / name
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     require_space(target.parent, weights + _BESIDE)
     try:
         with making_folder(target, replace_existing) as folder:
             model.save(folder)
-            write_card(replace(card, name=name), folder)
+            write_card(replace(card, name=target.name), folder)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{target} cannot be written: {error}") from error
     return target
@@ -144,15 +149,24 @@ def _read(path: Path, wishes: Wishes) -> tuple[VLSM, ModelCard]:
         return _from_file(path, path.stem, wishes)
     if (path / MANIFEST_FILE).is_file():
         return _from_fetched(path, wishes)
+    if (path / ADAPTER_FILE).is_file():
+        raise ValueError(
+            f"{path} holds only an adapter of another model; make a whole model of both with "
+            "`medvlsm models merge FOLDER --name NAME`, or copy the folder beside your models as it is."
+        )
     if (path / CARD_FILE).is_file():
         return load_model(path), read_card(path)
+    return _from_file(_weights_file(path), path.name, _with_files_of(path, wishes))
+
+
+def _with_files_of(path: Path, wishes: Wishes) -> Wishes:
+    """The wishes with the configuration and tokenizer that lie in a folder, where no others are given."""
     own_tokenizer = wishes.tokenizer is None and (_has(path, _CLIP_FILES) or _has(path, _BERT_FILES))
-    wishes = replace(
+    return replace(
         wishes,
         like=path if wishes.like is None and _is_clipseg(path) else wishes.like,
         tokenizer=path if own_tokenizer else wishes.tokenizer,
     )
-    return _from_file(_weights_file(path), path.name, wishes)
 
 
 def _from_file(path: Path, name: str, wishes: Wishes) -> tuple[VLSM, ModelCard]:
@@ -163,12 +177,14 @@ def _from_file(path: Path, name: str, wishes: Wishes) -> tuple[VLSM, ModelCard]:
         model = _MAKERS[kind.name](checkpoint, family, wishes)
     except (ValueError, OSError, TypeError) as error:
         raise ValueError(f"{path} cannot be imported: {error}") from error
+    beside = checkpoint.ignored
+    ignored = f" Ignored {len(beside)} entries and classes beside the weights: {first_few(beside)}." if beside else ""
     title = f"{FAMILIES[family].title} from {path.name}"
     card = ModelCard(
         name=name,
         title=title,
         family=family,
-        summary=f"Imported from {path.name}.",
+        summary=f"Imported from {path.name}.{ignored}",
         base=checkpoint.origin,
         licence=wishes.licence,
         source={"file": path.name, "sha256": sha256_of(path)},
@@ -191,9 +207,12 @@ def _from_fetched(path: Path, wishes: Wishes) -> tuple[VLSM, ModelCard]:
     """What `hub.fetch` left in a folder, after checking that it is whole."""
     fetched = read_fetched(path)
     source = find_source(fetched.source)
-    folders = [path / repository.folder for repository in source.repositories]
-    decoder = folders[1] if len(folders) > 1 else None
-    model, card = _read(folders[0], replace(wishes, family=source.family, decoder=decoder))
+    encoders, *decoders = source.repositories
+    # Exactly the files whose hashes are checked, whatever else may be there.
+    decoder = path / fetched.weights(decoders[0]) if decoders else None
+    wishes = replace(wishes, family=source.family, decoder=decoder)
+    wishes = _with_files_of(path / encoders.folder, wishes)
+    model, card = _from_file(path / fetched.weights(encoders), source.name, wishes)
     files = [{"file": name, "sha256": digest} for name, digest in fetched.files.items()]
     card = replace(
         card,
@@ -214,8 +233,8 @@ def _family(kind: Kind, path: Path, wishes: Wishes) -> str:
         return "biomedclipseg" if wishes.decoder is None else "biomedclipseg-d"
     if len(kind.families) > 1:
         raise ValueError(
-            f"{path} is of {kind.title}, which differ in how their decoder started, and not in their names; say with "
-            f"--family which it is ({' or '.join(kind.families)})."
+            f"{path} is of {kind.title}, which differ in how their decoder started, and not in their names; say "
+            f"which it is: {' or '.join(kind.families)} (--family)."
         )
     return kind.families[0]
 
@@ -268,7 +287,7 @@ def _biomedclipseg(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
 def _biomedclipseg_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
     """BiomedCLIP's encoders, with a random decoder or that of a CLIPSeg."""
     if family == "biomedclipseg-d" and wishes.decoder is None:
-        raise ValueError("BiomedCLIPSeg-D starts with the decoder of a CLIPSeg; say with --decoder where one is.")
+        raise ValueError("BiomedCLIPSeg-D starts with the decoder of a CLIPSeg; say where one is (--decoder).")
     model = _empty_biomedclipseg(family, wishes)
     named = {name: value for name, value in checkpoint.named.items() if not name.endswith("position_ids")}
     adopt(model.biomedclip, named)
@@ -319,8 +338,8 @@ def _bert_tokenizer(folder: Path | None, tokens: int) -> BertTokenizer:
     place = None if folder is None else _find(folder, _BERT_FILES)
     if place is None:
         raise ValueError(
-            "BiomedCLIP's vocabulary is in no checkpoint; say with --tokenizer where a folder with its vocab.txt is "
-            f"(one of the files of {BIOMEDCLIP.name}; `medvlsm models fetch biomedclipseg --to FOLDER` brings it)."
+            "BiomedCLIP's vocabulary is in no checkpoint; say where a folder with its vocab.txt is (--tokenizer; "
+            f"it is one of the files of {BIOMEDCLIP.name}; `medvlsm models fetch biomedclipseg --to FOLDER` brings it)."
         )
     return _fitting(BertTokenizer.from_pretrained(place, local_files_only=True), tokens)
 

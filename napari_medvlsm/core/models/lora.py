@@ -8,10 +8,9 @@ by the hash of its weights.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,15 @@ from typing import Any
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.base import ENCODERS, PROJECTIONS, VLSM
 from napari_medvlsm.core.models.card import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, WEIGHTS_FILE, read_card, write_card
 from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.fetched import sha256_of
+from napari_medvlsm.core.models.naming import place_of
 from napari_medvlsm.core.models.registry import available_models, user_models_folder
 from napari_medvlsm.core.models.weights import adopt, loading
 
@@ -201,6 +204,39 @@ def merge_folder(folder: Path, out: Path) -> None:
     write_card(card, out)
 
 
+def merge_model(adapter: Path, name: str, models: Path | None = None, replace_existing: bool = False) -> Path:
+    """Make a plain model folder of one that adapts another model, which must be here.
+
+    Parameters
+    ----------
+    adapter : Path
+        Folder with an adapter.
+    name : str
+        Of the new model.
+    models : Path, optional
+        Where the model folders lie; by default the user's.
+    replace_existing : bool
+        Whether a model of this name may be replaced.
+
+    Raises
+    ------
+    ModelExists
+        If there is a model of this name, and it is not to be replaced.
+    ValueError
+        If the folder holds no adapter, or the model that it adapts is not here.
+    """
+    if not (adapter / ADAPTER_FILE).is_file():
+        raise ValueError(f"{adapter} holds no adapter, so that there is nothing to merge.")
+    target = place_of(name, models, replace_existing)
+    try:
+        with making_folder(target, replace_existing) as folder:
+            merge_folder(adapter, folder)
+            write_card(replace(read_card(folder), name=name), folder)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{target} cannot be written: {error}") from error
+    return target
+
+
 def identity_of(folder: Path) -> BaseIdentity:
     """By what a plain model folder is known to its adapters."""
     card, weights = read_card(folder), folder / WEIGHTS_FILE
@@ -235,5 +271,4 @@ def _sha256(file: Path) -> str:
 @lru_cache(maxsize=64)
 def _sha256_of(file: Path, size: int, changed: int) -> str:
     """The hash of a file that stays the same as long as its size and time of change do."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(file)

@@ -25,11 +25,10 @@ from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
 from napari_medvlsm.core.models.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.parity_arguments import IMAGE_CONSTANTS, add_arguments
 
 # Largest difference from the reference, in deviations of its logits; CRIS is the most sensitive.
 LIMIT = 1e-3
-# The images' waves: per column, per image, per row.
-IMAGE_CONSTANTS = (0.05, 0.3, 0.03)
 
 Keys = Mapping[str, Sequence[int]]
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -124,17 +123,7 @@ def formula_images(side: int, constants: tuple[float, float, float] = IMAGE_CONS
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; return 1 if a model does not agree with its reference."""
     parser = argparse.ArgumentParser(prog="parity", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("keys", type=Path, help="JSON: tag -> entry of the reference's state dict -> shape")
-    parser.add_argument("expected", type=Path, help="npz: the reference's answers")
-    parser.add_argument("--tags", nargs="+", help="only these models (default: all in the JSON file)")
-    parser.add_argument(
-        "--image-constants",
-        nargs=3,
-        type=float,
-        default=IMAGE_CONSTANTS,
-        metavar=("COLUMN", "IMAGE", "ROW"),
-        help="of the images' formula",
-    )
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     return table(options.keys, options.expected, options.tags, tuple(options.image_constants))
 

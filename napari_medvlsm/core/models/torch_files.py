@@ -180,7 +180,13 @@ class TorchFile:
             numbers = self._read[place]
             if _last(stored) >= len(numbers):
                 raise ValueError("a tensor reaches beyond the numbers that are there")
-            return torch.as_strided(numbers, stored.shape, stored.strides, storage.first + stored.first)
+            # Steps of zero show a number any number of times; what copies such a tensor would fill the memory.
+            if math.prod(stored.shape) > len(numbers):
+                raise ValueError("a tensor claims more numbers than are stored for it")
+            try:
+                return torch.as_strided(numbers, stored.shape, stored.strides, storage.first + stored.first)
+            except (RuntimeError, TypeError, OverflowError) as error:  # sizes that torch cannot count
+                raise ValueError("a tensor has no valid shape") from error
         except ValueError as error:
             raise ValueError(f"{self._path} cannot be read: {error}; copy it again.") from error
 

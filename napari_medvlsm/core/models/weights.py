@@ -17,8 +17,8 @@ from transformers.utils import logging as transformers_logging
 from napari_medvlsm.core.models.card import WEIGHTS_FILE
 
 CONFIG_FILE = "config.json"
-# Names given for each kind of misfit.
-_NAMED = 3
+# Names given for each kind of misfit, and letters of each.
+_NAMED, _LONGEST = 3, 120
 
 Config = TypeVar("Config")
 
@@ -42,7 +42,7 @@ def adopt(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         ],
     }
     if any(misfits.values()):
-        found = "; ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in misfits.items() if names)
+        found = "; ".join(f"{len(names)} {kind} ({first_few(names)})" for kind, names in misfits.items() if names)
         raise ValueError(f"The weights do not fit the model: {found}.")
     module.load_state_dict(state)
 
@@ -74,7 +74,9 @@ def write_weights(module: nn.Module, folder: Path) -> None:
 def refuse_adapters(module: nn.Module) -> None:
     """Raise ValueError if the module is not plain: as a whole, it could not be loaded again."""
     if any(".lora_" in name for name, _ in module.named_parameters()):
-        raise ValueError("This model holds adapters: save them with `save_lora`, or merge them first.")
+        raise ValueError(
+            "This model holds adapters: save them with `save_lora`, or merge them first (`medvlsm models merge`)."
+        )
 
 
 def read_config(kind: type[Config], folder: Path) -> Config:
@@ -99,5 +101,7 @@ def write_config(config: Any, folder: Path, model_type: str) -> None:
     (folder / CONFIG_FILE).write_text(text + "\n", "utf-8")
 
 
-def _first(names: Sequence[str]) -> str:
-    return ", ".join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])
+def first_few(names: Sequence[str]) -> str:
+    """The first names, for a sentence."""
+    cut = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in names[:_NAMED]]
+    return ", ".join([*cut, *(["..."] if len(names) > _NAMED else [])])

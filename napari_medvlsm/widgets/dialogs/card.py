@@ -30,7 +30,13 @@ def card_html(card: ModelCard) -> str:
     """The card as simple HTML."""
     parts = [f"<h2>{escape(card.title)}</h2><p>{escape(card.summary)}</p>"]
     parts.append("<p><b>For research use, not a medical device.</b></p>")
-    facts = [("Licence", card.licence), ("Started from", card.base), ("Made", card.created)]
+    facts = [
+        ("Licence", card.licence),
+        ("Started from", card.base),
+        ("Cite", card.citation),
+        ("Random until it is finetuned", card.untrained),
+        ("Made", card.created),
+    ]
     parts.append("".join(f"<p><b>{k}:</b> {escape(v)}</p>" for k, v in facts if v))
     scores = card.metrics.get("test", {})
     if scores:

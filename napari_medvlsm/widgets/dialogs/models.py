@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QListWidget,
     QListWidgetItem,
+    QMessageBox,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -146,6 +147,11 @@ class ModelsDialog(QDialog):
         self.cancel.setVisible(cancellable)
         self.bar.setVisible(busy)
         self.bar.setRange(0, 0)
+
+    def ask_to_replace(self, text: str) -> bool:
+        """Ask whether a model that is there may be replaced."""
+        answer = QMessageBox.question(self, "Replace the model?", f"{text}\n\nReplace it?")
+        return answer == QMessageBox.StandardButton.Yes
 
     def set_message(self, text: str, problem: bool = False) -> None:
         """Say what happened."""

@@ -1,0 +1,18 @@
+"""What is wrong with a file of another's making, in words."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+# Letters of a value that is repeated.
+_LONGEST = 60
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem, in one line: the key, and what is expected there."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = " ".join(first["msg"].split())
+    given = repr(first["input"])
+    but = "" if first["type"] == "missing" or len(given) > _LONGEST else f", but it is {given}"
+    return f"{where}: {what}{but}" if where else what
