@@ -1,8 +1,10 @@
 """`medvlsm`: the command line. Knows no Qt; the window's entry point is `widgets.app`.
 
-`segment`  outline one thing in many scans
-`models`   list, fetch, import and check models
-`prompts`  build, read, check and measure prompts
+`segment`   outline one thing in many scans
+`models`    list, fetch, import and check models
+`prompts`   build, read, check and measure prompts
+`evaluate`  measure a model on data sets, or compare two results
+`table`     results in one table, the paper's numbers beside them
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from napari_medvlsm import __version__
-from napari_medvlsm.cli import models, prompts, segment
+from napari_medvlsm.cli import evaluate, models, prompts, segment
 from napari_medvlsm.cli._codes import FAILED
 
 __all__ = ["main", "parser"]
@@ -38,6 +40,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts):
+    for module in (segment, models, prompts, evaluate):
         module.add_to(commands)
     return made

@@ -91,7 +91,7 @@ def surface_dice(a: AnyArray, b: AnyArray, tolerance: float, spacing: tuple[floa
 def _pair(a: AnyArray, b: AnyArray) -> tuple[Mask, Mask]:
     if a.shape != b.shape:
         raise ValueError(f"Two masks of one size are needed, but they have shapes {a.shape} and {b.shape}.")
-    return np.asarray(a) > 0, np.asarray(b) > 0
+    return np.greater(a, 0), np.greater(b, 0)
 
 
 def _edge(mask: Mask) -> Mask:
