@@ -95,7 +95,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     if options.out is None:
         raise ValueError("Say where the results go, with --out FOLDER.")
-    names = options.kinds or ["class", *(["typed"] if options.prompt else [])]
+    names = [*(options.kinds or ["class"]), *(["typed"] if options.prompt else [])]
     kinds = [kind for kind in Kind if kind.value.split()[0] in names]
     wishes = Wishes(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
     results = evaluate_sets(
@@ -155,6 +155,7 @@ def _compare(options: argparse.Namespace) -> int:
     if len(options.data) != 3:
         raise ValueError("Two folders of results are compared: medvlsm evaluate compare A B.")
     first, second = (Path(name) for name in options.data[1:])
+    _check_new(options.out)
     pairs = pair_up(first, second)
     for what, folder in (("first", first), ("second", second)):
         print(f"{what}: {folder}: {read_results(folder).about.line}")
@@ -183,6 +184,7 @@ def _table(options: argparse.Namespace) -> int:
     from medvlsm_training.evaluation.results import find_results, read_results
     from medvlsm_training.evaluation.table import cross_table, paper_tables
 
+    _check_new(options.out)
     results = [read_results(folder) for folder in find_results(options.folders)]
     if options.against:
         kind = options.kind or "class"
@@ -195,6 +197,11 @@ def _table(options: argparse.Namespace) -> int:
     else:
         options.out.write_text(text + "\n", "utf-8")
     return OK
+
+
+def _check_new(out: Path | None) -> None:
+    if out is not None and out.exists():
+        raise ValueError(f"{out} exists already; choose another name with --out.")
 
 
 def _interval(found: dict[str, Any]) -> str:

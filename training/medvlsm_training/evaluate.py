@@ -18,6 +18,7 @@ import numpy as np
 
 from medvlsm_training.config import Recipe, as_dict
 from medvlsm_training.data import training_texts
+from medvlsm_training.evaluation.measure import DRAWN_FRACTION
 from medvlsm_training.sources import Item, data_hash
 from medvlsm_training.train import LAST, load_averaged, read_items
 from napari_medvlsm import __version__
@@ -30,8 +31,6 @@ from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
 
 _log = logging.getLogger(__name__)
 THRESHOLDS = tuple(np.round(np.arange(0.2, 0.81, 0.05), 2).tolist())
-# A mask on an absent target counts as drawn above this fraction of the image.
-DRAWN_FRACTION = 0.01
 _LICENCE_FILE = Path(__file__).parent / "recipes" / "CC-BY-NC-SA-4.0.txt"
 
 

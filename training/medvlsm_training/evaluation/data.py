@@ -71,7 +71,7 @@ class DataSet:
     missing : int
         Cases that the split names but whose files are not there.
     sha256 : str
-        Over the names and bytes of all images and masks: another number means other data.
+        Over the names, targets and bytes of all cases: another number means other data.
     reference : Dataset or None
         The data set of the paper.
     """
@@ -104,7 +104,7 @@ def read_data(folder: Path, split: str, targets: Collection[str] = ()) -> DataSe
     """
     if not folder.is_dir():
         raise ValueError(f"There is no data set folder {folder}.")
-    folder = folder.resolve()
+    folder = folder.absolute()
     reference = None
     if (folder / "splits").is_dir():
         named = list(_listed(folder, split, targets))
@@ -120,7 +120,7 @@ def read_data(folder: Path, split: str, targets: Collection[str] = ()) -> DataSe
         replace(case, name=name, group=group)
         for case, name, group in zip(found, _numbered([c.name for c in found]), groups, strict=True)
     )
-    return DataSet(folder.name, split, cases, grouped_by, len(named) - len(found), _hash(folder, cases), reference)
+    return DataSet(folder.name, split, cases, grouped_by, len(named) - len(found), _hash(cases), reference)
 
 
 def _annotated(folder: Path, split: str, dataset: Dataset) -> Iterator[Case]:
@@ -188,9 +188,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _hash(folder: Path, cases: Sequence[Case]) -> str:
+def _hash(cases: Sequence[Case]) -> str:
+    files: dict[Path, bytes] = {}
     digest = hashlib.sha256()
-    for path in sorted({p for case in cases for p in (case.image, case.mask)}):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
+    for case in sorted(cases, key=lambda c: c.name):
+        digest.update(f"{case.name} {case.image.name} {case.target}".encode())
+        for path in (case.image, case.mask):
+            if path not in files:
+                files[path] = hashlib.sha256(path.read_bytes()).digest()
+            digest.update(files[path])
     return digest.hexdigest()

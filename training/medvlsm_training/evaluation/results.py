@@ -93,7 +93,8 @@ class Results:
     sets : mapping
         By name: "split", "sha256", "cases", "missing", "grouped_by".
     rows : tuple of mapping
-        One for each set, target, kind, level and size; an estimate is a mapping as `core.statistics.Estimate`.
+        One for each set, target, kind, level and size; an estimate is a mapping as `core.statistics.Estimate`,
+        with None for not-a-number.
     calibration, wrong : tuple of mapping
         Expected error with its reliability table; what wrong attributes cost against the right ones.
     """
@@ -210,7 +211,7 @@ def find_results(folders: Iterable[Path]) -> list[Path]:
 
 def summarise(scores: Sequence[Score], seed: int = 0) -> list[dict[str, Any]]:
     """One row for each set, target, kind, level and size; where a set has several targets, one for all of them too."""
-    return [_row(key, found, seed) for key, found in _grouped(scores)]
+    return [_plain(_row(key, found, seed)) for key, found in _grouped(scores)]
 
 
 def wrong_attributes(scores: Sequence[Score], seed: int = 0) -> list[dict[str, Any]]:
@@ -224,7 +225,7 @@ def wrong_attributes(scores: Sequence[Score], seed: int = 0) -> list[dict[str, A
     rows = []
     for key, pairs in groups.items():
         found = paired([a.dice for a, _ in pairs], [b.dice for _, b in pairs], [a.group for a, _ in pairs], seed)
-        rows.append(dict(zip(("set", "kind", "level", "size"), key, strict=True)) | asdict(found))
+        rows.append(dict(zip(("set", "kind", "level", "size"), key, strict=True)) | _plain(asdict(found)))
     return rows
 
 

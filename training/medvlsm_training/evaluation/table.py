@@ -92,7 +92,8 @@ def paper_tables(results: Sequence[Results], kind: str = Kind.CLASS.value, level
     """
     parts = [
         f"Dice in percent, mean over all cases of the test split. Ours: {kind} prompts, {level.upper()}, in Table 2; "
-        f"with its 95 % interval, at {size} size. Whether the published numbers are at that size is not stated."
+        f"with its 95 % interval, at {size} size. The release does not say at which size its numbers were taken. Where "
+        "an image shows nothing, its own P1 says so ('No tumor ...'); class prompts of ours never do."
     ]
     parts += ["## Table 2", *_table_2(results, kind, level, size)]
     parts += ["## Prompts, zero-shot", *_prompt_table(results, "zero_shot", size)]
@@ -107,7 +108,7 @@ def _table_2(results: Sequence[Results], kind: str, level: str, size: str) -> It
     titles = [load_datasets()[name].title for name in table["sets"]]
     lines = []
     for row in table["rows"]:
-        lines.append([row["trained_on"], row["model"], "published", *map(_number, row["dice"])])
+        lines.append([row["trained_on"], row["model"], "published", *_numbers(row["dice"], 2)])
         if row["model"] != "SOTA":
             own = [
                 _ours(results, row["trained_on"], row["model"], name, [(kind, level)], size) for name in table["sets"]
@@ -123,7 +124,7 @@ def _prompt_table(results: Sequence[Results], name: str, size: str) -> Iterator[
     lines = []
     for row in table["rows"]:
         blank = [None] * (len(table["levels"]) - len(row["dice"]))
-        lines.append([row["set"], row["model"], "published", *map(_number, [*row["dice"], *blank])])
+        lines.append([row["set"], row["model"], "published", *_numbers([*row["dice"], *blank], 1)])
         own = []
         for level in table["levels"]:
             asked = [(Kind.ORACLE.value, level)] + ([(Kind.CLASS.value, level)] if level == "p1" else [])
@@ -198,8 +199,8 @@ def _shown(row: Mapping[str, Any] | None, metric: str) -> str:
     return "; ".join(texts)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else str(value)
+def _numbers(values: Iterable[float | None], digits: int) -> list[str]:
+    return ["" if value is None else f"{value:.{digits}f}" for value in values]
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
