@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,10 @@ def add_to(commands: Any) -> None:
     table = commands.add_parser("table", help="results in one table, the paper's numbers beside them; markdown")
     table.add_argument("folders", nargs="+", type=Path, help="folders of results, or folders that hold some")
     table.add_argument("--against", choices=("paper",), help="fill the paper's tables instead of one of models by sets")
-    table.add_argument("--kind", default="", help="only this kind of prompt (with --against: of Table 2; class)")
+    kinds = ("class", "typed", "oracle", "wrong side", "wrong size")
+    table.add_argument(
+        "--kind", default="", choices=kinds, help="only this kind of prompt (with --against: of Table 2; class)"
+    )
     table.add_argument("--level", default="", help="with --against: level of the prompt of Table 2 (p1, or p6)")
     table.add_argument("--size", choices=("model", "original"), help="(default: original; with --against: model)")
     table.add_argument("--metric", choices=_METRICS, default="dice", help="not with --against (default: %(default)s)")
@@ -173,9 +177,10 @@ def _compare(options: argparse.Namespace) -> int:
 def _compared(row: Comparison) -> str:
     found = row.found
     gain = found.difference
+    around = "" if isnan(gain.low) else f" ({gain.low:+.3f} to {gain.high:+.3f})"
     return (
         f"{row.set[:17]:17} {row.kind:10} {row.level:4} {row.size:8} {gain.cases:5} {found.first:7.3f} "
-        f"{found.second:7.3f}  {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})  "
+        f"{found.second:7.3f}  {f'{gain.mean:+.3f}{around}':26} "
         f"{found.wins}/{found.losses}/{found.ties}"
     )
 

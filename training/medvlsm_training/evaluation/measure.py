@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -156,10 +155,7 @@ def _score(
     data: DataSet, case: Case, question: Question, wording: str, view: _View, threshold: float, tolerance: float
 ) -> Score:
     drawn, truth, spacing = cut(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
-    hd95, nsd = math.nan, metrics.dice(drawn, truth)
-    if drawn.any() and truth.any():
-        hd95 = metrics.hausdorff95(drawn, truth, spacing)
-        nsd = metrics.surface_dice(drawn, truth, tolerance, spacing)
+    hd95, nsd = metrics.surface_scores(drawn, truth, tolerance, spacing)
     return Score(
         set=data.name,
         split=data.split,
