@@ -1,9 +1,11 @@
 """`medvlsm`: the command line. Knows no Qt; the window's entry point is `widgets.app`.
 
-`segment`  outline one thing in many scans
-`models`   list, fetch, import and check models
-`prompts`  build, read, check and measure prompts
-`data`     where data sets come from, and a check before training
+`segment`   outline one thing in many scans
+`models`    list, fetch, import and check models
+`prompts`   build, read, check and measure prompts
+`data`      where data sets come from, and a check before training
+`evaluate`  measure a model on data sets, or compare two results
+`table`     results in one table, the paper's numbers beside them
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from napari_medvlsm import __version__
-from napari_medvlsm.cli import data, models, prompts, segment
+from napari_medvlsm.cli import data, evaluate, models, prompts, segment
 from napari_medvlsm.cli._codes import FAILED
 
 __all__ = ["main", "parser"]
@@ -39,6 +41,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts, data):
+    for module in (segment, models, prompts, data, evaluate):
         module.add_to(commands)
     return made

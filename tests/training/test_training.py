@@ -21,7 +21,7 @@ from medvlsm_training.train import LAST, load_averaged, read_items, train
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.dataset import export_case
-from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.card import DataSource, read_card, write_card
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
@@ -296,6 +296,8 @@ def test_package_never_wipes_a_folder_that_is_no_model(data, recipe, tmp_path):
 
 
 def test_adapters_are_trained_on_a_base_and_packaged_with_its_identity(data, recipe, tmp_path, model_folder):
+    theirs = DataSource("base set", "CC BY-NC-SA 4.0", "someone", 3, "0" * 64)
+    write_card(replace(read_card(model_folder), licence="CC BY-NC-SA 4.0", data=(theirs,)), model_folder)
     adapted = replace(recipe, base=str(model_folder), lora=LoraConfig(rank=2), early_epochs=0, epochs=1)
     run, out = tmp_path / "run", tmp_path / "adapted"
     train(adapted, data, run)
@@ -307,6 +309,8 @@ def test_adapters_are_trained_on_a_base_and_packaged_with_its_identity(data, rec
         "model_card.json",
     ]
     card = read_card(out)
+    assert [source.name for source in card.data] == ["base set", "polyps", "chest"]
+    assert card.licence == "CC BY-NC-SA 4.0 and CC0"
     assert card.family == "clipseg" and card.base == "Small (small)" and "polyp" in card.targets
     with pytest.raises(ValueError, match="'Small'"):
         load_model(_alone(out, tmp_path / "elsewhere"))

@@ -18,6 +18,7 @@ import numpy as np
 
 from medvlsm_training.config import Recipe, as_dict
 from medvlsm_training.data import training_texts
+from medvlsm_training.evaluation.measure import DRAWN_FRACTION
 from medvlsm_training.sources import Item, data_hash
 from medvlsm_training.train import LAST, load_averaged, read_items
 from napari_medvlsm import __version__
@@ -30,8 +31,6 @@ from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
 
 _log = logging.getLogger(__name__)
 THRESHOLDS = tuple(np.round(np.arange(0.2, 0.81, 0.05), 2).tolist())
-# A mask on an absent target counts as drawn above this fraction of the image.
-DRAWN_FRACTION = 0.01
 _LICENCE_FILE = Path(__file__).parent / "recipes" / "CC-BY-NC-SA-4.0.txt"
 
 
@@ -143,6 +142,8 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
         save_lora(model, fresh, find_model(recipe.base).folder)
     write_card(card, fresh)
     shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
+    if recipe.base and (theirs := find_model(recipe.base).folder / "LICENSE").is_file():
+        shutil.copyfile(theirs, fresh / "LICENSE.base")
     if out.exists():
         shutil.rmtree(out)
     fresh.rename(out)
@@ -178,11 +179,12 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
         summary=recipe.summary,
         base=f"{base.title} ({base.name})" if base else "random weights",
         citation=base.citation if base else "",
-        licence=recipe.licence,
+        # What a base was trained on binds what is made of it.
+        licence=" and ".join(dict.fromkeys([*([base.licence] if base else []), recipe.licence])),
         targets=tuple(t for t in vocabulary.targets if t in names),
         phrases=tuple(sorted(names)),
         words=tuple(sorted({word for text in texts for word in normalise(text).split()})),
-        data=tuple(sources),
+        data=(*(base.data if base else ()), *sources),
         metrics_note=(
             "Mean Dice over the test scans that show the target, at their stored size (longest side at most 384 "
             "pixels), "

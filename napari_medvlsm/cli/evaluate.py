@@ -1,0 +1,218 @@
+"""`medvlsm evaluate` and `medvlsm table`: measure models, compare them, and put results into tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_medvlsm.cli._codes import OK
+from napari_medvlsm.core.models.registry import STARTER
+
+if TYPE_CHECKING:
+    from medvlsm_training.evaluation.compare import Comparison
+    from medvlsm_training.evaluation.results import Results
+
+_COMPARE = "compare"
+_KINDS = ("class", "typed", "oracle", "wrong")
+_METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
+_DESCRIPTION = """\
+Measure a model on data sets, or compare two results:
+
+  medvlsm evaluate DATA... --model M --out FOLDER
+  medvlsm evaluate compare A B
+
+Kinds of prompts, never mixed in a number:
+  class   the name of the target alone
+  typed   the text given with --prompt
+  oracle  the annotated attributes at each of --levels. They were made from the true mask and give part of
+          the answer away
+  wrong   the same with the opposite side, and with a wrong size
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add both commands to the subparsers of `medvlsm`."""
+    made = commands.add_parser(
+        "evaluate",
+        help="measure a model on data sets, or compare two results",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "data",
+        nargs="+",
+        help="data set folders: images/ and masks/ with anns/ (named like a set of the paper) or splits/*.txt",
+    )
+    made.add_argument("--model", default=STARTER, help="name or folder of a model (default: %(default)s)")
+    made.add_argument("--out", type=Path, help="folder to make for the results; with compare: a CSV file of all cases")
+    made.add_argument("--replace", action="store_true", help="replace older results in --out")
+    made.add_argument("--split", default="test", help="of the data sets (default: %(default)s)")
+    made.add_argument("--target", nargs="+", default=[], help="only these targets; what the masks of split lists show")
+    made.add_argument("--kinds", nargs="+", choices=_KINDS, help="of prompts (default: class, and typed with --prompt)")
+    made.add_argument("--levels", nargs="+", default=["p6"], help="of oracle prompts: p0 to p9, random (default: p6)")
+    made.add_argument("--prompt", default="", help="text of the typed prompt")
+    made.add_argument(
+        "--wording",
+        choices=("interface", "release"),
+        default="interface",
+        help="prompts as the panel writes them, or the paper's to the letter (default: %(default)s)",
+    )
+    made.add_argument(
+        "--threshold", type=float, help="certainty from 0 to 1 (default: the model's own); never choose it on the test"
+    )
+    made.add_argument(
+        "--tolerance", type=float, default=2.0, help="of NSD, in mm, or pixels without spacing (default: %(default)s)"
+    )
+    made.add_argument(
+        "--trained-on", nargs="*", metavar="SET", help="sets the model was trained on, where its card does not tell"
+    )
+    made.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="of intervals and lists of sentences (default: %(default)s)")
+    made.add_argument("--metric", choices=_METRICS, default="dice", help="of compare (default: %(default)s)")
+    made.set_defaults(run=_evaluate)
+
+    table = commands.add_parser("table", help="results in one table, the paper's numbers beside them; markdown")
+    table.add_argument("folders", nargs="+", type=Path, help="folders of results, or folders that hold some")
+    table.add_argument("--against", choices=("paper",), help="fill the paper's tables instead of one of models by sets")
+    kinds = ("class", "typed", "oracle", "wrong side", "wrong size")
+    table.add_argument(
+        "--kind", default="", choices=kinds, help="only this kind of prompt (with --against: of Table 2; class)"
+    )
+    table.add_argument("--level", default="", help="with --against: level of the prompt of Table 2 (p1, or p6)")
+    table.add_argument("--size", choices=("model", "original"), help="(default: original; with --against: model)")
+    table.add_argument("--metric", choices=_METRICS, default="dice", help="not with --against (default: %(default)s)")
+    table.add_argument("--out", type=Path, help="write it to this file (default: print it)")
+    table.set_defaults(run=_table)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    if options.data[0] == _COMPARE:
+        return _compare(options)
+    from tqdm import tqdm
+
+    from medvlsm_training.evaluation.questions import Kind, Wishes
+    from medvlsm_training.evaluation.run import evaluate_sets
+
+    if options.out is None:
+        raise ValueError("Say where the results go, with --out FOLDER.")
+    names = [*(options.kinds or ["class"]), *(["typed"] if options.prompt else [])]
+    kinds = [kind for kind in Kind if kind.value.split()[0] in names]
+    wishes = Wishes(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
+    results = evaluate_sets(
+        options.model,
+        [Path(name) for name in options.data],
+        options.out,
+        wishes,
+        split=options.split,
+        targets=options.target,
+        threshold=options.threshold,
+        tolerance=options.tolerance,
+        seen=options.trained_on,
+        device=options.device,
+        replace=options.replace,
+        notify=lambda text: print(f"medvlsm: {text}", file=sys.stderr),
+        progress=partial(tqdm, unit="case", disable=None),
+    )
+    _print(results)
+    return OK
+
+
+def _print(results: Results) -> None:
+    print(results.about.line)
+    for name, facts in results.sets.items():
+        print(
+            f"{name}, {facts['split']}: {facts['cases']} cases, intervals by {facts['grouped_by']}, "
+            f"data {facts['sha256'][:12]}"
+        )
+    print(
+        f"{'set':17} {'target':16} {'prompt':15} {'size':8} {'cases':>5}  {'Dice, all cases':20} {'IoU':>5} "
+        f"{'prec.':>5} {'rec.':>5} {'NSD':>5} {'HD95':>8}  absent, drawn"
+    )
+    for row in results.rows:
+        unit = "mm" if "hd95_mm" in row else "px"
+        absent = f"{row['absent']}, {row['absent_drawn']:.0%}" if row["absent"] else ""
+        means = " ".join(f"{_part(row[n]['mean']):>5}" for n in ("iou", "precision", "recall", f"nsd_{unit}"))
+        far = row[f"hd95_{unit}"]["mean"]
+        distance = "-" if far is None else f"{far:.1f} {unit}"
+        print(
+            f"{row['set'][:17]:17} {row['target'][:16]:16} {row['kind']:10} {row['level']:4} {row['size']:8} "
+            f"{row['cases']:5}  {_interval(row['dice']):20} {means} {distance:>8}  {absent}"
+        )
+    for row in results.wrong:
+        print(
+            f"{row['set']}: {row['kind']} against the right words, {row['level']}, {row['size']} size: Dice "
+            f"{_interval(row['difference'])} on {row['difference']['cases']} cases"
+        )
+    for row in results.calibration:
+        if row["size"] == "original":
+            print(f"{row['set']}: {row['kind']} {row['level']}, calibration error {row['expected_error']:.4f}")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from medvlsm_training.evaluation.compare import compare, pair_up, write_pairs
+    from medvlsm_training.evaluation.results import read_results
+
+    if len(options.data) != 3:
+        raise ValueError("Two folders of results are compared: medvlsm evaluate compare A B.")
+    first, second = (Path(name) for name in options.data[1:])
+    _check_new(options.out)
+    pairs = pair_up(first, second)
+    for what, folder in (("first", first), ("second", second)):
+        print(f"{what}: {folder}: {read_results(folder).about.line}")
+    print(
+        f"{'set':17} {'prompt':15} {'size':8} {'cases':>5} {'first':>7} {'second':>7}  {'second - first':26} "
+        "wins/losses/ties"
+    )
+    for row in compare(pairs, options.metric, options.seed):
+        print(_compared(row))
+    if options.out is not None:
+        write_pairs(options.out, pairs)
+    return OK
+
+
+def _compared(row: Comparison) -> str:
+    found = row.found
+    gain = found.difference
+    around = "" if isnan(gain.low) else f" ({gain.low:+.3f} to {gain.high:+.3f})"
+    return (
+        f"{row.set[:17]:17} {row.kind:10} {row.level:4} {row.size:8} {gain.cases:5} {found.first:7.3f} "
+        f"{found.second:7.3f}  {f'{gain.mean:+.3f}{around}':26} "
+        f"{found.wins}/{found.losses}/{found.ties}"
+    )
+
+
+def _table(options: argparse.Namespace) -> int:
+    from medvlsm_training.evaluation.results import find_results, read_results
+    from medvlsm_training.evaluation.table import cross_table, paper_tables
+
+    _check_new(options.out)
+    results = [read_results(folder) for folder in find_results(options.folders)]
+    if options.against:
+        kind = options.kind or "class"
+        level = options.level or {"class": "p1", "typed": "free"}.get(kind, "p6")
+        text = paper_tables(results, kind, level, options.size or "model")
+    else:
+        text = cross_table(results, options.metric, options.size or "original", options.kind)
+    if options.out is None:
+        print(text)
+    else:
+        options.out.write_text(text + "\n", "utf-8")
+    return OK
+
+
+def _check_new(out: Path | None) -> None:
+    if out is not None and out.exists():
+        raise ValueError(f"{out} exists already; choose another name with --out.")
+
+
+def _interval(found: dict[str, Any]) -> str:
+    around = "" if found["low"] is None else f" ({found['low']:.3f} to {found['high']:.3f})"
+    return f"{_part(found['mean'], 3)}{around}"
+
+
+def _part(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

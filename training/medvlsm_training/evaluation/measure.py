@@ -1,0 +1,180 @@
+"""A model's answers to numbers, case by case, at the model's size and at the scan's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+
+from medvlsm_training.evaluation.data import Case, DataSet, Mask
+from medvlsm_training.evaluation.questions import Question, Wishes, questions
+from napari_medvlsm.core import metrics
+from napari_medvlsm.core.calibration import Calibration
+from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.inference import Prediction, Segmenter, to_scan_size
+from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.masks import Bytes, cut
+from napari_medvlsm.core.prompts import Vocabulary
+
+# A mask on an absent target counts as drawn above this fraction of the image.
+DRAWN_FRACTION = 0.01
+TOLERANCE = 2.0
+MODEL, ORIGINAL = "model", "original"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One case, prompt and size.
+
+    Attributes
+    ----------
+    set, split, case, image, group, target : str
+    kind, level, wording, prompt : str
+        See `questions`.
+    size : str
+        "model" (the mask resized to the model's square by nearest neighbour, as the reference does) or "original".
+    present : bool
+        Whether the true mask holds anything.
+    dice, iou, precision, recall, hd95, nsd : float
+        See `core.metrics`; not-a-number where one says nothing.
+    unit : str
+        Of `hd95` and of the tolerance of `nsd`: "mm" where the file gives the spacing, else "px".
+    drawn_fraction : float
+        Of the image.
+    """
+
+    set: str
+    split: str
+    case: str
+    image: str
+    group: str
+    target: str
+    kind: str
+    level: str
+    wording: str
+    prompt: str
+    size: str
+    present: bool
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+    hd95: float
+    nsd: float
+    unit: str
+    drawn_fraction: float
+
+
+@dataclass(eq=False)
+class Measured:
+    """Scores of any number of sets, and the calibration by (set, kind, level, size)."""
+
+    scores: list[Score] = field(default_factory=list)
+    calibration: dict[tuple[str, str, str, str], Calibration] = field(default_factory=dict)
+
+
+def measure(
+    segmenter: Segmenter,
+    data: DataSet,
+    wishes: Wishes,
+    vocabulary: Vocabulary,
+    threshold: float,
+    tolerance: float = TOLERANCE,
+    into: Measured | None = None,
+    progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+) -> Measured:
+    """Ask a model about every case of a data set.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    data : DataSet
+    wishes : Wishes
+    vocabulary : Vocabulary
+    threshold : float
+        One that was chosen elsewhere than on these cases.
+    tolerance : float
+        Of the normalised surface distance, in mm where the spacing is known, else in pixels.
+    into : Measured, optional
+        What was measured before, to add to.
+    progress : callable, optional
+        Wraps the cases, for a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If an image cannot be read, or a mask has another size than its image.
+    """
+    measured = into or Measured()
+    for case in progress(data.cases):
+        scan, truth = read_scan(case.image), case.load_mask()
+        if scan.size != truth.shape:
+            raise ValueError(f"{case.image.name} has {scan.size} pixels (rows, columns), its mask {truth.shape}.")
+        asked = questions(case, truth, wishes, vocabulary, data.reference)
+        if not asked:
+            continue
+        segmenter.set_image(scan)
+        answers = segmenter.segment([question.text for question in asked])
+        for question, answer in zip(asked, answers, strict=True):
+            for view in _views(scan, truth, answer, segmenter.model.image_size):
+                measured.scores.append(_score(data, case, question, wishes.wording, view, threshold, tolerance))
+                key = (data.name, question.kind.value, question.level, view.size)
+                measured.calibration.setdefault(key, Calibration()).add(view.probability, view.truth)
+    return measured
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """An answer and the truth on one grid of pixels."""
+
+    size: str
+    probability: Bytes
+    truth: Mask
+    spacing: tuple[float, float] | None
+
+
+def _views(scan: Scan, truth: Mask, answer: Prediction, side: int) -> list[_View]:
+    spacing = scan.spacing
+    views = [_View(ORIGINAL, answer.probability, truth, spacing)]
+    if answer.logits is not None:
+        small = to_scan_size(torch.from_numpy(answer.logits), (side, side))
+        squashed = spacing and (spacing[0] * scan.size[0] / side, spacing[1] * scan.size[1] / side)
+        views.append(_View(MODEL, small, nearest(truth, side), squashed))
+    return views
+
+
+def nearest(mask: Mask, side: int) -> Mask:
+    """A mask squashed to (side, side) by nearest neighbour."""
+    return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)) > 0
+
+
+def _score(
+    data: DataSet, case: Case, question: Question, wording: str, view: _View, threshold: float, tolerance: float
+) -> Score:
+    drawn, truth, spacing = cut(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
+    hd95, nsd = metrics.surface_scores(drawn, truth, tolerance, spacing)
+    return Score(
+        set=data.name,
+        split=data.split,
+        case=case.name,
+        image=case.image.name,
+        group=case.group,
+        target=case.target,
+        kind=question.kind.value,
+        level=question.level,
+        wording=wording if data.reference else "interface",
+        prompt=question.text,
+        size=view.size,
+        present=bool(truth.any()),
+        dice=metrics.dice(drawn, truth),
+        iou=metrics.iou(drawn, truth),
+        precision=metrics.precision(drawn, truth),
+        recall=metrics.recall(drawn, truth),
+        hd95=hd95,
+        nsd=nsd,
+        unit="mm" if view.spacing else "px",
+        drawn_fraction=float(drawn.mean()),
+    )

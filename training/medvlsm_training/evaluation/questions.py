@@ -1,0 +1,181 @@
+"""The prompts of a case, kept apart by what they are allowed to know.
+
+A location, size or number in a prompt that was read from the true mask gives part of the answer away. Such prompts are
+oracles: they tell what attributes could bring at best, and their numbers never stand for those of a name alone.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from medvlsm_training.evaluation.data import Case, Mask
+from napari_medvlsm.core.describe import describe
+from napari_medvlsm.core.prompts import LEVELS, Attributes, Vocabulary, build
+from napari_medvlsm.core.prompts.reference import Dataset, reference_prompts
+from napari_medvlsm.core.prompts.variants import opposite_side, opposite_size
+
+INTERFACE, RELEASE = "interface", "release"
+# As the reference trains and tests its pools: for each case, one of its levels but P0.
+RANDOM = "random"
+
+
+class Kind(enum.Enum):
+    """What a prompt knows; `facts` says where its attributes come from."""
+
+    CLASS = "class"
+    TYPED = "typed"
+    ORACLE = "oracle"
+    WRONG_SIDE = "wrong side"
+    WRONG_SIZE = "wrong size"
+
+    @property
+    def facts(self) -> str:
+        """Where the attributes come from."""
+        return {
+            "class": "none, the name alone",
+            "typed": "a person's words, the same for every case",
+            "oracle": "the annotations, made from the true mask",
+            "wrong side": "the annotations, made from the true mask, with the opposite side",
+            "wrong size": "the annotations, made from the true mask, with a size far from the true one",
+        }[self.value]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What to ask.
+
+    Attributes
+    ----------
+    kinds : tuple of Kind
+    levels : tuple of str
+        Of oracle and wrong prompts: "p0" to "p9", or "random".
+    wording : str
+        "interface", or "release" for the paper's to the letter (its sets only).
+    typed : str
+        The text of `Kind.TYPED`.
+    seed : int
+        Picks from the release's lists of sentences.
+    """
+
+    kinds: tuple[Kind, ...] = (Kind.CLASS,)
+    levels: tuple[str, ...] = ("p6",)
+    wording: str = INTERFACE
+    typed: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if unknown := {*self.levels} - {*LEVELS, RANDOM}:
+            raise ValueError(f"The levels are {LEVELS[0]} to {LEVELS[-1]} and {RANDOM}, but not {min(unknown)!r}.")
+        if Kind.TYPED in self.kinds and not self.typed.strip():
+            raise ValueError("A typed prompt was asked for, but there is none; give it with --prompt.")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt of a case."""
+
+    kind: Kind
+    level: str
+    text: str
+
+
+def questions(
+    case: Case, truth: Mask, wishes: Wishes, vocabulary: Vocabulary, dataset: Dataset | None = None
+) -> list[Question]:
+    """The prompts of a case. A wrong attribute is asked only where the right prompt says it and it has an opposite.
+
+    Parameters
+    ----------
+    case : Case
+    truth : array of shape (H, W)
+        The true mask, from which a set without annotations takes its attributes.
+    wishes : Wishes
+    vocabulary : Vocabulary
+    dataset : Dataset, optional
+        The data set of the paper; without it the wording is always that of the interface.
+    """
+    released = wishes.wording == RELEASE and dataset is not None
+    asked = []
+    if Kind.CLASS in wishes.kinds:
+        name = _release_name(dataset, case.target) if released and dataset else _plain(case.target, vocabulary)
+        asked.append(Question(Kind.CLASS, "p1", name))
+    if Kind.TYPED in wishes.kinds:
+        asked.append(Question(Kind.TYPED, "free", wishes.typed))
+    facts = case.said or Attributes(case.target, **describe(truth).measured)
+    for level in wishes.levels:
+        said = _Sayer(case, wishes, vocabulary, dataset if released else None, level)
+        right = said.text(facts)
+        if right is None:
+            continue
+        if Kind.ORACLE in wishes.kinds:
+            asked.append(Question(Kind.ORACLE, level, right))
+        for kind, changed in _falsified(facts):
+            wrong = said.text(changed) if kind in wishes.kinds else None
+            if wrong is not None and wrong != right:
+                asked.append(Question(kind, level, wrong))
+    return asked
+
+
+def _falsified(facts: Attributes) -> list[tuple[Kind, Attributes]]:
+    side, size = opposite_side(facts.location), opposite_size(facts.size)
+    changed = []
+    if side:
+        changed.append((Kind.WRONG_SIDE, replace(facts, location=side)))
+    if size:
+        changed.append((Kind.WRONG_SIZE, replace(facts, size=size)))
+    return changed
+
+
+@dataclass(frozen=True)
+class _Sayer:
+    """Puts the attributes of a case into words, the same way for right and wrong ones."""
+
+    case: Case
+    wishes: Wishes
+    vocabulary: Vocabulary
+    dataset: Dataset | None
+    level: str
+
+    def text(self, facts: Attributes) -> str | None:
+        """The prompt; None where the kind of scan has no such level."""
+        return self._cleanly(facts) if self.dataset is None else self._as_released(self.dataset, facts)
+
+    def _as_released(self, dataset: Dataset, facts: Attributes) -> str | None:
+        prompts = self.case.prompts if facts == self.case.said else reference_prompts(dataset, facts)
+        level = self._level([name for name in prompts if name != "p0"])
+        text = prompts.get(level)
+        return text if text is None or isinstance(text, str) else self._pick(text, level)
+
+    def _cleanly(self, facts: Attributes) -> str | None:
+        level = self._level(list(self.vocabulary.family(facts.target).levels))
+        if level == "p0":
+            return ""
+        if level not in self.vocabulary.family(facts.target).levels:
+            return None
+        words = {k: self.vocabulary.canonical(k, v) for k, v in vars(facts).items() if k != "target" and v}
+        if words.get("number") == "zero":  # nobody at the panel writes that there is no such thing
+            words = {}
+        sentences = self.vocabulary.target(facts.target).general
+        if sentences and not words.get("general"):
+            words["general"] = self._pick(sentences, level)
+        return build(Attributes(facts.target, **words), self.vocabulary, level).text
+
+    def _level(self, known: Sequence[str]) -> str:
+        return self._pick(known, "level") if self.level == RANDOM else self.level
+
+    def _pick(self, choices: Sequence[str], what: str) -> str:
+        # By name, so that a case gets the same sentence whatever else is asked.
+        return random.Random(f"{self.wishes.seed} {self.case.name} {what}").choice(choices)
+
+
+def _plain(target: str, vocabulary: Vocabulary) -> str:
+    return build(Attributes(target), vocabulary, "p1").text
+
+
+def _release_name(dataset: Dataset, target: str) -> str:
+    """The release's P1 of a case that shows the target: of one that does not, it would tell that there is nothing."""
+    name = dataset.family.reference_names.get(target, target)
+    return dataset.family.reference_forms("p1")[0].fill({"target": name, "targets": name})

@@ -1,0 +1,127 @@
+"""A model on data sets, from folder to folder: what `medvlsm evaluate` does."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+
+from medvlsm_training.evaluation.data import Case, read_data
+from medvlsm_training.evaluation.measure import TOLERANCE, Measured, measure
+from medvlsm_training.evaluation.questions import Wishes
+from medvlsm_training.evaluation.results import (
+    SUMMARY_FILE,
+    About,
+    Results,
+    read_results,
+    trained_on,
+    weights_hash,
+    write_results,
+)
+from napari_medvlsm import __version__
+from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.io.atomic import making_folder
+from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.registry import find_model
+from napari_medvlsm.core.options import AUTO
+from napari_medvlsm.core.prompts import load_vocabulary
+
+
+def evaluate_sets(
+    model: str,
+    folders: Sequence[Path],
+    out: Path,
+    wishes: Wishes | None = None,
+    *,
+    split: str = "test",
+    targets: Collection[str] = (),
+    threshold: float | None = None,
+    tolerance: float = TOLERANCE,
+    seen: Sequence[str] | None = None,
+    device: str = AUTO,
+    replace: bool = False,
+    notify: Callable[[str], None] | None = None,
+    progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+) -> Results:
+    """Measure a model and write a folder of results, whole or not at all.
+
+    Parameters
+    ----------
+    model : str
+        Name or folder.
+    folders : sequence of Path
+        Data sets; see `data.read_data`.
+    out : Path
+        The folder of results to make.
+    wishes : Wishes, optional
+        What to ask; by default the class name alone.
+    split : str
+    targets : collection of str
+        Only these; all by default.
+    threshold : float, optional
+        By default the model's own. One of another choice must not come from the cases that are measured.
+    tolerance : float
+        Of the normalised surface distance.
+    seen : sequence of str, optional
+        Folders of the sets that the model was trained on, where its card does not tell; empty for none.
+    device : str
+        Computed in float32 on any of them: reported numbers should not depend on the machine.
+    replace : bool
+        Replace an older folder of results.
+    notify : callable, optional
+        Gets a sentence for the user.
+    progress : callable, optional
+        Wraps the cases of each set, for a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If the data, the model or the options cannot be used, or `out` exists.
+    """
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"The threshold must lie between 0 and 1, but is {threshold}.")
+    if tolerance < 0:
+        raise ValueError(f"The tolerance must be at least 0, but is {tolerance}.")
+    _check_out(out, replace)
+    entry, wishes, vocabulary = find_model(model), wishes or Wishes(), load_vocabulary()
+    sets = [read_data(folder, split, targets) for folder in folders]
+    if len({data.name for data in sets}) < len(sets):
+        raise ValueError("Two data set folders have the same name; results could not tell them apart.")
+    for data in sets:
+        if data.missing and notify is not None:
+            notify(f"{data.missing} of {data.missing + len(data.cases)} cases of {data.name} lack their files.")
+    segmenter = Segmenter(load_model(entry.folder), entry.card, device, "float32", notify=notify)
+    used = entry.card.threshold if threshold is None else threshold
+    measured = Measured()
+    for data in sets:
+        measure(segmenter, data, wishes, vocabulary, used, tolerance, measured, progress)
+    if not measured.scores:
+        raise ValueError("None of these cases has a prompt of the kinds and levels that were asked for.")
+    about = About(
+        model=entry.name,
+        title=entry.card.title,
+        family=entry.card.family,
+        weights=weights_hash(entry),
+        trained_on=trained_on(entry.card.training) if seen is None else tuple(seen),
+        threshold=used,
+        threshold_from="the model's card" if threshold is None else "the command",
+        tolerance=tolerance,
+        wording=wishes.wording,
+        seed=wishes.seed,
+        software=__version__,
+        torch=importlib.metadata.version("torch"),
+        device=str(segmenter.device),
+        precision=segmenter.precision,
+    )
+    with making_folder(out, replace) as folder:
+        write_results(folder, about, sets, measured)
+    return read_results(out)
+
+
+def _check_out(out: Path, replace: bool) -> None:
+    if not out.exists():
+        return
+    if not (out / SUMMARY_FILE).is_file():
+        raise ValueError(f"{out} holds something that is no result; choose another folder.")
+    if not replace:
+        raise ValueError(f"{out} holds results already; choose another folder, or replace them with --replace.")

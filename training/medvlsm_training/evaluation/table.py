@@ -1,0 +1,220 @@
+"""Results in one table: models across data sets, and the paper's tables with ours beside. Markdown, Dice in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medvlsm_training.evaluation.measure import MODEL, ORIGINAL
+from medvlsm_training.evaluation.questions import Kind
+from medvlsm_training.evaluation.results import ALL_TARGETS, About, Results
+from napari_medvlsm.core.models.families import FAMILIES
+from napari_medvlsm.core.prompts.reference import load_datasets
+
+ENDOSCOPY = frozenset({"kvasir_polyp", "clinicdb_polyp", "bkai_polyp"})
+EIGHT = ENDOSCOPY | {"isic", "dfu", "camus", "busi", "chexlocalize"}
+ZERO_SHOT, INDIVIDUAL, POOLED, ENDOSCOPY_POOLED = "zero-shot", "individual", "pooled", "endoscopy pooled"
+
+
+@cache
+def published() -> dict[str, Any]:
+    """The paper's numbers with their sources: `published.yaml`."""
+    loaded: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text("utf-8"))
+    return loaded
+
+
+def trained_as(about: About, tested: str) -> str:
+    """How the paper calls such training when a model is tested on a set; "" where it has no such row."""
+    if about.trained_on is None:
+        return ""
+    seen = frozenset(about.trained_on)
+    known = {frozenset(): ZERO_SHOT, frozenset({tested}): INDIVIDUAL, EIGHT: POOLED, ENDOSCOPY: ENDOSCOPY_POOLED}
+    return known.get(seen, "")
+
+
+def cross_table(results: Sequence[Results], metric: str = "dice", size: str = ORIGINAL, kind: str = "") -> str:
+    """One row for each model, kind and level, one column for each set.
+
+    Parameters
+    ----------
+    results : sequence of Results
+    metric : str
+        One of those in the rows; fractions are shown in percent, distances as they are.
+    size : str
+        "original" or "model".
+    kind : str
+        Only this kind of prompt.
+
+    Returns
+    -------
+    str
+        Markdown. A star marks a set that the model's recipe does not name.
+    """
+    names = list(dict.fromkeys(name for result in results for name in result.sets))
+    head = ["model", "prompt", *names]
+    lines, starred = [], False
+    for number, result in enumerate(results, 1):
+        rows = [r for r in result.rows if r["size"] == size and kind in ("", r["kind"]) and _whole(result, r)]
+        for asked in dict.fromkeys((r["kind"], r["level"], r["wording"]) for r in rows):
+            cells = []
+            for name in names:
+                row = next((r for r in rows if (r["kind"], r["level"], r["wording"], r["set"]) == (*asked, name)), None)
+                text = _shown(row, metric)
+                unseen = bool(text) and result.about.trained_on is not None and name not in result.about.trained_on
+                starred |= unseen
+                cells.append(f"{text} *" if unseen else text)
+            lines.append([f"{result.about.title} [{number}]", f"{asked[0]}, {asked[1].upper()} ({asked[2]})", *cells])
+    what = f"{metric}, mean over the cases of a set with its 95 % interval, {size} size."
+    stars = " \\* a set that the model was not trained on." if starred else ""
+    return "\n\n".join([f"{what}{stars}", _markdown(head, lines), _notes(results)])
+
+
+def paper_tables(results: Sequence[Results], kind: str = Kind.CLASS.value, level: str = "p1", size: str = MODEL) -> str:
+    """Table 2 and the prompt tables of the paper: a line with the published numbers and one with ours.
+
+    Parameters
+    ----------
+    results : sequence of Results
+    kind, level : str
+        The prompt whose results fill Table 2, which does not say its own. The prompt tables take the annotated levels
+        (kind "oracle"), and for P1 the class name where that is all there is.
+    size : str
+        "model" as the reference's own evaluation, or "original".
+
+    Returns
+    -------
+    str
+        Markdown; what nobody measured stays empty.
+    """
+    parts = [
+        f"Dice in percent, mean over all cases of the test split. Ours: {kind} prompts, {level.upper()}, in Table 2; "
+        f"with its 95 % interval, at {size} size. The release does not say at which size its numbers were taken. Where "
+        "an image shows nothing, its own P1 says so ('No tumor ...'); class prompts of ours never do."
+    ]
+    parts += ["## Table 2", *_table_2(results, kind, level, size)]
+    parts += ["## Prompts, zero-shot", *_prompt_table(results, "zero_shot", size)]
+    parts += ["## Prompts, fine-tuned", *_prompt_table(results, "fine_tuned", size)]
+    if left := _without_row(results):
+        parts.append("Trained otherwise than any row here, so not in these tables: " + "; ".join(left) + ".")
+    return "\n\n".join([*parts, _notes(results)])
+
+
+def _table_2(results: Sequence[Results], kind: str, level: str, size: str) -> Iterator[str]:
+    table = published()["table_2"]
+    titles = [load_datasets()[name].title for name in table["sets"]]
+    lines = []
+    for row in table["rows"]:
+        lines.append([row["trained_on"], row["model"], "published", *_numbers(row["dice"], 2)])
+        if row["model"] != "SOTA":
+            own = [
+                _ours(results, row["trained_on"], row["model"], name, [(kind, level)], size) for name in table["sets"]
+            ]
+            lines.append(["", "", "ours", *own])
+    yield f"Published: {table['source']}. {table['note']}"
+    yield _markdown(["trained on", "model", "", *titles], lines)
+
+
+def _prompt_table(results: Sequence[Results], name: str, size: str) -> Iterator[str]:
+    table = published()[name]
+    trained = ZERO_SHOT if name == "zero_shot" else INDIVIDUAL
+    lines = []
+    for row in table["rows"]:
+        blank = [None] * (len(table["levels"]) - len(row["dice"]))
+        lines.append([row["set"], row["model"], "published", *_numbers([*row["dice"], *blank], 1)])
+        own = []
+        for level in table["levels"]:
+            asked = [(Kind.ORACLE.value, level)] + ([(Kind.CLASS.value, level)] if level == "p1" else [])
+            own.append(_ours(results, trained, row["model"], row["set"], asked, size))
+        lines.append(["", "", "ours", *own])
+    yield f"Published: {table['source']}. {table['note']}"
+    yield _markdown(["set", "model", "", *(level.upper() for level in table["levels"])], lines)
+
+
+def _ours(
+    results: Sequence[Results], trained: str, model: str, name: str, asked: Iterable[tuple[str, str]], size: str
+) -> str:
+    """Every result of ours for a cell, with the number of its note; the first kind of prompt that there is."""
+    fitting = [
+        (number, result)
+        for number, result in enumerate(results, 1)
+        if _family(result) == model
+        and trained_as(result.about, name) == trained
+        and result.sets.get(name, {}).get("split") == "test"
+    ]
+    for kind, level in asked:
+        cells = [
+            f"{_shown(row, 'dice')} [{number}]"
+            for number, result in fitting
+            for row in result.rows
+            if (row["set"], row["kind"], row["level"], row["size"]) == (name, kind, level, size) and _whole(result, row)
+        ]
+        if cells:
+            return "; ".join(cells)
+    return ""
+
+
+def _family(result: Results) -> str:
+    """The paper's name of a model's family; "" of one that it does not have."""
+    family = FAMILIES.get(result.about.family)
+    return family.title if family else ""
+
+
+def _without_row(results: Sequence[Results]) -> list[str]:
+    """Results that no table of the paper can hold."""
+    left = []
+    for number, result in enumerate(results, 1):
+        for name, facts in result.sets.items():
+            if not trained_as(result.about, name) or not _family(result) or name not in load_datasets():
+                left.append(f"[{number}] on {name}")
+            elif facts["split"] != "test":
+                left.append(f"[{number}] on {name} (split {facts['split']})")
+    return left
+
+
+def _whole(result: Results, row: Mapping[str, Any]) -> bool:
+    """Whether a row is of all the targets that were measured in its set."""
+    return row["target"] == ALL_TARGETS or not any(
+        other["target"] == ALL_TARGETS for other in result.rows if other["set"] == row["set"]
+    )
+
+
+def _shown(row: Mapping[str, Any] | None, metric: str) -> str:
+    """A mean with its interval: fractions in percent, distances with their unit."""
+    if row is None:
+        return ""
+    texts = []
+    for name, unit in ((metric, ""), (f"{metric}_px", " px"), (f"{metric}_mm", " mm")):
+        found = row.get(name)
+        if not found or found["mean"] is None:
+            continue
+        distance = metric == "hd95"
+        scale = 1 if distance else 100
+        bounds = [found["low"], found["high"]]
+        around = "" if None in bounds else f" ({bounds[0] * scale:.1f} to {bounds[1] * scale:.1f})"
+        texts.append(f"{found['mean'] * scale:.1f}{around}{unit if distance else ''}")
+    return "; ".join(texts)
+
+
+def _numbers(values: Iterable[float | None], digits: int) -> list[str]:
+    return ["" if value is None else f"{value:.{digits}f}" for value in values]
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [head, ["---"] * len(head), *lines]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def _notes(results: Sequence[Results]) -> str:
+    """What the numbers in brackets stand for."""
+    lines = []
+    for number, result in enumerate(results, 1):
+        data = ", ".join(
+            f"{name} {facts['split']} ({facts['cases']} cases, data {facts['sha256'][:12]})"
+            for name, facts in result.sets.items()
+        )
+        lines.append(f"- [{number}] {result.folder.name}: {result.about.line}; {data}.")
+    return "\n".join(lines)
