@@ -148,7 +148,7 @@ def _list_words(phrase: str, vocabulary: Vocabulary) -> None:
     print(f"{target.label} ({target.phrase}); other names: {', '.join(target.names[1:])}")
     for name in family.attributes:
         words = vocabulary.words(name, target.phrase)
-        print(f"  {LABELS[name]}: {'; '.join(words) if words else 'years in words'}")
+        print(f"  {LABELS[name]}: {'; '.join(words) or ('years in words' if name == 'age' else 'none yet')}")
     for level in family.levels:
         print(f"  {level.upper()}: {family.explain(level)}")
 

@@ -60,12 +60,13 @@ def _segment(options: argparse.Namespace) -> int:
     card = segmenter.card
     vocabulary = load_vocabulary(own_words_path())
     prompt = free_text(options.prompt, vocabulary)
+    if prompt.attributes.number == "zero":
+        raise ValueError(f"{prompt.text!r} says that there is nothing to outline; say what to look for.")
     if not card.open_vocabulary and not (known := coverage(prompt.text, *vocabulary.trained(card))).complete:
-        print(
-            f"medvlsm: the model {card.name} was not trained on {prompt.text!r}; nearest it knows: "
-            f"{', '.join(known.nearest)}.",
-            file=sys.stderr,
+        words = (
+            f"nearest it knows: {', '.join(known.nearest)}" if known.nearest else f"it knows {', '.join(card.targets)}"
         )
+        print(f"medvlsm: the model {card.name} was not trained on {prompt.text!r}; {words}.", file=sys.stderr)
     failed = 0
     progress = tqdm(paths, unit="scan", disable=None)
     for path in progress:

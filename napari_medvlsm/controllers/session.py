@@ -31,6 +31,8 @@ from napari_medvlsm.core.prompts.variants import filled
 
 # Below this mean Dice on test scans the panel warns before the model is used: most outlines need redrawing.
 WEAK_DICE = 0.7
+# Of one patient: they never go on to the next scan.
+_OF_THE_PATIENT = frozenset({"sex", "age", "quality", "findings", "tumor_type"})
 _OF_THE_SCAN = frozenset({"view", "cycle", "sex", "age", "quality", "findings"})
 
 
@@ -253,9 +255,14 @@ class Session:
         changed = key != self.scan_hash
         self.scan, self.scan_hash = scan, key
         if changed:
+            if self._pending is not None:
+                self.engine.cancel()
             self.results, self._pending = {}, None
-            if self.measured:
-                self.measure(None)
+            before = self.attributes
+            self.attributes = before.only(before.named() - self.measured - _OF_THE_PATIENT)
+            self.measured = frozenset()
+            if self.attributes != before:
+                self._prompt_changed()
             self._prepare()
         self.scan_changed.emit()
         if changed:
@@ -293,7 +300,7 @@ class Session:
             If there is no scan, no model or no prompt; the sentence says what to do.
         """
         scan, model = self._ready()
-        prompts = list(self.queue) or [self._checked_prompt()]
+        prompts = self.asked()
         empty = np.empty((0, 0), np.uint8)
         asked = [Result(self.scan_hash, model, p, _target(p), empty, options) for p in prompts]
         image = EngineImage(self.scan_hash, scan.pixels)
@@ -305,6 +312,20 @@ class Session:
             self.failed.emit(f"The prompt could not be remembered ({error}).")
         self.history_changed.emit()
         return request
+
+    def asked(self) -> list[Prompt]:
+        """What `segment` asks: the list, and the prompt as it stands, which takes the place of an older one.
+
+        Raises
+        ------
+        ValueError
+            If that is nothing.
+        """
+        if self.queue and not self.prompt.text:
+            return list(self.queue)
+        prompt = self._checked_prompt()
+        others = [prompt if _target(p) == _target(prompt) else p for p in self.queue]
+        return others if prompt in others else [*others, prompt]
 
     def compare(self, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
         """Ask the engine for other wordings at a small size (rows, cols); `done` gets the probability maps.
@@ -399,6 +420,8 @@ class Session:
             raise ValueError("The prompt is empty: type what to outline, or choose it from the list.")
         if not prompt.text:
             raise ValueError("Choose what to outline, or type it.")
+        if prompt.attributes.number == "zero":
+            raise ValueError(f"“{prompt.text}” says that there is nothing to outline; write what to look for.")
         return prompt
 
     def _prompt_changed(self) -> None:

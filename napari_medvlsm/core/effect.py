@@ -45,30 +45,33 @@ class Effect:
         """One sentence for the clinician."""
         if not self.changes:
             return "Nothing is outlined, so there is no effect of the words to show."
+        if Contrast.OTHER_TARGET not in self.changes:
+            how = self._how(self.changes.get(Contrast.EMPTY, 1.0))
+            return f"Without words the model draws {how}; whether the name counts is not known."
+        name = self.changes[Contrast.OTHER_TARGET]
+        if name <= LITTLE:
+            count = "hardly count" if name <= HARDLY else "count only a little"
+            return f"The words {count} here: asked for something else, the model draws {self._how(name)}."
         described = (Contrast.WRONG_SIDE, Contrast.WRONG_SIZE, Contrast.CLASS_ONLY)
-        describing = max((self.changes[c] for c in described if c in self.changes), default=0.0)
-        asked = "without words" if self._name is Contrast.EMPTY else "asked for something else"
-        if self.changes[self._name] <= HARDLY:
-            return f"The words hardly count here: {asked}, the model draws the same."
-        if self.changes[self._name] <= LITTLE:
-            return f"The words count only a little here: {asked}, the model draws much the same."
-        if describing <= HARDLY:
+        found = [self.changes[c] for c in described if c in self.changes]
+        if not found:
+            return "The name steers this outline."
+        if max(found) <= HARDLY:
             return "The name steers this outline; describing words hardly change it."
-        how = "change it a little" if describing <= LITTLE else "steer it too"
+        how = "change it a little" if max(found) <= LITTLE else "steer it too"
         return f"The name steers this outline; describing words {how}."
+
+    @staticmethod
+    def _how(change: float) -> str:
+        return "the same" if change <= HARDLY else "much the same" if change <= LITTLE else "something else"
 
     @property
     def steered(self) -> bool:
-        """Whether the name of the target steers the outline."""
-        return bool(self.changes) and self.changes[self._name] > LITTLE
+        """Whether the name is known to steer the outline: asked for something else, the model does not draw it.
 
-    @property
-    def _name(self) -> Contrast:
-        """The contrast that tells whether the name counts.
-
-        Without words many models draw what stands out, and rightly so; that tells less than asking for something else.
+        Without words many models draw what stands out, and rightly so; that tells nothing of the name.
         """
-        return Contrast.OTHER_TARGET if Contrast.OTHER_TARGET in self.changes else Contrast.EMPTY
+        return self.changes.get(Contrast.OTHER_TARGET, 0.0) > LITTLE
 
 
 def effect(masks: Mapping[Contrast, Mask]) -> Effect:

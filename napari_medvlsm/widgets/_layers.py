@@ -104,6 +104,15 @@ class LayerBook:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
 
+    def show_scan(self, image: Image) -> None:
+        """Bring a scan into view alone: other scans, and what belongs to them, are hidden."""
+        others = {image_id(other): other for other in scan_layers(self._viewer) if other is not image}
+        for layer in self._viewer.layers:
+            if layer in others.values() or role(layer).get("image") in others:
+                layer.visible = False
+        image.visible = True
+        self._viewer.fit_to_view(layers=[image])
+
     def show_predictions(self, view: SliceInView, masks: Mapping[Target, Mask]) -> None:
         """Show one answer of the model for each target; earlier ones go, what a person drew is not touched."""
         spare = list(self._ours(Labels, "prediction", view.layer))

@@ -345,7 +345,8 @@ class Panel(QWidget):
         self.session.scan_changed.connect(self._show_scan)
         self.session.model_changed.connect(lambda: self.result_section.set_threshold(self.session.threshold))
         self.session.prompt_changed.connect(self._show_correction)
-        self.session.queue_changed.connect(lambda: self.footer.set_count(len(self.session.queue)))
+        self.session.queue_changed.connect(self._show_count)
+        self.session.prompt_changed.connect(self._show_count)
         self.session.failed.connect(lambda text: self.footer.set_status(text, problem=True))
         self.prompts.said.connect(self.footer.set_status)
         self.wordings.said.connect(self.footer.set_status)
@@ -374,6 +375,7 @@ class Panel(QWidget):
         layer = Image(found.pixels, name=path.stem, rgb=found.colour, metadata={SPACING_KEY: found.spacing})
         self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = layer
+        self.book.show_scan(layer)
         self.footer.set_status(f"Opened {path.name}.")
 
     def _on_layers(self, event: Any = None) -> None:
@@ -442,6 +444,13 @@ class Panel(QWidget):
         self.footer.segment.setEnabled(self.session.scan is not None)
 
     # Prompt, model, result ------------------------------------------------------------------------------------
+
+    def _show_count(self) -> None:
+        """Say how many targets are outlined in one go, if there is a list."""
+        try:
+            self.footer.set_count(len(self.session.asked()) if self.session.queue else 0)
+        except ValueError:
+            self.footer.set_count(len(self.session.queue))
 
     def _on_engine_state(self, state: EngineState) -> None:
         self.footer.set_busy(state in _WORDS or state is EngineState.COMPARING, state in _CANCELLABLE)

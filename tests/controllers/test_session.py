@@ -152,14 +152,39 @@ def test_all_on_the_list_are_outlined_at_once(session, wire, scan):
         session.enqueue()
     session.choose(target="polyp", size="small")
     session.segment()
-    assert wire.asked[-1]["prompts"] == ["polyp", "foot ulcer"] and len(wire.asked) == 1
-    wire.answer(lambda text, size: np.full(size, 250 if text == "polyp" else 10))
+    assert wire.asked[-1]["prompts"] == ["small polyp", "foot ulcer"] and len(wire.asked) == 1, (
+        "the prompt as it stands"
+    )
+    wire.answer(lambda text, size: np.full(size, 250 if "polyp" in text else 10))
     assert session.result.target == "polyp" and session.mask().all()
     assert not session.mask(target="foot ulcer").any() and session.mask(target="spleen") is None
     session.choose(target="foot ulcer")
     assert session.result.prompt.text == "foot ulcer" and not session.mask().any()
     session.choose(target="breast tumor")
     assert session.result.target == "foot ulcer", "what was not asked for leaves the last in view"
+
+
+def test_a_prompt_that_is_not_on_the_list_is_outlined_too(session, scan):
+    session.set_scan(scan())
+    session.choose(target="polyp")
+    session.enqueue()
+    session.type("cell nuclei")
+    assert [p.text for p in session.asked()] == ["polyp", "cell nuclei"]
+    session.type("")
+    assert [p.text for p in session.asked()] == ["polyp"]
+    session.type("no polyp")
+    with pytest.raises(ValueError, match="nothing to outline"):
+        session.segment()
+
+
+def test_what_is_of_one_patient_does_not_go_on_to_the_next_scan(session, scan, wire):
+    session.set_scan(scan(1))
+    session.choose(target="myocardium")
+    session.choose(view="four-chamber", age="seventy", sex="male", quality="poor")
+    session.segment()
+    session.set_scan(scan(2))
+    assert session.attributes.named() == {"view"}
+    assert wire.sent[-2][0]["op"] == "cancel" or wire.sent[-1][0]["op"] == "cancel", "nobody waits for the old answer"
 
 
 # What an outline says ----------------------------------------------------------------------------------------------

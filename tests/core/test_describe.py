@@ -147,9 +147,15 @@ def test_one_component_top_right():
 
 
 def test_sizes_run_from_tiny_to_large_and_places_in_reading_order():
-    seen = describe(blank(100, 100, (60, 99, 1, 99), (10, 20, 10, 20), (10, 20, 30, 32)))
+    seen = describe(blank(100, 100, (60, 99, 1, 99), (10, 20, 10, 20), (10, 20, 24, 32)))
     assert seen.measured == {"number": "three", "size": "small, large", "location": "top left, bottom"}
-    assert seen.parts == (0.3822, 0.01, 0.002)
+    assert seen.parts == (0.3822, 0.01, 0.008)
+
+
+def test_crumbs_beside_an_outline_are_no_objects():
+    # A fiftieth of 50 x 50 pixels is 50.
+    assert describe(blank(200, 200, (100, 150, 100, 150), (0, 5, 0, 10))).number == "one"
+    assert describe(blank(200, 200, (100, 150, 100, 150), (0, 5, 0, 10), (20, 23, 20, 37))).number == "two"
 
 
 def test_columns_are_thirds_of_the_width():
@@ -167,7 +173,7 @@ def test_specks_do_not_count_unless_alone():
     assert describe(mask).measured == {"number": "one", "size": "tiny", "location": "top left"}
     mask[100:150, 100:150] = True
     assert describe(mask).measured == {"number": "one", "size": "small", "location": "center"}
-    mask[0, 2] = True
+    mask[0:6, 2:12] = True
     assert describe(mask).number == "two"
 
 

@@ -38,13 +38,14 @@ def test_an_empty_outline_has_no_effect_to_show():
     [
         ({Contrast.OTHER_TARGET: HARDLY}, "hardly count here: asked for something else", False),
         ({Contrast.OTHER_TARGET: 0.0, Contrast.EMPTY: 1.0}, "hardly count here: asked for something else", False),
-        ({Contrast.EMPTY: 0.0}, "hardly count here: without words", False),
-        ({Contrast.EMPTY: HARDLY + 0.01}, "only a little here: without words", False),
+        ({Contrast.EMPTY: 0.0}, "draws the same; whether the name counts is not known", False),
+        ({Contrast.EMPTY: HARDLY + 0.01}, "draws much the same; whether", False),
+        ({Contrast.EMPTY: 1.0}, "draws something else; whether the name counts is not known", False),
         ({Contrast.OTHER_TARGET: LITTLE}, "only a little", False),
-        ({Contrast.OTHER_TARGET: LITTLE + 0.01}, "describing words hardly change it", True),
+        ({Contrast.OTHER_TARGET: LITTLE + 0.01}, "The name steers this outline.", True),
         ({Contrast.OTHER_TARGET: 1.0, Contrast.WRONG_SIDE: HARDLY}, "describing words hardly change it", True),
         ({Contrast.OTHER_TARGET: 1.0, Contrast.WRONG_SIZE: 0.2}, "describing words change it a little", True),
-        ({Contrast.EMPTY: 0.9, Contrast.CLASS_ONLY: 0.1, Contrast.WRONG_SIDE: 0.9}, "words steer it too", True),
+        ({Contrast.OTHER_TARGET: 0.9, Contrast.CLASS_ONLY: 0.1, Contrast.WRONG_SIDE: 0.9}, "words steer it too", True),
     ],
 )
 def test_the_verdict_is_one_sentence_about_name_and_words(changes, words, steered):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch  # noqa: F401 - before the window: Mesa's software renderer and torch's Triton both bring an LLVM
 
 from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.io.autosave import AutosaveStore

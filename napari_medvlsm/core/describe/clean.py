@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from napari_medvlsm.core.describe.color import color_word
 from napari_medvlsm.core.describe.components import Array, Bool, Box, areas_of, list_sizes, plane
-from napari_medvlsm.core.describe.description import CELLS, COUNTED, MANY, PARTS, Description
+from napari_medvlsm.core.describe.description import CELLS, COUNTED, CRUMB_FRACTION, MANY, PARTS, Description
 from napari_medvlsm.core.describe.shape import shape_word
 from napari_medvlsm.core.masks import SPECK_FRACTION, bounding_box
 from napari_medvlsm.core.prompts.english import number_word
@@ -19,8 +19,8 @@ def describe(mask: Array, image: Array | None = None, spacing: tuple[float, floa
     Parameters
     ----------
     mask : array of shape (H, W)
-        Foreground is anything above zero. Components are 4-connected; those of at most 0.01 % of the image are
-        ignored unless there is nothing else.
+        Foreground is anything above zero. Components are 4-connected; those of at most 0.01 % of the image,
+        or of 2 % of the largest, are ignored unless there is nothing else.
     image : array of shape (H, W) or (H, W, C), optional
         The scan, as in `images.Scan.pixels`; colour is suggested where it has colour.
     spacing : (float, float), optional
@@ -47,7 +47,7 @@ def describe(mask: Array, image: Array | None = None, spacing: tuple[float, floa
         return Description(number_word(0))
     labels, count = ndimage.label(foreground[box])
     areas = areas_of(labels, count)
-    kept = np.flatnonzero(areas > SPECK_FRACTION * mask.size)
+    kept = np.flatnonzero(areas > max(SPECK_FRACTION * mask.size, CRUMB_FRACTION * areas.max()))
     if kept.size == 0:
         kept = np.arange(count)
     kept = kept[np.argsort(-areas[kept], kind="stable")]

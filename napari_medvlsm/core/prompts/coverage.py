@@ -36,13 +36,13 @@ class Coverage:
 
     @property
     def telling(self) -> tuple[str, ...]:
-        """The unknown words that mean something by themselves, or all if none does."""
-        return tuple(word for word in self.unknown if word not in LITTLE_WORDS) or self.unknown
+        """The unknown words that mean something by themselves."""
+        return tuple(word for word in self.unknown if word not in LITTLE_WORDS)
 
     @property
     def complete(self) -> bool:
-        """Whether every word was seen and a trained target is named."""
-        return not self.unknown and self.known_target
+        """Whether every word that means something was seen and a trained target is named."""
+        return not self.telling and self.known_target
 
 
 def coverage(text: str, trained_phrases: Iterable[str], trained_words: Iterable[str]) -> Coverage:
@@ -64,7 +64,6 @@ def coverage(text: str, trained_phrases: Iterable[str], trained_words: Iterable[
     has_target = any(f" {phrase} " in f" {clean} " for phrase in phrases)
     if not unknown and has_target:
         return Coverage((), (), True)
-    shared = sorted(phrases, key=lambda p: -len(set(p.split()) & set(clean.split())))
     close = difflib.get_close_matches(clean, phrases, n=_NEAREST, cutoff=0.5)
     spoken = {word for phrase in phrases for word in phrase.split()}
     for word in dict.fromkeys(clean.split()):
@@ -72,5 +71,5 @@ def coverage(text: str, trained_phrases: Iterable[str], trained_words: Iterable[
         close += [p for p in phrases if near & {*p.split()}]
         if len({*close}) >= _NEAREST:
             break
-    nearest = tuple(dict.fromkeys(close or shared))[:_NEAREST]
+    nearest = tuple(dict.fromkeys(close))[:_NEAREST]
     return Coverage(unknown, nearest, has_target)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 from napari_medvlsm.core.prompts.attributes import LISTS, Attributes, Prompt
 from napari_medvlsm.core.prompts.build import REGULARITY, level_of
@@ -26,6 +27,8 @@ _BEFORE_THE_NAME = frozenset({"number", "size", "color", "shape", "tumor_type"})
 _AFTER_A_SIDE = frozenset(
     "of side half part corner edge third in and or image top upper bottom lower left right center centre middle".split()
 )
+# "s" is what is left of "patient's".
+_OWNERS = frozenset("s patient patients his her their".split())
 _BEFORE_A_GRADE = frozenset("stage grade type class level degree version".split())
 _UNITS = frozenset("mm cm m um nm px pixel pixels percent x by hours days weeks months years year".split())
 # Words that mean an attribute only together with others.
@@ -176,6 +179,8 @@ def _by_word(text: str, vocabulary: Vocabulary) -> tuple[Attributes, tuple[str, 
     family = vocabulary.family(target.phrase if target else "")
     said: dict[str, str] = {}
     free: list[str | None] = list(tokens)
+    # Places, counted in tokens, behind which the text has a comma or another stop.
+    stops = set(accumulate(len(normalise(part).split()) for part in re.split(r"[,;.:](?:\s|$)", text)))
     name_at = len(tokens)
     if target is not None:
         name = max((n for n in map(normalise, target.names) if f" {n} " in f" {' '.join(tokens)} "), key=len).split()
@@ -193,7 +198,11 @@ def _by_word(text: str, vocabulary: Vocabulary) -> tuple[Attributes, tuple[str, 
     while i < len(free):
         for length in range(longest, 0, -1):
             found = phrases.get(tuple(t or "" for t in free[i : i + length]))
-            if found and i + length <= len(free) and _means_it(found, tokens, i, i + length, name_at):
+            if (
+                found
+                and i + length <= len(free)
+                and _means_it(found, tokens, i, i + length, name_at, i + length in stops)
+            ):
                 if not _place(said, *found):
                     continue
                 left.append(None)
@@ -205,7 +214,7 @@ def _by_word(text: str, vocabulary: Vocabulary) -> tuple[Attributes, tuple[str, 
     return Attributes(**said), tuple(_runs(left))
 
 
-def _means_it(found: tuple[str, str], tokens: list[str], start: int, stop: int, name_at: int) -> bool:
+def _means_it(found: tuple[str, str], tokens: list[str], start: int, stop: int, name_at: int, at_stop: bool) -> bool:
     """Whether tokens say an attribute, and not something that is only called alike.
 
     "left" before another word is a side of the patient ("the left foot"), no place in the image; a number that
@@ -213,9 +222,9 @@ def _means_it(found: tuple[str, str], tokens: list[str], start: int, stop: int, 
     """
     attribute, word = found
     before = tokens[start - 1] if start else ""
-    after = tokens[stop] if stop < len(tokens) else ""
+    after = tokens[stop] if stop < len(tokens) and not at_stop else ""
     if attribute == "location" and {"left", "right"} & {*word.split()}:
-        return not after or after in _AFTER_A_SIDE
+        return before not in _OWNERS and (not after or after in _AFTER_A_SIDE)
     if attribute == "number":
         return stop <= name_at and before not in _BEFORE_A_GRADE and after not in _UNITS
     return True

@@ -56,7 +56,12 @@ class ModelSection(Section):
 
     def set_models(self, models: dict[str, ModelEntry], current: str) -> None:
         """Show the models by title."""
-        fill_combo(self.models, [(entry.card.title, name) for name, entry in models.items()], current)
+        titles = [entry.card.title for entry in models.values()]
+        named = [
+            (entry.card.title if titles.count(entry.card.title) == 1 else f"{entry.card.title} ({name})", name)
+            for name, entry in models.items()
+        ]
+        fill_combo(self.models, named, current)
         self.about.setEnabled(bool(models))
 
     def set_current(self, name: str) -> None:

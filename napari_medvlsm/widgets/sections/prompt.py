@@ -154,27 +154,26 @@ class PromptSection(Section):
             self.unplaced.setText("Not in the lists, sent as typed: " + ", ".join(f"“{w}”" for w in unplaced) + ".")
 
     def set_coverage(self, coverage: Coverage, text: str, weak_dice: float | None) -> None:
-        """Say which words the model does not know, with the nearest that it does, or that it is weak at the target."""
-        if text and coverage.complete and weak_dice is not None:
-            self.warning.setText(
+        """Say which words the model does not know, with the nearest that it does, and that it is weak at the target."""
+        lines = []
+        if text and not coverage.complete:
+            unknown = coverage.telling
+            if unknown:
+                words = ", ".join(f"“{escape(word)}”" for word in unknown[:_NAMED])
+                words += f" and {len(unknown) - _NAMED} more words" if len(unknown) > _NAMED else ""
+                first = f"This model never learned {words}; the outline may mean nothing."
+            else:
+                first = "This names nothing the model learned to outline."
+            links = ", ".join(f'<a style="color: {LINK}" href="{escape(p)}">{escape(p)}</a>' for p in coverage.nearest)
+            nearest = f" Nearest it knows: {links}" if links else ""
+            lines.append(f'<span style="color: {WARNING}">⚠ {first}</span>{nearest}')
+        if text and weak_dice is not None:
+            lines.append(
                 f'<span style="color: {WARNING}">⚠ This model is weak here: mean Dice {weak_dice:.2f} on test scans '
                 "(1 is perfect). Expect to redraw.</span>"
             )
-            self.warning.show()
-            return
-        if not text or coverage.complete:
-            self.warning.hide()
-            return
-        unknown = coverage.telling
-        if unknown:
-            words = ", ".join(f"“{escape(word)}”" for word in unknown[:_NAMED])
-            words += f" and {len(unknown) - _NAMED} more words" if len(unknown) > _NAMED else ""
-            first = f"This model never learned {words}; the outline may mean nothing."
-        else:
-            first = "This names nothing the model learned to outline."
-        links = ", ".join(f'<a style="color: {LINK}" href="{escape(p)}">{escape(p)}</a>' for p in coverage.nearest)
-        self.warning.setText(f'<span style="color: {WARNING}">⚠ {first}</span> Nearest it knows: {links}')
-        self.warning.show()
+        self.warning.setText("<br>".join(lines))
+        self.warning.setVisible(bool(lines))
 
     def set_contradictions(self, found: Sequence[Contradiction]) -> None:
         """Flag where the words and the outline disagree, each with a way to take what the outline shows."""
