@@ -160,7 +160,8 @@ class PromptSection(Section):
             unknown = coverage.telling
             if unknown:
                 words = ", ".join(f"“{escape(word)}”" for word in unknown[:_NAMED])
-                words += f" and {len(unknown) - _NAMED} more words" if len(unknown) > _NAMED else ""
+                rest = len(unknown) - _NAMED
+                words += f" and {rest} more {'word' if rest == 1 else 'words'}" if rest > 0 else ""
                 first = f"This model never learned {words}; the outline may mean nothing."
             else:
                 first = "This names nothing the model learned to outline."
