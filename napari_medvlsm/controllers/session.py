@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from psygnal import Signal
 
-from napari_medvlsm.controllers.engine import EngineController, EngineImage, Request
+from napari_medvlsm.controllers.engine import EngineController, EngineImage, EngineState, Request
 from napari_medvlsm.core.describe import Contradiction, Description, contradictions
 from napari_medvlsm.core.images import Scan, content_hash
 from napari_medvlsm.core.io.labels import story
@@ -255,7 +255,7 @@ class Session:
         changed = key != self.scan_hash
         self.scan, self.scan_hash = scan, key
         if changed:
-            if self._pending is not None:
+            if self.engine.state is EngineState.SEGMENTING:
                 self.engine.cancel()
             self.results, self._pending = {}, None
             before = self.attributes
