@@ -128,3 +128,17 @@ def test_only_layers_of_the_same_shape_can_be_adopted(viewer):
     assert book.adoptable(image) == [mine]
     book.adopt(mine, image, POLYP)
     assert book.correction(image, "polyp") is mine and book.adoptable(image) == []
+
+
+def test_a_scan_comes_into_view_alone(viewer):
+    large = viewer.add_image(np.zeros((600, 800)), name="large")
+    book = LayerBook(viewer)
+    book.show_predictions(slice_in_view(viewer, large), {POLYP: np.ones((600, 800), bool)})
+    drawn = book.new_correction(large, POLYP)
+    small = viewer.add_image(np.zeros((6, 8)), name="small")
+    own = viewer.add_labels(np.zeros((6, 8), np.uint8))
+    before = viewer.camera.zoom
+    book.show_scan(small)
+    assert small.visible and own.visible and not large.visible and not drawn.visible
+    assert not book.prediction(large, "polyp").visible
+    assert viewer.camera.zoom > 10 * before and np.allclose(viewer.camera.center[-2:], (2.5, 3.5))

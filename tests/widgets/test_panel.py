@@ -522,3 +522,21 @@ def test_a_crash_sentence_is_not_hidden_by_what_goes_on(panel):
     assert panel.footer.status.text() == "The engine stopped."
     panel.footer.set_status("Done.")
     assert panel.footer.status.text() == "Done."
+
+
+def test_a_correction_of_one_slice_says_nothing_of_another(panel, qtbot, ready, lesion, tmp_path):
+    stack = np.stack([lesion[..., 0], lesion[::-1, :, 0]])
+    panel.viewer.add_image(stack, name="stack")
+    panel.prompt_section.chosen.emit("target", "skin melanoma")
+    panel.viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: panel.view is not None and panel.view.index == (1,), timeout=5000)
+    panel.correction_section.start.click()
+    correction(panel).paint((1, 50, 50), 1)
+    panel.viewer.dims.set_current_step(0, 0)
+    qtbot.waitUntil(lambda: panel.view.index == (0,), timeout=5000)
+    assert panel.desk.current() is None and not panel.save_section.save.isEnabled()
+    panel.save_as(tmp_path / "nothing.tif")
+    assert not (tmp_path / "nothing.tif").exists(), "no empty mask is saved as a person's correction"
+    panel.viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: panel.view.index == (1,), timeout=5000)
+    assert panel.desk.outline()[0].any()
