@@ -173,7 +173,7 @@ def test_export_writes_the_reference_layout(tmp_path, rng):
     path = export_case(tmp_path, scan, mask, Attributes("polyp", color="pink", shape="round"), VOCABULARY)
     (entry,) = json.loads(path.read_text())
     assert entry["prompts"]["p6"] == "one small pink round polyp, located in the top right of the image"
-    assert list(entry["prompts"]) == list(LEVELS) and entry["bbox"] == [100, 5, 115, 20]
+    assert list(entry["prompts"]) == list(LEVELS) and entry["bbox"] == [99, 4, 115, 20]
     image = np.asarray(Image.open(tmp_path / "images" / entry["img_name"]))
     np.testing.assert_array_equal(image, np.rint(to_unit_rgb(scan.pixels) * 255).astype(np.uint8))
     stored = np.asarray(Image.open(tmp_path / "masks" / entry["mask_name"]))
