@@ -157,7 +157,7 @@ def _bbox(mask: npt.NDArray[np.generic]) -> list[int]:
     So it is in 476 of 481 annotations of ClinicDB; in the others small fragments were left out of the box. An empty
     mask has [width, height, 0, 0].
     """
-    rows, cols = np.nonzero(mask)
+    rows, cols = np.nonzero(np.asarray(mask) > 0)
     height, width = mask.shape
     if rows.size == 0:
         return [width, height, 0, 0]
