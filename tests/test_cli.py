@@ -111,6 +111,11 @@ def test_prompts_are_built_as_the_interface_and_as_the_release_writes_them(capsy
     assert main(["prompts", "build", "--target", "polyp", *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9 and lines[2] == "p3\tpink round polyp"
+    assert main(["prompts", "build", "--target", "polyp", "--size", "huge", "--shape", "lumpy", "--level", "p4"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "large lumpy polyp\n" and "'lumpy' is not among the words for shape" in said.err
+    assert main(["prompts", "build", "--target", "polyp", "--wording", "7"]) == 2
+    assert "has 1 wordings" in capsys.readouterr().err
     assert main(["prompts", "build", "--dataset", "kvasir_polyp", *words]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["p6"] == "two small pink round polyp, located in left of the image" and len(made["p9"]) == 5

@@ -13,6 +13,8 @@ from napari_medvlsm.cli._codes import OK, SOME_FAILED
 from napari_medvlsm.cli._scans import find_scans
 from napari_medvlsm.core.models.registry import STARTER
 from napari_medvlsm.core.prompts import LABELS, Attributes, Vocabulary, build, load_vocabulary, parse
+from napari_medvlsm.core.prompts.attributes import LISTS
+from napari_medvlsm.core.prompts.english import NUMBER_WORDS
 from napari_medvlsm.core.prompts.own_words import own_words_path
 from napari_medvlsm.core.prompts.reference import load_datasets, reference_prompts
 
@@ -93,11 +95,30 @@ def _build(options: argparse.Namespace) -> int:
         return OK
     if not attributes.target:
         raise ValueError("Say what to outline, for example --target polyp.")
-    levels = [options.level] if options.level else list(vocabulary.family(attributes.target).levels)
+    family = vocabulary.family(attributes.target)
+    if not 0 <= options.wording < len(family.clean):
+        raise ValueError(
+            f"{attributes.target!r} has {len(family.clean)} wordings, counted from 0; not {options.wording}."
+        )
+    attributes = _listed(attributes, vocabulary)
+    levels = [options.level] if options.level else list(family.levels)
     for level in levels:
         prompt = build(attributes, vocabulary, level, options.wording)
         print(prompt.text if options.level else f"{level}\t{prompt.text}")
     return OK
+
+
+def _listed(attributes: Attributes, vocabulary: Vocabulary) -> Attributes:
+    """The interface's words for what was given; one that it does not list is kept, and said."""
+    words = {n: vocabulary.canonical(n, v) for n, v in vars(attributes).items() if n != "target"}
+    for name, value in words.items():
+        known = {*vocabulary.words(name, attributes.target), *(NUMBER_WORDS if name in ("age", "number") else ()), ""}
+        for word in value.split(", ") if name in LISTS else [value]:
+            if word not in known and name != "general":
+                print(
+                    f"medvlsm: {word!r} is not among the words for {LABELS[name]}; written as it is.", file=sys.stderr
+                )
+    return replace(attributes, **words)
 
 
 def _parse(options: argparse.Namespace) -> int:
