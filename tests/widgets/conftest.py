@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
-import torch  # noqa: F401 - before the window: Mesa's software renderer and torch's Triton both bring an LLVM
 
 from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.images import read_image
+
+# Mesa's software renderer and torch's Triton both bring an LLVM, and the second one to come crashes if it is Triton's.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 # The engine imports torch and loads a model; two busy cores need their time.
 ENGINE_MS = 90_000
