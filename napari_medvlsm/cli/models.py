@@ -12,7 +12,6 @@ from napari_medvlsm.cli._codes import OK
 from napari_medvlsm.core.io.atomic import megabytes
 from napari_medvlsm.core.models.families import FAMILIES
 from napari_medvlsm.core.models.naming import place_of
-from napari_medvlsm.core.models.parity_arguments import add_arguments
 from napari_medvlsm.core.models.registry import available_models, fetched_folder, find_model
 from napari_medvlsm.core.models.sources import SOURCES, find_source
 
@@ -57,7 +56,12 @@ def add_to(commands: Any) -> None:
     merge.set_defaults(run=_merge)
 
     parity = below.add_parser("parity", help="compare with the reference implementations")
-    add_arguments(parity)
+    parity.add_argument("keys", type=Path, help="JSON: tag -> entry of the reference's state dict -> shape")
+    parity.add_argument("expected", type=Path, help="npz: the reference's answers")
+    parity.add_argument("--tags", nargs="+", help="only these models (default: all in the JSON file)")
+    parity.add_argument(
+        "--image-constants", nargs=3, type=float, metavar=("COLUMN", "IMAGE", "ROW"), help="of the images' formula"
+    )
     parity.set_defaults(run=_parity)
 
 
@@ -150,6 +154,6 @@ def _tell(folder: Path, done: str) -> None:
 
 
 def _parity(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.models.parity import table
+    from napari_medvlsm.core.models.parity import IMAGE_CONSTANTS, table
 
-    return table(options.keys, options.expected, options.tags, tuple(options.image_constants))
+    return table(options.keys, options.expected, options.tags, tuple(options.image_constants or IMAGE_CONSTANTS))
