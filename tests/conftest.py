@@ -38,14 +38,13 @@ def small_clipseg():
     """A CLIPSeg of few parameters with random weights and the tokenizer of the recipes."""
     import torch
 
-    from medvlsm_training.config import ModelConfig
+    from medvlsm_training.models import ClipSegSizes, clipseg_config
     from medvlsm_training.tokenizer import cut_tokenizer
-    from medvlsm_training.train import clipseg_config
     from napari_medvlsm.core.models.clipseg import CLIPSeg
 
     torch.manual_seed(0)
     tokenizer = cut_tokenizer(["small pink polyp", "left lung", "skin melanoma, located in top left of the image"])
-    config = clipseg_config(ModelConfig(image_size=64, patch_size=8, hidden_size=48, layers=6, heads=3), tokenizer)
+    config = clipseg_config(ClipSegSizes(patch_size=8, hidden_size=48, layers=6, heads=3), tokenizer, 64)
     config.extract_layers = [0, 1, 3]
     return CLIPSeg.from_config(config, tokenizer, 64).eval()
 

@@ -4,6 +4,8 @@
 `models`    list, fetch, import and check models
 `prompts`   build, read, check and measure prompts
 `data`      where data sets come from, and a check before training
+`train`     finetune a model by a recipe
+`package`   measure a run's model and write its model folder
 `evaluate`  measure a model on data sets, or compare two results
 `table`     results in one table, the paper's numbers beside them
 """
@@ -14,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from medvlsm_training import command as training
 from napari_medvlsm import __version__
 from napari_medvlsm.cli import data, evaluate, models, prompts, segment
 from napari_medvlsm.cli._codes import FAILED
@@ -41,6 +44,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts, data, evaluate):
+    for module in (segment, models, prompts, data, training, evaluate):
         module.add_to(commands)
     return made

@@ -18,9 +18,8 @@ def small_builders():
     import torch
     from transformers import BertTokenizer
 
-    from medvlsm_training.config import ModelConfig
+    from medvlsm_training.models import ClipSegSizes, clipseg_config
     from medvlsm_training.tokenizer import cut_tokenizer
-    from medvlsm_training.train import clipseg_config
     from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
     from napari_medvlsm.core.models.clipseg import CLIPSeg
     from napari_medvlsm.core.models.cris import CRIS, CRISConfig
@@ -29,10 +28,10 @@ def small_builders():
     letters = "abcdefghijklmnopqrstuvwxyz,"
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), "polyp", "pink"]
     bert = BertTokenizer(vocab={word: i for i, word in enumerate(words)})
-    sizes = ModelConfig(image_size=64, patch_size=16, hidden_size=64, layers=6, heads=2, text_size=32, decoder_mlp=64)
+    sizes = ClipSegSizes(patch_size=16, hidden_size=64, layers=6, heads=2, text_size=32, decoder_mlp=64)
 
     def clipseg():
-        config = clipseg_config(sizes, clip)
+        config = clipseg_config(sizes, clip, 64)
         config.extract_layers = [0, 1, 3]
         return CLIPSeg.from_config(config, clip, 64)
 

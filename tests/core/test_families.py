@@ -11,9 +11,8 @@ from open_clip import SimpleTokenizer
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, CLIPTokenizer
 
-from medvlsm_training.config import ModelConfig
+from medvlsm_training.models import ClipSegSizes, clipseg_config
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
-from medvlsm_training.train import clipseg_config
 from napari_medvlsm.core.images import to_model_input
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.models.base import ENCODERS, PROJECTIONS, VLSM, Conditions, repeat_for_prompts
@@ -40,8 +39,8 @@ def bert_tokenizer() -> BertTokenizer:
 
 def small_clipseg() -> CLIPSeg:
     tokenizer = clip_tokenizer()
-    sizes = ModelConfig(image_size=64, patch_size=16, hidden_size=48, layers=6, heads=3, text_size=32)
-    config = clipseg_config(sizes, tokenizer)
+    sizes = ClipSegSizes(patch_size=16, hidden_size=48, layers=6, heads=3, text_size=32)
+    config = clipseg_config(sizes, tokenizer, 64)
     config.extract_layers = [0, 1, 3]
     return CLIPSeg.from_config(config, tokenizer, 96)
 
@@ -84,9 +83,9 @@ def small_biomedclipseg() -> BiomedCLIPSeg:
 
 
 def small_biomedclipseg_d() -> BiomedCLIPSeg:
-    sizes = ModelConfig(image_size=64, patch_size=16, hidden_size=64, layers=6, heads=2, text_size=32, decoder_mlp=64)
+    sizes = ClipSegSizes(patch_size=16, hidden_size=64, layers=6, heads=2, text_size=32, decoder_mlp=64)
     return small_biomedclipseg().with_decoder_of(
-        CLIPSeg.from_config(clipseg_config(sizes, clip_tokenizer()), clip_tokenizer(), 64)
+        CLIPSeg.from_config(clipseg_config(sizes, clip_tokenizer(), 64), clip_tokenizer(), 64)
     )
 
 

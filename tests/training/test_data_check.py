@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from medvlsm_training.check import KINDS, check_data, check_items
-from medvlsm_training.config import Recipe, SourceConfig, load_recipe, shipped_recipe
+from medvlsm_training.config import ModelConfig, Recipe, SourceConfig, TrainerConfig
+from medvlsm_training.recipes import load_recipe
 from medvlsm_training.sources import read_source
 from medvlsm_training.train import read_items, refuse_misleading, train
 from napari_medvlsm.cli import main
@@ -282,7 +283,9 @@ def test_deep_and_grey_images_reach_training_through_the_one_normalisation(tmp_p
 
 def test_training_is_refused_unless_the_recipe_says_that_it_knows(polyps, tmp_path):
     shutil.copy(polyps / "images" / "5.png", polyps / "images" / "0.png")
-    recipe = Recipe("r", "R", "For tests.", "CC0", (source(),), batch_size=2)
+    recipe = Recipe(
+        "r", "R", "For tests.", "CC0", (source(),), ModelConfig(image_size=32), trainer=TrainerConfig(batch_size=2)
+    )
     with pytest.raises(ValueError, match=r"Training on r would mislead: .*polyps/0\.png"):
         train(recipe, tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -356,7 +359,7 @@ def test_normals_of_busi_are_counted_as_empty_masks():
 
 @needs_data
 def test_the_starter_may_be_trained():
-    recipe = load_recipe(shipped_recipe("starter"))
+    recipe = load_recipe("starter")
     items = read_items(
         replace(recipe, sources=tuple(s for s in recipe.sources if "ulcer" in s.folder)), SHARED / "data"
     )

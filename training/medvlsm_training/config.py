@@ -1,16 +1,24 @@
-"""What a recipe may say. A recipe is a YAML file whose keys are the fields below."""
+"""What a recipe may say. A recipe is a YAML file whose keys are the fields below; `recipes` reads it."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, field
+from typing import Any, Literal
 
-import yaml
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from napari_medvlsm.core.prompts import LEVELS
+
+_STRICT = ConfigDict(extra="forbid")
+VLSMS = ("clipseg", "cris", "biomedclipseg", "biomedclipseg-d")
+IMAGE_ONLY = "image-only"
+# Kinds of prompts beside the levels; see `PromptConfig.mix`.
+RANDOM, TYPED, SYNONYM, ATTRIBUTES = "random", "typed", "synonym", "attributes"
+KINDS = (*LEVELS, RANDOM, TYPED, SYNONYM, ATTRIBUTES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class SourceConfig:
     """One data set of a recipe.
 
@@ -20,10 +28,10 @@ class SourceConfig:
         Its folder inside the data folder.
     layout : str
         "reference" (`anns/*.json`) or "lists" (`splits/*.txt`, with `targets.csv` where an image has several masks).
-    target : str
-        Phrase of the target for layout "lists"; "" to take it from `targets.csv`.
     modality : str
         Key of the vocabulary's modalities.
+    target : str
+        Phrase of the target for layout "lists"; "" to take it from `targets.csv`.
     repeat : int
         How often each training image is seen in an epoch.
     split_lungs : bool
@@ -40,12 +48,14 @@ class SourceConfig:
     as_listed : bool
         Keep images and cases that are in two splits in both, as the paper's code does; the check of the data then
         refuses them unless the recipe accepts that.
+    tested_only : bool
+        Never train or validate on it: a set that the model is to meet for the first time in the test.
     name, licence, citation : str
         For the model card.
     """
 
     folder: str
-    layout: str
+    layout: Literal["reference", "lists"]
     modality: str
     name: str
     licence: str
@@ -58,50 +68,263 @@ class SourceConfig:
     group_column: str = ""
     leave_out: tuple[str, ...] = ()
     as_listed: bool = False
+    tested_only: bool = False
 
     def __post_init__(self) -> None:
-        if self.layout not in ("reference", "lists"):
-            raise ValueError(f"{self.folder}: layout must be 'reference' or 'lists', but is {self.layout!r}.")
         if self.repeat < 1:
             raise ValueError(f"{self.folder}: repeat must be at least 1, but is {self.repeat}.")
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """Sizes of a CLIPSeg trained from scratch; names as in `transformers.CLIPSegConfig`."""
-
-    image_size: int = 192
-    patch_size: int = 8
-    hidden_size: int = 192
-    layers: int = 6
-    heads: int = 3
-    text_size: int = 128
-    text_layers: int = 2
-    text_heads: int = 4
-    reduce_dim: int = 64
-    decoder_mlp: int = 256
-
-    def __post_init__(self) -> None:
-        if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}.")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class LoraConfig:
-    """Adapters that train instead of the weights of the encoders; fields as in `core.models.lora.LoraSettings`.
-
-    `decoder` trains the decoder too.
-    """
+    """Adapters that train instead of the weights of the encoders; fields as in `core.models.lora.LoraSettings`."""
 
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0
     encoders: tuple[str, ...] = ("vision", "text")
     projections: tuple[str, ...] = ("query", "value")
-    decoder: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
+class ModelConfig:
+    """What is trained, and from where.
+
+    Attributes
+    ----------
+    family : str
+        "clipseg", "cris", "biomedclipseg", "biomedclipseg-d", or "image-only" for a baseline that hears no words.
+    base : str
+        Name or folder of the model to start from; "" for random weights in `sizes`.
+    trained : str
+        "all", "decoder" (the encoders stay as they are: their activations can be kept, see `CacheConfig`), or "lora":
+        adapters in the encoders, and the decoder.
+    lora : LoraConfig
+        For `trained: lora`.
+    image_size : int
+        Rows and columns of the input; 0 for the base's own. Must be given with random weights.
+    sizes : mapping
+        Without a base: sizes of the family, see `models.ClipSegSizes`, `core.models.cris.CRISConfig` and
+        `core.models.image_only.ImageOnlyConfig`.
+    """
+
+    family: Literal["clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "image-only"] = "clipseg"
+    base: str = ""
+    trained: Literal["all", "decoder", "lora"] = "all"
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    image_size: int = 0
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.trained != "all" and not self.base:
+            raise ValueError(f"trained: {self.trained} keeps weights of a trained model: name it as base.")
+        if not self.base and self.image_size <= 0:
+            raise ValueError("A model without a base needs an image_size.")
+        if not self.base and self.family.startswith("biomedclipseg"):
+            raise ValueError(f"{self.family} is made of public encoders and needs a base.")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class PromptConfig:
+    """Which prompts an image is shown with.
+
+    Attributes
+    ----------
+    mix : mapping of kind to weight
+        Kinds are the levels "p0" to "p9"; "random": for every access one of the item's levels but P0, as the
+        reference does; "typed": the text `typed`; "synonym": another name of the target; "attributes": the name with
+        whatever is known of the target, each attribute left out with `attribute_dropout`. Where a level has a list of
+        sentences, one is drawn.
+    wording : str
+        "interface", or "release": the annotation files' prompts to the letter.
+    typed : str
+    per_image : int
+        Prompts that are decoded for each encoded image.
+    per_mask : bool
+        Show an image with several masks once for each of them, as the paper does, rather than once.
+    attribute_dropout : float
+        How often an attribute is left out of a prompt of the interface's wording.
+    wrong : float
+        Part of the prompts that name a wrong side or size (where there is an opposite): nothing is to be drawn.
+    absent : float
+        Part of the prompts that name something else: nothing is to be drawn.
+    absent_same : float
+        Part of these that name something which such a scan cannot show (the vocabulary's `absent`), rather than a
+        target of another kind of scan.
+    carriers : tuple of str
+        Phrases with a "{}" in which a prompt may stand, such as "outline the {}".
+    carried : float
+        Part of the prompts that stand in one of them.
+    validation : str
+        Kind of the prompts of the validation; "" for the mix. They depend on the image and the seed alone.
+    """
+
+    mix: dict[str, float] = field(default_factory=lambda: {"p1": 1.0})
+    wording: Literal["interface", "release"] = "interface"
+    typed: str = ""
+    per_image: int = 1
+    per_mask: bool = False
+    attribute_dropout: float = 0.0
+    wrong: float = 0.0
+    absent: float = 0.0
+    absent_same: float = 0.5
+    carriers: tuple[str, ...] = ()
+    carried: float = 0.0
+    validation: str = ""
+
+    def __post_init__(self) -> None:
+        for kind in (*self.mix, *([self.validation] if self.validation else ())):
+            if kind not in KINDS:
+                raise ValueError(f"There is no kind of prompt {kind!r}; there are {', '.join(KINDS)}.")
+        if not self.mix or min(self.mix.values()) < 0 or sum(self.mix.values()) <= 0:
+            raise ValueError(f"The weights of the prompts must be at least 0 and not all 0, but are {self.mix}.")
+        if (TYPED in self.mix or self.validation == TYPED) and not self.typed.strip():
+            raise ValueError("The prompts are to be typed, but `typed` is empty.")
+        if self.per_image < 1:
+            raise ValueError(f"per_image must be at least 1, but is {self.per_image}.")
+        for name in ("attribute_dropout", "wrong", "absent", "absent_same", "carried"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
+        if self.wrong + self.absent >= 1:
+            raise ValueError("With wrong and absent at 1 together no prompt would ask for what is there.")
+        if self.wording == "release" and (self.attribute_dropout or {SYNONYM, ATTRIBUTES} & {*self.mix}):
+            raise ValueError("The release's wording is taken to the letter: no synonyms, no attributes left out.")
+        if bad := [c for c in self.carriers if c.count("{}") != 1]:
+            raise ValueError(f"A carrier holds one '{{}}' for the prompt, but {bad[0]!r} does not.")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AugmentationConfig:
+    """Changes of training images that keep the words true: attributes are read again from the changed mask.
+
+    Attributes
+    ----------
+    degrees, shift, shear : float
+        Largest turn in degrees, shift as a part of the side, shear in degrees.
+    zoom : tuple of two floats
+    flip : bool
+        Mirror both ways, but never an image with a lateralised target.
+    brightness, contrast, saturation, hue : float
+        As in `torchvision.transforms.ColorJitter`.
+    """
+
+    degrees: float = 0.0
+    shift: float = 0.0
+    shear: float = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+    flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class LossConfig:
+    """`dice` times soft Dice plus `bce` times binary cross-entropy, of each prompt, then the mean.
+
+    `smooth` is added above and below in the Dice term: 1e-5 in the reference; one pixel makes an empty mask pull
+    the answer to zero.
+    """
+
+    dice: float = 1.0
+    bce: float = 1.0
+    smooth: float = 1.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class OptimizerConfig:
+    """How weights move.
+
+    Attributes
+    ----------
+    name : str
+        "adamw" (no decay on biases, norms and embeddings) or "adam".
+    learning_rate, weight_decay : float
+    decay_all : bool
+        Decay every weight, as the reference does.
+    schedule : str
+        "cosine" (after a warm-up over `warmup` of all steps, to zero at `TrainerConfig.max_epochs`), "plateau" (times
+        `plateau_factor` when the validation loss has not fallen for `plateau_patience` epochs), or "constant".
+    clip : float
+        Largest norm of all gradients together; 0 for none.
+    ema : float
+        Decay of the moving average of the weights, which is what is then validated and kept; 0 for none.
+    """
+
+    name: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    decay_all: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup: float = 0.05
+    plateau_factor: float = 0.1
+    plateau_patience: int = 5
+    clip: float = 1.0
+    ema: float = 0.999
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainerConfig:
+    """How long, and how much at a time.
+
+    Attributes
+    ----------
+    batch_size : int
+        Images a step in each process.
+    accumulate : int
+        Batches a step.
+    min_epochs, max_epochs : int
+    patience : int
+        Epochs without a better validation Dice (by `min_delta`) after which training stops; 0: never.
+    early_size, early_epochs : int
+        The first `early_epochs` epochs see images of side `early_size`, the others of the model's own.
+    precision : str
+        "auto" (bfloat16 where the device has it, else float32) or a precision of Lightning's Trainer.
+    workers : int
+        Processes that read images.
+    threshold : float
+        At which the validation Dice is taken.
+    """
+
+    batch_size: int = 16
+    accumulate: int = 1
+    min_epochs: int = 1
+    max_epochs: int = 20
+    patience: int = 0
+    min_delta: float = 1e-4
+    early_size: int = 0
+    early_epochs: int = 0
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
+    workers: int = 0
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.early_epochs and self.early_size <= 0:
+            raise ValueError("early_epochs needs an early_size above 0.")
+        if self.min_epochs > self.max_epochs:
+            raise ValueError(f"min_epochs ({self.min_epochs}) is above max_epochs ({self.max_epochs}).")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CacheConfig:
+    """Activations of frozen encoders, kept on disk.
+
+    Attributes
+    ----------
+    views : int
+        Augmented views of each image that are kept and then shown in turn; 0 turns the cache off. Without
+        augmentation one is all there is.
+    limit_gb : float
+        Disk that the cache may take; the oldest of other runs make room.
+    """
+
+    views: int = 0
+    limit_gb: float = 20.0
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Recipe:
     """A whole training run.
 
@@ -110,22 +333,7 @@ class Recipe:
     name, title, summary, licence : str
         For the model card.
     sources : tuple of SourceConfig
-    base : str
-        Name or folder of the model to start from; "" for random weights in the sizes of `model`.
-    lora : LoraConfig, optional
-        With a `base`: train adapters on its encoders.
-    model : ModelConfig
-    epochs : int
-    early_size, early_epochs : int
-        The first `early_epochs` epochs see images of side `early_size`, the others of the model's own.
-    prompts_per_image : int
-        Prompts decoded for each encoded image; the last is an absent target.
-    batch_size : int
-        Images.
-    learning_rate, weight_decay, warmup : float
-        AdamW; `warmup` is the fraction of all steps before the cosine decay.
-    ema_decay : float
-        Decay of the moving average of the weights, which is what is evaluated and kept.
+    model, prompts, augmentation, loss, optimizer, trainer, cache
     seed : int
     accept : tuple of str
         Kinds of findings of the data check (`medvlsm_training.check.KINDS`) with which to train knowingly; with
@@ -137,75 +345,26 @@ class Recipe:
     summary: str
     licence: str
     sources: tuple[SourceConfig, ...]
-    base: str = ""
-    lora: LoraConfig | None = None
-    model: ModelConfig = field(default_factory=ModelConfig)
-    epochs: int = 10
-    early_size: int = 0
-    early_epochs: int = 0
-    prompts_per_image: int = 3
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: float = 0.05
-    ema_decay: float = 0.999
+    model: ModelConfig
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     seed: int = 1
     accept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("A recipe needs at least one source.")
-        if self.lora is not None and not self.base:
-            raise ValueError("lora adapts a trained model: name it as base.")
-        if self.early_epochs and self.early_size % self.model.patch_size:
-            raise ValueError(f"early_size {self.early_size} is not a multiple of patch_size {self.model.patch_size}.")
-        if self.early_epochs and self.early_size <= 0:
-            raise ValueError("early_epochs needs an early_size above 0.")
-        if self.prompts_per_image < 2:
-            raise ValueError(f"prompts_per_image must be at least 2, but is {self.prompts_per_image}.")
-
-
-def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Read a YAML recipe; `overrides` replace top-level keys.
-
-    Raises
-    ------
-    ValueError
-        For an unknown key, with the nearest known one, or a value out of range.
-    """
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path} holds no recipe: keys and values were expected.")
-    raw |= overrides or {}
-    raw["sources"] = tuple(_make(SourceConfig, entry) for entry in raw.get("sources", ()))
-    raw["model"] = _make(ModelConfig, raw.get("model", {}))
-    raw["lora"] = None if raw.get("lora") is None else _make(LoraConfig, raw["lora"])
-    recipe: Recipe = _make(Recipe, raw)
-    return recipe
-
-
-def shipped_recipe(name: str) -> Path:
-    """The path of a recipe that ships with the package, or of a file."""
-    shipped = Path(__file__).parent / "recipes" / f"{name}.yaml"
-    return shipped if shipped.is_file() else Path(name)
+        if self.cache.views and self.model.trained != "decoder":
+            raise ValueError(
+                f"Activations can be kept only of encoders that stay as they are, but this recipe trains "
+                f"{self.model.trained}; set model.trained to decoder or cache.views to 0."
+            )
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, for the card and the checkpoint."""
     return asdict(recipe)
-
-
-def _make(kind: Any, values: dict[str, Any]) -> Any:
-    known = [f.name for f in fields(kind)]
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}."
-            raise ValueError(f"Unknown key {key!r} in the recipe.{hint}")
-    needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
-    if missing := [name for name in needed if name not in values]:
-        raise ValueError(f"The recipe lacks {', '.join(missing)}.")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

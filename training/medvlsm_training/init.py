@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.cris import CRIS
 
 # Strength of noise and of identity for queries and keys, and for values and output
 # (Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023, section 4).
@@ -22,6 +23,13 @@ def init_from_scratch(model: CLIPSeg) -> None:
     """Prepare random weights for training without pretrained ones."""
     _init_vision(model)
     _init_decoder(model)
+
+
+@torch.no_grad()
+def init_cris(model: CRIS) -> None:
+    """Let the projector's answer begin as background for every sentence."""
+    nn.init.zeros_(model.proj.txt.bias[:-1])
+    nn.init.constant_(model.proj.txt.bias[-1:], _BACKGROUND_LOGIT)
 
 
 def _init_decoder(model: CLIPSeg) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,12 @@ from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.io.annotations import read_binary
 from napari_medvlsm.core.io.folders import REFERENCE, SPLITS, Entry, existing, read_split, read_table
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.prompts import Vocabulary, parse
+from napari_medvlsm.core.prompts import Attributes, Vocabulary, parse
 from napari_medvlsm.core.prompts.reference import Dataset, Prompts, load_datasets, reference_attributes
 
 Mask = npt.NDArray[np.bool_]
+# Levels of the reference whose texts hold a general description.
+_WITH_SENTENCES = ("p7", "p8", "p9")
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Item:
     masks : mapping of target phrase to the mask's file
     modality, source, group : str
         Key of the vocabulary, folder of the data set, patient or case.
-    words : mapping
-        Attribute words that cannot be read from the mask ("shape", "color"), where annotated.
+    words : mapping of target to mapping
+        Attribute words that cannot be read from the mask ("shape", "view", ...), where annotated.
     split_lungs : bool
         Whether the mask of "lungs" also gives "left lung" and "right lung".
     prompts : mapping
@@ -45,7 +48,7 @@ class Item:
     modality: str
     source: str
     group: str
-    words: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     split_lungs: bool = False
     prompts: Mapping[str, Prompts] = field(default_factory=dict)
 
@@ -113,6 +116,8 @@ def read_source(
     read = _read_reference if config.layout == REFERENCE else _read_lists
     listed = {split: _listed(folder, config, split, skip_missing) for split in SPLITS}
     items = {split: list(read(entries, folder, config, vocabulary)) for split, entries in listed.items()}
+    if config.tested_only:
+        return {split: found if split == "test" else [] for split, found in items.items()}
     if config.as_listed:
         return items
 
@@ -146,49 +151,61 @@ def _listed(folder: Path, config: SourceConfig, split: str, skip_missing: bool) 
 def _read_reference(
     entries: Iterable[Entry], folder: Path, config: SourceConfig, vocabulary: Vocabulary
 ) -> Iterable[Item]:
-    """One item an image; several where two masks of one target, or words that differ, do not fit into one."""
+    """One item an image; several where it has two masks of one target."""
     known = load_datasets().get(folder.name)
     items: dict[Path, list[Item]] = {}
     for entry in entries:
         prompts = entry.facts["prompts"]
-        target = config.target or _target_of(prompts, known, vocabulary)
+        said = _said(prompts, known, vocabulary)
+        target = config.target or said.target
         image, mask = existing(entry.image_path()), existing(entry.mask_path())
-        words = _shape_and_color(prompts, target, vocabulary)
+        words = _beyond_the_mask(said, target, vocabulary)
         same = items.setdefault(image, [])
         if any(item.masks.get(target) == mask for item in same):
             continue  # listed twice
         for i, item in enumerate(same):
-            if target not in item.masks and item.words == words:
-                masks, said = {**item.masks, target: mask}, {**item.prompts, target: prompts}
-                same[i] = replace(item, masks=masks, prompts=said)
+            if target not in item.masks:
+                added = {target: mask}, {target: words}, {target: prompts}
+                masks, spoken, texts = ({**a, **b} for a, b in zip(_of(item), added, strict=True))
+                same[i] = replace(item, masks=masks, words=spoken, prompts=texts)
                 break
         else:
             group = entry.group or str(image)
-            made = Item(image, {target: mask}, config.modality, config.folder, group, words, prompts={target: prompts})
-            same.append(made)
+            same.append(
+                Item(
+                    image,
+                    {target: mask},
+                    config.modality,
+                    config.folder,
+                    group,
+                    {target: words},
+                    prompts={target: prompts},
+                )
+            )
     return [item for same in items.values() for item in same]
 
 
-def _target_of(prompts: Prompts, known: Dataset | None, vocabulary: Vocabulary) -> str:
-    """The target that prompts ask for, in the vocabulary's words."""
+def _of(item: Item) -> tuple[Mapping[str, Any], ...]:
+    return item.masks, item.words, item.prompts
+
+
+def _said(prompts: Prompts, known: Dataset | None, vocabulary: Vocabulary) -> Attributes:
+    """What prompts say: of a set of the paper in the release's words, else in the vocabulary's."""
     if known is not None:
         try:
-            return reference_attributes(known, prompts).target
+            return reference_attributes(known, prompts)
         except ValueError:
             pass  # a folder of that name with prompts of our own
-    p1 = prompts.get("p1", "")
-    text = p1 if isinstance(p1, str) else p1[0]
-    return parse(text, vocabulary).attributes.target or text
+    texts = [t if isinstance(t, str) else next(iter(t), "") for k, t in prompts.items() if k not in _WITH_SENTENCES]
+    found = parse(max(texts, key=len, default=""), vocabulary).attributes
+    return found if found.target else replace(found, target=min(filter(None, texts), key=len, default=""))
 
 
-def _shape_and_color(prompts: Prompts, target: str, vocabulary: Vocabulary) -> dict[str, str]:
-    """Shape and colour from prompts P2 and P3 of the photographic form, in the vocabulary's words; odd ones go."""
-    p2, p3 = prompts.get("p2", ""), prompts.get("p3", "")
-    if not (isinstance(p2, str) and isinstance(p3, str) and p2.endswith(f" {target}") and p3.endswith(f" {p2}")):
-        return {}
-    words = {"shape": p2.removesuffix(f" {target}"), "color": p3.removesuffix(f" {p2}")}
-    known = {k: vocabulary.canonical(k, w) for k, w in words.items()}
-    return {k: w for k, w in known.items() if w in vocabulary.words(k, target)}
+def _beyond_the_mask(said: Attributes, target: str, vocabulary: Vocabulary) -> dict[str, str]:
+    """What cannot be measured, in the vocabulary's words; the release's odd shapes and colours ("hot dog") go."""
+    named = {name: getattr(said, name) for name in sorted(said.named() - {"number", "size", "location", "general"})}
+    words = {name: vocabulary.canonical(name, word) for name, word in named.items()}
+    return {k: w for k, w in words.items() if k not in ("shape", "color") or w in vocabulary.words(k, target)}
 
 
 def _read_lists(entries: Iterable[Entry], folder: Path, config: SourceConfig, vocabulary: Vocabulary) -> Iterable[Item]:

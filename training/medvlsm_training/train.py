@@ -1,38 +1,46 @@
-"""A training run, from a recipe and a data folder to a model folder."""
+"""A training run, from a recipe and a data folder to checkpoints and curves."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
 import warnings
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, DistributedSampler
-from transformers import CLIPSegConfig, CLIPTokenizer
 
+from medvlsm_training.callbacks import Divergence, Epochs, Progress
 from medvlsm_training.check import check_items
-from medvlsm_training.config import ModelConfig, Recipe
-from medvlsm_training.data import PromptedImages, Sample, collate, training_texts
-from medvlsm_training.init import init_from_scratch
+from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, weights_of
+from medvlsm_training.config import Recipe
+from medvlsm_training.data import PromptedImages, collate, per_mask
+from medvlsm_training.events import Checked, Report, Started, Stopped, silent
+from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
+from medvlsm_training.prompting import Prompter, trained_targets
+from medvlsm_training.recipes import dumped, load_recipe
 from medvlsm_training.sources import Item, read_source
-from medvlsm_training.tokenizer import cut_tokenizer
+from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.folders import SPLITS
 from napari_medvlsm.core.models.base import VLSM
-from napari_medvlsm.core.models.clipseg import CLIPSeg
-from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.lora import LoraSettings, add_lora
-from napari_medvlsm.core.models.registry import find_model
-from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
+from napari_medvlsm.core.prompts import load_vocabulary
 
 _log = logging.getLogger(__name__)
-LAST = "last.ckpt"
+RECIPE_FILE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run may use; names as in Lightning's Trainer."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
 
 
 def read_items(recipe: Recipe, data: Path) -> dict[str, list[Item]]:
@@ -41,11 +49,19 @@ def read_items(recipe: Recipe, data: Path) -> dict[str, list[Item]]:
     items: dict[str, list[Item]] = {split: [] for split in SPLITS}
     for source in recipe.sources:
         for split, found in read_source(data, source, vocabulary, "missing-file" in recipe.accept).items():
-            items[split] += found
+            items[split] += per_mask(found) if recipe.prompts.per_mask else found
     return items
 
 
-def train(recipe: Recipe, data: Path, run: Path, minutes: float | None = None) -> Path:
+def train(
+    recipe: Recipe,
+    data: Path,
+    run: Path,
+    minutes: float | None = None,
+    machine: Machine | None = None,
+    report: Report = silent,
+    more: tuple[Callback, ...] = (),
+) -> Stopped:
     """Train, or go on with, a run.
 
     Parameters
@@ -54,160 +70,206 @@ def train(recipe: Recipe, data: Path, run: Path, minutes: float | None = None) -
     data : Path
         Folder of the recipe's data sets.
     run : Path
-        Folder of the run: checkpoints and curves. A checkpoint in it is continued, at the start of
-        the epoch that it was written in.
+        Folder of the run: recipe, checkpoints and curves. A checkpoint in it is continued, at the end of the epoch
+        that it was written after, as if there had been no interruption.
     minutes : float, optional
-        Stop after this time; the same call goes on later.
+        Stop after this time, at the end of an epoch; the same call goes on later.
+    machine : Machine, optional
+        By default one device, a GPU if there is one.
+    report : callable
+        Told every event.
+    more : tuple of Callback
+        Further callbacks of Lightning's Trainer.
 
     Returns
     -------
-    Path
-        The last checkpoint.
+    Stopped
+        Why it ended, and the best checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If the data are not as the recipe says or would mislead, or the run's folder holds a run of another recipe.
     """
+    machine = machine or Machine()
+    if rank_zero_only.rank:
+        report = silent
     vocabulary = load_vocabulary()
     items = read_items(recipe, data)
-    refuse_misleading(recipe, items)
+    findings = refuse_misleading(recipe, items)
+    _keep_recipe(recipe, run)
+    report(Checked(findings))
     seed_everything(recipe.seed, verbose=False)
-    if len(items["train"]) < recipe.batch_size:
-        raise ValueError(f"{len(items['train'])} training images are fewer than one batch of {recipe.batch_size}.")
     model = starting_model(recipe, items["train"] + items["val"], vocabulary)
-    repeats = {source.folder: source.repeat for source in recipe.sources}
-    train_items = [item for item in items["train"] for _ in range(repeats[item.source])]
-    train_set = prompted(train_items, model, recipe, vocabulary, recipe.prompts_per_image)
-    val_set = prompted(items["val"], model, recipe, vocabulary, 2, augment=False)
-    steps = recipe.epochs * (len(train_items) // recipe.batch_size)
-    module = SegmentationModule(model, recipe, steps)
-    _log.info("%d training images an epoch, %d steps", len(train_items), steps)
-
-    checkpoints = ModelCheckpoint(
-        dirpath=run, filename="last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True
-    )
-    epochs = _Epochs(train_set, minutes)
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=recipe.ema_decay), checkpoints, epochs]
+    train_set, val_set = datasets(recipe, items, model)
+    per_step = recipe.trainer.batch_size * machine.devices * machine.nodes
+    batches = len(train_set) // per_step
+    if not batches:
+        raise ValueError(f"{len(train_set)} training images are fewer than one batch of {per_step}.")
+    steps = -(-batches // recipe.trainer.accumulate)
+    module = SegmentationModule(model, recipe, recipe.trainer.max_epochs * steps)
+    divergence, epochs = Divergence(), Epochs(train_set, recipe.seed, minutes)
     trainer = Trainer(
-        max_epochs=recipe.epochs,
-        callbacks=callbacks,
-        logger=CSVLogger(run, name="", version="curves"),
-        gradient_clip_val=1.0,
-        precision="bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true",
-        log_every_n_steps=min(20, len(train_items) // recipe.batch_size),
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.nodes,
+        strategy="ddp" if machine.devices * machine.nodes > 1 else "auto",
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[*_callbacks(recipe, run), divergence, epochs, Progress(report, run, steps), *more],
+        min_epochs=recipe.trainer.min_epochs,
+        max_epochs=recipe.trainer.max_epochs,
+        accumulate_grad_batches=recipe.trainer.accumulate,
+        logger=False,
+        gradient_clip_val=recipe.optimizer.clip or None,
+        precision=_precision(recipe),
+        log_every_n_steps=max(1, min(20, batches)),
+        num_sanity_val_steps=0,
+        use_distributed_sampler=True,
         enable_model_summary=False,
-        deterministic=False,
+        enable_progress_bar=False,
+        deterministic="warn",
     )
-    # Unlike a shuffling loader, this sampler's order depends on seed and epoch alone, also after a resume.
-    sampler: DistributedSampler[Sample] = DistributedSampler(train_set, 1, 0, shuffle=True, seed=recipe.seed)
+    last = run / LAST if (run / LAST).is_file() else None
+    report(
+        Started(
+            recipe=recipe.name,
+            run=str(run),
+            epochs=recipe.trainer.max_epochs,
+            first_epoch=0 if last is None else int(torch.load(last, "cpu", weights_only=True)["epoch"]) + 1,
+            steps_per_epoch=steps,
+            train_images=len(train_set),
+            val_images=len(val_set),
+            parameters=model.parameter_count(),
+            trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            device=str(trainer.strategy.root_device),
+            processes=trainer.world_size,
+        )
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        trainer.fit(
-            module,
-            DataLoader(train_set, recipe.batch_size, sampler=sampler, collate_fn=collate, drop_last=True),
-            DataLoader(val_set, recipe.batch_size, collate_fn=collate),
-            ckpt_path=run / LAST if (run / LAST).is_file() else None,
-            weights_only=True,
-        )
-    return run / LAST
+        trainer.fit(module, *_loaders(recipe, train_set, val_set, trainer), ckpt_path=last, weights_only=True)
+    stopped = _why(trainer, recipe, run, divergence, epochs)
+    report(stopped)
+    return stopped
 
 
-def refuse_misleading(recipe: Recipe, items: dict[str, list[Item]]) -> None:
-    """Look at all the data; raise ValueError where training would mislead in a way the recipe does not accept."""
+def refuse_misleading(recipe: Recipe, items: dict[str, list[Item]]) -> dict[str, int]:
+    """Look at all the data; what was found, by kind.
+
+    Raises
+    ------
+    ValueError
+        Where training would mislead in a way that the recipe does not accept.
+    """
     report = check_items(recipe.name, items)
     for kind, count in report.counts().items():
         _log.info("data check: %d x %s, such as: %s", count, kind, report.of(kind)[0].sentence)
     report.refuse(recipe.accept)
+    return dict(report.counts())
 
 
-def prompted(
-    items: list[Item], model: VLSM, recipe: Recipe, vocabulary: Vocabulary, prompts: int, augment: bool = True
-) -> PromptedImages:
-    """The items as samples for a model."""
-    return PromptedImages(
-        items, vocabulary, model.image_size, model.mean, model.std, prompts, recipe.seed, augment=augment
+def datasets(recipe: Recipe, items: dict[str, list[Item]], model: VLSM) -> tuple[PromptedImages, PromptedImages]:
+    """The images of training, repeated as the recipe says and augmented, and those of validation."""
+    prompter = Prompter(recipe.prompts, load_vocabulary(), sorted(trained_targets(items["train"])))
+    repeats = {source.folder: source.repeat for source in recipe.sources}
+    shown = [item for item in items["train"] for _ in range(repeats[item.source])]
+    return (
+        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation),
+        PromptedImages(items["val"], prompter, model, recipe.seed),
     )
 
 
-def starting_model(recipe: Recipe, items: list[Item], vocabulary: Vocabulary) -> VLSM:
-    """The recipe's base, with adapters if it asks for them, or else a model with fresh weights.
-
-    With adapters nothing else trains, but the decoder where the recipe says so.
-    """
-    if not recipe.base:
-        return fresh_model(recipe, items, vocabulary)
-    model = load_model(find_model(recipe.base).folder).train()
-    if recipe.lora is not None:
-        wanted = {k: v for k, v in asdict(recipe.lora).items() if k != "decoder"}
-        add_lora(model, LoraSettings(**wanted))
-        for name, parameter in model.named_parameters():
-            if recipe.lora.decoder and not name.startswith(f"{model.ENCODERS}."):
-                parameter.requires_grad_(True)
-    return model
-
-
-def fresh_model(recipe: Recipe, items: list[Item], vocabulary: Vocabulary) -> CLIPSeg:
-    """The recipe's model with fresh weights and a tokenizer cut to the recipe's texts."""
-    _, texts = training_texts(items, vocabulary)
-    tokenizer = cut_tokenizer(texts | set(vocabulary.targets))
-    model = CLIPSeg.from_config(clipseg_config(recipe.model, tokenizer), tokenizer, recipe.model.image_size)
-    init_from_scratch(model)
-    return model
-
-
-def clipseg_config(sizes: ModelConfig, tokenizer: CLIPTokenizer) -> CLIPSegConfig:
-    """The `transformers` configuration for the recipe's sizes; three taps, evenly spread."""
-    third = sizes.layers // 3
-    return CLIPSegConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": sizes.text_size,
-            "intermediate_size": 4 * sizes.text_size,
-            "num_hidden_layers": sizes.text_layers,
-            "num_attention_heads": sizes.text_heads,
-            "max_position_embeddings": 77,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-        },
-        vision_config={
-            "hidden_size": sizes.hidden_size,
-            "intermediate_size": 4 * sizes.hidden_size,
-            "num_hidden_layers": sizes.layers,
-            "num_attention_heads": sizes.heads,
-            "image_size": sizes.image_size,
-            "patch_size": sizes.patch_size,
-        },
-        projection_dim=sizes.text_size,
-        extract_layers=[third - 1, 2 * third - 1, sizes.layers - 1],
-        reduce_dim=sizes.reduce_dim,
-        decoder_num_attention_heads=4,
-        decoder_intermediate_size=sizes.decoder_mlp,
-        use_complex_transposed_convolution=True,
-    )
-
-
-def load_averaged(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]]) -> VLSM:
-    """The moving average of the weights of a run's checkpoint, as a model."""
+def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]]) -> VLSM:
+    """The model of a run's checkpoint, ready for use."""
     model = starting_model(recipe, items["train"] + items["val"], load_vocabulary())
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    model.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
+    model.load_state_dict(weights_of(checkpoint))
     return model.eval()
 
 
-class _Epochs(Callback):
-    """Tells the data set the epoch, so that its draws differ and a resumed run repeats none; ends a round in time.
+def _callbacks(recipe: Recipe, run: Path) -> list[Callback]:
+    config = recipe.trainer
+    always: dict[str, Any] = {
+        "dirpath": run,
+        "save_top_k": 1,
+        "enable_version_counter": False,
+        "save_on_train_epoch_end": True,
+    }
+    best = ModelCheckpoint(filename=BEST.removesuffix(".ckpt"), monitor="val/dice", mode="max", **always)
+    last = ModelCheckpoint(filename=LAST.removesuffix(".ckpt"), **always)
+    callbacks: list[Callback] = [best, last]
+    if recipe.optimizer.ema:
+        callbacks.insert(0, EMAWeightAveraging(decay=recipe.optimizer.ema))
+    if config.patience:
+        callbacks.append(
+            EarlyStopping("val/dice", mode="max", patience=config.patience, min_delta=config.min_delta, verbose=False)
+        )
+    return callbacks
 
-    Not Lightning's Timer, which counts the time of earlier rounds too.
-    """
 
-    def __init__(self, data: PromptedImages, minutes: float | None) -> None:
-        self.data = data
-        self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-        self._start = 0.0
+def _loaders(
+    recipe: Recipe, train_set: PromptedImages, val_set: PromptedImages, trainer: Trainer
+) -> tuple[DataLoader[object], DataLoader[object]]:
+    config = recipe.trainer
+    # Unlike a shuffling loader's, this sampler's order depends on seed and epoch alone, also after a resume; and two
+    # processes together see the batch that one of twice the size sees.
+    sampler: DistributedSampler[object] = DistributedSampler(
+        train_set, trainer.world_size, trainer.global_rank, shuffle=True, seed=recipe.seed, drop_last=True
+    )
+    shared: dict[str, Any] = {"batch_size": config.batch_size, "collate_fn": collate, "num_workers": config.workers}
+    train_loader: DataLoader[object] = DataLoader(train_set, sampler=sampler, drop_last=True, **shared)
+    val_loader: DataLoader[object] = DataLoader(val_set, **shared)
+    return train_loader, val_loader
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.data.epoch = trainer.current_epoch
-        self._start = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("epoch_seconds", time.monotonic() - self._start)
-        if time.monotonic() >= self._end:
-            trainer.should_stop = True
+def _precision(recipe: Recipe) -> str:
+    """On a CPU always float32: its bfloat16 products are a hundred times slower."""
+    if not torch.cuda.is_available():
+        return "32-true"
+    if recipe.trainer.precision == "auto":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return recipe.trainer.precision
+
+
+def _keep_recipe(recipe: Recipe, run: Path) -> None:
+    """Write the recipe into the run's folder, or see that it is the one that is there."""
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / RECIPE_FILE
+    if not path.is_file():
+        _write(path, recipe)
+        return
+    before = load_recipe(path)
+    if before != recipe and (run / LAST).is_file():
+        theirs, ours = dumped(before).splitlines(), dumped(recipe).splitlines()
+        changed = next((a.strip(), b.strip()) for a, b in zip(theirs, ours, strict=False) if a != b)
+        raise ValueError(
+            f"{run} holds a run of another recipe ({changed[0]!r} there, {changed[1]!r} now); go on with the same "
+            "recipe, or choose another folder."
+        )
+    _write(path, recipe)
+
+
+def _write(path: Path, recipe: Recipe) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(dumped(recipe), "utf-8")
+
+
+def _why(trainer: Trainer, recipe: Recipe, run: Path, divergence: Divergence, epochs: Epochs) -> Stopped:
+    best = run / BEST
+    score = trainer.checkpoint_callbacks[0].best_model_score  # type: ignore[attr-defined]
+    kept = f"the best model so far is kept in {best}" if best.is_file() else "no epoch was completed, nothing is kept"
+    reason, sentence = "finished", f"All {recipe.trainer.max_epochs} epochs are done."
+    if divergence.sentence:
+        reason, sentence = "diverged", f"{divergence.sentence}; {kept}."
+    elif trainer.interrupted:
+        reason, sentence = "asked to stop", f"Stopped when asked to; {kept}."
+    elif epochs.time_is_up:
+        reason, sentence = "time is up", f"Stopped after the time given; {kept}. The same command goes on."
+    elif trainer.current_epoch < recipe.trainer.max_epochs:
+        reason, sentence = (
+            "early stopping",
+            f"Stopped: no better validation Dice in {recipe.trainer.patience} epochs; {kept}.",
+        )
+    return Stopped(
+        reason, sentence, str(best) if best.is_file() else "", None if score is None else round(float(score), 4)
+    )

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,8 @@ class VLSM(nn.Module, ABC):
 
     Parameters
     ----------
-    tokenizer : PreTrainedTokenizerBase
+    tokenizer : PreTrainedTokenizerBase, optional
+        None for a model that reads no text.
     preprocessing : ViTImageProcessor
         Only its size, mean and standard deviation are used; pixels go through `core.images`.
     """
@@ -103,9 +104,10 @@ class VLSM(nn.Module, ABC):
     #: Prompts that inference decodes at once: bounds the memory of the decoder.
     PROMPT_BATCH: ClassVar[int] = 16
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, preprocessing: ViTImageProcessor) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, preprocessing: ViTImageProcessor) -> None:
         super().__init__()
-        self.tokenizer = tokenizer
+        # None in a model that reads no text, which nobody asks for its tokenizer.
+        self.tokenizer: Any = tokenizer
         self.preprocessing = preprocessing
         #: How the model is adapted, where it is; see `lora.add_lora`.
         self.adapter: LoraSettings | None = None

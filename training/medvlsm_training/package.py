@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from medvlsm_training.checkpoints import BEST
 from medvlsm_training.config import Recipe, as_dict
-from medvlsm_training.data import training_texts
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION
+from medvlsm_training.prompting import every_text
 from medvlsm_training.sources import Item, data_hash
-from medvlsm_training.train import LAST, load_averaged, read_items
+from medvlsm_training.train import load_trained, read_items
 from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice, iou
@@ -116,7 +117,7 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
         raise ValueError(f"{out} holds something that is no model; choose another folder with --out.")
     vocabulary = load_vocabulary()
     items = read_items(recipe, data)
-    model = load_averaged(run / LAST, recipe, items)
+    model = load_trained(run / BEST, recipe, items)
     card = _card(recipe, items, vocabulary)
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.
     segmenter = Segmenter(model, card, precision="float32")
@@ -139,10 +140,10 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
     if model.adapter is None:
         model.save(fresh)
     else:
-        save_lora(model, fresh, find_model(recipe.base).folder)
+        save_lora(model, fresh, find_model(recipe.model.base).folder)
     write_card(card, fresh)
     shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
-    if recipe.base and (theirs := find_model(recipe.base).folder / "LICENSE").is_file():
+    if recipe.model.base and (theirs := find_model(recipe.model.base).folder / "LICENSE").is_file():
         shutil.copyfile(theirs, fresh / "LICENSE.base")
     if out.exists():
         shutil.rmtree(out)
@@ -164,18 +165,18 @@ def write_cases(path: Path, cases: Sequence[Case]) -> None:
 
 def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) -> ModelCard:
     seen = items["train"] + items["val"]
-    names, texts = training_texts(seen, vocabulary)
+    names, texts = every_text(recipe.prompts, seen, vocabulary)
     sources = []
     for source in recipe.sources:
         own = [i for i in items["train"] if i.source == source.folder]
         sources.append(DataSource(source.name, source.licence, source.citation, len(own), data_hash(own)))
     packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "lightning", "monai")}
     training: dict[str, Any] = {"recipe": as_dict(recipe), "packages": packages, "machine": platform.machine()}
-    base = find_model(recipe.base).card if recipe.base else None
+    base = find_model(recipe.model.base).card if recipe.model.base else None
     return ModelCard(
         name=recipe.name,
         title=recipe.title,
-        family=base.family if base else "clipseg",
+        family=recipe.model.family,
         summary=recipe.summary,
         base=f"{base.title} ({base.name})" if base else "random weights",
         citation=base.citation if base else "",

@@ -1,0 +1,135 @@
+"""Image-only baselines (UNet, UNet++, DeepLabV3+ of `segmentation_models_pytorch`): one output plane a target.
+
+They hear no words: of a prompt only the target's name counts, which picks the plane. So they can be trained, asked and
+measured like the vision-language models, with the same prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor
+from transformers import ViTImageProcessor
+
+from napari_medvlsm.core.models.base import IMAGENET_MEAN, IMAGENET_STD, VLSM, Activations, Attention, Conditions
+from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.weights import loading, read_config, read_weights, write_config, write_weights
+from napari_medvlsm.core.prompts import load_vocabulary, normalise
+
+ARCHITECTURES = {"unet": smp.Unet, "unet++": smp.UnetPlusPlus, "deeplabv3+": smp.DeepLabV3Plus}
+# Logit of every pixel for a name that has no plane: surely background.
+_NOTHING = -20.0
+
+
+@dataclass(frozen=True)
+class ImageOnlyConfig:
+    """Sizes; the defaults are those of the paper.
+
+    Attributes
+    ----------
+    targets : tuple of str
+        Names of the planes, in order.
+    architecture : str
+        Key of `ARCHITECTURES`.
+    encoder : str
+        As `segmentation_models_pytorch` calls it.
+    decoder_channels : tuple of int
+        Of UNet and UNet++, from coarse to fine; empty for the library's own.
+    """
+
+    targets: tuple[str, ...]
+    architecture: str = "unet"
+    encoder: str = "resnet50"
+    decoder_channels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"There is no image-only architecture {self.architecture!r}; there are {', '.join(ARCHITECTURES)}."
+            )
+        if not self.targets:
+            raise ValueError("An image-only model needs the names of its planes.")
+
+
+class ImageOnly(VLSM):
+    """A convolutional network with one plane of logits for each target.
+
+    Parameters
+    ----------
+    config : ImageOnlyConfig
+    preprocessing : ViTImageProcessor
+        The side of its squares is a multiple of 32.
+    encoder_weights : str, optional
+        "imagenet" fetches pretrained weights of the encoder; by default they are random.
+    """
+
+    MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
+    ENCODERS = "net.encoder"
+
+    def __init__(
+        self, config: ImageOnlyConfig, preprocessing: ViTImageProcessor, encoder_weights: str | None = None
+    ) -> None:
+        super().__init__(None, preprocessing)
+        self.config = config
+        more: dict[str, Any] = {"decoder_channels": config.decoder_channels} if config.decoder_channels else {}
+        make = ARCHITECTURES[config.architecture]
+        self.net = make(config.encoder, encoder_weights=encoder_weights, classes=len(config.targets), **more)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Load a folder written by `save`."""
+        read_card(folder)
+        with loading(folder):
+            preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
+            model = cls(read_config(ImageOnlyConfig, folder), preprocessing)
+            read_weights(model, folder)
+        return model.eval()
+
+    @classmethod
+    def from_config(cls, config: ImageOnlyConfig, image_size: int = 256, encoder_weights: str | None = None) -> Self:
+        """A model with random weights, but for those of the encoder where they are asked for."""
+        return cls(config, cls.default_preprocessing(image_size), encoder_weights)
+
+    def save(self, folder: Path) -> None:
+        """Write configuration, weights and preprocessing into `folder`."""
+        write_config(self.config, folder, "image-only")
+        write_weights(self, folder)
+        self.preprocessing.save_pretrained(folder)
+
+    @property
+    def attention(self) -> Attention:
+        """None to adapt."""
+        raise ValueError("An image-only model has no attention to put adapters on; train all of it.")
+
+    def encode_image(self, pixels: Tensor) -> Activations:
+        """The logits of every plane, (B, C, S, S)."""
+        return (self.net(pixels),)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """The number of the plane that each text names, from 1, shape (P, 1); 0 for a name that has none."""
+        return torch.tensor([[self._plane(text) + 1] for text in texts])
+
+    def encode_tokens(self, ids: Tensor) -> Conditions:
+        """One plane a prompt, as a row of ones and zeros."""
+        planes = torch.arange(1, len(self.config.targets) + 1, device=ids.device)
+        return Conditions((ids == planes).float())
+
+    def decode(self, activations: Activations, conditions: Conditions) -> Tensor:
+        """Logits (P, S, S) of the plane that each prompt named."""
+        planes = conditions.sentence[:, :, None, None]
+        return (activations[0] * planes).sum(dim=1) + _NOTHING * (1 - planes.sum(dim=1))
+
+    def _plane(self, text: str) -> int:
+        """-1 where the text names no target of this model."""
+        target = load_vocabulary().find_target(text)
+        name = target.phrase if target is not None else next((t for t in self._own if t in normalise(text)), "")
+        return self.config.targets.index(name) if name in self.config.targets else -1
+
+    @property
+    def _own(self) -> list[str]:
+        return sorted(map(normalise, self.config.targets), key=len, reverse=True)

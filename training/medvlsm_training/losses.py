@@ -1,0 +1,21 @@
+"""Loss of each prompt."""
+
+from __future__ import annotations
+
+from monai.losses import DiceLoss
+from torch import Tensor
+from torch.nn import functional
+
+from medvlsm_training.config import LossConfig
+
+
+def prompt_loss(logits: Tensor, truth: Tensor, config: LossConfig) -> Tensor:
+    """Soft Dice and binary cross-entropy of P prompts, both (P, S, S): shape (P,)."""
+    dice = DiceLoss(sigmoid=True, smooth_nr=config.smooth, smooth_dr=config.smooth, reduction="none")
+    # In float32: sums over a plane outgrow half precision.
+    planes, wanted = logits.float()[:, None], truth.float()[:, None]
+    loss: Tensor = config.dice * dice(planes, wanted).flatten(1).mean(dim=1)
+    if config.bce:
+        cross = functional.binary_cross_entropy_with_logits(planes, wanted, reduction="none")
+        loss = loss + config.bce * cross.flatten(1).mean(dim=1)
+    return loss

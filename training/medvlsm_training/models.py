@@ -1,0 +1,134 @@
+"""The model that a recipe starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from transformers import CLIPSegConfig, CLIPTokenizer
+
+from medvlsm_training.config import IMAGE_ONLY, Recipe
+from medvlsm_training.init import init_cris, init_from_scratch
+from medvlsm_training.prompting import every_text, trained_targets
+from medvlsm_training.sources import Item
+from medvlsm_training.tokenizer import cut_tokenizer
+from napari_medvlsm.core.models.base import VLSM
+from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.lora import LoraSettings, add_lora
+from napari_medvlsm.core.models.registry import find_model
+from napari_medvlsm.core.prompts import Vocabulary
+
+
+@dataclass(frozen=True)
+class ClipSegSizes:
+    """Sizes of a CLIPSeg trained from scratch; names as in `transformers.CLIPSegConfig`."""
+
+    patch_size: int = 8
+    hidden_size: int = 192
+    layers: int = 6
+    heads: int = 3
+    text_size: int = 128
+    text_layers: int = 2
+    text_heads: int = 4
+    reduce_dim: int = 64
+    decoder_mlp: int = 256
+
+
+def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary) -> VLSM:
+    """The recipe's base, or a model with fresh weights, in which exactly what trains requires gradients.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    items : sequence of Item
+        Of training and validation: a fresh model's tokenizer knows their texts, an image-only one has their targets.
+    vocabulary : Vocabulary
+
+    Raises
+    ------
+    ValueError
+        If the base is of another family than the recipe says, or a size is unknown.
+    """
+    wanted = recipe.model
+    if not wanted.base:
+        return _fresh(recipe, items, vocabulary)
+    entry = find_model(wanted.base)
+    if entry.card.family != wanted.family:
+        raise ValueError(
+            f"The base {wanted.base} is a {entry.card.family}, but the recipe's family is {wanted.family}."
+        )
+    model = load_model(entry.folder).train()
+    if wanted.image_size and wanted.image_size != model.image_size:
+        model.preprocessing.size = {"height": wanted.image_size, "width": wanted.image_size}
+    if wanted.trained == "lora":
+        add_lora(model, LoraSettings(**asdict(wanted.lora)))
+    if wanted.trained != "all":
+        for name, parameter in model.named_parameters():
+            if not name.startswith(f"{model.ENCODERS}."):
+                parameter.requires_grad_(True)
+            elif wanted.trained == "decoder":
+                parameter.requires_grad_(False)
+    return model
+
+
+def _fresh(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary) -> VLSM:
+    sizes, side = recipe.model.sizes, recipe.model.image_size
+    if recipe.model.family == IMAGE_ONLY:
+        sizes = dict(sizes)
+        pretrained = sizes.pop("encoder_weights", None)
+        config = _sized(ImageOnlyConfig, {"targets": sorted(trained_targets(items))} | sizes)
+        return ImageOnly.from_config(config, side, pretrained)
+    _, texts = every_text(recipe.prompts, items, vocabulary)
+    tokenizer = cut_tokenizer(texts | set(vocabulary.targets))
+    if recipe.model.family == "cris":
+        cris = CRIS.from_config(_sized(CRISConfig, {"vocab_size": len(tokenizer)} | sizes), tokenizer, side)
+        init_cris(cris)
+        return cris
+    clipseg = CLIPSeg.from_config(clipseg_config(_sized(ClipSegSizes, sizes), tokenizer, side), tokenizer, side)
+    init_from_scratch(clipseg)
+    return clipseg
+
+
+def _sized(kind: Any, values: dict[str, Any]) -> Any:
+    known = [f.name for f in fields(kind)]
+    if unknown := [key for key in values if key not in known]:
+        raise ValueError(f"model.sizes has no {unknown[0]!r}; for this family there are {', '.join(known)}.")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def clipseg_config(sizes: ClipSegSizes, tokenizer: CLIPTokenizer, image_size: int) -> CLIPSegConfig:
+    """The `transformers` configuration for the recipe's sizes; three taps, evenly spread."""
+    if image_size % sizes.patch_size:
+        raise ValueError(f"image_size {image_size} is not a multiple of patch_size {sizes.patch_size}.")
+    third = sizes.layers // 3
+    return CLIPSegConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": sizes.text_size,
+            "intermediate_size": 4 * sizes.text_size,
+            "num_hidden_layers": sizes.text_layers,
+            "num_attention_heads": sizes.text_heads,
+            "max_position_embeddings": 77,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={
+            "hidden_size": sizes.hidden_size,
+            "intermediate_size": 4 * sizes.hidden_size,
+            "num_hidden_layers": sizes.layers,
+            "num_attention_heads": sizes.heads,
+            "image_size": image_size,
+            "patch_size": sizes.patch_size,
+        },
+        projection_dim=sizes.text_size,
+        extract_layers=[third - 1, 2 * third - 1, sizes.layers - 1],
+        reduce_dim=sizes.reduce_dim,
+        decoder_num_attention_heads=4,
+        decoder_intermediate_size=sizes.decoder_mlp,
+        use_complex_transposed_convolution=True,
+    )

@@ -1,0 +1,167 @@
+"""Recipes from YAML files and `key=value` words.
+
+A recipe may name a model file (`model: cris`: `models/cris.yaml` beside it, `model: best/cris`: a shipped one; what the
+recipe itself says wins) and, among its sources, data sets by their names (`datasets.yaml`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from medvlsm_training.config import Recipe, SourceConfig
+from napari_medvlsm.core.models.checking import first_problem
+
+SHIPPED = Path(str(resources.files("medvlsm_training") / "recipes"))
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Names of the recipes that ship with the package, such as "paper/kvasir_polyp"."""
+    found = (path.relative_to(SHIPPED).with_suffix("").as_posix() for path in sorted(SHIPPED.rglob("*.yaml")))
+    return tuple(name for name in found if "models/" not in name and name != "datasets")
+
+
+def load_recipe(name: str | Path, words: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    name : str or Path
+        Of a shipped recipe, or a YAML file.
+    words : sequence of str
+        `key=value`, with dots for keys in keys (`trainer.max_epochs=5`) and YAML for values; they win over the file.
+
+    Raises
+    ------
+    ValueError
+        For a recipe that is not there, an unknown key (with the nearest known one), or a value out of range.
+    """
+    path = _find(name)
+    raw = _read(path)
+    changes = [_change(word) for word in words]
+    for keys, value in changes:
+        if keys == ["model"]:
+            raw["model"] = value
+    if isinstance(raw.get("model"), str):
+        raw = _merged(_read(_model_file(path, raw.pop("model"))), raw)
+    for keys, value in changes:
+        if keys != ["model"]:
+            _set(raw, keys, value)
+    raw["sources"] = [_source(entry) for entry in raw.get("sources") or ()]
+    _check_keys(raw, Recipe, "")
+    try:
+        return TypeAdapter(Recipe).validate_python(raw)
+    except ValidationError as error:
+        raise ValueError(f"{path.name}: {first_problem(error)}") from error
+
+
+def dumped(recipe: Recipe) -> str:
+    """The recipe as YAML that `load_recipe` reads back."""
+    return yaml.safe_dump(
+        TypeAdapter(Recipe).dump_python(recipe, mode="json"), sort_keys=False, allow_unicode=True, width=120
+    )
+
+
+def _find(name: str | Path) -> Path:
+    for path in (SHIPPED / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path
+    near = difflib.get_close_matches(str(name), shipped_recipes(), n=3, cutoff=0.4)
+    hint = f"the nearest shipped ones are {', '.join(near)}" if near else f"shipped are {', '.join(shipped_recipes())}"
+    raise ValueError(f"There is no recipe {str(name)!r}: {hint}; or name a YAML file.")
+
+
+def _model_file(recipe: Path, name: str) -> Path:
+    """`models/NAME.yaml` beside the recipe, or of shipped recipes ("best/cris")."""
+    family, _, model = name.rpartition("/")
+    folder = (SHIPPED / family if family else recipe.parent) / "models"
+    if (path := folder / f"{model}.yaml").is_file():
+        return path
+    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
+    raise ValueError(f"There is no model {name!r} for {recipe.name}; there are: {known}.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path} holds no recipe: keys and values were expected.")
+    return raw
+
+
+def _change(word: str) -> tuple[list[str], Any]:
+    key, equals, text = word.partition("=")
+    if not equals:
+        raise ValueError(f"{word!r} changes no key; write key=value, for example trainer.max_epochs=5.")
+    try:
+        return key.strip().split("."), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"The value of {key} is not valid YAML: {text!r}.") from error
+
+
+def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        below = raw.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise ValueError(f"{'.'.join(keys)} cannot be set: {key} holds {below!r}.")
+        raw = below
+    raw[keys[-1]] = value
+
+
+def _merged(base: Any, more: Any) -> Any:
+    """Mappings key by key; anything else is replaced."""
+    if isinstance(base, dict) and isinstance(more, dict):
+        return base | {k: _merged(base[k], v) if k in base else v for k, v in more.items()}
+    return more
+
+
+def _source(entry: Any) -> Any:
+    """A source; one that names a data set of the paper gets what is known of it."""
+    known = yaml.safe_load((SHIPPED / "datasets.yaml").read_text("utf-8"))
+    name = entry if isinstance(entry, str) else entry.get("folder") if isinstance(entry, dict) else None
+    if isinstance(entry, str) and entry not in known:
+        near = difflib.get_close_matches(entry, known, n=1)
+        raise ValueError(
+            f"There is no data set {entry!r}; known are {', '.join(known)}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+    own = {} if isinstance(entry, str) else entry
+    return {"folder": name, **known.get(name, {}), **own} if isinstance(own, dict) else entry
+
+
+def _check_keys(raw: Any, kind: Any, where: str) -> None:
+    """An unknown key is an error that names the nearest."""
+    if not isinstance(raw, dict):
+        return
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    for key, value in raw.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1) or [
+                f"{path}.{key}" for path in _keys_within(kind) if key in _names(path, kind)
+            ]
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known keys: {', '.join(known)}."
+            raise ValueError(f"Unknown key {where + str(key)!r} in the recipe.{hint}")
+        below = hints[key]
+        if is_dataclass(below):
+            _check_keys(value, below, f"{where}{key}.")
+        elif SourceConfig in get_args(below) and isinstance(value, list):
+            for entry in value:
+                _check_keys(entry, SourceConfig, f"{where}{key}.")
+
+
+def _keys_within(kind: Any) -> Iterator[str]:
+    yield from (name for name, hint in get_type_hints(kind).items() if is_dataclass(hint))
+
+
+def _names(key: str, kind: Any) -> list[str]:
+    return [f.name for f in fields(get_type_hints(kind)[key])]
