@@ -27,8 +27,6 @@ from napari_medvlsm.core.models.weights import loading, read_config, read_weight
 PADDING_ID = 0
 # Side of the kernel that the projector makes of a sentence.
 _KERNEL = 3
-# Pixels of the input to one of the coarsest level.
-_STRIDE = 32
 # Width of a head in the attention pool (CLIP).
 _POOL_HEAD = 64
 
@@ -43,6 +41,9 @@ class CRISConfig:
         Blocks in each of the four stages, and channels after the stem.
     vision_size : int
         Side of CLIP's own input, which fixes the number of stored positions; other sizes are interpolated.
+    vision_stride : int
+        Pixels of the input to one of the coarsest level: CLIP's 32, or 16 for small models of fine things, whose stem
+        does not average.
     text_width, text_layers, text_heads, vocab_size, context_length : int
         CLIP's text transformer; `context_length` is the number of stored positions.
     word_length : int
@@ -64,6 +65,7 @@ class CRISConfig:
     vision_layers: tuple[int, ...] = (3, 4, 6, 3)
     vision_width: int = 64
     vision_size: int = 224
+    vision_stride: int = 32
     text_width: int = 512
     text_layers: int = 12
     text_heads: int = 8
@@ -84,6 +86,8 @@ class CRISConfig:
                 f"The decoder joins words of width {self.text_width} with a pyramid of width {self.neck_widths[1]}; "
                 "the second of neck_widths must be text_width."
             )
+        if self.vision_stride not in (16, 32):
+            raise ValueError(f"vision_stride must be 16 or 32, but is {self.vision_stride}.")
         if self.word_length > self.context_length:
             raise ValueError(f"word_length {self.word_length} is above context_length {self.context_length}.")
 
@@ -112,8 +116,9 @@ class CRIS(VLSM):
 
     def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
         super().__init__(tokenizer, preprocessing)
-        if self.image_size % _STRIDE:
-            raise ValueError(f"The side of the images must be a multiple of {_STRIDE}, but is {self.image_size}.")
+        stride = config.vision_stride
+        if self.image_size % stride:
+            raise ValueError(f"The side of the images must be a multiple of {stride}, but is {self.image_size}.")
         self.config = config
         width = config.neck_widths[1]
         self.backbone = _backbone(config)
@@ -199,8 +204,8 @@ class CRIS(VLSM):
         fused = self.neck(activations, conditions.sentence)
         states = self.decoder(fused, conditions.words, conditions.padding)
         logits = self.proj(states, conditions.sentence)
-        # The projector works at a quarter of the input's side.
-        side = 4 * logits.shape[-1]
+        # The projector works at a quarter of the input's side; at the stride of CLIP's encoder.
+        side = self.config.vision_stride // 8 * logits.shape[-1]
         return functional.interpolate(logits, size=(side, side), mode="bicubic", align_corners=True)[:, 0]
 
 
@@ -223,9 +228,11 @@ def _backbone(config: CRISConfig) -> CLIP:
         },
         quick_gelu=True,
     )
+    if config.vision_stride == 16:
+        backbone.visual.avgpool = nn.Identity()
     channels = 32 * config.vision_width
     backbone.visual.attnpool = AttentionPool(
-        config.vision_size // _STRIDE, channels, channels // _POOL_HEAD, config.embed_dim
+        config.vision_size // config.vision_stride, channels, channels // _POOL_HEAD, config.embed_dim
     )
     for block in backbone.transformer.resblocks:
         block.attn = TextAttention(block.attn)
