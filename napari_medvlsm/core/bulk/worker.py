@@ -30,7 +30,7 @@ from napari_medvlsm.core.models.registry import ModelEntry
 from napari_medvlsm.core.options import AUTO, WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.prompts import Prompt
 
-# Scans encoded at once on a GPU. A CPU is not faster with several: its cores are busy with one.
+# Scans encoded at once on a GPU. An idle CPU is no faster with several; a busy one can be, with --batch-size.
 _GPU_BATCH = 16
 # Threads that read scans. A GPU takes them faster than one thread decodes them.
 _GPU_READERS, _CPU_READERS = 4, 1
