@@ -24,7 +24,7 @@ def test_segments_files_folders_and_patterns_and_python_gives_the_same(tmp_path,
     tifffile.imwrite(folder / "deep.tif", np.arange(2000, dtype=np.uint16).reshape(40, 50))
     out = tmp_path / "out"
     code = main(["segment", str(folder), str(samples / "skin_*.jpg"), "--prompt", "skin melanoma", "--out", str(out)])
-    assert code == 0 and {p.name for p in out.iterdir()} == {"us.tif", "deep.tif", "skin_lesion.tif"}
+    assert code == 0 and {p.name for p in out.glob("*.tif")} == {"us.tif", "deep.tif", "skin_lesion.tif"}
     assert "3 of 3 scans outlined" in capsys.readouterr().out
     mask, story = load_mask(out / "skin_lesion.tif")
     scan = read_scan(samples / "skin_lesion.jpg")
@@ -42,7 +42,7 @@ def test_goes_on_after_bad_files_and_says_so(tmp_path, samples, capsys):
     code = main(["segment", *arguments, "--prompt", "nuclei", "--out", str(tmp_path / "out")])
     said = capsys.readouterr().err
     assert code == 1 and "skipped" in said and "bad.png" in said and "gone.png" in said
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["cell_nuclei.tif"]
+    assert [p.name for p in (tmp_path / "out").glob("*.tif")] == ["cell_nuclei.tif"]
     assert main(["segment", str(tmp_path / "bad.png"), "--prompt", "x", "--out", str(tmp_path / "out")]) == 2
 
 
@@ -52,6 +52,8 @@ def test_goes_on_after_bad_files_and_says_so(tmp_path, samples, capsys):
         (["--prompt", " "], "prompt is empty"),
         (["--prompt", "polyp", "--threshold", "2"], "between 0 and 1"),
         (["--prompt", "polyp", "--model", "nope"], "Known models: starter"),
+        (["--prompt", "polyp", "--batch-size", "0"], "batch size must be at least 1"),
+        (["--prompt", "polyp", "--processes", "-1"], "processes must be at least 1"),
     ],
 )
 def test_wrong_options_give_a_sentence(tmp_path, samples, capsys, more, words):

@@ -8,13 +8,14 @@ from pathlib import Path
 
 
 def find_scans(names: Sequence[str]) -> Iterator[Path]:
-    """Files in the order given; folders and patterns in alphabetical order."""
+    """Files in the order given; folders, but for their hidden files, and patterns in alphabetical order."""
     from napari_medvlsm.core.io.images import SUFFIXES
 
     for name in names:
         path = Path(name)
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            seen = (p for p in path.iterdir() if not p.name.startswith("."))
+            inside = sorted(p for p in seen if p.suffix.lower() in SUFFIXES)
             if not inside:
                 raise ValueError(f"The folder {path} holds no PNG, JPEG, BMP or TIFF scan.")
             yield from inside

@@ -6,12 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import FAILED, OK, SOME_FAILED
 from napari_medvlsm.cli._scans import find_scans
 from napari_medvlsm.core.models.registry import STARTER
 from napari_medvlsm.core.options import SegmentOptions, Tiling
+
+if TYPE_CHECKING:
+    from napari_medvlsm.core.bulk.run import Outcome
+    from napari_medvlsm.core.models.card import ModelCard
+    from napari_medvlsm.core.prompts import Prompt, Vocabulary
 
 
 def add_to(commands: Any) -> None:
@@ -33,18 +38,26 @@ def add_to(commands: Any) -> None:
         metavar=("ROW0", "COL0", "ROW1", "COL1"),
         help="look inside this rectangle alone, in pixels; the last row and column are not part of it",
     )
-    segment.add_argument("--out", type=Path, required=True, help="folder for the masks, one <scan>.tif each")
+    segment.add_argument(
+        "--out", type=Path, required=True, help="folder for the masks, one <scan>.tif each, and their manifest.csv"
+    )
+    segment.add_argument("--again", action="store_true", help="outline what is done already, too")
+    segment.add_argument("--batch-size", type=int, help="scans encoded at once (default: what the device does well)")
+    segment.add_argument(
+        "--processes",
+        type=int,
+        help="that share the scans, on the CPU or each on a GPU (default: one, or the launcher's)",
+    )
+    segment.add_argument("--nodes", type=int, help="computers with so many processes (default: one, or the launcher's)")
     segment.set_defaults(run=_segment)
 
 
 def _segment(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
+    from lightning.pytorch.utilities import rank_zero_only
 
-    from napari_medvlsm.core.images import content_hash
-    from napari_medvlsm.core.inference import Segmenter
-    from napari_medvlsm.core.io.images import read_scan
-    from napari_medvlsm.core.io.labels import save_mask, story
-    from napari_medvlsm.core.prompts import coverage, free_text, load_vocabulary
+    from napari_medvlsm.core.bulk.run import Question, Sharing, outline_folder
+    from napari_medvlsm.core.models.registry import find_model
+    from napari_medvlsm.core.prompts import free_text, load_vocabulary
     from napari_medvlsm.core.prompts.own_words import own_words_path
 
     if options.threshold is not None and not 0 <= options.threshold <= 1:
@@ -53,42 +66,57 @@ def _segment(options: argparse.Namespace) -> int:
         raise ValueError("The prompt is empty; say what to outline, for example --prompt polyp.")
     region = tuple(options.rectangle) if options.rectangle else None
     where = SegmentOptions(Tiling() if options.tiles else None, region)
-    paths = list(dict.fromkeys(find_scans(options.images)))
-    outputs = _outputs(paths, options.out)
-    options.out.mkdir(parents=True, exist_ok=True)
-    segmenter = Segmenter.load(options.model, options.device, options.precision, notify=_notice)
-    card = segmenter.card
+    sharing = Sharing(options.batch_size, options.processes, options.nodes)
+    outputs = _outputs(_scans(options.images, options.out), options.out)
+    entry = find_model(options.model)
     vocabulary = load_vocabulary(own_words_path())
     prompt = free_text(options.prompt, vocabulary)
     if prompt.attributes.number == "zero":
         raise ValueError(f"{prompt.text!r} says that there is nothing to outline; say what to look for.")
+    rank_zero_only(_warn_of_unknown)(prompt, entry.card, vocabulary)
+    outcome = outline_folder(
+        {path: output.name for path, output in outputs.items()},
+        options.out,
+        Question(entry, prompt, options.threshold, where, options.device, options.precision),
+        sharing,
+        again=options.again,
+        progress=True,
+        notify=_notice,
+    )
+    return OK if outcome is None else _conclude(outcome, options.out)
+
+
+def _warn_of_unknown(prompt: Prompt, card: ModelCard, vocabulary: Vocabulary) -> None:
+    from napari_medvlsm.core.prompts import coverage
+
     if not card.open_vocabulary and not (known := coverage(prompt.text, *vocabulary.trained(card))).complete:
         words = (
             f"nearest it knows: {', '.join(known.nearest)}" if known.nearest else f"it knows {', '.join(card.targets)}"
         )
-        print(f"medvlsm: the model {card.name} was not trained on {prompt.text!r}; {words}.", file=sys.stderr)
-    failed = 0
-    progress = tqdm(paths, unit="scan", disable=None)
-    for path in progress:
-        try:
-            scan = read_scan(path)
-            segmenter.set_image(scan, encode=where.whole)
-            if options.tiles:
-                (prediction,) = segmenter.segment_tiled(prompt.text, region=region)
-            else:
-                (prediction,) = segmenter.segment(prompt.text, region=region)
-            threshold = prediction.threshold if options.threshold is None else options.threshold
-            made = story(prompt, card.name, threshold, None, False, content_hash(scan.pixels), where)
-            save_mask(outputs[path], prediction.mask(threshold), made, scan.spacing)
-        except Exception as error:  # whatever one scan does, the others go on
-            failed += 1
-            progress.write(f"medvlsm: skipped {path}: {error}", file=sys.stderr)
-    print(f"{len(paths) - failed} of {len(paths)} scans outlined, in {options.out}")
-    return OK if not failed else SOME_FAILED if failed < len(paths) else FAILED
+        _notice(f"the model {card.name} was not trained on {prompt.text!r}; {words}.")
+
+
+def _conclude(outcome: Outcome, out: Path) -> int:
+    there = outcome.done + outcome.skipped
+    before = (
+        f"; {outcome.skipped} of them before, and left as they are (--again redoes them)" if outcome.skipped else ""
+    )
+    print(f"{there} of {there + outcome.failed} scans outlined, in {out}{before}")
+    return OK if not outcome.failed else SOME_FAILED if there else FAILED
 
 
 def _notice(text: str) -> None:
-    print(f"medvlsm: {text}", file=sys.stderr)
+    from tqdm import tqdm
+
+    tqdm.write(f"medvlsm: {text}", file=sys.stderr)
+
+
+def _scans(names: Sequence[str], out: Path) -> list[Path]:
+    """The scans, without the masks of an earlier run where these go to the folder of the scans."""
+    from napari_medvlsm.core.io.labels import is_own_mask
+
+    paths = dict.fromkeys(find_scans(names))
+    return [path for path in paths if not (path.parent.resolve() == out.resolve() and is_own_mask(path))]
 
 
 def _outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:

@@ -18,13 +18,16 @@ from torch.nn import functional
 
 from napari_medvlsm.core.devices import out_of_memory, pick_device, pick_precision
 from napari_medvlsm.core.images import Scan, Window, content_hash, to_model_input, window_of
-from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut, quantise
+from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut
 from napari_medvlsm.core.models.base import VLSM, Activations, Conditions, repeat_for_prompts
 from napari_medvlsm.core.models.card import ModelCard
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.registry import STARTER, find_model
 from napari_medvlsm.core.options import AUTO, Region, Tiling, check_region
 from napari_medvlsm.core.tiles import Blend, grid
+from napari_medvlsm.core.upsampling import scaled, to_scan_size, within
+
+__all__ = ["Cancelled", "ModelInput", "Prediction", "Segmenter", "to_scan_size"]
 
 # Encoded scans kept in memory. A true-size CLIPSeg scan takes 4.5 MB.
 CACHE_BYTES = 256 * 2**20
@@ -32,8 +35,6 @@ CACHE_BYTES = 256 * 2**20
 _TILE_BATCH = 8
 # Texts whose conditions are kept.
 _TEXTS = 1024
-# Pixels brought to the scan's own size at once: bounds the memory for very large scans.
-_STRIP_PIXELS = 2**20
 
 Float32 = npt.NDArray[np.float32]
 Check = Callable[[], None]
@@ -68,6 +69,22 @@ class Prediction:
         """The binary mask (H, W) at a threshold, by default the model's own."""
         mask = cut(self.probability, self.threshold if threshold is None else threshold)
         return mask if cleanup is None else cleanup.apply(mask)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelInput:
+    """A whole scan as the model sees it, without its pixels: what a batch of scans is made of.
+
+    Attributes
+    ----------
+    pixels : float32 array of shape (3, S, S)
+        See `images.to_model_input`.
+    size : (int, int)
+        Rows and columns of the scan.
+    """
+
+    pixels: Float32
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,6 +270,41 @@ class Segmenter:
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         return self._survive(lambda: self._answers(plane, seen, texts, size or plane.size, check))
 
+    def prepare(self, image: Scan | npt.NDArray[np.generic]) -> ModelInput:
+        """Bring a whole scan to what the model sees, for `segment_batch`.
+
+        Only the model's size and normalisation are read: other threads may call this while the model computes.
+        """
+        scan = image if isinstance(image, Scan) else Scan(image)
+        return ModelInput(
+            to_model_input(scan.pixels, self.model.image_size, self.model.mean, self.model.std), scan.size
+        )
+
+    def segment_batch(self, inputs: Sequence[ModelInput], prompts: str | Sequence[str]) -> list[list[Prediction]]:
+        """Answer prompts about several scans that are encoded in one forward pass.
+
+        Nothing of them is cached, and the current scan stays. Where memory runs out, they are encoded one by one.
+
+        Parameters
+        ----------
+        inputs : sequence of ModelInput
+            See `prepare`; the scans may differ in size.
+        prompts : str or sequence of str
+
+        Returns
+        -------
+        list of list of Prediction
+            For each scan, one for each prompt; those of `set_image` and `segment`, but for rounding.
+        """
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        return self._survive(
+            lambda: [
+                answer
+                for part in _batches(inputs, 1 if self._careful else max(1, len(inputs)))
+                for answer in self._batch_answers(part, texts)
+            ]
+        )
+
     def segment_tiled(
         self,
         prompts: str | Sequence[str],
@@ -350,14 +402,26 @@ class Segmenter:
         self, plane: _Plane, seen: Region, texts: Sequence[str], size: tuple[int, int], check: Check | None
     ) -> list[Prediction]:
         activations = self._activations(plane, seen, check)
-        box = _scaled(seen, plane.size, size)
+        box = scaled(seen, plane.size, size)
         predictions: list[Prediction] = []
         for batch in _batches(texts, self._prompt_batch):
             for text, logits in zip(batch, self._decode(activations, batch), strict=True):
                 _call(check)
-                probability = _within(to_scan_size(logits, (box[2] - box[0], box[3] - box[1])), box, size)
+                probability = within(to_scan_size(logits, (box[2] - box[0], box[3] - box[1])), box, size)
                 predictions.append(Prediction(text, logits.cpu().numpy(), probability, self.card.threshold))
         return predictions
+
+    def _batch_answers(self, inputs: Sequence[ModelInput], texts: Sequence[str]) -> list[list[Prediction]]:
+        pixels = torch.from_numpy(np.stack([scan.pixels for scan in inputs])).to(self.model.device)
+        activations = self._encode(pixels)
+        answers: list[list[Prediction]] = [[] for _ in inputs]
+        for batch in _batches(texts, max(1, self._prompt_batch // len(inputs))):
+            logits = self._decode(activations, batch).split(len(batch))
+            for scan, answer, planes in zip(inputs, answers, logits, strict=True):
+                for text, plane in zip(batch, planes, strict=True):
+                    probability = to_scan_size(plane, scan.size)
+                    answer.append(Prediction(text, plane.cpu().numpy(), probability, self.card.threshold))
+        return answers
 
     def _tile_answers(
         self, plane: _Plane, regions: Sequence[Region], texts: Sequence[str], check: Check | None
@@ -470,25 +534,6 @@ class Segmenter:
             )
 
 
-def to_scan_size(logits: Tensor, size: tuple[int, int]) -> Bytes:
-    """Logits (L, L) to probabilities as bytes at `size` (rows, cols): bilinear, a strip of rows at a time."""
-    rows, cols = size
-    side = logits.shape[0]
-    result = np.empty(size, np.uint8)
-    step = max(1, _STRIP_PIXELS // cols)
-    wide = functional.interpolate(logits[None, None].float(), size=(side, cols), mode="bilinear")[0, 0]
-    for start in range(0, rows, step):
-        stop = min(rows, start + step)
-        # Source position of each row, as in interpolate(align_corners=False).
-        position = ((torch.arange(start, stop, device=wide.device) + 0.5) * (side / rows) - 0.5).clamp(0, side - 1)
-        low = position.floor().long()
-        weight = (position - low)[:, None]
-        high = (low + 1).clamp(max=side - 1)
-        strip = wide[low] * (1 - weight) + wide[high] * weight
-        result[start:stop] = quantise(torch.sigmoid(strip).cpu().numpy())
-    return result
-
-
 def _give_back(device: torch.device) -> None:
     """Give a GPU the memory back that torch keeps for later."""
     if device.type == "cuda":
@@ -497,24 +542,8 @@ def _give_back(device: torch.device) -> None:
         torch.mps.empty_cache()
 
 
-def _scaled(region: Region, size: tuple[int, int], to: tuple[int, int]) -> Region:
-    """A rectangle of a plane of one size (rows, cols) on a plane of another: at least one pixel."""
-    row0, col0 = (min(round(region[i] * to[i] / size[i]), to[i] - 1) for i in (0, 1))
-    row1, col1 = (round(region[i + 2] * to[i] / size[i]) for i in (0, 1))
-    return row0, col0, max(row1, row0 + 1), max(col1, col0 + 1)
-
-
-def _within(part: Bytes, box: Region, size: tuple[int, int]) -> Bytes:
-    """A plane of `size` (rows, cols) that is 0 outside the box and `part` in it."""
-    if part.shape == size:
-        return part
-    plane = np.zeros(size, np.uint8)
-    plane[box[0] : box[2], box[1] : box[3]] = part
-    return plane
-
-
-def _batches(texts: Sequence[str], count: int) -> Iterator[Sequence[str]]:
-    return (texts[start : start + count] for start in range(0, len(texts), count))
+def _batches(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + count] for start in range(0, len(items), count))
 
 
 def _call(check: Check | None) -> None:

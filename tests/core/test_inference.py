@@ -11,10 +11,11 @@ from medvlsm_training.tokenizer import build_tokenizer, clip_merges
 from napari_medvlsm.core.engine.protocol import read_frame
 from napari_medvlsm.core.engine.server import Engine
 from napari_medvlsm.core.images import Scan, to_model_input, window_of
-from napari_medvlsm.core.inference import Cancelled, Segmenter, _scaled, to_scan_size
+from napari_medvlsm.core.inference import Cancelled, Segmenter, to_scan_size
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.models.base import VLSM, Conditions
 from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.upsampling import scaled
 
 TEXTS = ["small pink polyp", "left lung", "skin melanoma, located in top left of the image"]
 
@@ -112,7 +113,7 @@ def test_masks_have_the_scans_size_and_follow_the_threshold(segmenter, image):
 def test_upsampling_is_torchs_whatever_the_strips(size, monkeypatch):
     logits = torch.randn(24, 24) * 3
     expected = torch.sigmoid(functional.interpolate(logits[None, None], size=size, mode="bilinear"))[0, 0].numpy()
-    monkeypatch.setattr("napari_medvlsm.core.inference._STRIP_PIXELS", 500)
+    monkeypatch.setattr("napari_medvlsm.core.upsampling._STRIP_PIXELS", 500)
     assert np.abs(to_scan_size(logits, size) / 255 - expected).max() <= 0.51 / 255
 
 
@@ -127,6 +128,47 @@ def test_check_can_cancel(segmenter, image):
 
     with pytest.raises(Cancelled):
         segmenter.set_image(image, stop)
+
+
+# Several scans at once ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["clipseg", "cris", "biomedclipseg"])
+def test_a_batch_of_scans_answers_as_one_at_a_time(family, small_builders, small_card, small_texts, rng):
+    segmenter = Segmenter(small_builders[family](), small_card, device="cpu")
+    scans = [
+        rng.integers(0, 256, (50, 70, 3), dtype=np.uint8),
+        rng.normal(size=(90, 31)).astype(np.float32),
+        rng.integers(0, 4000, (33, 64), dtype=np.uint16),
+    ]
+    together = segmenter.segment_batch([segmenter.prepare(scan) for scan in scans], small_texts)
+    for scan, answers in zip(scans, together, strict=True):
+        segmenter.set_image(scan)
+        for ours, alone in zip(answers, segmenter.segment(small_texts), strict=True):
+            assert ours.prompt == alone.prompt and ours.probability.shape == scan.shape[:2]
+            assert np.abs(ours.logits - alone.logits).max() <= 1e-4 * alone.logits.std()
+            assert np.abs(ours.probability.astype(int) - alone.probability).max() <= 1
+
+
+def test_a_batch_is_one_forward_pass_and_leaves_the_current_scan(glass, rng):
+    current, *others = (rng.integers(0, 256, (32, 32), dtype=np.uint8) for _ in range(4))
+    glass.set_image(current)
+    before = glass.segment("a")[0].probability
+    assert glass.segment_batch([], "a") == []
+    answers = glass.segment_batch([glass.prepare(scan) for scan in others], "a")
+    assert glass.model.encoded == [1, 3] and len(answers) == 3
+    np.testing.assert_array_equal(glass.segment("a")[0].probability, before)
+
+
+def test_out_of_memory_takes_a_batch_one_by_one(fake_gpu, small_card, rng):
+    segmenter = Segmenter(Glass(room=2), small_card)
+    scans = [rng.integers(0, 256, (40, 40), dtype=np.uint8) for _ in range(3)]
+    answers = segmenter.segment_batch([segmenter.prepare(scan) for scan in scans], "a")
+    assert segmenter.model.encoded == [1, 1, 1] and segmenter.device.type == "cuda"
+    alone = Segmenter(Glass(), small_card, device="cuda")
+    for scan, (answer,) in zip(scans, answers, strict=True):
+        alone.set_image(scan)
+        np.testing.assert_array_equal(answer.probability, alone.segment("a")[0].probability)
 
 
 # Rectangles and tiles ------------------------------------------------------------------------------------------------
@@ -208,7 +250,7 @@ def test_rectangle_at_a_smaller_size(glass, rng):
     probability = glass.segment("polyp", size=(25, 35), region=(10, 20, 50, 70))[0].probability
     assert probability.shape == (25, 35) and probability[5:, 10:].all()
     assert np.count_nonzero(probability) == 20 * 25
-    assert _scaled((40, 60, 42, 62), (50, 70), (5, 7)) == (4, 6, 5, 7)
+    assert scaled((40, 60, 42, 62), (50, 70), (5, 7)) == (4, 6, 5, 7)
 
 
 @pytest.mark.parametrize("overlap", [0.25, 0.5])

@@ -20,6 +20,7 @@ from napari_medvlsm.core.prompts import Prompt
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 _PNG_KEY = "Description"
+_CORRECTION, _PREDICTION = "correction by a person", "prediction"
 Spacing = tuple[float, float]
 
 
@@ -35,7 +36,7 @@ def story(
     """How a mask was made, as plain values. No file name and no patient data: the scan is named by its hash."""
     return {
         "software": f"napari-medvlsm {__version__}",
-        "made": "correction by a person" if corrected else "prediction",
+        "made": _CORRECTION if corrected else _PREDICTION,
         "prompt": None
         if prompt is None
         else {
@@ -144,3 +145,8 @@ def is_own_mask(path: Path) -> bool:
     if path.suffix.lower() not in LABEL_SUFFIXES or not path.is_file():
         return False
     return str(read_description(path).get("software", "")).startswith("napari-medvlsm")
+
+
+def is_correction(path: Path) -> bool:
+    """Whether a file is a mask that a person corrected, and that this program saved."""
+    return path.is_file() and read_description(path).get("made") == _CORRECTION

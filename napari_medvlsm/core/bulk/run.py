@@ -1,0 +1,99 @@
+"""Outline one thing in many scans: one process or many, on one computer or several. Imports torch and Lightning.
+
+Every process loads the model, takes every n-th scan, and writes its masks and its part of the manifest; the first then
+makes one manifest of the parts. Model, precision and what happens when memory runs out are the `Segmenter`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from napari_medvlsm.core.bulk.manifest import DONE, read_manifest
+from napari_medvlsm.core.bulk.trainer import Sharing, make_trainer, predict
+from napari_medvlsm.core.bulk.worker import Question, Worker
+from napari_medvlsm.core.devices import pick_device, pick_precision
+
+__all__ = ["Outcome", "Question", "Sharing", "outline_folder"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many scans were outlined now, were outlined before, and could not be."""
+
+    done: int
+    skipped: int
+    failed: int
+
+
+def outline_folder(
+    names: Mapping[Path, str],
+    out: Path,
+    question: Question,
+    sharing: Sharing | None = None,
+    *,
+    again: bool = False,
+    progress: bool = False,
+    notify: Callable[[str], None] | None = None,
+) -> Outcome | None:
+    """Outline many scans into a folder that holds a manifest (see `manifest.Row`).
+
+    A scan is skipped if its mask lies there and the manifest says that it was made of the same pixels and spacing, with
+    the same prompt, weights, threshold and tiles or rectangle, and in the same precision where one is asked for.
+
+    Parameters
+    ----------
+    names : mapping
+        From the path of each scan to the name of its mask in `out`; no two may be the same.
+    out : Path
+        Made if need be.
+    question : Question
+    sharing : Sharing, optional
+    again : bool
+        Skip nothing. Masks that a person corrected are never replaced.
+    progress : bool
+        Show a bar on the error stream, if that is a terminal.
+    notify : callable, optional
+        Gets sentences for the user, also about scans that failed; it is called in every process, so that it must be
+        a function of a module where there are several.
+
+    Returns
+    -------
+    Outcome or None
+        None in the processes that a launcher started, but the first.
+
+    Raises
+    ------
+    ValueError
+        If the device, precision or number of processes cannot be had, the model cannot be loaded, the folder holds
+        something else called `manifest.csv`, another run writes into it, or a process ended.
+    OSError
+        If the folder cannot be written.
+    KeyboardInterrupt
+        On Ctrl+C, or where the process is asked to end; what is written is complete.
+    """
+    sharing = sharing or Sharing()
+    device = pick_device(question.device)
+    pick_precision(device, question.precision)
+    trainer = make_trainer(device, sharing)
+    out.mkdir(parents=True, exist_ok=True)
+    worker = Worker(names, out, question, sharing.batch_size, again, progress, notify)
+    if not trainer.is_global_zero:
+        with closing(worker):
+            predict(trainer, worker)
+        return None
+    try:
+        with FileLock(out / ".manifest.lock", timeout=0), closing(worker):
+            before = read_manifest(out)
+            predict(trainer, worker)
+            after = read_manifest(out)
+    except Timeout as error:
+        raise ValueError(f"Another run is writing to {out}; wait for it, or choose another folder.") from error
+    rows = [(before.get(name), after.get(name)) for name in names.values()]
+    done = [(old, new) for old, new in rows if new is not None and new["status"] == DONE]
+    skipped = sum(old == new for old, new in done)
+    return Outcome(len(done) - skipped, skipped, len(rows) - len(done))

@@ -1,0 +1,338 @@
+"""`medvlsm segment` on folders: what is done is left alone, and processes share the rest."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from filelock import FileLock
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from napari_medvlsm import __version__
+from napari_medvlsm.cli import main
+from napari_medvlsm.core.images import content_hash
+from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.io.labels import load_mask, save_mask, story
+
+COMMAND = [sys.executable, "-m", "napari_medvlsm.cli"]
+
+
+@pytest.fixture
+def scans(tmp_path, rng):
+    """A folder of five scans of different sizes and kinds."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (40 + 9 * i, 60, 3), dtype=np.uint8)).save(folder / f"scan{i}.png")
+    measured = rng.integers(0, 4000, (50, 40), dtype=np.uint16)
+    tifffile.imwrite(folder / "measured.tif", measured, resolution=(40, 20), resolutionunit="CENTIMETER")
+    return folder
+
+
+@pytest.fixture
+def run(scans, tmp_path, model_folder, capsys):
+    """Outline the scans with the small model; returns the exit code and what was printed."""
+
+    def outline(*more, prompt="polyp", out="out"):
+        where = ["--out", str(tmp_path / out), "--model", str(model_folder), "--device", "cpu"]
+        code = main(["segment", str(scans), "--prompt", prompt, *where, *more])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return outline
+
+
+def rows(folder):
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return {row["output"]: row for row in csv.DictReader(file)}
+
+
+def masks(folder):
+    """Finished masks: those being written have a name that begins with a dot."""
+    return [path for path in folder.glob("*.tif") if not path.name.startswith(".")]
+
+
+def writings(folder):
+    """What changes with every writing of a mask: the file is a new one."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in masks(folder)}
+
+
+def redone(before, after):
+    return {name for name in after if after[name] != before.get(name)}
+
+
+# What the manifest says -----------------------------------------------------------------------------------------------
+
+
+def test_manifest_tells_how_each_mask_was_made(run, scans, tmp_path, small_card):
+    (scans / "broken.png").write_bytes(b"no")
+    code, _ = run("--threshold", "0.4")
+    found = rows(tmp_path / "out")
+    assert code == 1 and len(found) == 6
+    row = found["measured.tif"]
+    mask, made = load_mask(tmp_path / "out" / "measured.tif")
+    scan = read_scan(scans / "measured.tif")
+    assert row["source"] == "../scans/measured.tif" and row["status"] == "done" and row["message"] == ""
+    assert row["scan_hash"] == made["scan_hash"] == content_hash(scan.pixels)
+    assert (row["prompt"], row["model"], row["threshold"]) == ("polyp", small_card.name, "0.4")
+    assert (row["rows"], row["columns"]) == ("50", "40") and len(row["weights"]) == 64
+    assert (float(row["row_mm"]), float(row["column_mm"])) == (0.5, 0.25)
+    assert int(row["area_px"]) == mask.sum() and float(row["area_mm2"]) == pytest.approx(mask.sum() * 0.125)
+    assert (row["device"], row["precision"], row["software"]) == ("cpu", "float32", __version__)
+    assert float(row["seconds"]) > 0 and row["looked_at"] == "the whole scan"
+    assert found["scan0.tif"]["row_mm"] == found["scan0.tif"]["area_mm2"] == ""
+    assert found["broken.tif"]["status"] == "failed" and "is broken or is no image" in found["broken.tif"]["message"]
+
+
+# What is done again ---------------------------------------------------------------------------------------------------
+
+
+def test_the_same_command_redoes_nothing_but_what_changed(run, scans, tmp_path, rng):
+    out = tmp_path / "out"
+    assert run()[0] == 0
+    first, manifest = writings(out), rows(out)
+    code, said = run()
+    assert code == 0 and "5 of 5 scans outlined" in said and "5 of them before" in said
+    assert writings(out) == first and rows(out) == manifest
+
+    Image.fromarray(rng.integers(0, 256, (30, 30), dtype=np.uint8)).save(scans / "scan1.png")
+    Image.fromarray(rng.integers(0, 256, (30, 30), dtype=np.uint8)).save(scans / "new.png")
+    Image.open(scans / "scan2.png").save(scans / "scan2.png", compress_level=1)  # other bytes, same pixels
+    (out / "scan3.tif").unlink()
+    pixels = tifffile.imread(scans / "measured.tif")
+    tifffile.imwrite(scans / "measured.tif", pixels, resolution=(50, 20), resolutionunit="CENTIMETER")
+    code, said = run()
+    assert code == 0 and "6 of 6 scans outlined" in said and "2 of them before" in said
+    assert redone(first, writings(out)) == {"scan1.tif", "new.tif", "scan3.tif", "measured.tif"}
+
+
+@pytest.mark.parametrize(
+    ("more", "again"),
+    [
+        (["--again"], True),
+        (["--threshold", "0.3"], True),
+        (["--rectangle", "0", "0", "30", "30"], True),
+        (["--tiles"], True),
+        (["--precision", "bfloat16"], True),
+        (["--precision", "float32", "--batch-size", "3"], False),
+    ],
+)
+def test_other_options_make_other_masks(run, tmp_path, more, again):
+    run()
+    before = writings(tmp_path / "out")
+    assert run(*more)[0] == 0
+    assert (redone(before, writings(tmp_path / "out")) == set(before)) is again
+    code, said = run(*(option for option in more if option != "--again"))
+    assert code == 0 and "5 of them before" in said
+
+
+def test_another_prompt_or_other_weights_make_other_masks(run, tmp_path, model_folder):
+    run()
+    before = writings(tmp_path / "out")
+    run(prompt="left lung")
+    after = writings(tmp_path / "out")
+    assert redone(before, after) == set(before)
+    weights = {name: value.clone() for name, value in load_file(model_folder / "model.safetensors").items()}
+    next(iter(weights.values())).add_(0.01)
+    save_file(weights, model_folder / "model.safetensors", metadata={"format": "pt"})
+    run(prompt="left lung")
+    assert redone(after, writings(tmp_path / "out")) == set(before)
+
+
+def test_what_failed_is_tried_again(run, scans, tmp_path):
+    good = (scans / "scan0.png").read_bytes()
+    (scans / "scan0.png").write_bytes(good[:100])
+    assert run()[0] == 1 and rows(tmp_path / "out")["scan0.tif"]["status"] == "failed"
+    (scans / "scan0.png").write_bytes(good)
+    code, said = run()
+    assert code == 0 and "4 of them before" in said and rows(tmp_path / "out")["scan0.tif"]["status"] == "done"
+
+
+def test_masks_in_the_folder_of_the_scans_are_no_scans(run, scans):
+    (scans / "measured.tif").unlink()
+    (scans / ".scan0-x1y2.tif").write_bytes(b"what a kill left")
+    assert run(out="scans")[0] == 0
+    code, said = run(out="scans")
+    assert code == 0 and "4 of 4 scans outlined" in said and "4 of them before" in said
+
+
+def test_a_correction_is_never_replaced(run, tmp_path):
+    run()
+    path = tmp_path / "out" / "scan0.tif"
+    mask = np.ones((40, 60), bool)
+    save_mask(path, mask, story(None, "small", 0.5, None, True, "0" * 32))
+    assert "5 of them before" in run()[1]
+    code, said = run("--again")
+    assert code == 1 and "was corrected by a person and is not replaced" in said
+    np.testing.assert_array_equal(load_mask(path)[0], mask)
+
+
+# Batches --------------------------------------------------------------------------------------------------------------
+
+
+def test_batches_give_the_masks_of_one_at_a_time(run, scans, tmp_path, model_folder):
+    (scans / "broken.png").write_bytes(b"no")
+    segmenter = Segmenter.load(str(model_folder), "cpu")
+    for size in ("1", "3", "32"):
+        assert run("--batch-size", size, out=size)[0] == 1
+        for path in (tmp_path / size).glob("*.tif"):
+            (source,) = scans.glob(f"{path.stem}.*")
+            segmenter.set_image(read_scan(source))
+            (alone,) = segmenter.segment("polyp")
+            differ = load_mask(path)[0] != alone.mask()
+            # Rounding can move a pixel that lies on the threshold.
+            level = np.rint(alone.threshold * 255)
+            assert np.abs(alone.probability[differ].astype(int) - level).max(initial=0) <= 1
+
+
+def test_a_scan_that_fails_in_a_batch_fails_alone(run, tmp_path):
+    out = tmp_path / "out"
+    (out / "scan1.tif").mkdir(parents=True)  # nothing can be written in its place
+    code, said = run("--batch-size", "8")
+    assert code == 1 and "scan1.png" in said and "4 of 5 scans outlined" in said
+    assert {name for name, row in rows(out).items() if row["status"] == "failed"} == {"scan1.tif"}
+
+
+# Several processes ----------------------------------------------------------------------------------------------------
+
+
+def outlined(command, tmp_path):
+    """Run a command in an empty folder, which must stay empty."""
+    here = tmp_path / "here"
+    here.mkdir(exist_ok=True)
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True)
+    assert not list(here.iterdir())
+    return done
+
+
+def same_masks(one, other):
+    names = sorted(path.name for path in one.glob("*.tif"))
+    assert names and names == sorted(path.name for path in other.glob("*.tif"))
+    for name in names:
+        assert (load_mask(one / name)[0] != load_mask(other / name)[0]).mean() < 0.01
+
+
+def test_two_processes_share_the_scans(run, scans, tmp_path, model_folder):
+    (scans / "broken.png").write_bytes(b"no")
+    run(out="alone")
+    common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu"]
+    command = [*COMMAND, "segment", str(scans), *common, "--out", str(tmp_path / "two"), "--processes", "2"]
+    done = outlined(command, tmp_path)
+    assert done.returncode == 1 and done.stdout.endswith(f"5 of 6 scans outlined, in {tmp_path / 'two'}\n")
+    assert "broken.png" in done.stderr and "Traceback" not in done.stderr
+    same_masks(tmp_path / "alone", tmp_path / "two")
+    assert rows(tmp_path / "two").keys() == rows(tmp_path / "alone").keys()
+    # One manifest, and the next run, of one process, goes by it.
+    assert sorted(p.name for p in (tmp_path / "two").glob("*.csv")) == ["manifest.csv"]
+    assert "5 of them before" in run(out="two")[1]
+
+
+def test_torchrun_and_more_processes_than_scans(scans, tmp_path, model_folder):
+    out = tmp_path / "out"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu", "--out", str(out)]
+    done = outlined([*launch, *COMMAND[1:], "segment", str(scans / "scan0.png"), *common], tmp_path)
+    assert done.returncode == 0 and done.stdout.count("1 of 1 scans outlined") == 1
+    assert rows(out)["scan0.tif"]["status"] == "done"
+
+
+def test_slurm_tells_who_does_what(scans, tmp_path, model_folder):
+    out = tmp_path / "out"
+    slurm = {
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_JOB_NAME": "outline",
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_NODELIST": "127.0.0.1",
+    }
+    common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu", "--out", str(out)]
+    tasks = [
+        subprocess.Popen(
+            [*COMMAND, "segment", str(scans), *common],
+            env=os.environ | slurm | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for task in range(2)
+    ]
+    said = [task.communicate()[0] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0]
+    assert "5 of 5 scans outlined" in said[0] and said[1] == ""
+    assert len(rows(out)) == 5 and not list(out.glob("manifest.*.csv"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals that a process can answer")
+@pytest.mark.parametrize(
+    ("number", "processes", "code"),
+    [(signal.SIGINT, 1, 2), (signal.SIGTERM, 2, 2), (signal.SIGKILL, 1, -signal.SIGKILL)],
+)
+def test_a_run_that_is_stopped_goes_on(run, scans, tmp_path, model_folder, number, processes, code):
+    large = np.zeros((1500, 1500), np.uint8)
+    for i in range(30):
+        large[i] = 255
+        Image.fromarray(large).save(scans / f"large{i:02}.png")
+    out = tmp_path / "out"
+    common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu", "--out", str(out)]
+    # A shell would start it with interrupts on.
+    process = subprocess.Popen(
+        [*COMMAND, "segment", str(scans), *common, "--processes", str(processes)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while len(masks(out)) < 4:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    said = process.communicate()[1]
+    assert process.returncode == code
+    if number != signal.SIGKILL:
+        assert said.endswith("medvlsm: stopped; what is written so far is complete.\n")
+
+    written = masks(out)
+    assert 4 <= len(written) < 35
+    for path in written:
+        load_mask(path)
+    parts = [line for part in out.glob("manifest*.csv") for line in part.read_text("utf-8").splitlines()]
+    noted = sum(",done," in line for line in parts)
+    # Each process was between a mask and its row, at most.
+    assert len(written) - processes <= noted <= len(written)
+    again, said = run()
+    assert again == 0 and "35 of 35 scans outlined" in said and f"{noted} of them before" in said
+    assert len(rows(out)) == 35 and not list(out.glob("manifest.*.csv"))
+
+
+# Refusals -------------------------------------------------------------------------------------------------------------
+
+
+def test_two_runs_into_one_folder_are_refused(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".manifest.lock"):
+        code, said = run()
+    assert code == 2 and "Another run is writing to" in said and not list(Path(tmp_path / "out").glob("*.tif"))
+
+
+def test_something_else_called_manifest_is_refused(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.csv").write_text("name,age\nann,7\n")
+    code, said = run()
+    assert code == 2 and "is no manifest of masks" in said
+    assert (tmp_path / "out" / "manifest.csv").read_text() == "name,age\nann,7\n"
+
+
+def test_a_model_that_does_not_load_is_told_in_a_sentence(scans, tmp_path, model_folder):
+    (model_folder / "model.safetensors").write_bytes(b"no weights")
+    common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu", "--out", str(tmp_path / "out")]
+    done = outlined([*COMMAND, "segment", str(scans), *common, "--processes", "2"], tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"medvlsm: The model in {model_folder} cannot be loaded" in done.stderr
