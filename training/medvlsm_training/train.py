@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, DistributedSampler
 
+from medvlsm_training.averaging import TrainedAverage
 from medvlsm_training.cache import ActivationCache, EncodedProgress
 from medvlsm_training.callbacks import Divergence, Epochs, Progress
 from medvlsm_training.check import check_items
@@ -207,7 +208,7 @@ def _callbacks(recipe: Recipe, run: Path) -> list[Callback]:
     last = ModelCheckpoint(filename=LAST.removesuffix(".ckpt"), **always)
     callbacks: list[Callback] = [best, last]
     if recipe.optimizer.ema:
-        callbacks.insert(0, EMAWeightAveraging(decay=recipe.optimizer.ema))
+        callbacks.insert(0, TrainedAverage(recipe.optimizer.ema))
     if config.patience:
         callbacks.append(
             EarlyStopping("val/dice", mode="max", patience=config.patience, min_delta=config.min_delta, verbose=False)
