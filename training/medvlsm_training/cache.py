@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -88,9 +89,7 @@ class ActivationCache:
         self.root = root or cache_folder()
         self.folder = self.root / encoder_key(model)
         self.limit = int(limit_gb * 1e9)
-        # Only the user may look into it (as far as the system knows such modes).
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.folder.mkdir(exist_ok=True, mode=0o700)
+        self._make_folder()
         self._full = False
         self._begun = time.time()
         # Bytes in use when last looked at, and those written since.
@@ -106,7 +105,8 @@ class ActivationCache:
         except OSError:
             return None
         except SafetensorError:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             return None
         return tuple(tensors[key] for key in sorted(tensors, key=int))
 
@@ -138,6 +138,11 @@ class ActivationCache:
             rows.append(row)
         return tuple(torch.stack(column) for column in zip(*rows, strict=True))
 
+    def _make_folder(self) -> None:
+        # Only the user may look into it (as far as the system knows such modes).
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.mkdir(exist_ok=True, mode=0o700)
+
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{_SUFFIX}"
 
@@ -147,9 +152,9 @@ class ActivationCache:
         if self._full or path.is_file():
             return
         try:
+            self._make_folder()
             if not self._make_room(size):
                 raise OSError(f"they would take more than cache.limit_gb ({self.limit / 1e9:g} GB)")
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with replacing(path) as temporary:
                 save_file({str(i): tensor.cpu() for i, tensor in enumerate(activations)}, temporary)
         except OSError as error:

@@ -16,7 +16,7 @@ from medvlsm_training.data import Batch
 from medvlsm_training.losses import prompt_loss
 from napari_medvlsm.core.models.base import VLSM, Activations, Conditions
 
-# Texts whose conditions are kept in memory: some 100 MB of CRIS, which keeps every word.
+# Texts whose conditions are kept in memory: some 150 MB of CRIS, which keeps every word.
 KEPT_TEXTS = 4096
 # Part of an image above which something counts as drawn where nothing should be.
 DRAWN = 0.01
