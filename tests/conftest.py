@@ -20,6 +20,7 @@ def _own_folders(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("MEDVLSM_MODELS", str(home / "models"))
+    monkeypatch.setenv("MEDVLSM_CACHE", str(home / "activations"))
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,16 @@ from medvlsm_training.config import AugmentationConfig
 
 
 def augmented(
-    image: Tensor, masks: Tensor, config: AugmentationConfig, lateralised: bool, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Change image (3, S, S) and masks (C, S, S), both in [0, 1], in the same way.
+    planes: tv_tensors.Image | tv_tensors.Mask, config: AugmentationConfig, lateralised: bool, rng: np.random.Generator
+) -> Tensor:
+    """Change an image (3, S, S) or masks (C, S, S), in [0, 1]; generators of one seed change both in the same way.
 
     A lateralised image is never mirrored: left would become right. Chance comes from `rng` alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**62)))
-        changed = _transform(config, lateralised)(tv_tensors.Image(image), tv_tensors.Mask(masks))
-    return changed[0].as_subclass(Tensor), changed[1].as_subclass(Tensor)
+        changed: Tensor = _transform(config, lateralised)(planes)
+    return changed.as_subclass(Tensor)
 
 
 def _transform(config: AugmentationConfig, lateralised: bool) -> v2.Transform:

@@ -314,14 +314,22 @@ class CacheConfig:
     Attributes
     ----------
     views : int
-        Augmented views of each image that are kept and then shown in turn; 0 turns the cache off. Without
+        Augmented views of each image that are kept and shown in turn, epoch by epoch; 0 turns the cache off. Without
         augmentation one is all there is.
     limit_gb : float
-        Disk that the cache may take; the oldest of other runs make room.
+        Disk (1e9 bytes) that the activations of all runs together may take: those not used for longest make room; what
+        then does not fit is encoded every time.
     """
 
     views: int = 0
     limit_gb: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.views < 0 or self.limit_gb <= 0:
+            raise ValueError(
+                f"The cache takes views of at least 0 and a limit_gb above 0, but these are {self.views} and "
+                f"{self.limit_gb:g}; views: 0 turns it off."
+            )
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -362,6 +370,13 @@ class Recipe:
             raise ValueError(
                 f"Activations can be kept only of encoders that stay as they are, but this recipe trains "
                 f"{self.model.trained}; set model.trained to decoder or cache.views to 0."
+            )
+        if self.cache.views and self.model.family == IMAGE_ONLY:
+            raise ValueError("Activations of an image-only model cannot be kept; set cache.views to 0.")
+        if self.cache.views and self.trainer.early_epochs:
+            raise ValueError(
+                "Activations are kept of images of the model's own size only; set trainer.early_epochs or cache.views "
+                "to 0."
             )
 
 

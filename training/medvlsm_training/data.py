@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from medvlsm_training.augmentation import augmented
+from medvlsm_training.cache import ActivationCache, file_digest
 from medvlsm_training.config import AugmentationConfig
 from medvlsm_training.prompting import Drawn, Prompter
 from medvlsm_training.sources import Item
 from napari_medvlsm.core.images import resize, to_unit_square
-from napari_medvlsm.core.models.base import VLSM
+from napari_medvlsm.core.models.base import VLSM, Activations
 
 # Kinds of draws, so that the same numbers never serve two purposes.
 _VIEW, _PROMPTS, _VALIDATION = 1, 2, 3
@@ -27,31 +30,57 @@ _VIEW, _PROMPTS, _VALIDATION = 1, 2, 3
 class Sample:
     """One image with its P prompts.
 
-    `pixels` float32 (3, S, S), standardised; `masks` float32 (P, S, S), 0 or 1.
+    Attributes
+    ----------
+    pixels : float32 (3, S, S), standardised
+        None where `kept` holds the image's activations.
+    texts : P texts
+    masks : float32 (P, S, S), 0 or 1
+    kept : float16 tensors without a batch axis, or None
+    name : str
+        Under which activations are kept; empty without a cache.
     """
 
-    pixels: Tensor
+    pixels: Tensor | None
     texts: tuple[str, ...]
     masks: Tensor
+    kept: Activations | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B images with their prompts; `owner` (P) tells the image of each of the P prompts of `masks` (P, S, S)."""
+    """B images with their prompts.
+
+    Attributes
+    ----------
+    pixels : float32 (F, 3, S, S)
+        Of the F images that are to be encoded; all of them without a cache.
+    texts : P texts
+    masks : float32 (P, S, S)
+    owner : (P,)
+        The image of each prompt: its place among those to be encoded, followed by those kept.
+    kept : float16 tensors (B - F, ...)
+        Activations of the other images; empty if there are none.
+    names : F names
+        Under which the activations of `pixels` are kept.
+    """
 
     pixels: Tensor
     texts: list[str]
     masks: Tensor
     owner: Tensor
+    kept: Activations = ()
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.pixels) + (len(self.kept[0]) if self.kept else 0)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The batch on a device; the Trainer calls this."""
-        moved = (t.to(device, non_blocking=non_blocking) for t in (self.pixels, self.masks, self.owner))
-        pixels, masks, owner = moved
-        return Batch(pixels, self.texts, masks, owner)
+        moved = (t.to(device, non_blocking=non_blocking) for t in (self.pixels, self.masks, self.owner, *self.kept))
+        pixels, masks, owner, *kept = moved
+        return Batch(pixels, self.texts, masks, owner, tuple(kept), self.names)
 
 
 class PromptedImages(Dataset[Sample]):
@@ -66,6 +95,11 @@ class PromptedImages(Dataset[Sample]):
     seed : int
     augmentation : AugmentationConfig, optional
         For training. Without: the scan as it is, and the prompts of the validation.
+    views : int
+        0: every epoch changes an image anew. Else there are this many ways, which follow from the seed and the image's
+        content, in turn.
+    cache : ActivationCache, optional
+        With `views`: activations found there are shown in place of pixels, and the image is not read at all.
     """
 
     def __init__(
@@ -75,41 +109,83 @@ class PromptedImages(Dataset[Sample]):
         model: VLSM,
         seed: int,
         augmentation: AugmentationConfig | None = None,
+        views: int = 0,
+        cache: ActivationCache | None = None,
     ) -> None:
         self.items = items
         self.prompter = prompter
         self.side = model.image_size
         self.seed = seed
         self.augmentation = augmentation
+        self.views = views
+        self.cache = cache
         self.epoch = 0
         self._standardise = v2.Normalize(list(model.mean), list(model.std))
+        self._digests = {path: file_digest(path) for path in {item.image for item in items}} if views else {}
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Sample:
         item = self.items[index]
-        pixels, masks = self.view(item, (self.seed, _VIEW, self.epoch, index))
+        masks = self._masks(item, index)
         drawn = self._draw(item, masks, index)
         nothing = torch.zeros(self.side, self.side)
         planes = [nothing if d.target is None else torch.from_numpy(masks[d.target]).float() for d in drawn]
-        return Sample(pixels, tuple(d.text for d in drawn), torch.stack(planes))
+        name = self.name(index, self.epoch)
+        kept = self.cache.read(name) if self.cache else None
+        pixels = self._pixels(item, index) if kept is None else None
+        return Sample(pixels, tuple(d.text for d in drawn), torch.stack(planes), kept, name)
 
-    def view(self, item: Item, seeds: tuple[int, ...]) -> tuple[Tensor, dict[str, np.ndarray]]:
-        """The image standardised (3, S, S), and its masks (S, S) by target, as these seeds show them."""
+    def name(self, index: int, epoch: int) -> str:
+        """The view of an image in an epoch, in letters and digits; empty where every epoch has its own."""
+        if not self.views:
+            return ""
+        item = self.items[index]
+        digest = self._digests[item.image]
+        if self._change is None:
+            return digest
+        way = hashlib.blake2b(f"{self.seed}{self._change}{self._lateralised(item)}".encode(), digest_size=8)
+        return f"{digest}-{way.hexdigest()}-{self._view(index, epoch)}"
+
+    def names(self, epochs: int) -> set[str]:
+        """All views that are shown in some epochs from the first."""
+        return {self.name(i, epoch) for i in range(len(self)) for epoch in range(min(epochs, max(1, self.views)))}
+
+    @property
+    def _change(self) -> AugmentationConfig | None:
+        """None where the augmentation changes nothing."""
+        return None if self.augmentation == AugmentationConfig() else self.augmentation
+
+    def _view(self, index: int, epoch: int) -> int:
+        # An image that is repeated stands at neighbouring places, and is shown in as many ways.
+        return (epoch + index) % self.views
+
+    def _changed(self, planes: tv_tensors.Image | tv_tensors.Mask, item: Item, index: int) -> Tensor:
+        """The image or the masks as the epoch shows them: both in the same way."""
+        if self._change is None:
+            return planes.as_subclass(Tensor)
+        seeds = (self.seed, _VIEW, self.epoch, index)
+        if self.views:
+            seeds = (self.seed, _VIEW, self._view(index, self.epoch), int(self._digests[item.image], 16))
+        return augmented(planes, self._change, self._lateralised(item), np.random.default_rng(seeds))
+
+    def _lateralised(self, item: Item) -> bool:
+        return item.split_lungs or any(self.prompter.vocabulary.target(name).lateralised for name in item.masks)
+
+    def _pixels(self, item: Item, index: int) -> Tensor:
+        """The image, standardised: (3, S, S)."""
         unit = torch.from_numpy(to_unit_square(item.load_image(), self.side).transpose(2, 0, 1).copy())
-        names, stack = self._masks(item)
-        if self.augmentation is not None:
-            lateralised = any(self.prompter.vocabulary.target(name).lateralised for name in names)
-            unit, stack = augmented(unit, stack, self.augmentation, lateralised, np.random.default_rng(seeds))
-        masks = dict(zip(names, (stack > 0.5).numpy(), strict=True))
-        return self._standardise(unit), masks
+        standard: Tensor = self._standardise(self._changed(tv_tensors.Image(unit), item, index))
+        return standard
 
-    def _masks(self, item: Item) -> tuple[list[str], Tensor]:
+    def _masks(self, item: Item, index: int) -> dict[str, np.ndarray]:
+        """Masks (S, S) by target."""
         found = item.load_masks()
         names = sorted(found)
         planes = [resize(found[name].astype(np.float32), (self.side, self.side)) for name in names]
-        return names, torch.from_numpy(np.stack(planes))
+        stack = self._changed(tv_tensors.Mask(torch.from_numpy(np.stack(planes))), item, index)
+        return dict(zip(names, (stack > 0.5).numpy(), strict=True))
 
     def _draw(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[Drawn]:
         if self.augmentation is not None:
@@ -126,10 +202,16 @@ def per_mask(items: Sequence[Item]) -> list[Item]:
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Samples to a batch, their prompts image by image."""
+    fresh = [s for s in samples if s.pixels is not None]
+    kept = [s.kept for s in samples if s.kept is not None]
     counts = torch.tensor([len(sample.texts) for sample in samples])
+    # Stable: where all are of one kind, places are those in the batch.
+    places = torch.tensor([s.pixels is None for s in samples]).int().argsort(stable=True).argsort()
     return Batch(
-        torch.stack([s.pixels for s in samples]),
+        torch.stack([s.pixels for s in fresh if s.pixels is not None]) if fresh else torch.zeros(0),
         [text for sample in samples for text in sample.texts],
         torch.cat([s.masks for s in samples]),
-        torch.repeat_interleave(torch.arange(len(samples)), counts),
+        torch.repeat_interleave(places, counts),
+        tuple(torch.stack(column) for column in zip(*kept, strict=True)),
+        tuple(s.name for s in fresh),
     )

@@ -10,11 +10,14 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn import functional
 
+from medvlsm_training.cache import ActivationCache
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import Batch
 from medvlsm_training.losses import prompt_loss
-from napari_medvlsm.core.models.base import VLSM
+from napari_medvlsm.core.models.base import VLSM, Activations, Conditions
 
+# Texts whose conditions are kept in memory: some 150 MB of CRIS, which keeps every word.
+KEPT_TEXTS = 4096
 # Part of an image above which something counts as drawn where nothing should be.
 DRAWN = 0.01
 
@@ -28,14 +31,18 @@ class SegmentationModule(LightningModule):
     recipe : Recipe
     total_steps : int
         Of the whole run, for the cosine.
+    cache : ActivationCache, optional
+        Where activations of frozen encoders are kept.
     """
 
-    def __init__(self, model: VLSM, recipe: Recipe, total_steps: int) -> None:
+    def __init__(self, model: VLSM, recipe: Recipe, total_steps: int, cache: ActivationCache | None = None) -> None:
         super().__init__()
         # Convolutions on a CPU take two thirds of the time in this order of memory; results are the same.
         self.model = model.to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.total_steps = total_steps
+        self.cache = cache
+        self._conditions: dict[str, Conditions] = {}
         # Loss, its prompts, Dice of what is there, its prompts, drawn where nothing is, its prompts. No buffer: the
         # moving average would take it for a weight.
         self._sums = torch.zeros(6)
@@ -109,10 +116,32 @@ class SegmentationModule(LightningModule):
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, self.total_steps - warmup))))
 
     def _logits(self, pixels: Tensor, batch: Batch) -> Tensor:
-        unique = sorted(set(batch.texts))
-        conditions = self.model.encode_text(unique)[[unique.index(text) for text in batch.texts]]
-        activations = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
+        conditions = self._encode_text(batch.texts)
+        if self.cache is None:
+            activations = self.model.encode_image(pixels.contiguous(memory_format=torch.channels_last))
+        else:
+            activations = self.model.complete(self._features(batch, self.cache))
         return self.model.decode(tuple(a[batch.owner] for a in activations), conditions)
+
+    def _features(self, batch: Batch, cache: ActivationCache) -> Activations:
+        """Of all images of a batch, in the order that `owner` counts in."""
+        found = cache.encoded(self.model, batch.pixels, batch.names) if batch.names else ()
+        both = zip(found, batch.kept, strict=True) if found and batch.kept else ((f,) for f in found or batch.kept)
+        return tuple(torch.cat(parts).float() for parts in both)
+
+    def _encode_text(self, texts: list[str]) -> Conditions:
+        if self.recipe.model.trained != "decoder":
+            unique = sorted(set(texts))
+            return self.model.encode_text(unique)[[unique.index(text) for text in texts]]
+        if len(self._conditions) > KEPT_TEXTS:
+            self._conditions.clear()
+        for text in texts:
+            if text not in self._conditions:
+                # Alone, so that the result does not depend on the other texts of a batch; and not as a tensor of the
+                # validation's inference mode, which no step may use.
+                with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                    self._conditions[text] = self.model.encode_text([text])
+        return Conditions.join([self._conditions[text] for text in texts])
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         truth = _to_side(batch.masks[:, None], logits.shape[-1])[:, 0]

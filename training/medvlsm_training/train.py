@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, DistributedSampler
 
+from medvlsm_training.averaging import TrainedAverage
+from medvlsm_training.cache import ActivationCache, EncodedProgress
 from medvlsm_training.callbacks import Divergence, Epochs, Progress
 from medvlsm_training.check import check_items
 from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, weights_of
@@ -101,13 +103,18 @@ def train(
     report(Checked(findings))
     seed_everything(recipe.seed, verbose=False)
     model = starting_model(recipe, items["train"] + items["val"], vocabulary)
-    train_set, val_set = datasets(recipe, items, model)
+    cache = ActivationCache(model, recipe.cache.limit_gb) if recipe.cache.views else None
+    train_set, val_set = datasets(recipe, items, model, cache)
     per_step = recipe.trainer.batch_size * machine.devices * machine.nodes
     batches = len(train_set) // per_step
     if not batches:
         raise ValueError(f"{len(train_set)} training images are fewer than one batch of {per_step}.")
     steps = -(-batches // recipe.trainer.accumulate)
-    module = SegmentationModule(model, recipe, recipe.trainer.max_epochs * steps)
+    module = SegmentationModule(model, recipe, recipe.trainer.max_epochs * steps, cache)
+    if cache is not None:
+        _log.info("Activations are kept in %s. They are made from scans: delete the folder to delete them.", cache.root)
+        names = train_set.names(recipe.trainer.max_epochs) | val_set.names(1)
+        more = (EncodedProgress(cache, names, report), *more)
     divergence, epochs = Divergence(), Epochs(train_set, recipe.seed, minutes)
     trainer = Trainer(
         accelerator=machine.accelerator,
@@ -169,14 +176,16 @@ def refuse_misleading(recipe: Recipe, items: dict[str, list[Item]]) -> dict[str,
     return dict(report.counts())
 
 
-def datasets(recipe: Recipe, items: dict[str, list[Item]], model: VLSM) -> tuple[PromptedImages, PromptedImages]:
+def datasets(
+    recipe: Recipe, items: dict[str, list[Item]], model: VLSM, cache: ActivationCache | None = None
+) -> tuple[PromptedImages, PromptedImages]:
     """The images of training, repeated as the recipe says and augmented, and those of validation."""
     prompter = Prompter(recipe.prompts, load_vocabulary(), sorted(trained_targets(items["train"])))
     repeats = {source.folder: source.repeat for source in recipe.sources}
     shown = [item for item in items["train"] for _ in range(repeats[item.source])]
     return (
-        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation),
-        PromptedImages(items["val"], prompter, model, recipe.seed),
+        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation, recipe.cache.views, cache),
+        PromptedImages(items["val"], prompter, model, recipe.seed, None, min(1, recipe.cache.views), cache),
     )
 
 
@@ -199,7 +208,7 @@ def _callbacks(recipe: Recipe, run: Path) -> list[Callback]:
     last = ModelCheckpoint(filename=LAST.removesuffix(".ckpt"), **always)
     callbacks: list[Callback] = [best, last]
     if recipe.optimizer.ema:
-        callbacks.insert(0, EMAWeightAveraging(decay=recipe.optimizer.ema))
+        callbacks.insert(0, TrainedAverage(recipe.optimizer.ema))
     if config.patience:
         callbacks.append(
             EarlyStopping("val/dice", mode="max", patience=config.patience, min_delta=config.min_delta, verbose=False)

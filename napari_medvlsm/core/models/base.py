@@ -141,6 +141,19 @@ class VLSM(nn.Module, ABC):
     def encode_image(self, pixels: Tensor) -> Activations:
         """What the decoder needs of images (B, 3, S, S): tensors whose first axis is B."""
 
+    @property
+    def sizes(self) -> Any:
+        """The configuration that the modules were made from."""
+        return self.config
+
+    def encode_frozen(self, pixels: Tensor) -> Activations:
+        """The part of `encode_image` that depends on the encoders (`ENCODERS`) alone: what can be kept of an image."""
+        return self.encode_image(pixels)
+
+    def complete(self, encoded: Activations) -> Activations:
+        """The rest of `encode_image`, from what `encode_frozen` gives."""
+        return encoded
+
     @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (P, T); the batch is only as long as its longest text."""

@@ -109,6 +109,11 @@ class CLIPSeg(VLSM):
             for encoder, count in counts.items()
         }
 
+    @property
+    def sizes(self) -> CLIPSegConfig:
+        """The configuration of `net`. Not called `config`: adapters would take this for a model of `transformers`."""
+        return self.net.config
+
     def encode_image(self, pixels: Tensor) -> Activations:
         """Activations that the decoder taps; the blocks after the last tap are not computed.
 

@@ -171,10 +171,18 @@ class CRIS(VLSM):
         -------
         Three tensors (B, C, side, side) of sides S / 16, S / 16 and S / 32.
         """
+        return self.complete(self.encode_frozen(pixels))
+
+    def encode_frozen(self, pixels: Tensor) -> Activations:
+        """Three levels of the residual network, from fine to coarse."""
         visual = self.backbone.visual
         fine = visual.layer2(visual.layer1(visual.stem(pixels)))
         middle = visual.layer3(fine)
-        coarse = visual.attnpool(visual.layer4(middle))
+        return fine, middle, visual.attnpool(visual.layer4(middle))
+
+    def complete(self, encoded: Activations) -> Activations:
+        """The first layers of the pyramid, which need no text but train with it."""
+        fine, middle, coarse = encoded
         return self.neck.project(fine, middle, coarse)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
