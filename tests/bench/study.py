@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETS = ("kvasir_polyp", "clinicdb_polyp", "isic")
-WAYS = ("p0", "p1", "p6", "image-only")
+WAYS = ("p1", "image-only", "p6", "p0")
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,9 @@ class CRISConfig:
         The decoder.
     dropout : float
         In the decoder: 0.2 in the release, 0.1 upstream.
+    sentence_norm : str
+        How the neck normalises sentences: over the batch, as the reference, or each for itself ("layer"). Where all
+        prompts of a training are equal, the first sees no variance and answers at random afterwards.
     attend_padding : bool
         False: the decoder reads a prompt's own tokens, as upstream. True: texts are filled up to `word_length` with
         the end-of-text token and all of it is read, as in the release, whose tokenizer pads with that token
@@ -78,6 +81,7 @@ class CRISConfig:
     decoder_heads: int = 8
     decoder_mlp: int = 2048
     dropout: float = 0.2
+    sentence_norm: str = "batch"
     attend_padding: bool = False
 
     def __post_init__(self) -> None:
@@ -86,6 +90,8 @@ class CRISConfig:
                 f"The decoder joins words of width {self.text_width} with a pyramid of width {self.neck_widths[1]}; "
                 "the second of neck_widths must be text_width."
             )
+        if self.sentence_norm not in ("batch", "layer"):
+            raise ValueError(f'sentence_norm must be "batch" or "layer", but is {self.sentence_norm!r}.')
         if self.vision_stride not in (16, 32):
             raise ValueError(f"vision_stride must be 16 or 32, but is {self.vision_stride}.")
         if self.word_length > self.context_length:
@@ -122,7 +128,8 @@ class CRIS(VLSM):
         self.config = config
         width = config.neck_widths[1]
         self.backbone = _backbone(config)
-        self.neck = Neck((8 * config.vision_width, 16 * config.vision_width, config.embed_dim), config.neck_widths)
+        levels = (8 * config.vision_width, 16 * config.vision_width, config.embed_dim)
+        self.neck = Neck(levels, config.neck_widths, config.sentence_norm)
         self.decoder = Decoder(config.decoder_layers, width, config.decoder_heads, config.decoder_mlp, config.dropout)
         self.proj = Projector(config.embed_dim, width)
 
@@ -320,14 +327,15 @@ class Neck(nn.Module):
         Channels of the levels that come in, from fine to coarse; the last is that of the sentence too.
     out : tuple of int
         Channels of the levels within.
+    norm : str
+        See `CRISConfig.sentence_norm`.
     """
 
-    def __init__(self, widths: tuple[int, int, int], out: tuple[int, ...]) -> None:
+    def __init__(self, widths: tuple[int, int, int], out: tuple[int, ...], norm: str = "batch") -> None:
         super().__init__()
         fine, middle, coarse = out
-        self.txt_proj = nn.Sequential(
-            nn.Linear(widths[2], coarse, bias=False), nn.BatchNorm1d(coarse), nn.ReLU(inplace=True)
-        )
+        normalised = nn.BatchNorm1d(coarse) if norm == "batch" else nn.LayerNorm(coarse)
+        self.txt_proj = nn.Sequential(nn.Linear(widths[2], coarse, bias=False), normalised, nn.ReLU(inplace=True))
         self.f1_v_proj = _conv(widths[2], coarse, 1)
         self.norm_layer = nn.Sequential(nn.BatchNorm2d(coarse), nn.ReLU(inplace=True))
         self.f2_v_proj = _conv(widths[1], middle, 3)
