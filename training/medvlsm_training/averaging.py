@@ -23,7 +23,8 @@ class TrainedAverage(WeightAveraging):
             for ours, theirs in zip(averaged, current, strict=True):
                 if ours.data_ptr() == theirs.data_ptr():
                     continue
-                if ours.is_floating_point():
+                # Counters and constants such as the -inf of an attention mask have no mean.
+                if theirs.requires_grad or (ours.is_floating_point() and bool(theirs.isfinite().all())):
                     ours.lerp_(theirs, 1 - decay)
                 else:
                     ours.copy_(theirs)
