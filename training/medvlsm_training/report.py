@@ -201,6 +201,10 @@ def _outline(axes: Axes, mask: Mask, color: str, style: str, width: float) -> No
 
 def _rows(results: Results, kinds: Sequence[str]) -> list[Mapping[str, Any]]:
     rows = [row for row in results.rows if row["size"] == ORIGINAL and row["kind"] in kinds]
+    # Of what a scan cannot show, no single thing is of interest.
+    whole = {(row["set"], row["kind"]) for row in rows if row["target"] == ALL_TARGETS}
+    absent = Kind.ABSENT.value
+    rows = [r for r in rows if r["kind"] != absent or r["target"] == ALL_TARGETS or (r["set"], absent) not in whole]
     return sorted(rows, key=lambda row: kinds.index(row["kind"]))
 
 

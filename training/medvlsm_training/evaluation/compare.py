@@ -35,8 +35,14 @@ class Comparison:
     found: Paired
 
 
-def pair_up(first: Path, second: Path) -> list[Pair]:
+def pair_up(first: Path, second: Path, kind: str = "") -> list[Pair]:
     """The cases of two result folders, side by side.
+
+    Parameters
+    ----------
+    first, second : Path
+    kind : str
+        Only this kind of prompt, of which one may have more than the other.
 
     Raises
     ------
@@ -53,7 +59,7 @@ def pair_up(first: Path, second: Path) -> list[Pair]:
             raise ValueError(f"The images or masks of {name} differ between {first} and {second}: other data.")
     if one.about.tolerance != other.about.tolerance:
         raise ValueError(f"The tolerances of NSD differ: {one.about.tolerance} and {other.about.tolerance}.")
-    mine, theirs = ({_key(s): s for s in read_scores(folder)} for folder in (first, second))
+    mine, theirs = ({_key(s): s for s in read_scores(folder) if kind in ("", s.kind)} for folder in (first, second))
     if odd := mine.keys() ^ theirs.keys():
         name, case, kind, level, size, _ = min(odd)
         raise ValueError(
