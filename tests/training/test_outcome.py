@@ -336,6 +336,14 @@ def test_every_row_of_the_card_is_told_and_then_where_it_is(outcome):
     assert told[-1] == events.Saved(str(run / "model"), str(run / "report.html")) and (run / "report.html").is_file()
 
 
+def test_the_package_command_tells_lines_of_json(data, outcome, tmp_path, capsys):
+    run = shutil.copytree(outcome[0], tmp_path / "run")
+    assert main(["package", str(run), "--data", str(data), "--out", str(tmp_path / "made"), "--events"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["event"] for line in lines[:-1]} == {"measured"} and lines[-1]["event"] == "saved"
+    assert Path(lines[-1]["folder"], "model.safetensors").is_file() and Path(lines[-1]["report"]).is_file()
+
+
 def test_a_run_whose_validation_and_test_are_empty_still_gives_a_model(data, tmp_path):
     mine = Path(shutil.copytree(data / "mine", tmp_path / "mine"))
     recipe = replace(RECIPE, sources=RECIPE.sources[:1], trainer=replace(RECIPE.trainer, threshold=0.35, max_epochs=1))

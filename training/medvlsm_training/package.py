@@ -93,7 +93,7 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
     segmenter = Segmenter(model, card, precision="float32")
     with making_folder(out, replace=True) as fresh:
         _save(model, recipe, fresh)
-        threshold = _threshold(recipe, data, segmenter, vocabulary)
+        threshold, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
         card = replace(card, threshold=threshold)
         wishes = Wishes(
             tuple(Kind(kind) for kind in recipe.measure.kinds),
@@ -101,7 +101,7 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
             recipe.prompts.wording,
             annotated=True,
         )
-        about = about_model(card.name, segmenter, weights_hash(fresh), wishes, threshold, "validation")
+        about = about_model(card.name, segmenter, weights_hash(fresh), wishes, threshold, chosen_from)
         sets = recipe_sets(recipe, data, "test")
         results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, wishes, replace=True) if sets else None
         scores = read_scores(results.folder) if results else []
@@ -128,14 +128,14 @@ def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
         shutil.copyfile(base / "LICENSE", folder / "LICENSE.base")
 
 
-def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Vocabulary) -> float:
-    """Chosen on the validation split; without one, the recipe's."""
+def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[float, str]:
+    """(chosen on the validation split, or without one the recipe's; where it comes from)."""
     sets = recipe_sets(recipe, data, "val")
     if not sets:
-        return recipe.trainer.threshold
+        return recipe.trainer.threshold, "the recipe"
     threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))
     _log.info("Threshold %.2f, chosen on %d validation cases", threshold, sum(len(found.cases) for found in sets))
-    return threshold
+    return threshold, "the validation split"
 
 
 def _metrics(results: Results | None, scores: Sequence[Score], seen: tuple[str, ...] | None) -> dict[str, Any]:

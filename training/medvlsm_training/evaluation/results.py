@@ -46,7 +46,8 @@ class About:
         Folders of the data sets in the model's recipe, none for one that was never finetuned; None where nobody tells.
     threshold : float
     threshold_from : str
-        "the model's card" or "given". It is never chosen on the cases that are measured.
+        "the model's card", "the command", "the validation split" or "the recipe". It is never chosen on the cases that
+        are measured.
     tolerance : float
         Of NSD, in mm or pixels.
     wording : str
