@@ -336,6 +336,18 @@ def test_every_row_of_the_card_is_told_and_then_where_it_is(outcome):
     assert told[-1] == events.Saved(str(run / "model"), str(run / "report.html")) and (run / "report.html").is_file()
 
 
+def test_an_image_only_model_is_measured_the_same_way(data, outcome, tmp_path):
+    sizes = {"encoder": "mobilenet_v2", "decoder_channels": [16, 8, 8, 8, 8]}
+    small = ModelConfig(family="image-only", image_size=32, sizes=sizes)
+    recipe = replace(RECIPE, model=small, trainer=replace(RECIPE.trainer, max_epochs=1))
+    train(recipe, data, tmp_path)
+    card = package(recipe, data, tmp_path, tmp_path / "model")
+    theirs = read_card(outcome[0] / "model")
+    asked_of = [[(r["set"], r["target"], r["kind"], r["cases"]) for r in c.metrics["rows"]] for c in (card, theirs)]
+    assert asked_of[0] == asked_of[1] and card.metrics["test_absent"]["drawn"] == 0
+    assert len(pair_up(tmp_path / "test", outcome[0] / "test")) == 2 * (20 + 4 + 36)
+
+
 def test_the_package_command_tells_lines_of_json(data, outcome, tmp_path, capsys):
     run = shutil.copytree(outcome[0], tmp_path / "run")
     assert main(["package", str(run), "--data", str(data), "--out", str(tmp_path / "made"), "--events"]) == 0
