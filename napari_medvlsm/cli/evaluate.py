@@ -10,20 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import OK
+from napari_medvlsm.core.models.card import CARD_FILE
 from napari_medvlsm.core.models.registry import STARTER
 
 if TYPE_CHECKING:
     from medvlsm_training.evaluation.compare import Comparison
+    from medvlsm_training.evaluation.data import DataSet
     from medvlsm_training.evaluation.results import Results
 
 _COMPARE = "compare"
-_KINDS = ("class", "typed", "oracle", "wrong")
+# Where `medvlsm train` puts the model in its run's folder.
+_RUN_MODEL = "model"
+_KINDS = ("class", "typed", "oracle", "wrong", "paraphrase", "other", "absent")
 _METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 _DESCRIPTION = """\
 Measure a model on data sets, or compare two results:
 
-  medvlsm evaluate DATA... --model M --out FOLDER
+  medvlsm evaluate FOLDER... --model M --out FOLDER
+  medvlsm evaluate --recipe RUN_OR_RECIPE --data DATA --out FOLDER
   medvlsm evaluate compare A B
+
+The same command goes on after an interruption, with the set that was in progress.
 
 Kinds of prompts, never mixed in a number:
   class   the name of the target alone
@@ -31,6 +38,9 @@ Kinds of prompts, never mixed in a number:
   oracle  the annotated attributes at each of --levels. They were made from the true mask and give part of
           the answer away
   wrong   the same with the opposite side, and with a wrong size
+  paraphrase  the target in words that no shipped recipe trains with, four for each case
+  other   another target that the image shows, held against the mask of the first: high Dice is bad
+  absent  what such a scan cannot show, once an image: nothing should be drawn
 """
 
 
@@ -43,15 +53,19 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "data",
-        nargs="+",
-        help="data set folders: images/ and masks/ with anns/ (named like a set of the paper) or splits/*.txt",
+        "folders",
+        nargs="*",
+        metavar="FOLDER",
+        help="data set folders: images/ and masks/ with anns/ or splits/*.txt",
     )
-    made.add_argument("--model", default=STARTER, help="name or folder of a model (default: %(default)s)")
+    made.add_argument("--recipe", help="run folder, YAML file or name of a recipe: all its data sets, with its rules")
+    made.add_argument("--data", type=Path, help="with --recipe: the folder of its data sets")
+    made.add_argument("--model", help=f"name or folder of a model (default: the run's of --recipe, else {STARTER})")
     made.add_argument("--out", type=Path, help="folder to make for the results; with compare: a CSV file of all cases")
     made.add_argument("--replace", action="store_true", help="replace older results in --out")
     made.add_argument("--split", default="test", help="of the data sets (default: %(default)s)")
     made.add_argument("--target", nargs="+", default=[], help="only these targets; what the masks of split lists show")
+    made.add_argument("--limit", type=int, default=0, help="only so many images of each set, to try things out")
     made.add_argument("--kinds", nargs="+", choices=_KINDS, help="of prompts (default: class, and typed with --prompt)")
     made.add_argument("--levels", nargs="+", default=["p6"], help="of oracle prompts: p0 to p9, random (default: p6)")
     made.add_argument("--prompt", default="", help="text of the typed prompt")
@@ -78,7 +92,7 @@ def add_to(commands: Any) -> None:
     table = commands.add_parser("table", help="results in one table, the paper's numbers beside them; markdown")
     table.add_argument("folders", nargs="+", type=Path, help="folders of results, or folders that hold some")
     table.add_argument("--against", choices=("paper",), help="fill the paper's tables instead of one of models by sets")
-    kinds = ("class", "typed", "oracle", "wrong side", "wrong size")
+    kinds = ("class", "typed", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent")
     table.add_argument(
         "--kind", default="", choices=kinds, help="only this kind of prompt (with --against: of Table 2; class)"
     )
@@ -90,7 +104,7 @@ def add_to(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    if options.data[0] == _COMPARE:
+    if options.folders[:1] == [_COMPARE]:
         return _compare(options)
     from tqdm import tqdm
 
@@ -103,12 +117,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     kinds = [kind for kind in Kind if kind.value.split()[0] in names]
     wishes = Wishes(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
     results = evaluate_sets(
-        options.model,
-        [Path(name) for name in options.data],
+        options.model or _model_of(options.recipe),
+        _sets(options),
         options.out,
         wishes,
-        split=options.split,
-        targets=options.target,
         threshold=options.threshold,
         tolerance=options.tolerance,
         seen=options.trained_on,
@@ -119,6 +131,35 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     _print(results)
     return OK
+
+
+def _sets(options: argparse.Namespace) -> list[DataSet]:
+    """The data sets of folders, or of a recipe."""
+    from medvlsm_training.evaluation.data import read_data, recipe_sets
+    from medvlsm_training.recipes import load_recipe
+    from medvlsm_training.train import RECIPE_FILE
+
+    if options.limit < 0:
+        raise ValueError(f"--limit is a number of images, but is {options.limit}.")
+    if bool(options.folders) == bool(options.recipe) or bool(options.recipe) != (options.data is not None):
+        raise ValueError(
+            "Name data set folders, or a recipe with --recipe and the folder of its data sets with --data."
+        )
+    if options.folders:
+        return [read_data(Path(name), options.split, options.target, options.limit) for name in options.folders]
+    run = Path(options.recipe) / RECIPE_FILE
+    recipe = load_recipe(run if run.is_file() else options.recipe)
+    sets = recipe_sets(recipe, options.data, options.split, options.target, options.limit)
+    if not sets:
+        raise ValueError(f"The data sets of {recipe.name} have nothing in the split {options.split!r}.")
+    return sets
+
+
+def _model_of(recipe: str | None) -> str:
+    """The model that a run left behind, else the starter."""
+    if recipe and (Path(recipe) / _RUN_MODEL / CARD_FILE).is_file():
+        return str(Path(recipe) / _RUN_MODEL)
+    return STARTER
 
 
 def _print(results: Results) -> None:
@@ -142,10 +183,10 @@ def _print(results: Results) -> None:
             f"{row['set'][:17]:17} {row['target'][:16]:16} {row['kind']:10} {row['level']:4} {row['size']:8} "
             f"{row['cases']:5}  {_interval(row['dice']):20} {means} {distance:>8}  {absent}"
         )
-    for row in results.wrong:
+    for row in results.contrasts:
         print(
-            f"{row['set']}: {row['kind']} against the right words, {row['level']}, {row['size']} size: Dice "
-            f"{_interval(row['difference'])} on {row['difference']['cases']} cases"
+            f"{row['set']}, {row['target']}: {row['kind']} against the right words, {row['level']}, {row['size']} "
+            f"size: Dice {_interval(row['difference'])} on {row['difference']['cases']} answers"
         )
     for row in results.calibration:
         if row["size"] == "original":
@@ -156,9 +197,9 @@ def _compare(options: argparse.Namespace) -> int:
     from medvlsm_training.evaluation.compare import compare, pair_up, write_pairs
     from medvlsm_training.evaluation.results import read_results
 
-    if len(options.data) != 3:
+    if len(options.folders) != 3:
         raise ValueError("Two folders of results are compared: medvlsm evaluate compare A B.")
-    first, second = (Path(name) for name in options.data[1:])
+    first, second = (Path(name) for name in options.folders[1:])
     _check_new(options.out)
     pairs = pair_up(first, second)
     for what, folder in (("first", first), ("second", second)):

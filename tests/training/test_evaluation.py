@@ -15,7 +15,7 @@ from medvlsm_training.evaluation.compare import compare, pair_up
 from medvlsm_training.evaluation.data import read_data
 from medvlsm_training.evaluation.measure import Score, measure, nearest
 from medvlsm_training.evaluation.questions import INTERFACE, RELEASE, Kind, Wishes, questions
-from medvlsm_training.evaluation.results import About, Results, read_results, read_scores, summarise, wrong_attributes
+from medvlsm_training.evaluation.results import About, Results, contrasts, read_results, read_scores, summarise
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.table import cross_table, paper_tables, published, trained_as
 from napari_medvlsm.cli import main
@@ -25,7 +25,7 @@ from napari_medvlsm.core.prompts import load_vocabulary
 
 VOCABULARY = load_vocabulary()
 SAMPLE = json.loads((Path(__file__).parents[1] / "core" / "data" / "annotations_sample.json").read_text())["items"]
-ALL_KINDS = tuple(kind for kind in Kind if kind is not Kind.TYPED)
+ALL_KINDS = (Kind.CLASS, Kind.ORACLE, Kind.WRONG_SIDE, Kind.WRONG_SIZE)
 
 
 def picture(path, rng, box=None, size=(40, 60)):
@@ -254,7 +254,7 @@ def test_targets_and_units_are_never_mixed():
 def test_wrong_attributes_are_held_against_the_right_ones_of_the_same_cases():
     scores = [score(case=c, group=c, kind="oracle", level="p6", dice=d) for c, d in (("a", 0.9), ("b", 0.1))]
     scores.append(score(kind="wrong side", level="p6", dice=0.7))
-    (row,) = wrong_attributes(scores)
+    (row,) = contrasts(scores)
     assert row["first"] == 0.9 and row["difference"]["mean"] == pytest.approx(-0.2) and row["losses"] == 1
 
 
@@ -360,7 +360,8 @@ def test_the_command_from_data_to_tables(polyps, busi, model_folder, tmp_path, c
 
 def test_comparison_by_case_and_refusal_of_other_cases(polyps, busi, model_folder, tmp_path):
     def made(name, *folders, **more):
-        evaluate_sets(str(model_folder), folders, tmp_path / name, device="cpu", **more)
+        sets = [read_data(folder, "test") for folder in folders]
+        evaluate_sets(str(model_folder), sets, tmp_path / name, device="cpu", **more)
         return tmp_path / name
 
     first, second = made("a", polyps), made("b", polyps, threshold=0.0)

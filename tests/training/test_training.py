@@ -24,7 +24,7 @@ from medvlsm_training.config import (
 )
 from medvlsm_training.data import PromptedImages, collate
 from medvlsm_training.init import sincos_positions
-from medvlsm_training.package import Case, choose_threshold, package, summarise
+from medvlsm_training.package import package
 from medvlsm_training.prompting import Prompter, every_text, trained_targets
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.sources import data_hash, read_source, split_lungs
@@ -292,8 +292,6 @@ def test_package_writes_a_model_folder_that_works(data, recipe, tmp_path):
     segmenter = Segmenter.load(str(tmp_path / "models" / "tiny"), device="cpu")
     segmenter.set_image(np.zeros((20, 30), np.uint8))
     assert segmenter.segment("polyp")[0].mask().shape == (20, 30)
-    with (tmp_path / "run" / "test_cases.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 3 * 4 + 18
 
 
 def test_data_hash_sees_every_byte(data):
@@ -302,21 +300,6 @@ def test_data_hash_sees_every_byte(data):
     assert before == data_hash(list(reversed(items)))
     Path(items[0].masks["polyp"]).write_bytes(b"changed")
     assert data_hash(items) != before
-
-
-def case(target, threshold, dice, present=True, drawn=0.0):
-    return Case("i", "s", target, threshold, present, dice, dice, drawn)
-
-
-def test_threshold_is_the_best_over_targets_not_over_cases():
-    many = [case("a", t, d) for t, d in ((0.3, 0.6), (0.5, 0.5)) for _ in range(9)]
-    few = [case("b", 0.3, 0.1), case("b", 0.5, 0.9)]
-    assert choose_threshold([*many, *few]) == 0.5
-
-
-def test_absent_cases_are_counted_apart():
-    table = summarise([case("a", 0.5, 0.8), case("a", 0.5, 0.0, present=False, drawn=0.2), case("a", 0.5, 1.0, False)])
-    assert table["a"] == {"cases": 1, "dice": 0.8, "iou": 0.8, "absent_cases": 2, "absent_drawn": 0.5}
 
 
 def test_package_never_wipes_a_folder_that_is_no_model(data, recipe, tmp_path):

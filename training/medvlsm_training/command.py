@@ -82,7 +82,7 @@ def _package(options: argparse.Namespace) -> int:
 def _write_model(recipe: Recipe, data: Path, run: Path, out: Path, report: Report) -> None:
     from medvlsm_training.package import package
 
-    package(recipe, data, run, out)
+    package(recipe, data, run, out, report)
 
 
 def _reporting(options: argparse.Namespace, work: Any) -> int:

@@ -333,6 +333,33 @@ class CacheConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class MeasureConfig:
+    """What the best model is asked on the test split when training has ended, for its card and report.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        "class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"; see
+        `evaluation.questions.Kind`. Oracle and wrong prompts are asked only of sets with annotations.
+    levels : tuple of str
+        Of oracle and wrong prompts: "p0" to "p9", or "random".
+    """
+
+    kinds: tuple[Literal["class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"], ...] = (
+        "class",
+        "oracle",
+        "absent",
+    )
+    levels: tuple[str, ...] = ("p6",)
+
+    def __post_init__(self) -> None:
+        if "class" not in self.kinds:
+            raise ValueError('measure.kinds must hold "class": the card\'s Dice is that of the name alone.')
+        if unknown := {*self.levels} - {*LEVELS, RANDOM}:
+            raise ValueError(f"measure.levels are p0 to p9 and {RANDOM}, but not {min(unknown)!r}.")
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Recipe:
     """A whole training run.
 
@@ -341,7 +368,7 @@ class Recipe:
     name, title, summary, licence : str
         For the model card.
     sources : tuple of SourceConfig
-    model, prompts, augmentation, loss, optimizer, trainer, cache
+    model, prompts, augmentation, loss, optimizer, trainer, cache, measure
     seed : int
     accept : tuple of str
         Kinds of findings of the data check (`medvlsm_training.check.KINDS`) with which to train knowingly; with
@@ -360,6 +387,7 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
     seed: int = 1
     accept: tuple[str, ...] = ()
 

@@ -1,117 +1,86 @@
-"""Dice by target at the scans' stored size, with class names as prompts; and the model folder."""
+"""What comes out of a run: the model folder with its card, the results on the test split, and the report.
+
+The numbers are those of `evaluation`, as `medvlsm evaluate --recipe RUN` gives them.
+"""
 
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import logging
-import platform
+import math
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from medvlsm_training import events
+from medvlsm_training.callbacks import CURVES_FILE
 from medvlsm_training.checkpoints import BEST
 from medvlsm_training.config import Recipe, as_dict
-from medvlsm_training.evaluation.measure import DRAWN_FRACTION
+from medvlsm_training.environment import environment, read_environment
+from medvlsm_training.evaluation.data import recipe_sets
+from medvlsm_training.evaluation.measure import DRAWN_FRACTION, ORIGINAL, Score
+from medvlsm_training.evaluation.questions import Kind, Wishes
+from medvlsm_training.evaluation.results import Results, read_scores, trained_on, weights_hash
+from medvlsm_training.evaluation.run import about_model, measure_sets
+from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.prompting import every_text
+from medvlsm_training.report import write_report
 from medvlsm_training.sources import Item, data_hash
 from medvlsm_training.train import load_trained, read_items
 from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.metrics import dice, iou
+from napari_medvlsm.core.io.atomic import making_folder
+from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.lora import save_lora
 from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
+from napari_medvlsm.core.statistics import estimate
 
 _log = logging.getLogger(__name__)
-THRESHOLDS = tuple(np.round(np.arange(0.2, 0.81, 0.05), 2).tolist())
+# In the run's folder: the results on the test split, and the report.
+TEST_FOLDER, REPORT_FILE = "test", "report.html"
 _LICENCE_FILE = Path(__file__).parent / "recipes" / "CC-BY-NC-SA-4.0.txt"
+_NOTE = (
+    "'test': mean Dice over the test scans that show the target, of the sets trained on, at their stored size, with "
+    "its 95 % interval (whole patients, sequences or images drawn); prompt: the class name alone, no clean-up. The "
+    "threshold was chosen on validation scans, where there were any. 'absent_drawn': share of scans without the target "
+    "on which more than 1 % of the image was outlined. 'rows': by set, kind and level of prompt, where 'dice' counts "
+    "every case; oracle prompts were made from the true mask and give part of the answer away."
+)
+# Of the rows of results, what the card keeps.
+_KEPT = (
+    *("set", "target", "kind", "level", "wording", "cases", "present", "absent", "missed"),
+    *("dice", "dice_present", "iou", "absent_drawn", "absent_any"),
+)
 
 
-@dataclass(frozen=True)
-class Case:
-    """One scan and prompt at one threshold. `present` tells whether the true mask holds anything."""
+def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Report = events.silent) -> ModelCard:
+    """Measure a run's best weights; write the model folder, and results and report into the run's.
 
-    image: str
-    source: str
-    target: str
-    threshold: float
-    present: bool
-    dice: float
-    iou: float
-    drawn_fraction: float
+    The threshold is chosen on the validation split; the test split is read once, after that. A set that was measured
+    before an interruption is not measured again.
 
+    Parameters
+    ----------
+    recipe : Recipe
+        `measure` says what is asked.
+    data : Path
+        Folder of the recipe's data sets.
+    run : Path
+    out : Path
+        Model folder to make; an older model there is replaced.
+    report : callable
+        Told a `Measured` for each row of the card, and `Saved`.
 
-def evaluate(segmenter: Segmenter, items: Iterable[Item], thresholds: Sequence[float]) -> list[Case]:
-    """Segment every mask's target by its class name and compare at the stored size."""
-    cases = []
-    for item in items:
-        masks = item.load_masks()
-        names = sorted(masks)
-        segmenter.set_image(item.load_image())
-        for name, prediction in zip(names, segmenter.segment(names), strict=True):
-            for threshold in thresholds:
-                found = prediction.mask(threshold)
-                scores = dice(found, masks[name]), iou(found, masks[name])
-                present = bool(masks[name].any())
-                cases.append(Case(item.image.name, item.source, name, threshold, present, *scores, float(found.mean())))
-    return cases
-
-
-def evaluate_absent(
-    segmenter: Segmenter, items: Iterable[Item], vocabulary: Vocabulary, threshold: float
-) -> list[Case]:
-    """Prompt every scan with things that its modality cannot show; Dice is 1 where nothing is drawn at all."""
-    cases = []
-    for item in items:
-        image = item.load_image()
-        segmenter.set_image(image)
-        names = list(vocabulary.modalities[item.modality].absent)
-        for name, prediction in zip(names, segmenter.segment(names), strict=True):
-            found = prediction.mask(threshold)
-            empty = float(not found.any())
-            cases.append(Case(item.image.name, item.source, name, threshold, False, empty, empty, float(found.mean())))
-    return cases
-
-
-def choose_threshold(cases: Iterable[Case]) -> float:
-    """The threshold with the best Dice on validation cases, averaged over targets."""
-    scores: dict[float, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for case in cases:
-        scores[case.threshold][case.target].append(case.dice)
-    return max(scores, key=lambda t: float(np.mean([np.mean(values) for values in scores[t].values()])))
-
-
-def summarise(cases: Iterable[Case]) -> dict[str, dict[str, float]]:
-    """Mean Dice and IoU by target over cases that show it; cases that do not are counted apart."""
-    by_target: dict[str, list[Case]] = defaultdict(list)
-    for case in cases:
-        by_target[case.target].append(case)
-    table = {}
-    for target, found in sorted(by_target.items()):
-        present = [c for c in found if c.present]
-        absent = [c for c in found if not c.present]
-        row: dict[str, float] = {"cases": len(present)}
-        if present:
-            row |= {"dice": _mean(c.dice for c in present), "iou": _mean(c.iou for c in present)}
-        if absent:
-            row |= {"absent_cases": len(absent), "absent_drawn": _mean(_is_drawn(c) for c in absent)}
-        table[target] = row
-    return table
-
-
-def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
-    """Measure a run's averaged weights and write the model folder with its card.
-
-    The threshold is chosen on the validation split; the test split is read once, after that.
-    Per-case results go to `test_cases.csv` in the run folder.
+    Raises
+    ------
+    ValueError
+        If `out` holds something else than a model, or the data are not as the recipe says.
     """
     if out.exists() and any(out.iterdir()) and not (out / CARD_FILE).is_file():
         raise ValueError(f"{out} holds something that is no model; choose another folder with --out.")
@@ -119,48 +88,114 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
     items = read_items(recipe, data)
     model = load_trained(run / BEST, recipe, items)
     card = _card(recipe, items, vocabulary)
+    card = replace(card, training=card.training | _training_facts(run, model))
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.
     segmenter = Segmenter(model, card, precision="float32")
-    threshold = choose_threshold(evaluate(segmenter, items["val"], THRESHOLDS))
-    _log.info("Threshold %.2f, chosen on %d validation scans", threshold, len(items["val"]))
-    test = evaluate(segmenter, items["test"], [threshold])
-    absent = evaluate_absent(segmenter, items["test"], vocabulary, threshold)
-    facts = asdict(card) | {
-        "threshold": threshold,
-        "metrics": {
-            "test": summarise(test),
-            "test_absent": {"cases": len(absent), "drawn": _mean(_is_drawn(c) for c in absent)},
-        },
-        "training": card.training | {"parameters": model.parameter_count()},
-        "data": card.data,
-    }
-    card = ModelCard(**facts)
-    fresh = out.with_name(f"{out.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    if model.adapter is None:
-        model.save(fresh)
-    else:
-        save_lora(model, fresh, find_model(recipe.model.base).folder)
-    write_card(card, fresh)
-    shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
-    if recipe.model.base and (theirs := find_model(recipe.model.base).folder / "LICENSE").is_file():
-        shutil.copyfile(theirs, fresh / "LICENSE.base")
-    if out.exists():
-        shutil.rmtree(out)
-    fresh.rename(out)
-    write_cases(run / "test_cases.csv", [*test, *absent])
-    for target, row in card.metrics["test"].items():
-        _log.info("%-14s %s", target, "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
-    _log.info("absent targets of the same modality drawn: %.3f", card.metrics["test_absent"]["drawn"])
+    with making_folder(out, replace=True) as fresh:
+        _save(model, recipe, fresh)
+        threshold, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
+        card = replace(card, threshold=threshold)
+        wishes = Wishes(
+            tuple(Kind(kind) for kind in recipe.measure.kinds),
+            recipe.measure.levels,
+            recipe.prompts.wording,
+            annotated=True,
+        )
+        about = about_model(card.name, segmenter, weights_hash(fresh), wishes, threshold, chosen_from)
+        sets = recipe_sets(recipe, data, "test")
+        results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, wishes, replace=True) if sets else None
+        scores = read_scores(results.folder) if results else []
+        card = replace(card, metrics=_metrics(results, scores, trained_on(card.training)), metrics_note=_NOTE)
+        write_card(card, fresh)
+    for row in card.metrics["rows"]:
+        bounds = {name: row["dice"][key] for name, key in (("dice", "mean"), ("low", "low"), ("high", "high"))}
+        report(events.Measured(row["set"], row["target"], row["kind"], row["level"], row["cases"], **bounds))
+        _log.info("%-20s %-16s %-10s %-3s %s", *(row[k] for k in ("set", "target", "kind", "level")), _line(row))
+    write_report(run / REPORT_FILE, card, results, scores, segmenter, sets)
+    report(events.Saved(str(out), str(run / REPORT_FILE)))
     return card
 
 
-def write_cases(path: Path, cases: Sequence[Case]) -> None:
-    """One row a case."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(cases[0])))
-        writer.writeheader()
-        writer.writerows(asdict(case) for case in cases)
+def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
+    """Weights, or adapter, and the terms."""
+    base = find_model(recipe.model.base).folder if recipe.model.base else None
+    if model.adapter is not None and base is not None:
+        save_lora(model, folder, base)
+    else:
+        model.save(folder)
+    shutil.copyfile(_LICENCE_FILE, folder / "LICENSE")
+    if base is not None and (base / "LICENSE").is_file():
+        shutil.copyfile(base / "LICENSE", folder / "LICENSE.base")
+
+
+def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[float, str]:
+    """(chosen on the validation split, or without one the recipe's; where it comes from)."""
+    sets = recipe_sets(recipe, data, "val")
+    if not sets:
+        return recipe.trainer.threshold, "the recipe"
+    threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))
+    _log.info("Threshold %.2f, chosen on %d validation cases", threshold, sum(len(found.cases) for found in sets))
+    return threshold, "the validation split"
+
+
+def _metrics(results: Results | None, scores: Sequence[Score], seen: tuple[str, ...] | None) -> dict[str, Any]:
+    """What the card tells: by target as the panel shows it, and every row at the scans' own size."""
+    if results is None:
+        return {"test": {}, "sets": {}, "rows": []}
+    original = [score for score in scores if score.size == ORIGINAL]
+    metrics: dict[str, Any] = {
+        "test": by_target([s for s in original if s.kind == Kind.CLASS.value and (not seen or s.set in seen)]),
+        "sets": results.sets,
+        "rows": [{k: row[k] for k in _KEPT if k in row} for row in results.rows if row["size"] == ORIGINAL],
+    }
+    if absent := [score for score in original if score.kind == Kind.ABSENT.value]:
+        metrics["test_absent"] = {"cases": len(absent), "drawn": _drawn(absent)}
+    return metrics
+
+
+def by_target(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
+    """Mean Dice and IoU by target over the cases that show it, with the bounds of Dice; those that do not apart."""
+    groups: dict[str, list[Score]] = defaultdict(list)
+    for score in scores:
+        groups[score.target].append(score)
+    table = {}
+    for target, found in sorted(groups.items()):
+        present, absent = [s for s in found if s.present], [s for s in found if not s.present]
+        row: dict[str, float] = {"cases": len(present)}
+        if present:
+            # Patients of two sets that have the same number are two patients.
+            group = [f"{s.set} {s.group}" for s in present]
+            dice, iou = estimate([s.dice for s in present], group), estimate([s.iou for s in present], group)
+            row |= {"dice": dice.mean, "iou": iou.mean, "missed": sum(s.drawn_fraction == 0 for s in present)}
+            row |= {"dice_low": dice.low, "dice_high": dice.high} if not math.isnan(dice.low) else {}
+        if absent:
+            row |= {"absent_cases": len(absent), "absent_drawn": _drawn(absent)}
+        table[target] = {name: round(value, 4) for name, value in row.items()}
+    return table
+
+
+def _drawn(scores: Sequence[Score]) -> float:
+    return round(sum(score.drawn_fraction > DRAWN_FRACTION for score in scores) / len(scores), 4)
+
+
+def _line(row: dict[str, Any]) -> str:
+    mean, low, high = (row["dice"][name] for name in ("mean", "low", "high"))
+    around = "" if low is None else f" ({low:.3f} to {high:.3f})"
+    return f"Dice {mean:.3f}{around}, {row['cases']} cases"
+
+
+def _training_facts(run: Path, model: VLSM) -> dict[str, Any]:
+    """How long it took, on what, and how much was seen; of a run that trained nothing, what measured it."""
+    facts: dict[str, Any] = {"parameters": model.parameter_count()}
+    trained = read_environment(run)
+    facts |= trained or environment(model.device)
+    if trained and (run / CURVES_FILE).is_file():
+        with (run / CURVES_FILE).open(encoding="utf-8", newline="") as file:
+            epochs = list(csv.DictReader(file))
+        facts["epochs"] = len(epochs)
+        facts["seconds"] = round(sum(float(epoch["seconds"]) for epoch in epochs), 1)
+        facts["images_seen"] = len(epochs) * trained["images_per_epoch"]
+    return facts
 
 
 def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) -> ModelCard:
@@ -169,9 +204,9 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
     sources = []
     for source in recipe.sources:
         own = [i for i in items["train"] if i.source == source.folder]
-        sources.append(DataSource(source.name, source.licence, source.citation, len(own), data_hash(own)))
-    packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "lightning", "monai")}
-    training: dict[str, Any] = {"recipe": as_dict(recipe), "packages": packages, "machine": platform.machine()}
+        if own:
+            count = len({item.image for item in own})
+            sources.append(DataSource(source.name, source.licence, source.citation, count, data_hash(own)))
     base = find_model(recipe.model.base).card if recipe.model.base else None
     return ModelCard(
         name=recipe.name,
@@ -186,21 +221,7 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
         phrases=tuple(sorted(names)),
         words=tuple(sorted({word for text in texts for word in normalise(text).split()})),
         data=(*(base.data if base else ()), *sources),
-        metrics_note=(
-            "Mean Dice over the test scans that show the target, at their stored size (longest side at most 384 "
-            "pixels), "
-            "prompt: the class name alone, no clean-up; threshold chosen on validation scans. 'absent_drawn': share of "
-            "scans without the target on which more than 1 % of the image was outlined."
-        ),
-        training=training,
+        training={"recipe": as_dict(recipe), "seed": recipe.seed},
         software_version=__version__,
         created=datetime.now(UTC).date().isoformat(),
     )
-
-
-def _is_drawn(case: Case) -> float:
-    return float(case.drawn_fraction > DRAWN_FRACTION)
-
-
-def _mean(values: Iterable[float]) -> float:
-    return round(float(np.mean(list(values))), 4)

@@ -156,16 +156,16 @@ def _read_reference(
     items: dict[Path, list[Item]] = {}
     for entry in entries:
         prompts = entry.facts["prompts"]
-        said = _said(prompts, known, vocabulary)
+        said = said_in(prompts, known, vocabulary)
         target = config.target or said.target
         image, mask = existing(entry.image_path()), existing(entry.mask_path())
-        words = _beyond_the_mask(said, target, vocabulary)
+        words = beyond_the_mask(said, target, vocabulary)
         same = items.setdefault(image, [])
         if any(item.masks.get(target) == mask for item in same):
             continue  # listed twice
         for i, item in enumerate(same):
             if target not in item.masks:
-                added = {target: mask}, {target: words}, {target: prompts}
+                added: tuple[Mapping[str, Any], ...] = {target: mask}, {target: words}, {target: prompts}
                 masks, spoken, texts = ({**a, **b} for a, b in zip(_of(item), added, strict=True))
                 same[i] = replace(item, masks=masks, words=spoken, prompts=texts)
                 break
@@ -189,7 +189,7 @@ def _of(item: Item) -> tuple[Mapping[str, Any], ...]:
     return item.masks, item.words, item.prompts
 
 
-def _said(prompts: Prompts, known: Dataset | None, vocabulary: Vocabulary) -> Attributes:
+def said_in(prompts: Prompts, known: Dataset | None, vocabulary: Vocabulary) -> Attributes:
     """What prompts say: of a set of the paper in the release's words, else in the vocabulary's."""
     if known is not None:
         try:
@@ -201,7 +201,7 @@ def _said(prompts: Prompts, known: Dataset | None, vocabulary: Vocabulary) -> At
     return found if found.target else replace(found, target=min(filter(None, texts), key=len, default=""))
 
 
-def _beyond_the_mask(said: Attributes, target: str, vocabulary: Vocabulary) -> dict[str, str]:
+def beyond_the_mask(said: Attributes, target: str, vocabulary: Vocabulary) -> dict[str, str]:
     """What cannot be measured, in the vocabulary's words; the release's odd shapes and colours ("hot dog") go."""
     named = {name: getattr(said, name) for name in sorted(said.named() - {"number", "size", "location", "general"})}
     words = {name: vocabulary.canonical(name, word) for name, word in named.items()}

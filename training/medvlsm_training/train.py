@@ -21,6 +21,7 @@ from medvlsm_training.check import check_items
 from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, weights_of
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import PromptedImages, collate, per_mask
+from medvlsm_training.environment import write_environment
 from medvlsm_training.events import Checked, Report, Started, Stopped, silent
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
@@ -136,6 +137,8 @@ def train(
         enable_progress_bar=False,
         deterministic="warn",
     )
+    if trainer.is_global_zero:
+        write_environment(run, trainer.strategy.root_device, trainer.world_size, batches * per_step)
     last = run / LAST if (run / LAST).is_file() else None
     report(
         Started(

@@ -4,6 +4,8 @@
 `questions`  the prompts of a case, by what they are allowed to know
 `measure`    a model's answers to numbers, case by case
 `results`    a folder of results: written, read and summed up
+`threshold`  the decision threshold, chosen on validation cases
+`parts`      what was measured before an interruption
 `run`        a model on data sets, from folder to folder
 `compare`    two models on the same cases
 `table`      several results in one table, the published ones beside them

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvlsm_training.evaluation.measure import Score
+from medvlsm_training.evaluation.questions import Kind
 from medvlsm_training.evaluation.results import METRICS, read_results, read_scores
 from napari_medvlsm.core.statistics import Paired, paired
 
-Key = tuple[str, str, str, str, str]
+Key = tuple[str, str, str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,14 @@ class Comparison:
     found: Paired
 
 
-def pair_up(first: Path, second: Path) -> list[Pair]:
+def pair_up(first: Path, second: Path, kind: str = "") -> list[Pair]:
     """The cases of two result folders, side by side.
+
+    Parameters
+    ----------
+    first, second : Path
+    kind : str
+        Only this kind of prompt, of which one may have more than the other.
 
     Raises
     ------
@@ -52,9 +59,9 @@ def pair_up(first: Path, second: Path) -> list[Pair]:
             raise ValueError(f"The images or masks of {name} differ between {first} and {second}: other data.")
     if one.about.tolerance != other.about.tolerance:
         raise ValueError(f"The tolerances of NSD differ: {one.about.tolerance} and {other.about.tolerance}.")
-    mine, theirs = ({_key(s): s for s in read_scores(folder)} for folder in (first, second))
+    mine, theirs = ({_key(s): s for s in read_scores(folder) if kind in ("", s.kind)} for folder in (first, second))
     if odd := mine.keys() ^ theirs.keys():
-        name, case, kind, level, size = min(odd)
+        name, case, kind, level, size, _ = min(odd)
         raise ValueError(
             f"{len(odd)} cases are in one of {first} and {second} only, for example {case} of {name}, {kind} {level}, "
             f"{size} size; only the same cases can be compared."
@@ -105,4 +112,5 @@ def _sides(pairs: Sequence[Pair]) -> tuple[list[Score], list[Score]]:
 
 
 def _key(score: Score) -> Key:
-    return score.set, score.case, score.kind, score.level, score.size
+    text = score.prompt if Kind(score.kind).several else ""
+    return score.set, score.case, score.kind, score.level, score.size, text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from medvlsm_training.evaluation.data import Case, DataSet, Mask
-from medvlsm_training.evaluation.questions import Question, Wishes, questions
+from medvlsm_training.evaluation.questions import INTERFACE, Kind, Question, Wishes, questions
 from napari_medvlsm.core import metrics
 from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.images import Scan
@@ -31,11 +31,13 @@ class Score:
 
     Attributes
     ----------
-    set, split, case, image, group, target : str
+    set, split, case, image, group : str
     kind, level, wording, prompt : str
         See `questions`.
     size : str
         "model" (the mask resized to the model's square by nearest neighbour, as the reference does) or "original".
+    target : str
+        Of the case; of an absent one what was asked for.
     present : bool
         Whether the true mask holds anything.
     dice, iou, precision, recall, hd95, nsd : float
@@ -108,7 +110,36 @@ def measure(
     ValueError
         If an image cannot be read, or a mask has another size than its image.
     """
-    measured = into or Measured()
+    measured = Measured() if into is None else into
+    for answer in answers(segmenter, data, wishes, vocabulary, progress):
+        for view in _views(answer, segmenter.model.image_size):
+            measured.scores.append(_score(data, answer, wishes.wording, view, threshold, tolerance))
+            # Held against the mask of something else, probabilities are neither right nor wrong.
+            if answer.question.kind is not Kind.OTHER:
+                key = (data.name, answer.question.kind.value, answer.question.level, view.size)
+                measured.calibration.setdefault(key, Calibration()).add(view.probability, view.truth)
+    return measured
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A model's answer to one question about a case; `truth` (H, W) is what should be drawn."""
+
+    case: Case
+    question: Question
+    scan: Scan
+    truth: Mask
+    prediction: Prediction
+
+
+def answers(
+    segmenter: Segmenter,
+    data: DataSet,
+    wishes: Wishes,
+    vocabulary: Vocabulary,
+    progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+) -> Iterator[Answer]:
+    """Ask the questions of every case; parameters and errors as those of `measure`."""
     for case in progress(data.cases):
         scan, truth = read_scan(case.image), case.load_mask()
         if scan.size != truth.shape:
@@ -117,13 +148,8 @@ def measure(
         if not asked:
             continue
         segmenter.set_image(scan)
-        answers = segmenter.segment([question.text for question in asked])
-        for question, answer in zip(asked, answers, strict=True):
-            for view in _views(scan, truth, answer, segmenter.model.image_size):
-                measured.scores.append(_score(data, case, question, wishes.wording, view, threshold, tolerance))
-                key = (data.name, question.kind.value, question.level, view.size)
-                measured.calibration.setdefault(key, Calibration()).add(view.probability, view.truth)
-    return measured
+        for question, made in zip(asked, segmenter.segment([q.text for q in asked]), strict=True):
+            yield Answer(case, question, scan, np.zeros_like(truth) if question.absent else truth, made)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +162,11 @@ class _View:
     spacing: tuple[float, float] | None
 
 
-def _views(scan: Scan, truth: Mask, answer: Prediction, side: int) -> list[_View]:
-    spacing = scan.spacing
-    views = [_View(ORIGINAL, answer.probability, truth, spacing)]
-    if answer.logits is not None:
-        small = to_scan_size(torch.from_numpy(answer.logits), (side, side))
+def _views(answer: Answer, side: int) -> list[_View]:
+    scan, truth, made, spacing = answer.scan, answer.truth, answer.prediction, answer.scan.spacing
+    views = [_View(ORIGINAL, made.probability, truth, spacing)]
+    if made.logits is not None:
+        small = to_scan_size(torch.from_numpy(made.logits), (side, side))
         squashed = spacing and (spacing[0] * scan.size[0] / side, spacing[1] * scan.size[1] / side)
         views.append(_View(MODEL, small, nearest(truth, side), squashed))
     return views
@@ -151,9 +177,8 @@ def nearest(mask: Mask, side: int) -> Mask:
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)) > 0
 
 
-def _score(
-    data: DataSet, case: Case, question: Question, wording: str, view: _View, threshold: float, tolerance: float
-) -> Score:
+def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: float, tolerance: float) -> Score:
+    case, question = answer.case, answer.question
     drawn, truth, spacing = cut(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
     hd95, nsd = metrics.surface_scores(drawn, truth, tolerance, spacing)
     return Score(
@@ -162,10 +187,10 @@ def _score(
         case=case.name,
         image=case.image.name,
         group=case.group,
-        target=case.target,
+        target=question.absent or case.target,
         kind=question.kind.value,
         level=question.level,
-        wording=wording if data.reference else "interface",
+        wording=wording if data.reference and not question.kind.several else INTERFACE,
         prompt=question.text,
         size=view.size,
         present=bool(truth.any()),

@@ -2,14 +2,21 @@
 
 A location, size or number in a prompt that was read from the true mask gives part of the answer away. Such prompts are
 oracles: they tell what attributes could bring at best, and their numbers never stand for those of a name alone.
+
+Three kinds ask whether a model listens: the same in words that training never used (`paraphrases.yaml`), another target
+that the image shows, and what such an image cannot show.
 """
 
 from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import yaml
 
 from medvlsm_training.evaluation.data import Case, Mask
 from napari_medvlsm.core.describe import describe
@@ -30,6 +37,14 @@ class Kind(enum.Enum):
     ORACLE = "oracle"
     WRONG_SIDE = "wrong side"
     WRONG_SIZE = "wrong size"
+    PARAPHRASE = "paraphrase"
+    OTHER = "other"
+    ABSENT = "absent"
+
+    @property
+    def several(self) -> bool:
+        """Whether a case can be asked several prompts of this kind, each of which counts."""
+        return self in (Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
 
     @property
     def facts(self) -> str:
@@ -40,6 +55,10 @@ class Kind(enum.Enum):
             "oracle": "the annotations, made from the true mask",
             "wrong side": "the annotations, made from the true mask, with the opposite side",
             "wrong size": "the annotations, made from the true mask, with a size far from the true one",
+            "paraphrase": "none, the target in words that no shipped recipe trains with (each case with each of them)",
+            "other": "none, the name of another target that the image shows, held against the mask of the first: "
+            "little of that should be drawn",
+            "absent": "none, the name of what such a scan cannot show, asked once an image: nothing should be drawn",
         }[self.value]
 
 
@@ -58,6 +77,8 @@ class Wishes:
         The text of `Kind.TYPED`.
     seed : int
         Picks from the release's lists of sentences.
+    annotated : bool
+        Ask oracle and wrong prompts only where there are annotations, not from masks alone.
     """
 
     kinds: tuple[Kind, ...] = (Kind.CLASS,)
@@ -65,6 +86,7 @@ class Wishes:
     wording: str = INTERFACE
     typed: str = ""
     seed: int = 0
+    annotated: bool = False
 
     def __post_init__(self) -> None:
         if unknown := {*self.levels} - {*LEVELS, RANDOM}:
@@ -75,11 +97,19 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt of a case."""
+    """One prompt of a case. `absent` names what it asks for where that is nothing which the image can show."""
 
     kind: Kind
     level: str
     text: str
+    absent: str = ""
+
+
+@cache
+def paraphrases() -> Mapping[str, tuple[str, ...]]:
+    """Ways of asking for each target that no shipped recipe trains with: `paraphrases.yaml`."""
+    raw = yaml.safe_load((Path(__file__).parent / "paraphrases.yaml").read_text("utf-8"))
+    return {target: tuple(texts) for target, texts in raw.items()}
 
 
 def questions(
@@ -104,7 +134,10 @@ def questions(
         asked.append(Question(Kind.CLASS, "p1", name))
     if Kind.TYPED in wishes.kinds:
         asked.append(Question(Kind.TYPED, "free", wishes.typed))
-    facts = case.said or Attributes(case.target, **describe(truth).measured)
+    asked += _whether_it_listens(case, truth, wishes, vocabulary)
+    if wishes.annotated and not case.prompts:
+        return asked
+    facts = case.said or Attributes(case.target, **{**case.words, **describe(truth).measured})
     for level in wishes.levels:
         said = _Sayer(case, wishes, vocabulary, dataset if released else None, level)
         right = said.text(facts)
@@ -117,6 +150,25 @@ def questions(
             if wrong is not None and wrong != right:
                 asked.append(Question(kind, level, wrong))
     return asked
+
+
+def _whether_it_listens(case: Case, truth: Mask, wishes: Wishes, vocabulary: Vocabulary) -> list[Question]:
+    """The prompts of which there can be several."""
+    asked = []
+    if Kind.PARAPHRASE in wishes.kinds:
+        asked += [Question(Kind.PARAPHRASE, "p1", text) for text in paraphrases().get(case.target, ())]
+    if Kind.OTHER in wishes.kinds and truth.any():
+        apart = [other.target for other in case.others if _apart(truth, other.load_mask())]
+        asked += [Question(Kind.OTHER, "p1", _plain(target, vocabulary)) for target in apart]
+    if Kind.ABSENT in wishes.kinds and case.first and case.modality in vocabulary.modalities:
+        asked += [Question(Kind.ABSENT, "p1", text, text) for text in vocabulary.modalities[case.modality].absent]
+    return asked
+
+
+def _apart(mask: Mask, other: Mask) -> bool:
+    """Whether two masks are of two things: neither lies mostly in the other, as a lung does in both lungs."""
+    smaller = min(int(mask.sum()), int(other.sum()))
+    return mask.shape == other.shape and 2 * int((mask & other).sum()) < smaller
 
 
 def _falsified(facts: Attributes) -> list[tuple[Kind, Attributes]]:

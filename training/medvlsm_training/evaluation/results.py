@@ -15,7 +15,6 @@ from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION, Measured, Score
 from medvlsm_training.evaluation.questions import Kind
 from napari_medvlsm.core.models.card import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, WEIGHTS_FILE
-from napari_medvlsm.core.models.registry import ModelEntry
 from napari_medvlsm.core.statistics import LEVEL, RESAMPLES, Estimate, estimate, paired
 
 CASES_FILE, SUMMARY_FILE = "cases.csv", "summary.json"
@@ -47,7 +46,8 @@ class About:
         Folders of the data sets in the model's recipe, none for one that was never finetuned; None where nobody tells.
     threshold : float
     threshold_from : str
-        "the model's card" or "given". It is never chosen on the cases that are measured.
+        "the model's card", "the command", "the validation split" or "the recipe". It is never chosen on the cases that
+        are measured.
     tolerance : float
         Of NSD, in mm or pixels.
     wording : str
@@ -95,8 +95,10 @@ class Results:
     rows : tuple of mapping
         One for each set, target, kind, level and size; an estimate is a mapping as `core.statistics.Estimate`,
         with None for not-a-number.
-    calibration, wrong : tuple of mapping
-        Expected error with its reliability table; what wrong attributes cost against the right ones.
+    calibration : tuple of mapping
+        Expected error with its reliability table.
+    contrasts : tuple of mapping
+        What other words change in Dice; see `contrasts`.
     """
 
     folder: Path
@@ -104,24 +106,27 @@ class Results:
     sets: Mapping[str, Mapping[str, Any]]
     rows: tuple[Mapping[str, Any], ...]
     calibration: tuple[Mapping[str, Any], ...] = ()
-    wrong: tuple[Mapping[str, Any], ...] = ()
+    contrasts: tuple[Mapping[str, Any], ...] = ()
 
 
-def weights_hash(entry: ModelEntry) -> str:
-    """SHA-256 of a model's weights; `adapter.json` names the base that an adapter belongs to."""
-    adapts = (entry.folder / ADAPTER_FILE).is_file()
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of the weights in a model's folder; `adapter.json` names the base that an adapter belongs to."""
+    adapts = (folder / ADAPTER_FILE).is_file()
     digest = hashlib.sha256()
     for name in (ADAPTER_FILE, ADAPTER_WEIGHTS_FILE) if adapts else (WEIGHTS_FILE,):
-        with (entry.folder / name).open("rb") as file:
+        with (folder / name).open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
 
 
 def trained_on(training: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The data set folders in a card's recipe; None where it has none."""
-    sources = training.get("recipe", {}).get("sources", ())
-    return tuple(str(source["folder"]) for source in sources if "folder" in source) or None
+    """The data set folders in a card's recipe, but for those that are only tested; None where it has none."""
+    recipe = training.get("recipe", {})
+    if recipe.get("trainer", {}).get("max_epochs") == 0:
+        return ()
+    sources = recipe.get("sources", ())
+    return tuple(str(s["folder"]) for s in sources if "folder" in s and not s.get("tested_only")) or None
 
 
 def write_results(folder: Path, about: About, sets: Sequence[DataSet], measured: Measured) -> Results:
@@ -132,7 +137,7 @@ def write_results(folder: Path, about: About, sets: Sequence[DataSet], measured:
         | {"expected_error": counted.expected_error(), "bins": [asdict(b) for b in counted.bins()]}
         for key, counted in measured.calibration.items()
     ]
-    wrong = wrong_attributes(measured.scores, about.seed)
+    contrasted = contrasts(measured.scores, about.seed)
     facts = {
         data.name: {
             "split": data.split,
@@ -149,13 +154,13 @@ def write_results(folder: Path, about: About, sets: Sequence[DataSet], measured:
         "kinds": {kind.value: kind.facts for kind in Kind if any(s.kind == kind.value for s in measured.scores)},
         "sets": facts,
         "rows": rows,
-        "wrong_attributes": wrong,
+        "contrasts": contrasted,
         "calibration": calibrated,
     }
     text = json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / SUMMARY_FILE).write_text(text + "\n", "utf-8")
     _write_cases(folder / CASES_FILE, about, facts, measured.scores)
-    return Results(folder, about, facts, tuple(rows), tuple(calibrated), tuple(wrong))
+    return Results(folder, about, facts, tuple(rows), tuple(calibrated), tuple(contrasted))
 
 
 def read_results(folder: Path) -> Results:
@@ -171,7 +176,7 @@ def read_results(folder: Path) -> Results:
         raw = json.loads(path.read_text("utf-8"))
         seen = raw["about"]["trained_on"]
         about = raw["about"] | {"trained_on": None if seen is None else tuple(seen)}
-        more = tuple(raw["calibration"]), tuple(raw["wrong_attributes"])
+        more = tuple(raw["calibration"]), tuple(raw["contrasts"])
         return Results(folder, About(**about), raw["sets"], tuple(raw["rows"]), *more)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder} holds no results of `medvlsm evaluate` ({error}).") from error
@@ -214,29 +219,64 @@ def summarise(scores: Sequence[Score], seed: int = 0) -> list[dict[str, Any]]:
     return [_plain(_row(key, found, seed)) for key, found in _grouped(scores)]
 
 
-def wrong_attributes(scores: Sequence[Score], seed: int = 0) -> list[dict[str, Any]]:
-    """What a wrong attribute changes in Dice against the right one, on the cases that allow it."""
-    right = {(s.set, s.case, s.level, s.size): s for s in scores if s.kind == Kind.ORACLE.value}
-    groups: dict[tuple[str, str, str, str], list[tuple[Score, Score]]] = {}
-    for score in scores:
-        same = right.get((score.set, score.case, score.level, score.size))
-        if same is not None and score.kind in (Kind.WRONG_SIDE.value, Kind.WRONG_SIZE.value):
-            groups.setdefault((score.set, score.kind, score.level, score.size), []).append((same, score))
+# What each kind is held against: the right words of the same case.
+_RIGHT = {
+    Kind.WRONG_SIDE.value: Kind.ORACLE.value,
+    Kind.WRONG_SIZE.value: Kind.ORACLE.value,
+    Kind.PARAPHRASE.value: Kind.CLASS.value,
+    Kind.OTHER.value: Kind.CLASS.value,
+}
+
+
+def contrasts(scores: Sequence[Score], seed: int = 0) -> list[dict[str, Any]]:
+    """What wrong attributes, paraphrases and other targets change in Dice against the right words of the same cases.
+
+    One row for each set, target, kind, level and size, where a set has several targets also for all of them.
+    """
+    groups: dict[tuple[str, ...], list[tuple[Score, Score]]] = {}
+    pairs = with_right(scores)
+    targets = _targets(score for _, score in pairs)
+    for right, score in pairs:
+        for target in _counted_in(score, targets):
+            key = (score.set, target, score.kind, score.level, score.size)
+            groups.setdefault(key, []).append((right, score))
     rows = []
-    for key, pairs in groups.items():
-        found = paired([a.dice for a, _ in pairs], [b.dice for _, b in pairs], [a.group for a, _ in pairs], seed)
-        rows.append(dict(zip(("set", "kind", "level", "size"), key, strict=True)) | _plain(asdict(found)))
+    for group, found in groups.items():
+        gain = paired([a.dice for a, _ in found], [b.dice for _, b in found], [a.group for a, _ in found], seed)
+        row = dict(zip(("set", "target", "kind", "level", "size"), group, strict=True)) | {"against": _RIGHT[group[2]]}
+        rows.append(row | _plain(asdict(gain)))
     return rows
 
 
+def with_right(scores: Sequence[Score]) -> list[tuple[Score, Score]]:
+    """(score of the right words, score) of all answers to other words about the same case, where both were asked."""
+    right = {(s.set, s.case, s.kind, s.level, s.size): s for s in scores if s.kind in _RIGHT.values()}
+    pairs = []
+    for score in scores:
+        same = right.get((score.set, score.case, _RIGHT.get(score.kind, ""), score.level, score.size))
+        if same is not None:
+            pairs.append((same, score))
+    return pairs
+
+
+def _targets(scores: Iterable[Score]) -> dict[tuple[str, str], set[str]]:
+    """The targets of each set and kind."""
+    targets: dict[tuple[str, str], set[str]] = {}
+    for score in scores:
+        targets.setdefault((score.set, score.kind), set()).add(score.target)
+    return targets
+
+
+def _counted_in(score: Score, targets: Mapping[tuple[str, str], set[str]]) -> tuple[str, ...]:
+    several = len(targets[score.set, score.kind]) > 1
+    return (ALL_TARGETS, score.target) if several else (score.target,)
+
+
 def _grouped(scores: Sequence[Score]) -> Iterator[tuple[tuple[str, ...], list[Score]]]:
-    targets: dict[str, set[str]] = {}
+    targets = _targets(scores)
     groups: dict[tuple[str, ...], list[Score]] = {}
     for score in scores:
-        targets.setdefault(score.set, set()).add(score.target)
-    for score in scores:
-        several = len(targets[score.set]) > 1
-        for target in (ALL_TARGETS, score.target) if several else (score.target,):
+        for target in _counted_in(score, targets):
             groups.setdefault((score.set, target, score.kind, score.level, score.wording, score.size), []).append(score)
     yield from sorted(groups.items(), key=lambda entry: (entry[0][0], entry[0][1] != ALL_TARGETS, entry[0]))
 

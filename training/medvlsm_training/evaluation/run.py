@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from medvlsm_training.evaluation.data import Case, read_data
+from medvlsm_training.evaluation.data import Case, DataSet
 from medvlsm_training.evaluation.measure import TOLERANCE, Measured, measure
+from medvlsm_training.evaluation.parts import Parts
 from medvlsm_training.evaluation.questions import Wishes
 from medvlsm_training.evaluation.results import (
     SUMMARY_FILE,
@@ -21,43 +22,43 @@ from medvlsm_training.evaluation.results import (
 from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
+from napari_medvlsm.core.models.card import ModelCard
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.options import AUTO
 from napari_medvlsm.core.prompts import load_vocabulary
 
+Progress = Callable[[Iterable[Case]], Iterable[Case]]
+
 
 def evaluate_sets(
     model: str,
-    folders: Sequence[Path],
+    sets: Sequence[DataSet],
     out: Path,
     wishes: Wishes | None = None,
     *,
-    split: str = "test",
-    targets: Collection[str] = (),
     threshold: float | None = None,
     tolerance: float = TOLERANCE,
     seen: Sequence[str] | None = None,
     device: str = AUTO,
     replace: bool = False,
     notify: Callable[[str], None] | None = None,
-    progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+    progress: Progress = iter,
 ) -> Results:
     """Measure a model and write a folder of results, whole or not at all.
+
+    Every finished set is kept beside `out` until then: the same call goes on after an interruption.
 
     Parameters
     ----------
     model : str
         Name or folder.
-    folders : sequence of Path
-        Data sets; see `data.read_data`.
+    sets : sequence of DataSet
+        See `data.read_data` and `data.recipe_sets`.
     out : Path
         The folder of results to make.
     wishes : Wishes, optional
         What to ask; by default the class name alone.
-    split : str
-    targets : collection of str
-        Only these; all by default.
     threshold : float, optional
         By default the model's own. One of another choice must not come from the cases that are measured.
     tolerance : float
@@ -83,28 +84,46 @@ def evaluate_sets(
     if tolerance < 0:
         raise ValueError(f"The tolerance must be at least 0, but is {tolerance}.")
     _check_out(out, replace)
-    entry, wishes, vocabulary = find_model(model), wishes or Wishes(), load_vocabulary()
-    sets = [read_data(folder, split, targets) for folder in folders]
+    entry, wishes = find_model(model), wishes or Wishes()
     if len({data.name for data in sets}) < len(sets):
         raise ValueError("Two data set folders have the same name; results could not tell them apart.")
     for data in sets:
         if data.missing and notify is not None:
             notify(f"{data.missing} of {data.missing + len(data.cases)} cases of {data.name} lack their files.")
     segmenter = Segmenter(load_model(entry.folder), entry.card, device, "float32", notify=notify)
-    used = entry.card.threshold if threshold is None else threshold
-    measured = Measured()
-    for data in sets:
-        measure(segmenter, data, wishes, vocabulary, used, tolerance, measured, progress)
-    if not measured.scores:
-        raise ValueError("None of these cases has a prompt of the kinds and levels that were asked for.")
-    about = About(
-        model=entry.name,
-        title=entry.card.title,
-        family=entry.card.family,
-        weights=weights_hash(entry),
-        trained_on=trained_on(entry.card.training) if seen is None else tuple(seen),
-        threshold=used,
+    about = about_model(
+        entry.name,
+        segmenter,
+        weights_hash(entry.folder),
+        wishes,
+        entry.card.threshold if threshold is None else threshold,
+        tolerance=tolerance,
         threshold_from="the model's card" if threshold is None else "the command",
+        seen=seen,
+    )
+    return measure_sets(segmenter, sets, out, about, wishes, replace, progress)
+
+
+def about_model(
+    name: str,
+    segmenter: Segmenter,
+    weights: str,
+    wishes: Wishes,
+    threshold: float,
+    threshold_from: str,
+    tolerance: float = TOLERANCE,
+    seen: Sequence[str] | None = None,
+) -> About:
+    """What the numbers will depend on; parameters as in `results.About`."""
+    card: ModelCard = segmenter.card
+    return About(
+        model=name,
+        title=card.title,
+        family=card.family,
+        weights=weights,
+        trained_on=trained_on(card.training) if seen is None else tuple(seen),
+        threshold=threshold,
+        threshold_from=threshold_from,
         tolerance=tolerance,
         wording=wishes.wording,
         seed=wishes.seed,
@@ -113,8 +132,33 @@ def evaluate_sets(
         device=str(segmenter.device),
         precision=segmenter.precision,
     )
+
+
+def measure_sets(
+    segmenter: Segmenter,
+    sets: Sequence[DataSet],
+    out: Path,
+    about: About,
+    wishes: Wishes,
+    replace: bool = False,
+    progress: Progress = iter,
+) -> Results:
+    """Measure set by set, going on where an interruption was, and write the folder of results."""
+    parts, measured = Parts(out.with_name(f"{out.name}.unfinished"), about, wishes), Measured()
+    for data in sets:
+        found = parts.read(data)
+        if found is None:
+            found = measure(
+                segmenter, data, wishes, load_vocabulary(), about.threshold, about.tolerance, progress=progress
+            )
+            parts.keep(data, found)
+        measured.scores += found.scores
+        measured.calibration |= found.calibration
+    if not measured.scores:
+        raise ValueError("None of these cases has a prompt of the kinds and levels that were asked for.")
     with making_folder(out, replace) as folder:
         write_results(folder, about, sets, measured)
+    parts.remove()
     return read_results(out)
 
 

@@ -178,7 +178,9 @@ def _without_row(results: Sequence[Results]) -> list[str]:
 def _whole(result: Results, row: Mapping[str, Any]) -> bool:
     """Whether a row is of all the targets that were measured in its set."""
     return row["target"] == ALL_TARGETS or not any(
-        other["target"] == ALL_TARGETS for other in result.rows if other["set"] == row["set"]
+        other["target"] == ALL_TARGETS
+        for other in result.rows
+        if (other["set"], other["kind"]) == (row["set"], row["kind"])
     )
 
 
