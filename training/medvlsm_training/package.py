@@ -24,7 +24,6 @@ from medvlsm_training.sources import Item, data_hash
 from medvlsm_training.train import load_trained, read_items
 from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.io.atomic import making_folder, replacing
 from napari_medvlsm.core.metrics import dice, iou
 from napari_medvlsm.core.models.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.lora import save_lora
@@ -136,16 +135,19 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
         "data": card.data,
     }
     card = ModelCard(**facts)
-    # Whatever ends this leaves the folder as it was.
-    with making_folder(out, replace=True) as fresh:
-        if model.adapter is None:
-            model.save(fresh)
-        else:
-            save_lora(model, fresh, find_model(recipe.model.base).folder)
-        write_card(card, fresh)
-        shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
-        if recipe.model.base and (theirs := find_model(recipe.model.base).folder / "LICENSE").is_file():
-            shutil.copyfile(theirs, fresh / "LICENSE.base")
+    fresh = out.with_name(f"{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    if model.adapter is None:
+        model.save(fresh)
+    else:
+        save_lora(model, fresh, find_model(recipe.model.base).folder)
+    write_card(card, fresh)
+    shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
+    if recipe.model.base and (theirs := find_model(recipe.model.base).folder / "LICENSE").is_file():
+        shutil.copyfile(theirs, fresh / "LICENSE.base")
+    if out.exists():
+        shutil.rmtree(out)
+    fresh.rename(out)
     write_cases(run / "test_cases.csv", [*test, *absent])
     for target, row in card.metrics["test"].items():
         _log.info("%-14s %s", target, "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
@@ -155,7 +157,7 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
 
 def write_cases(path: Path, cases: Sequence[Case]) -> None:
     """One row a case."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(asdict(cases[0])))
         writer.writeheader()
         writer.writerows(asdict(case) for case in cases)

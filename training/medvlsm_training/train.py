@@ -114,8 +114,6 @@ def train(
     batches = len(train_set) // per_step
     if not batches:
         raise ValueError(f"{len(train_set)} training images are fewer than one batch of {per_step}.")
-    if not val_set:
-        raise ValueError("There are no validation images, so nothing would tell the best epoch; list some as val.")
     steps = -(-batches // recipe.trainer.accumulate)
     module = SegmentationModule(model, recipe, recipe.trainer.max_epochs * steps)
     epochs = Epochs(train_set, recipe.seed, minutes)
@@ -124,7 +122,8 @@ def train(
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.nodes,
-        strategy="ddp" if machine.devices * machine.nodes > 1 else "auto",
+        # Some weights of CLIP take no part: its projections, and what lies behind the last tap.
+        strategy="ddp_find_unused_parameters_true" if machine.devices * machine.nodes > 1 else "auto",
         plugins=[AtomicCheckpointIO()],
         default_root_dir=run,
         callbacks=[*_callbacks(recipe, run), *beside, *more],
@@ -246,7 +245,13 @@ def _loaders(
     val_sampler: DistributedSampler[object] = DistributedSampler(
         val_set, trainer.world_size, trainer.global_rank, shuffle=False
     )
-    shared: dict[str, Any] = {"batch_size": config.batch_size, "collate_fn": collate, "num_workers": config.workers}
+    shared: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "collate_fn": collate,
+        "num_workers": config.workers,
+        # Else every start of a loader would draw from the generator of dropout, and a run that goes on starts one less.
+        "generator": torch.Generator(),
+    }
     train_loader: DataLoader[object] = DataLoader(train_set, sampler=sampler, drop_last=True, **shared)
     val_loader: DataLoader[object] = DataLoader(val_set, sampler=val_sampler, **shared)
     return train_loader, val_loader
