@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from medvlsm_training.__main__ import main
 from medvlsm_training.callbacks import CURVES_FILE
@@ -285,6 +286,18 @@ def test_a_request_while_the_model_is_measured_leaves_no_half_folder(words, tmp_
     assert [e.reason for e in told if isinstance(e, Stopped)] == ["finished", "asked to stop"]
     assert {p.name for p in (tmp_path / "run").iterdir()} >= {"best.ckpt", "last.ckpt", "recipe.yaml", "curves.csv"}
     assert not [p for p in (tmp_path / "run").iterdir() if p.is_dir()]
+
+
+def test_a_folder_has_one_run_at_a_time_and_no_half_checkpoints(words, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".last-x1.ckpt").write_bytes(b"half")
+    with FileLock(run / ".lock"):
+        assert main([*words(run, "trainer.max_epochs=1"), "--no-measure"]) == 2
+    assert "is in use by another run" in capsys.readouterr().err
+    assert main([*words(run, "trainer.max_epochs=1"), "--no-measure"]) == 0
+    assert sorted(path.name for path in run.glob("*.ckpt")) == [BEST, LAST]
+    assert capsys.readouterr().out.splitlines()[-1] == "All 1 epochs are done."
 
 
 def test_devices_that_are_not_there_are_a_sentence(trained):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from medvlsm_training.events import Failed, Report, Stopped, silent
 from medvlsm_training.reporting import for_people, json_on_stdout
@@ -70,12 +72,13 @@ def _train(options: argparse.Namespace) -> int:
         recipe = load_recipe(options.recipe, options.changes)
         recipe = replace(recipe, accept=(*recipe.accept, *options.accept))
         machine = Machine(options.accelerator, options.devices, options.nodes)
-        stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, stopping=stopping)
-        if stopped.reason == "diverged":
-            return DIVERGED
-        done = stopped.reason in ("finished", "early stopping") and not stopping.asked
-        if done and not options.no_measure and not _rank():
-            _write_model(recipe, options.data, options.folder, options.folder / "model", report)
+        with _alone_in(options.folder):
+            stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, stopping=stopping)
+            if stopped.reason == "diverged":
+                return DIVERGED
+            done = stopped.reason in ("finished", "early stopping") and not stopping.asked
+            if done and not options.no_measure and not _rank():
+                _write_model(recipe, options.data, options.folder, options.folder / "model", report)
         return stopping.exit_code
 
     return _reporting(options, work)
@@ -96,6 +99,22 @@ def _write_model(recipe: Recipe, data: Path, run: Path, out: Path, report: Repor
     from medvlsm_training.package import package
 
     package(recipe, data, run, out)
+
+
+@contextmanager
+def _alone_in(run: Path) -> Iterator[None]:
+    """Keep a second run out of a folder, and tidy up after one that was killed while it wrote a checkpoint."""
+    if _rank():
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            for left in run.glob(".*-*.ckpt"):
+                left.unlink()
+            yield
+    except Timeout as error:
+        raise ValueError(f"{run} is in use by another run; wait for its end, or choose another folder.") from error
 
 
 def _reporting(options: argparse.Namespace, work: Callable[[Report, Stopping], int]) -> int:

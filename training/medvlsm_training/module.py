@@ -85,7 +85,7 @@ class SegmentationModule(LightningModule):
         sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
         for name, total, count in (("loss", *sums[0:2]), ("dice", *sums[2:4]), ("absent_drawn", *sums[4:6])):
             if count:
-                self.log(f"val/{name}", total / count)
+                self.log(f"val/{name}", total / count, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """As the recipe's `optimizer` says."""

@@ -163,6 +163,7 @@ def train(
     with warnings.catch_warnings(), stopping.held():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # what Lightning uses of torch
         try:
             trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
         except Diverged as error:
