@@ -72,6 +72,7 @@ def test_people_get_sentences(capfd):
     with for_people(pytest.fail) as report:
         for event in TOLD:
             report(event)
+            report(STEP)
     out = capfd.readouterr().out.splitlines()
     assert out == [sentence_of(e) for e in TOLD if sentence_of(e)]
     assert out[0].endswith("4,000 of 1,200,000 parameters trained, on cpu, from epoch 3.")

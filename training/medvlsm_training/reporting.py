@@ -80,6 +80,7 @@ class _People:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._bar: tqdm[Any] | None = None
+        self._shown = ""
 
     def tell(self, event: Event) -> None:
         if isinstance(event, Step):
@@ -100,8 +101,9 @@ class _People:
             self._bar = None
 
     def _show(self, done: int, total: int, what: str, unit: str) -> None:
-        if self._bar is None or self._bar.desc != f"{what}: ":
+        if self._bar is None or self._shown != what:
             self.end()
+            self._shown = what
             self._bar = tqdm(None, what, total, leave=False, initial=done, unit=unit, disable=None)
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
