@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.run(options))
     except (ValueError, OSError) as error:
         print(f"medvlsm_training: {error}", file=sys.stderr)
-        return 1
+        return 2
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from napari_medvlsm.core.io.atomic import replacing
 
@@ -22,6 +23,41 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
             torch.save(checkpoint, temporary)
+
+
+class Kept(ModelCheckpoint):
+    """One checkpoint of a run, written anew at the end of an epoch: the best by a metric, or the last.
+
+    Parameters
+    ----------
+    run : Path
+    name : str
+        Of the file.
+    monitor : str, optional
+        The metric, the higher the better. Without: the last.
+    """
+
+    def __init__(self, run: Path, name: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath=run,
+            filename=name.removesuffix(".ckpt"),
+            monitor=monitor,
+            mode="max",
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As Lightning's, but the folder of a run may have been moved since."""
+        here = str(Path(str(self.dirpath)) / f"{self.filename}.ckpt")
+        scores = list(state_dict["best_k_models"].values())
+        moved = {
+            "dirpath": self.dirpath,
+            "best_model_path": here if state_dict["best_model_path"] else "",
+            "kth_best_model_path": here if scores else "",
+            "best_k_models": {here: scores[0]} if scores else {},
+        }
+        super().load_state_dict(state_dict | moved)
 
 
 def weights_of(checkpoint: Path) -> dict[str, Any]:

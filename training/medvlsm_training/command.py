@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvlsm_training.events import Failed, Report, json_lines, silent
+from filelock import FileLock, Timeout
+
+from medvlsm_training.events import Failed, Report, Stopped, silent
+from medvlsm_training.reporting import for_people, json_on_stdout
+from medvlsm_training.stopping import Interrupted, Stopping
 
 if TYPE_CHECKING:
     from medvlsm_training.config import Recipe
+
+# Exit code of a training whose loss is no number any more; bad input has 2 (1 in `medvlsm segment`: some failed).
+DIVERGED = 1
 
 
 def add_to(commands: Any) -> None:
@@ -31,8 +40,11 @@ def add_to(commands: Any) -> None:
     )
     trainer.add_argument("--minutes", type=float, help="stop after this time, at the end of an epoch")
     trainer.add_argument("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
-    trainer.add_argument("--devices", type=int, default=1, help="of each machine (default: %(default)s)")
-    trainer.add_argument("--nodes", type=int, default=1, help="machines (default: %(default)s)")
+    # Set by torchrun.
+    local, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    nodes = world // local if "LOCAL_WORLD_SIZE" in os.environ else 1
+    trainer.add_argument("--devices", type=int, default=local, help="of each machine (default: %(default)s)")
+    trainer.add_argument("--nodes", type=int, default=nodes, help="machines (default: %(default)s)")
     trainer.add_argument("--events", action="store_true", help="tell every event as a line of JSON on stdout")
     trainer.add_argument("--no-measure", action="store_true", help="only train; `package` measures later")
     trainer.set_defaults(run=_train)
@@ -54,16 +66,20 @@ def _train(options: argparse.Namespace) -> int:
     if options.data is None or options.folder is None:
         raise ValueError("Training needs --data, the folder of data sets, and --run, a folder for what comes out.")
 
-    def work(report: Report) -> int:
+    def work(report: Report, stopping: Stopping) -> int:
         from medvlsm_training.train import Machine, train
 
         recipe = load_recipe(options.recipe, options.changes)
         recipe = replace(recipe, accept=(*recipe.accept, *options.accept))
         machine = Machine(options.accelerator, options.devices, options.nodes)
-        stopped = train(recipe, options.data, options.folder, options.minutes, machine, report)
-        if stopped.reason in ("finished", "early stopping") and not options.no_measure:
-            _write_model(recipe, options.data, options.folder, options.folder / "model", report)
-        return 0 if stopped.reason != "diverged" else 1
+        with _alone_in(options.folder):
+            stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, stopping=stopping)
+            if stopped.reason == "diverged":
+                return DIVERGED
+            done = stopped.reason in ("finished", "early stopping") and not stopping.asked
+            if done and not options.no_measure and not _rank():
+                _write_model(recipe, options.data, options.folder, options.folder / "model", report)
+        return stopping.exit_code
 
     return _reporting(options, work)
 
@@ -71,7 +87,7 @@ def _train(options: argparse.Namespace) -> int:
 def _package(options: argparse.Namespace) -> int:
     from medvlsm_training.recipes import load_recipe
 
-    def work(report: Report) -> int:
+    def work(report: Report, stopping: Stopping) -> int:
         recipe = load_recipe(options.folder / "recipe.yaml")
         _write_model(recipe, options.data, options.folder, options.out or options.folder / "model", report)
         return 0
@@ -85,14 +101,71 @@ def _write_model(recipe: Recipe, data: Path, run: Path, out: Path, report: Repor
     package(recipe, data, run, out, report)
 
 
-def _reporting(options: argparse.Namespace, work: Any) -> int:
-    """Carry out with events for a program or lines for people; an expected error is one sentence."""
-    logging.basicConfig(level=logging.WARNING if options.events else logging.INFO, format="%(message)s")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    report = json_lines(sys.stdout) if options.events else silent
+@contextmanager
+def _alone_in(run: Path) -> Iterator[None]:
+    """Keep a second run out of a folder, and tidy up after one that was killed while it wrote a checkpoint."""
+    if _rank():
+        yield
+        return
+    run.mkdir(parents=True, exist_ok=True)
     try:
-        return int(work(report))
+        with FileLock(run / ".lock", timeout=0):
+            for left in run.glob(".*-*.ckpt"):
+                left.unlink()
+            yield
+    except Timeout as error:
+        raise ValueError(f"{run} is in use by another run; wait for its end, or choose another folder.") from error
+
+
+def _reporting(options: argparse.Namespace, work: Callable[[Report, Stopping], int]) -> int:
+    """Carry out with events for a program or sentences for people; return the exit code.
+
+    Of several processes the first one speaks and listens to stdin. The others end well when all stop together:
+    Lightning kills the first one where another fails.
+    """
+    first = not _rank()
+    stopping = Stopping()
+    told: Report = silent
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(stopping.listening(stdin=options.events and first))
+            to = json_on_stdout if options.events or not first else for_people
+            told = stack.enter_context(to(stopping.ask))
+            if not first:
+                told = silent
+                stack.enter_context(stopping.held())
+            _quieten(options.events or not first)
+            code = _carried_out(work, told, stopping)
+            return code if first else 0
+    except Interrupted:
+        return stopping.exit_code
+
+
+def _carried_out(work: Callable[[Report, Stopping], int], report: Report, stopping: Stopping) -> int:
+    try:
+        return work(report, stopping)
+    except Interrupted:
+        report(Stopped("asked to stop", "Stopped when asked to. The same command goes on.", "", None))
+        return stopping.exit_code
     except (ValueError, OSError) as error:
         report(Failed(str(error)))
         raise
+    except Exception as error:
+        report(Failed(f"{type(error).__name__}: {error}"))
+        raise
+
+
+def _quieten(events: bool) -> None:
+    """Let this package and warnings speak, on stderr; of Lightning only what is worth a warning."""
+    import lightning.pytorch  # noqa: F401  (sets its level when imported)
+
+    logging.basicConfig(level=logging.WARNING if events else logging.INFO, format="%(message)s")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _rank() -> int:
+    """Of this process among several, however they were started."""
+    # As Lightning looks for it; without importing it, which takes seconds in which nobody listens.
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    return next((int(os.environ[name]) for name in names if name in os.environ), 0)

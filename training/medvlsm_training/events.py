@@ -11,22 +11,22 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, TextIO
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Event:
     """Anything that is told."""
 
-    @property
-    def name(self) -> str:
+    @classmethod
+    def name(cls) -> str:
         """The `event` of its line."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
 
     def line(self) -> str:
         """One JSON object; a number that is none (divergence) becomes null."""
-        content = {"event": self.name, "time": round(time.time(), 3), **asdict(self)}
+        content = {"event": self.name(), "time": round(time.time(), 3), **asdict(self)}
         return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
 
 
@@ -114,7 +114,8 @@ class Stopped(Event):
     """Training ended.
 
     `reason`: "finished", "early stopping", "time is up", "asked to stop", or "diverged"; `sentence` says it for people.
-    `checkpoint` is the best one ("" where no epoch was completed), `val_dice` its validation Dice.
+    `checkpoint` is the best one ("" where no epoch was completed), `val_dice` its validation Dice. After "finished" and
+    "early stopping" the model is measured; who asks to stop that gets a second one, with "asked to stop".
     """
 
     reason: str
@@ -152,14 +153,20 @@ class Failed(Event):
     sentence: str
 
 
-def json_lines(stream: TextIO) -> Report:
-    """Tell each event as a line on a stream, at once."""
+# Every kind of event by its name.
+KINDS: dict[str, type[Event]] = {kind.name(): kind for kind in Event.__subclasses__()}
 
-    def report(event: Event) -> None:
-        stream.write(event.line() + "\n")
-        stream.flush()
 
-    return report
+def read_line(line: str) -> Event | None:
+    """The event of a line, for programs in Python; None where it is none that this version knows.
+
+    Fields that are not known are passed over.
+    """
+    content = json.loads(line)
+    kind = KINDS.get(content.get("event", ""))
+    if kind is None:
+        return None
+    return kind(**{f.name: content[f.name] for f in fields(kind) if f.name in content})
 
 
 def silent(event: Event) -> None:

@@ -74,15 +74,25 @@ class SegmentationModule(LightningModule):
         dice = 2 * (found & truth).sum((1, 2)) / (found.sum((1, 2)) + truth.sum((1, 2))).clamp(min=1)
         drawn = found.float().mean((1, 2)) > DRAWN
         losses = self._losses(logits, batch)
-        pairs = ((losses, torch.ones_like(losses)), (dice * present, present), (drawn & ~present, ~present))
+        once = self._counted(batch, batch_idx)
+        there, absent = present & once, ~present & once
+        pairs = ((losses * once, once), (dice * there, there), (drawn & absent, absent))
         self._sums += torch.stack([column.float().sum() for pair in pairs for column in pair])
+
+    def _counted(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Which prompts (P,) count: all but those of an image that was repeated to give all processes as many."""
+        sampler = self.trainer.val_dataloaders.sampler
+        repeated = sampler.rank + (len(sampler) - 1) * sampler.num_replicas >= len(sampler.dataset)
+        if repeated and batch_idx == self.trainer.num_val_batches[0] - 1:
+            return batch.owner != batch.owner[-1]
+        return torch.ones_like(batch.owner, dtype=torch.bool)
 
     def on_validation_epoch_end(self) -> None:
         """Means over the cases of all processes."""
         sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
         for name, total, count in (("loss", *sums[0:2]), ("dice", *sums[2:4]), ("absent_drawn", *sums[4:6])):
             if count:
-                self.log(f"val/{name}", total / count)
+                self.log(f"val/{name}", total / count, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """As the recipe's `optimizer` says."""
@@ -105,7 +115,11 @@ class SegmentationModule(LightningModule):
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=config.plateau_factor, patience=config.plateau_patience
             )
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val/loss"}}
+            # At the last step of an epoch, after its validation; Lightning's "epoch" comes only after the checkpoint is
+            # written, and a run that goes on would miss it.
+            self.trainer.fit_loop.setup_data()  # else the number of batches is not known yet
+            every = {"interval": "step", "frequency": self.trainer.num_training_batches, "monitor": "val/loss"}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, **every}}
         cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, self._cosine)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,15 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, DistributedSampler
 
 from medvlsm_training.averaging import TrainedAverage
 from medvlsm_training.cache import ActivationCache, EncodedProgress
-from medvlsm_training.callbacks import Divergence, Epochs, Progress
+from medvlsm_training.callbacks import Diverged, Divergence, Epochs, Patience, Progress, StopWhenAsked
 from medvlsm_training.check import check_items
-from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, weights_of
+from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, Kept, weights_of
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import PromptedImages, collate, per_mask
 from medvlsm_training.environment import write_environment
@@ -28,6 +29,7 @@ from medvlsm_training.module import SegmentationModule
 from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import dumped, load_recipe
 from medvlsm_training.sources import Item, read_source
+from medvlsm_training.stopping import Interrupted, Stopping
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.folders import SPLITS
 from napari_medvlsm.core.models.base import VLSM
@@ -64,6 +66,7 @@ def train(
     machine: Machine | None = None,
     report: Report = silent,
     more: tuple[Callback, ...] = (),
+    stopping: Stopping | None = None,
 ) -> Stopped:
     """Train, or go on with, a run.
 
@@ -83,6 +86,8 @@ def train(
         Told every event.
     more : tuple of Callback
         Further callbacks of Lightning's Trainer.
+    stopping : Stopping, optional
+        Requests to stop: before training starts they end the call with `Interrupted`, from then on they end training.
 
     Returns
     -------
@@ -92,15 +97,17 @@ def train(
     Raises
     ------
     ValueError
-        If the data are not as the recipe says or would mislead, or the run's folder holds a run of another recipe.
+        If the data are not as the recipe says or would mislead, the run's folder holds a run of another recipe, or the
+        machine has not what is asked of it.
     """
-    machine = machine or Machine()
+    machine, stopping = machine or Machine(), stopping or Stopping()
     if rank_zero_only.rank:
         report = silent
     vocabulary = load_vocabulary()
     items = read_items(recipe, data)
     findings = refuse_misleading(recipe, items)
-    _keep_recipe(recipe, run)
+    if not rank_zero_only.rank:
+        _keep_recipe(recipe, run)
     report(Checked(findings))
     seed_everything(recipe.seed, verbose=False)
     model = starting_model(recipe, items["train"] + items["val"], vocabulary)
@@ -112,19 +119,20 @@ def train(
         raise ValueError(f"{len(train_set)} training images are fewer than one batch of {per_step}.")
     steps = -(-batches // recipe.trainer.accumulate)
     module = SegmentationModule(model, recipe, recipe.trainer.max_epochs * steps, cache)
+    epochs = Epochs(train_set, recipe.seed, minutes)
+    beside = [Divergence(), epochs, Progress(report, run, steps), StopWhenAsked(stopping)]
     if cache is not None:
         _log.info("Activations are kept in %s. They are made from scans: delete the folder to delete them.", cache.root)
-        names = train_set.names(recipe.trainer.max_epochs) | val_set.names(1)
-        more = (EncodedProgress(cache, names, report), *more)
-    divergence, epochs = Divergence(), Epochs(train_set, recipe.seed, minutes)
-    trainer = Trainer(
+        beside.append(EncodedProgress(cache, train_set.names(recipe.trainer.max_epochs) | val_set.names(1), report))
+    trainer = _trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.nodes,
-        strategy="ddp" if machine.devices * machine.nodes > 1 else "auto",
+        # Some weights of CLIP take no part: its projections, and what lies behind the last tap.
+        strategy="ddp_find_unused_parameters_true" if machine.devices * machine.nodes > 1 else "auto",
         plugins=[AtomicCheckpointIO()],
-        callbacks=[*_callbacks(recipe, run), divergence, epochs, Progress(report, run, steps), *more],
-        min_epochs=recipe.trainer.min_epochs,
+        default_root_dir=run,
+        callbacks=[*_callbacks(recipe, run), *beside, *more],
         max_epochs=recipe.trainer.max_epochs,
         accumulate_grad_batches=recipe.trainer.accumulate,
         logger=False,
@@ -132,7 +140,9 @@ def train(
         precision=_precision(recipe),
         log_every_n_steps=max(1, min(20, batches)),
         num_sanity_val_steps=0,
-        use_distributed_sampler=True,
+        # With several processes on GPUs a batch is normalised as a whole, as in one process.
+        sync_batchnorm=torch.cuda.is_available(),
+        use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=False,
         deterministic="warn",
@@ -140,12 +150,13 @@ def train(
     if trainer.is_global_zero:
         write_environment(run, trainer.strategy.root_device, trainer.world_size, batches * per_step)
     last = run / LAST if (run / LAST).is_file() else None
+    first_epoch = 0 if last is None else int(torch.load(last, "cpu", weights_only=True)["epoch"]) + 1
     report(
         Started(
             recipe=recipe.name,
             run=str(run),
             epochs=recipe.trainer.max_epochs,
-            first_epoch=0 if last is None else int(torch.load(last, "cpu", weights_only=True)["epoch"]) + 1,
+            first_epoch=first_epoch,
             steps_per_epoch=steps,
             train_images=len(train_set),
             val_images=len(val_set),
@@ -155,12 +166,25 @@ def train(
             processes=trainer.world_size,
         )
     )
-    with warnings.catch_warnings():
+    loaders = _loaders(recipe, train_set, val_set, trainer, first_epoch)
+    diverged = ""
+    with warnings.catch_warnings(), stopping.held():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        trainer.fit(module, *_loaders(recipe, train_set, val_set, trainer), ckpt_path=last, weights_only=True)
-    stopped = _why(trainer, recipe, run, divergence, epochs)
-    report(stopped)
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # what Lightning uses of torch
+        try:
+            trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+        except Diverged as error:
+            diverged = str(error)
+        except Interrupted:
+            stopping.asked = stopping.asked or signal.SIGTERM  # asked in another process
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"The memory of {trainer.strategy.root_device} does not suffice; lower trainer.batch_size, and raise "
+                "trainer.accumulate by as much."
+            ) from error
+        stopped = _why(trainer, recipe, run, diverged, bool(stopping.asked), epochs.time_is_up)
+        report(stopped)
     return stopped
 
 
@@ -201,26 +225,23 @@ def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]])
 
 def _callbacks(recipe: Recipe, run: Path) -> list[Callback]:
     config = recipe.trainer
-    always: dict[str, Any] = {
-        "dirpath": run,
-        "save_top_k": 1,
-        "enable_version_counter": False,
-        "save_on_train_epoch_end": True,
-    }
-    best = ModelCheckpoint(filename=BEST.removesuffix(".ckpt"), monitor="val/dice", mode="max", **always)
-    last = ModelCheckpoint(filename=LAST.removesuffix(".ckpt"), **always)
-    callbacks: list[Callback] = [best, last]
+    callbacks: list[Callback] = [Kept(run, BEST, "val/dice"), Kept(run, LAST)]
     if recipe.optimizer.ema:
         callbacks.insert(0, TrainedAverage(recipe.optimizer.ema))
     if config.patience:
-        callbacks.append(
-            EarlyStopping("val/dice", mode="max", patience=config.patience, min_delta=config.min_delta, verbose=False)
-        )
+        callbacks.append(Patience(config.patience, config.min_delta, config.min_epochs))
     return callbacks
 
 
+def _trainer(**settings: Any) -> Trainer:
+    try:
+        return Trainer(**settings)
+    except MisconfigurationException as error:
+        raise ValueError(f"This machine has no such devices: {error}") from error
+
+
 def _loaders(
-    recipe: Recipe, train_set: PromptedImages, val_set: PromptedImages, trainer: Trainer
+    recipe: Recipe, train_set: PromptedImages, val_set: PromptedImages, trainer: Trainer, first_epoch: int
 ) -> tuple[DataLoader[object], DataLoader[object]]:
     config = recipe.trainer
     # Unlike a shuffling loader's, this sampler's order depends on seed and epoch alone, also after a resume; and two
@@ -228,9 +249,22 @@ def _loaders(
     sampler: DistributedSampler[object] = DistributedSampler(
         train_set, trainer.world_size, trainer.global_rank, shuffle=True, seed=recipe.seed, drop_last=True
     )
-    shared: dict[str, Any] = {"batch_size": config.batch_size, "collate_fn": collate, "num_workers": config.workers}
+    # Workers read ahead before Lightning tells the epoch of a run that goes on.
+    train_set.epoch = first_epoch
+    sampler.set_epoch(first_epoch)
+    # Repeats images at its end so that all processes have as many; `SegmentationModule` counts them once.
+    val_sampler: DistributedSampler[object] = DistributedSampler(
+        val_set, trainer.world_size, trainer.global_rank, shuffle=False
+    )
+    shared: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "collate_fn": collate,
+        "num_workers": config.workers,
+        # Else every start of a loader would draw from the generator of dropout, and a run that goes on starts one less.
+        "generator": torch.Generator(),
+    }
     train_loader: DataLoader[object] = DataLoader(train_set, sampler=sampler, drop_last=True, **shared)
-    val_loader: DataLoader[object] = DataLoader(val_set, **shared)
+    val_loader: DataLoader[object] = DataLoader(val_set, sampler=val_sampler, **shared)
     return train_loader, val_loader
 
 
@@ -266,16 +300,16 @@ def _write(path: Path, recipe: Recipe) -> None:
         temporary.write_text(dumped(recipe), "utf-8")
 
 
-def _why(trainer: Trainer, recipe: Recipe, run: Path, divergence: Divergence, epochs: Epochs) -> Stopped:
+def _why(trainer: Trainer, recipe: Recipe, run: Path, diverged: str, asked: bool, time_is_up: bool) -> Stopped:
     best = run / BEST
     score = trainer.checkpoint_callbacks[0].best_model_score  # type: ignore[attr-defined]
     kept = f"the best model so far is kept in {best}" if best.is_file() else "no epoch was completed, nothing is kept"
     reason, sentence = "finished", f"All {recipe.trainer.max_epochs} epochs are done."
-    if divergence.sentence:
-        reason, sentence = "diverged", f"{divergence.sentence}; {kept}."
-    elif trainer.interrupted:
-        reason, sentence = "asked to stop", f"Stopped when asked to; {kept}."
-    elif epochs.time_is_up:
+    if diverged:
+        reason, sentence = "diverged", f"{diverged}; {kept}."
+    elif asked:
+        reason, sentence = "asked to stop", f"Stopped when asked to; {kept}. The same command goes on."
+    elif time_is_up:
         reason, sentence = "time is up", f"Stopped after the time given; {kept}. The same command goes on."
     elif trainer.current_epoch < recipe.trainer.max_epochs:
         reason, sentence = (

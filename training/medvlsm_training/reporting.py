@@ -1,0 +1,135 @@
+"""Where events go: to a program as lines of JSON, or to people as sentences and a bar."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from datetime import timedelta
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from medvlsm_training.events import Encoded, Epoch, Event, Report, Saved, Started, Step, Stopped
+
+Closed = Callable[[], None]
+
+
+@contextmanager
+def json_on_stdout(closed: Closed) -> Iterator[Report]:
+    """Give stdout to events alone: what anything else prints, also compiled code and child processes, goes to stderr.
+
+    Parameters
+    ----------
+    closed : callable
+        Told once when nobody reads any more; further events are then passed over.
+    """
+    printed = sys.stdout
+    printed.flush()
+    own = os.dup(1)
+    os.dup2(2, 1)
+
+    def write(event: Event) -> None:
+        line = f"{event.line()}\n".encode()
+        while line:
+            line = line[os.write(own, line) :]
+
+    try:
+        with redirect_stdout(sys.stderr):
+            yield _Writer(write, closed)
+    finally:
+        printed.flush()
+        os.dup2(own, 1)
+        os.close(own)
+
+
+@contextmanager
+def for_people(closed: Closed) -> Iterator[Report]:
+    """Sentences on stdout, and a bar on stderr where that is a terminal; `closed` as in `json_on_stdout`."""
+    people = _People(sys.stdout)
+    writer = _Writer(people.tell, closed)
+    try:
+        yield writer
+    finally:
+        people.end()
+        if not writer.open:
+            # What is left in the buffer has nowhere to go; Python would fail on it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+class _Writer:
+    """Stops writing, and says so, when the other end is closed; Windows has another error for it than a broken pipe."""
+
+    def __init__(self, write: Report, closed: Closed) -> None:
+        self._write = write
+        self._closed = closed
+        self.open = True
+
+    def __call__(self, event: Event) -> None:
+        if not self.open:
+            return
+        try:
+            self._write(event)
+        except OSError:
+            self.open = False
+            self._closed()
+
+
+class _People:
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._bar: tqdm[Any] | None = None
+        self._shown = ""
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Step):
+            self._show(event.step, event.steps, "training", "step")
+            if self._bar is not None:
+                self._bar.set_postfix({"epoch": event.epoch + 1, "loss": f"{event.loss:.3f}"})
+        elif isinstance(event, Encoded):
+            self._show(event.done, event.total, "encoding", "image")
+        elif sentence := sentence_of(event):
+            if isinstance(event, Stopped):
+                self.end()
+            with tqdm.external_write_mode(file=self._out):
+                print(sentence, file=self._out, flush=True)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show(self, done: int, total: int, what: str, unit: str) -> None:
+        if self._bar is None or self._shown != what:
+            self.end()
+            self._shown = what
+            self._bar = tqdm(None, what, total, leave=False, initial=done, unit=unit, disable=None)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+
+def sentence_of(event: Event) -> str:
+    """An event for people; "" for what only a bar shows, or what is said elsewhere."""
+    if isinstance(event, Started):
+        begun = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
+        return (
+            f"{event.recipe}: {event.train_images} training and {event.val_images} validation images, "
+            f"{event.trained_parameters:,} of {event.parameters:,} parameters trained, on {event.device}{begun}."
+        )
+    if isinstance(event, Epoch):
+        parts = [f"epoch {event.epoch + 1}/{event.epochs}"]
+        numbers = (
+            ("training loss", event.train_loss),
+            ("validation loss", event.val_loss),
+            ("Dice", event.val_dice),
+            ("drawn where nothing is", event.val_absent_drawn),
+        )
+        parts += [f"{name} {value:.4f}" for name, value in numbers if value is not None]
+        parts += [f"{event.seconds:.1f} s"] + ([f"{timedelta(seconds=round(event.eta))} left"] if event.eta else [])
+        return "  ".join(parts) + ("  best so far" if event.best else "")
+    if isinstance(event, Stopped):
+        return event.sentence
+    if isinstance(event, Saved):
+        return f"The model is in {event.folder}" + (f", the report in {event.report}." if event.report else ".")
+    return ""
