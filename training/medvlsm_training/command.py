@@ -46,10 +46,10 @@ def add_to(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from medvlsm_training.recipes import load_recipe, shipped_recipes
+    from medvlsm_training.recipes import listing, load_recipe
 
     if options.recipe is None:
-        print("\n".join(shipped_recipes()))
+        print(listing())
         return 0
     if options.data is None or options.folder is None:
         raise ValueError("Training needs --data, the folder of data sets, and --run, a folder for what comes out.")

@@ -9,7 +9,7 @@ import platform
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from medvlsm_training.checkpoints import BEST
-from medvlsm_training.config import Recipe, as_dict
+from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION
 from medvlsm_training.prompting import every_text
 from medvlsm_training.sources import Item, data_hash
@@ -32,6 +32,11 @@ from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
 
 _log = logging.getLogger(__name__)
 THRESHOLDS = tuple(np.round(np.arange(0.2, 0.81, 0.05), 2).tolist())
+_NOTE = (
+    "Mean Dice over the test scans that show the target, at their stored size (longest side at most 384 pixels), "
+    "prompt: the class name alone, no clean-up; threshold {}. 'absent_drawn': share of scans without the target on "
+    "which more than 1 % of the image was outlined."
+)
 _LICENCE_FILE = Path(__file__).parent / "recipes" / "CC-BY-NC-SA-4.0.txt"
 
 
@@ -121,8 +126,10 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
     card = _card(recipe, items, vocabulary)
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.
     segmenter = Segmenter(model, card, precision="float32")
-    threshold = choose_threshold(evaluate(segmenter, items["val"], THRESHOLDS))
-    _log.info("Threshold %.2f, chosen on %d validation scans", threshold, len(items["val"]))
+    threshold = recipe.trainer.threshold
+    if recipe.trainer.tune_threshold:
+        threshold = choose_threshold(evaluate(segmenter, items["val"], THRESHOLDS))
+        _log.info("Threshold %.2f, chosen on %d validation scans", threshold, len(items["val"]))
     test = evaluate(segmenter, items["test"], [threshold])
     absent = evaluate_absent(segmenter, items["test"], vocabulary, threshold)
     facts = asdict(card) | {
@@ -142,7 +149,8 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path) -> ModelCard:
     else:
         save_lora(model, fresh, find_model(recipe.model.base).folder)
     write_card(card, fresh)
-    shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
+    if recipe.trainer.max_epochs:  # what did not train keeps the terms of its base
+        shutil.copyfile(_LICENCE_FILE, fresh / "LICENSE")
     if recipe.model.base and (theirs := find_model(recipe.model.base).folder / "LICENSE").is_file():
         shutil.copyfile(theirs, fresh / "LICENSE.base")
     if out.exists():
@@ -166,6 +174,8 @@ def write_cases(path: Path, cases: Sequence[Case]) -> None:
 def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) -> ModelCard:
     seen = items["train"] + items["val"]
     names, texts = every_text(recipe.prompts, seen, vocabulary)
+    if recipe.model.family == IMAGE_ONLY:
+        texts = names  # describing words are nothing to it
     sources = []
     for source in recipe.sources:
         own = [i for i in items["train"] if i.source == source.folder]
@@ -173,6 +183,11 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
     packages = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "lightning", "monai")}
     training: dict[str, Any] = {"recipe": as_dict(recipe), "packages": packages, "machine": platform.machine()}
     base = find_model(recipe.model.base).card if recipe.model.base else None
+    note = _NOTE.format("chosen on validation scans" if recipe.trainer.tune_threshold else "set by the recipe")
+    if base and not recipe.trainer.max_epochs:
+        # Nothing was trained: the model is its base, with numbers.
+        untrained = base.training | training
+        return replace(base, name=recipe.name, title=recipe.title, metrics_note=note, training=untrained)
     return ModelCard(
         name=recipe.name,
         title=recipe.title,
@@ -186,12 +201,7 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
         phrases=tuple(sorted(names)),
         words=tuple(sorted({word for text in texts for word in normalise(text).split()})),
         data=(*(base.data if base else ()), *sources),
-        metrics_note=(
-            "Mean Dice over the test scans that show the target, at their stored size (longest side at most 384 "
-            "pixels), "
-            "prompt: the class name alone, no clean-up; threshold chosen on validation scans. 'absent_drawn': share of "
-            "scans without the target on which more than 1 % of the image was outlined."
-        ),
+        metrics_note=note,
         training=training,
         software_version=__version__,
         created=datetime.now(UTC).date().isoformat(),

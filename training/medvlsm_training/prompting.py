@@ -45,7 +45,7 @@ class Prompter:
         self._weights = [weight / total for weight in config.mix.values()]
 
     def draw(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[Drawn]:
-        """`per_image` prompts for training.
+        """`per_image` prompts for training, or one for each mask.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class Prompter:
         """
         names = [str(name) for name in rng.permutation(sorted(masks))]
         drawn = []
-        for i in range(self.config.per_image):
+        for i in range(self.config.per_image or len(names)):
             name = names[i % len(names)]
             kind = str(rng.choice(self._kinds, p=self._weights))
             drawn.append(self._one(item, name, masks[name], kind, rng))
