@@ -167,8 +167,8 @@ def released(item: Item, name: str, level: str, pick: Pick) -> str:
         If the item has none of that level.
     """
     said = item.prompts.get(name, {})
-    if level == RANDOM:
-        level = pick([key for key in said if key != "p0"])
+    if level == RANDOM and (levels := [key for key in said if key != "p0"]):
+        level = pick(levels)
     if level not in said:
         raise ValueError(
             f"{item.image.name} ({item.source}) has no prompt of level {level} in the release's wording; it has "

@@ -164,7 +164,7 @@ def _read_reference(
             continue  # listed twice
         for i, item in enumerate(same):
             if target not in item.masks:
-                added = {target: mask}, {target: words}, {target: prompts}
+                added: tuple[Mapping[str, Any], ...] = ({target: mask}, {target: words}, {target: prompts})
                 masks, spoken, texts = ({**a, **b} for a, b in zip(_of(item), added, strict=True))
                 same[i] = replace(item, masks=masks, words=spoken, prompts=texts)
                 break
