@@ -140,15 +140,19 @@ class ImageOnly(VLSM):
         return (activations[0] * planes).sum(dim=1) + _NOTHING * (1 - planes.sum(dim=1))
 
     def _plane(self, text: str) -> int:
-        """The plane of the longest name of a target that stands in the text; -1 where that is none of this model's."""
+        """The plane of the first name of a target in the text; -1 where that is none of this model's.
+
+        First, since prompts name what they ask for before what else is there ("edema ...; atelectasis is present").
+        """
         padded = f" {normalise(text)} "
-        return self._names[max((name for name in self._names if f" {name} " in padded), key=len, default="")]
+        found = [(start, -len(name), name) for name in self._names if (start := padded.find(f" {name} ")) >= 0]
+        return self._names[min(found)[2]] if found else -1
 
 
 def _names_of(targets: Sequence[str]) -> dict[str, int]:
     """The plane of every name of a target; -1 for the targets that have none ("left lung" is no "lungs")."""
     vocabulary = load_vocabulary()
-    names = {normalise(name): -1 for target in vocabulary.targets.values() for name in target.names} | {"": -1}
+    names = {normalise(name): -1 for target in vocabulary.targets.values() for name in target.names}
     own = ((name, i) for i, phrase in enumerate(targets) for name in (phrase, *vocabulary.target(phrase).names))
     return names | {normalise(name): i for name, i in own}
 
