@@ -65,6 +65,8 @@ def test_wheel_holds_both_packages_manifest_models_and_licences(wheel):
         "napari_medvlsm/data/models/starter/LICENSE",
         "napari_medvlsm/data/samples/LICENSE",
         "medvlsm_training/recipes/starter.yaml",
+        "medvlsm_training/recipes/paper/zero_shot.yaml",
+        "medvlsm_training/recipes/best/models/deeplabv3+.yaml",
         "napari_medvlsm_manifest/napari.yaml",
     ):
         assert name in names

@@ -165,6 +165,13 @@ class TestShipped:
             assert re.search(rf"^  {name} +{re.escape(load_recipe(name).title)}$", out, re.M)
         assert "paper (model=biomedclipseg, biomedclipseg-d, clipseg, cris, deeplabv3+, unet, unet++)" in out
 
+    def test_a_recipe_without_data_is_shown_with_its_changes(self, capsys, tmp_path):
+        words = ["model=cris", "trainer.max_epochs=12"]
+        assert main(["train", "best/isic", *words]) == 0
+        (tmp_path / "shown.yaml").write_text(capsys.readouterr().out, "utf-8")
+        assert load_recipe(tmp_path / "shown.yaml") == load_recipe("best/isic", words)
+        assert main(["train", "best/isic", "--data", "data"]) == 1 and "--run" in capsys.readouterr().err
+
 
 class TestWords:
     def test_words_win_over_the_file_and_the_model_file(self):
@@ -181,6 +188,21 @@ class TestWords:
         )
         recipe = load_recipe(tmp_path / "mine.yaml")
         assert recipe.model.family == "cris" and recipe.trainer.max_epochs == 3 and recipe.trainer.accumulate == 4
+
+    def test_the_recipe_of_the_guide_reads(self, tmp_path):
+        guide = (Path(__file__).parents[2] / "training" / "README.md").read_text("utf-8")
+        (text,) = re.findall(r"```yaml\n(.*?)```", guide, re.S)
+        (tmp_path / "mine.yaml").write_text(text, "utf-8")
+        recipe = load_recipe(tmp_path / "mine.yaml")
+        assert recipe.model.base == "clipseg" and [s.folder for s in recipe.sources] == ["ulcers", "dfu"]
+
+    def test_recipes_that_the_guides_name_are_shipped(self):
+        root = Path(__file__).parents[2]
+        for guide in (root / "README.md", root / "training" / "README.md"):
+            named = re.findall(r"medvlsm train ((?:best|paper)/\w+)((?: [\w.]+=\S+)*)", guide.read_text("utf-8"))
+            assert named
+            for name, words in named:
+                load_recipe(name, words.split())
 
     @pytest.mark.parametrize(
         ("name", "words", "sentence"),
@@ -372,6 +394,10 @@ class TestStart:
             model.save(tmp_path / "again")
             write_card(ModelCard("cris", "Cris", "cris"), tmp_path / "again")
             assert load_model(tmp_path / "again").config == model.config
+
+    def test_a_base_reads_no_more_words_than_it_has_positions(self, cris):
+        words = ["model=cris", f"model.base={cris}", "model.image_size=0", "model.sizes.word_length=500"]
+        assert starting_model(load_recipe("best/isic", words), (), VOCABULARY).config.word_length == 77
 
     def test_sizes_of_a_base_are_its_own(self, cris, model_folder):
         def start(base, **more):

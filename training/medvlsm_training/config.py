@@ -107,7 +107,7 @@ class ModelConfig:
     sizes : mapping
         Without a base: sizes of the family, see `models.ClipSegSizes`, `core.models.cris.CRISConfig` and
         `core.models.image_only.ImageOnlyConfig` (there also `encoder_weights: imagenet`). With one: what no weight
-        depends on, which is how a CRIS reads (`word_length`, `attend_padding`).
+        depends on, which is how a CRIS reads (`word_length`, up to the positions that it has, and `attend_padding`).
     """
 
     family: Literal["clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "image-only"] = "clipseg"

@@ -89,7 +89,8 @@ def _read_as(model: VLSM, recipe: Recipe) -> None:
         )
     if recipe.model.trained == "lora":
         raise ValueError("An adapter reads as its base does: leave out model.sizes, or train all.")
-    model.config = replace(model.config, **sizes)
+    longest = min(sizes.get("word_length", model.config.word_length), model.config.context_length)
+    model.config = replace(model.config, **sizes | {"word_length": longest})
 
 
 def _fresh(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary, pretrained: bool) -> VLSM:
