@@ -626,10 +626,18 @@ class TestImageOnly:
         for wrong, sentence in (({"architecture": "unett"}, "there are unet, unet"), ({"targets": ()}, "names of its")):
             with pytest.raises(ValueError, match=sentence):
                 ImageOnlyConfig(**({"targets": ("polyp",)} | wrong))
-        with pytest.raises(ValueError, match="no encoder 'tu-hf_hub:someone/something'"):
-            ImageOnly.from_config(replace(small.config, encoder="tu-hf_hub:someone/something"), 64)
+        for unknown in ("resnet5", "tu-resnet5"):
+            with pytest.raises(ValueError, match=f"no encoder '{unknown}'"):
+                ImageOnly.from_config(replace(small.config, encoder=unknown), 64)
+        for elsewhere in ("tu-hf-hub:someone/something", "tu-local-dir:/somewhere"):
+            with pytest.raises(ValueError, match=f"must be one that .* knows, not '{elsewhere}'"):
+                ImageOnly.from_config(replace(small.config, encoder=elsewhere), 64)
         with pytest.raises(ValueError, match="multiple of 32, but is 100"):
             ImageOnly.from_config(small.config, 100)
+
+    def test_an_encoder_that_the_library_takes_from_timm_is_one_too(self):
+        config = ImageOnlyConfig(("polyp",), "unet", "timm-mobilenetv3_small_minimal_100", (32, 24, 16, 8, 8))
+        assert ImageOnly.from_config(config, 64).parameter_count() > 0
 
     def test_pretrained_weights_that_cannot_be_fetched_give_a_sentence(self, small, monkeypatch, tmp_path):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
