@@ -16,6 +16,7 @@ from medvlsm_training.__main__ import main
 from medvlsm_training.check import KINDS
 from medvlsm_training.config import LossConfig, ModelConfig, PromptConfig
 from medvlsm_training.data import Batch
+from medvlsm_training.evaluation.results import trained_on
 from medvlsm_training.losses import mean_over_images, prompt_loss
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
@@ -319,7 +320,9 @@ class TestRuns:
 
     def test_no_epochs_measure_the_base_as_it_is(self, data, rng, model_folder, tmp_path):
         release(data, "etis_polyp", rng, (1, 0, 3))
-        write_card(replace(read_card(model_folder), licence="Apache-2.0", citation="someone"), model_folder)
+        theirs = {"recipe": {"sources": [{"folder": "isic"}]}}
+        card = replace(read_card(model_folder), licence="Apache-2.0", citation="someone", training=theirs)
+        write_card(card, model_folder)
         sources = "sources=[{folder: kvasir_polyp, tested_only: true}, {folder: etis_polyp, tested_only: true}]"
         run = tmp_path / "run"
         card = trained(
@@ -327,6 +330,8 @@ class TestRuns:
         )
         assert card.metrics["test"]["polyp"]["cases"] == 5 and card.threshold == 0.5
         assert (card.name, card.licence, card.citation) == ("paper_zero_shot", "Apache-2.0", "someone")
+        # What was only measured is not what it was trained on.
+        assert trained_on(card.training) == ("isic",)
         assert card.open_vocabulary and not card.data and not (run / "model" / "LICENSE").exists()
         before, after = load_model(model_folder).state_dict(), load_model(run / "model").state_dict()
         assert all(torch.equal(value, after[key]) for key, value in before.items())
