@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from monai.losses import DiceLoss
 from PIL import Image
+from torch.utils.data import DataLoader, DistributedSampler
 
 from medvlsm_training.__main__ import main
 from medvlsm_training.check import KINDS
@@ -171,7 +173,7 @@ class TestShipped:
         assert main(["train", "best/isic", *words]) == 0
         (tmp_path / "shown.yaml").write_text(capsys.readouterr().out, "utf-8")
         assert load_recipe(tmp_path / "shown.yaml") == load_recipe("best/isic", words)
-        assert main(["train", "best/isic", "--data", "data"]) == 1 and "--run" in capsys.readouterr().err
+        assert main(["train", "best/isic", "--data", "data"]) != 0 and "--run" in capsys.readouterr().err
 
 
 class TestWords:
@@ -269,6 +271,7 @@ class TestLoss:
         assert mean_over_images(losses, torch.tensor([1, 1, 1, 0])) == 6
         assert mean_over_images(losses, torch.arange(4)) == losses.mean()
 
+    @pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*")
     @pytest.mark.parametrize(("count_empty", "expected"), [(False, 1.0), (True, 0.75)])
     def test_validation_dice_counts_what_is_not_there_only_as_the_paper_does(self, count_empty, expected, monkeypatch):
         recipe = load_recipe("paper/busi", [f"trainer.count_empty={str(count_empty).lower()}", "model=unet"])
@@ -279,9 +282,13 @@ class TestLoss:
         logits = torch.full((4, 64, 64), -5.0)
         logits[0, :32] = logits[1, :32] = logits[3, :32] = 5  # right, right, rightly nothing, wrongly something
         monkeypatch.setattr(module, "_logits", lambda *_: logits)
-        module.validation_step(Batch(torch.zeros(4, 3, 64, 64), ["breast tumor"] * 4, masks, torch.arange(4)), 0)
-        total, count = module._sums[2:4].tolist()
-        assert (total / count, count) == (expected, 4 if count_empty else 2)
+        batch = Batch(torch.zeros(4, 3, 64, 64), ["breast tumor"] * 4, masks, torch.arange(4))
+        loader = DataLoader(
+            range(4), 4, sampler=DistributedSampler(range(4), 1, 0, shuffle=False), collate_fn=lambda _: batch
+        )
+        options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        (found,) = Trainer(accelerator="cpu", **options).validate(module, loader, verbose=False)
+        assert found["val/dice"] == expected and found["val/absent_drawn"] == 0.5
 
 
 def trained(name, data, run, base, *words):
@@ -306,7 +313,7 @@ class TestRuns:
         with (tmp_path / "run" / "curves.csv").open() as file:
             assert len(list(csv.DictReader(file))) == 2
         if name.startswith("paper/"):
-            assert card.threshold == 0.5 and "threshold set by the recipe" in card.metrics_note
+            assert card.threshold == 0.5
             assert (tmp_path / "run" / "model" / "LICENSE").is_file()
 
     def test_a_last_small_batch_is_seen_where_the_recipe_says_so(self, data, model_folder, tmp_path):

@@ -185,7 +185,7 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
     base = find_model(recipe.model.base).card if recipe.model.base else None
     note = _NOTE.format("chosen on validation scans" if recipe.trainer.tune_threshold else "set by the recipe")
     if base and not recipe.trainer.max_epochs:
-        # Nothing was trained: the model is its base, with numbers, and was trained on what that was and on nothing else.
+        # Nothing was trained: the model is its base, with numbers, and was trained on what that was.
         kept = base.training | {"measured_by": as_dict(recipe)}
         return replace(base, name=recipe.name, title=recipe.title, metrics_note=note, training=kept)
     return ModelCard(
