@@ -67,6 +67,8 @@ def test_wheel_holds_both_packages_manifest_models_and_licences(wheel):
         "medvlsm_training/recipes/starter.yaml",
         "medvlsm_training/report.html.j2",
         "medvlsm_training/evaluation/paraphrases.yaml",
+        "medvlsm_training/recipes/paper/zero_shot.yaml",
+        "medvlsm_training/recipes/best/models/deeplabv3+.yaml",
         "napari_medvlsm_manifest/napari.yaml",
     ):
         assert name in names

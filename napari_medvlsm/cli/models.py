@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import OK
 from napari_medvlsm.core.io.atomic import megabytes
-from napari_medvlsm.core.models.families import FAMILIES
+from napari_medvlsm.core.models.families import IMPORTABLE
 from napari_medvlsm.core.models.naming import place_of
 from napari_medvlsm.core.models.registry import available_models, fetched_folder, find_model
 from napari_medvlsm.core.models.sources import SOURCES, find_source
@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
 
     imported = below.add_parser("import", help="make a model of a checkpoint, a folder or fetched files")
     imported.add_argument("path", type=Path, help=".ckpt, .pt, .pth, .bin or .safetensors file, or a folder")
-    imported.add_argument("--family", help=f"what it is, where its names do not tell: {', '.join(FAMILIES)}")
+    imported.add_argument("--family", help=f"what it is, where its names do not tell: {', '.join(IMPORTABLE)}")
     imported.add_argument("--tokenizer", type=Path, help="folder with the tokenizer (needed for BiomedCLIPSeg)")
     imported.add_argument("--decoder", type=Path, help="CLIPSeg that gives its decoder to BiomedCLIP's encoders")
     imported.add_argument("--like", type=Path, help="model folder whose config.json holds, for other sizes")

@@ -1,8 +1,11 @@
 """One contract for all model families, at small size and with random weights."""
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from napari_medvlsm.core.models.card import WEIGHTS_FILE, ModelCard, write_card
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.cris import CRIS, CRISConfig, line_positions, plane_positions
 from napari_medvlsm.core.models.families import FAMILIES, load_model
+from napari_medvlsm.core.models.image_only import ImageOnly, ImageOnlyConfig
 from napari_medvlsm.core.models.lora import LoraSettings, add_lora, merge_folder, save_lora
 
 SHORT, LONG = "polyp", "skin melanoma, located in top left of the image"
@@ -89,12 +93,23 @@ def small_biomedclipseg_d() -> BiomedCLIPSeg:
     )
 
 
+def small_image_only(architecture: str, **options: object) -> ImageOnly:
+    targets = ("polyp", "skin melanoma")
+    return ImageOnly.from_config(ImageOnlyConfig(targets, architecture, "mobilenet_v2", **options), 96)
+
+
 @dataclass(frozen=True)
 class Small:
-    """How to build a family small, and which parameters get no gradient since no answer depends on them."""
+    """How to build a model small.
+
+    `unused` are parameters that get no gradient since no answer depends on them, `first` is an entry of its weights;
+    `family` where it is not its key.
+    """
 
     build: Callable[[], VLSM]
-    unused: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    first: str = "decoder.film_mul.weight"
+    family: str = ""
 
 
 _BIOMED_UNUSED = (
@@ -114,17 +129,26 @@ SMALL = {
             "net.clip.vision_model.encoder.layers.5",
         ),
     ),
-    "cris": Small(small_cris, ("backbone.logit_scale",)),
+    "cris": Small(small_cris, ("backbone.logit_scale",), "decoder.layers.0.norm1.weight"),
     "biomedclipseg": Small(small_biomedclipseg, _BIOMED_UNUSED),
     "biomedclipseg-d": Small(small_biomedclipseg_d, _BIOMED_UNUSED),
+    **{
+        architecture: Small(partial(small_image_only, architecture, **options), first=first, family="image-only")
+        for architecture, first, options in (
+            ("unet", "net.decoder.blocks.0.conv1.0.weight", {"decoder_channels": (32, 24, 16, 8, 8)}),
+            ("unet++", "net.decoder.blocks.x_0_0.conv1.0.weight", {"decoder_channels": (32, 24, 16, 8, 8)}),
+            ("deeplabv3+", "net.decoder.aspp.0.convs.0.0.weight", {}),
+        )
+    },
 }
+VISION_LANGUAGE = [key for key, small in SMALL.items() if not small.family]
 
 
 def card_of(family: str) -> ModelCard:
-    return ModelCard(name="small", title="Small", family=family)
+    return ModelCard(name="small", title="Small", family=SMALL[family].family or family)
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+@pytest.fixture(scope="module", params=list(SMALL))
 def family(request):
     return request.param
 
@@ -279,9 +303,9 @@ class TestEveryFamily:
         expected = answers(model, family, image, TEXTS)
         assert 0 < np.abs(logits - expected).mean() < 0.05 * expected.std()
 
-    def test_weights_that_do_not_fit_are_named(self, folder):
-        weights = load_file(folder / WEIGHTS_FILE)
-        name = "decoder.layers.0.norm1.weight" if "decoder.norm.weight" in weights else "decoder.film_mul.weight"
+    def test_weights_that_do_not_fit_are_named(self, folder, family):
+        weights, name = load_file(folder / WEIGHTS_FILE), SMALL[family].first
+        name = next(key for key in weights if key.endswith(name))
         del weights[name]
         save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         with pytest.raises(ValueError, match=rf"miss.*{name}"):
@@ -350,6 +374,11 @@ def save_adapter(model, family, folder, base):
     return folder
 
 
+def test_every_family_has_its_small_model():
+    assert {small.family or key for key, small in SMALL.items()} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", VISION_LANGUAGE, indirect=True)
 class TestAdaptersOnEveryFamily:
     def test_nothing_changes_at_first(self, base, pixels):
         # Frozen as it will be: torch chooses among its matrix products by what wants a gradient, and they round apart.
@@ -484,8 +513,8 @@ def test_settings_that_cannot_be_are_refused(wrong):
 
 
 def test_unknown_family_lists_the_known(folder):
-    write_card(card_of("unet"), folder)
-    with pytest.raises(ValueError, match=r"'unet'\. Known: clipseg, cris, biomedclipseg, biomedclipseg-d"):
+    write_card(ModelCard(name="small", title="Small", family="sam"), folder)
+    with pytest.raises(ValueError, match=r"'sam'\. Known: clipseg, cris, biomedclipseg, biomedclipseg-d, image-only"):
         load_model(folder)
 
 
@@ -581,3 +610,87 @@ def test_as_many_parameters_as_the_papers(build, parameters):
     with torch.device("meta"):
         model = build()
     assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+class TestImageOnly:
+    @pytest.fixture(scope="class")
+    def small(self):
+        torch.manual_seed(3)
+        config = ImageOnlyConfig(("lungs", "left lung", "gall-stone"), "unet", "mobilenet_v2", (32, 24, 16, 8, 8))
+        return ImageOnly.from_config(config, 64).eval()
+
+    @pytest.mark.parametrize(
+        ("text", "plane"),
+        [
+            ("lungs", 1),
+            ("outline the Lungs, please", 1),
+            ("left lung", 2),
+            ("the gall-stone", 3),
+            ("small gall stone", 3),
+            ("right lung", 0),
+            ("knee joint", 0),
+            ("galling stones", 0),
+            ("", 0),
+        ],
+    )
+    def test_a_name_picks_its_plane_and_nothing_else_does(self, small, text, plane):
+        assert small.tokenize([text]).tolist() == [[plane]]
+
+    def test_describing_words_change_nothing_and_a_foreign_name_outlines_nothing(self, small, image):
+        segmenter = Segmenter(small, ModelCard("small", "Small", "image-only"), device="cpu")
+        segmenter.set_image(image)
+        plain, described, foreign, empty = segmenter.segment(["lungs", "tiny lungs, on the left", "knee joint", ""])
+        assert np.array_equal(plain.probability, described.probability)
+        assert not foreign.probability.any() and not empty.probability.any()
+
+    def test_adapters_are_refused_in_a_sentence(self, small):
+        with pytest.raises(ValueError, match="no attention to put adapters on; train all of it"):
+            add_lora(small, LoraSettings(2))
+
+    def test_what_it_cannot_be_is_said(self, small):
+        for wrong, sentence in (({"architecture": "unett"}, "there are unet, unet"), ({"targets": ()}, "names of its")):
+            with pytest.raises(ValueError, match=sentence):
+                ImageOnlyConfig(**({"targets": ("polyp",)} | wrong))
+        for unknown in ("resnet5", "tu-resnet5"):
+            with pytest.raises(ValueError, match=f"no encoder '{unknown}'"):
+                ImageOnly.from_config(replace(small.config, encoder=unknown), 64)
+        for elsewhere in ("tu-hf-hub:someone/something", "tu-local-dir:/somewhere"):
+            with pytest.raises(ValueError, match=f"must be one that .* knows, not '{elsewhere}'"):
+                ImageOnly.from_config(replace(small.config, encoder=elsewhere), 64)
+        with pytest.raises(ValueError, match="multiple of 32, but is 100"):
+            ImageOnly.from_config(small.config, 100)
+
+    def test_an_encoder_that_the_library_takes_from_timm_is_one_too(self):
+        config = ImageOnlyConfig(("polyp",), "unet", "timm-mobilenetv3_small_minimal_100", (32, 24, 16, 8, 8))
+        assert ImageOnly.from_config(config, 64).parameter_count() > 0
+
+    def test_pretrained_weights_that_cannot_be_fetched_give_a_sentence(self, small, monkeypatch, tmp_path):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        with pytest.raises(ValueError, match=r"imagenet weights of resnet50 .*encoder_weights=null"):
+            ImageOnly.from_config(replace(small.config, encoder="resnet50", decoder_channels=()), 64, "imagenet")
+
+    def test_a_saved_folder_asks_no_hub(self, small, monkeypatch, tmp_path):
+        small.save(tmp_path)
+        write_card(ModelCard("small", "Small", "image-only"), tmp_path)
+        assert "encoder_weights" not in (tmp_path / "config.json").read_text()
+        monkeypatch.setattr(
+            "segmentation_models_pytorch.encoders.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked")
+        )
+        assert load_model(tmp_path).config == small.config
+
+    def test_the_library_is_imported_only_where_such_a_model_is_made(self):
+        code = (
+            "import sys, medvlsm_training.models, napari_medvlsm.core.models.image_only\n"
+            "print('segmentation_models_pytorch' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "False"
+
+    @pytest.mark.parametrize(
+        ("architecture", "parameters"), [("unet", 32_521_105), ("unet++", 48_985_745), ("deeplabv3+", 26_677_585)]
+    )
+    def test_as_many_parameters_as_the_papers(self, architecture, parameters):
+        with torch.device("meta"):
+            model = ImageOnly.from_config(ImageOnlyConfig(("polyp",), architecture))
+        assert model.parameter_count() == parameters

@@ -29,7 +29,8 @@ def add_to(commands: Any) -> None:
     trainer = commands.add_parser(
         "train",
         help="finetune a model by a recipe",
-        description="Train a recipe; the same command goes on after an interruption. Without a recipe: list them.",
+        description="Train a recipe; the same command goes on after an interruption. Without a recipe: list them; "
+        "without --data and --run: show the recipe.",
     )
     trainer.add_argument("recipe", nargs="?", help="name of a shipped recipe, or a YAML file")
     trainer.add_argument("changes", nargs="*", metavar="key=value", help="such as trainer.max_epochs=5 or model=cris")
@@ -58,10 +59,13 @@ def add_to(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from medvlsm_training.recipes import load_recipe, shipped_recipes
+    from medvlsm_training.recipes import dumped, listing, load_recipe
 
     if options.recipe is None:
-        print("\n".join(shipped_recipes()))
+        print(listing())
+        return 0
+    if options.data is None and options.folder is None:
+        print(dumped(load_recipe(options.recipe, options.changes)), end="")
         return 0
     if options.data is None or options.folder is None:
         raise ValueError("Training needs --data, the folder of data sets, and --run, a folder for what comes out.")

@@ -49,7 +49,8 @@ class SourceConfig:
         Keep images and cases that are in two splits in both, as the paper's code does; the check of the data then
         refuses them unless the recipe accepts that.
     tested_only : bool
-        Never train or validate on it: a set that the model is to meet for the first time in the test.
+        Never train or validate on it, and read its test split alone: a set that the model is to meet for the first
+        time in the test.
     name, licence, citation : str
         For the model card.
     """
@@ -105,7 +106,8 @@ class ModelConfig:
         Rows and columns of the input; 0 for the base's own. Must be given with random weights.
     sizes : mapping
         Without a base: sizes of the family, see `models.ClipSegSizes`, `core.models.cris.CRISConfig` and
-        `core.models.image_only.ImageOnlyConfig`.
+        `core.models.image_only.ImageOnlyConfig` (there also `encoder_weights: imagenet`). With one: what no weight
+        depends on, which is how a CRIS reads (`word_length`, up to the positions that it has, and `attend_padding`).
     """
 
     family: Literal["clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "image-only"] = "clipseg"
@@ -126,7 +128,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class PromptConfig:
-    """Which prompts an image is shown with.
+    """Which prompts an image is shown with. An image-only model is asked for each mask by its name instead.
 
     Attributes
     ----------
@@ -139,7 +141,7 @@ class PromptConfig:
         "interface", or "release": the annotation files' prompts to the letter.
     typed : str
     per_image : int
-        Prompts that are decoded for each encoded image.
+        Prompts that are decoded for each encoded image; 0: one for each of its masks.
     per_mask : bool
         Show an image with several masks once for each of them, as the paper does, rather than once.
     attribute_dropout : float
@@ -180,8 +182,8 @@ class PromptConfig:
             raise ValueError(f"The weights of the prompts must be at least 0 and not all 0, but are {self.mix}.")
         if (TYPED in self.mix or self.validation == TYPED) and not self.typed.strip():
             raise ValueError("The prompts are to be typed, but `typed` is empty.")
-        if self.per_image < 1:
-            raise ValueError(f"per_image must be at least 1, but is {self.per_image}.")
+        if self.per_image < 0:
+            raise ValueError(f"per_image must be at least 0, but is {self.per_image}.")
         for name in ("attribute_dropout", "wrong", "absent", "absent_same", "carried"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
@@ -221,7 +223,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class LossConfig:
-    """`dice` times soft Dice plus `bce` times binary cross-entropy, of each prompt, then the mean.
+    """`dice` times soft Dice plus `bce` times binary cross-entropy; the mean over an image's prompts, then over images.
 
     `smooth` is added above and below in the Dice term: 1e-5 in the reference; one pixel makes an empty mask pull
     the answer to zero.
@@ -275,7 +277,10 @@ class TrainerConfig:
         Images a step in each process.
     accumulate : int
         Batches a step.
+    drop_last : bool
+        Leave out the last batch of an epoch where it is smaller than the others.
     min_epochs, max_epochs : int
+        With a `max_epochs` of 0 nothing trains: the base is measured as it is.
     patience : int
         Epochs without a better validation Dice (by `min_delta`) after which training stops; 0: never.
     early_size, early_epochs : int
@@ -286,10 +291,15 @@ class TrainerConfig:
         Processes that read images.
     threshold : float
         At which the validation Dice is taken.
+    tune_threshold : bool
+        Whether the finished model's threshold is chosen on the validation scans; else it is `threshold`.
+    count_empty : bool
+        Count empty masks in the validation Dice too, as 1 where nothing is drawn and as 0 otherwise.
     """
 
     batch_size: int = 16
     accumulate: int = 1
+    drop_last: bool = True
     min_epochs: int = 1
     max_epochs: int = 20
     patience: int = 0
@@ -299,11 +309,15 @@ class TrainerConfig:
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
     workers: int = 0
     threshold: float = 0.5
+    tune_threshold: bool = True
+    count_empty: bool = False
 
     def __post_init__(self) -> None:
+        if self.max_epochs < 0:
+            raise ValueError(f"max_epochs must be at least 0, but is {self.max_epochs}.")
         if self.early_epochs and self.early_size <= 0:
             raise ValueError("early_epochs needs an early_size above 0.")
-        if self.min_epochs > self.max_epochs:
+        if self.min_epochs > self.max_epochs > 0:
             raise ValueError(f"min_epochs ({self.min_epochs}) is above max_epochs ({self.max_epochs}).")
 
 
@@ -394,6 +408,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("A recipe needs at least one source.")
+        if not self.trainer.max_epochs and not self.model.base:
+            raise ValueError("max_epochs: 0 measures the base as it is, but this recipe's model has none.")
+        if self.trainer.max_epochs and all(source.tested_only for source in self.sources):
+            raise ValueError("All sources are tested_only, so there is nothing to train on.")
+        if self.model.family == IMAGE_ONLY:
+            # It hears no words: whatever a recipe says of them, each mask is asked for by the name of its plane.
+            object.__setattr__(self, "prompts", PromptConfig(per_image=0))
         if self.cache.views and self.model.trained != "decoder":
             raise ValueError(
                 f"Activations can be kept only of encoders that stay as they are, but this recipe trains "

@@ -1,7 +1,8 @@
-"""Loss of each prompt."""
+"""Loss of each prompt, and of a batch."""
 
 from __future__ import annotations
 
+import torch
 from monai.losses import DiceLoss
 from torch import Tensor
 from torch.nn import functional
@@ -19,3 +20,16 @@ def prompt_loss(logits: Tensor, truth: Tensor, config: LossConfig) -> Tensor:
         cross = functional.binary_cross_entropy_with_logits(planes, wanted, reduction="none")
         loss = loss + config.bce * cross.flatten(1).mean(dim=1)
     return loss
+
+
+def mean_over_images(losses: Tensor, owner: Tensor) -> Tensor:
+    """Mean over the prompts of each image, then over images: one of many masks counts no more than one of a single.
+
+    Parameters
+    ----------
+    losses : (P,)
+    owner : int (P,)
+        The image of each prompt, from 0; every image has one at least.
+    """
+    prompts = torch.bincount(owner)
+    return (losses / prompts[owner]).sum() / len(prompts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from transformers import CLIPSegConfig, CLIPTokenizer
@@ -38,7 +38,7 @@ class ClipSegSizes:
     decoder_mlp: int = 256
 
 
-def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary) -> VLSM:
+def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary, pretrained: bool = True) -> VLSM:
     """The recipe's base, or a model with fresh weights, in which exactly what trains requires gradients.
 
     Parameters
@@ -47,6 +47,8 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     items : sequence of Item
         Of training and validation: a fresh model's tokenizer knows their texts, an image-only one has their targets.
     vocabulary : Vocabulary
+    pretrained : bool
+        Whether to fetch the encoder weights that an image-only model starts with; no need where all weights follow.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     """
     wanted = recipe.model
     if not wanted.base:
-        return _fresh(recipe, items, vocabulary)
+        return _fresh(recipe, items, vocabulary, pretrained)
     entry = find_model(wanted.base)
     if entry.card.family != wanted.family:
         raise ValueError(
@@ -64,6 +66,8 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     model = load_model(entry.folder).train()
     if wanted.image_size and wanted.image_size != model.image_size:
         model.preprocessing.size = {"height": wanted.image_size, "width": wanted.image_size}
+    if wanted.sizes:
+        _read_as(model, recipe)
     if wanted.trained == "lora":
         add_lora(model, LoraSettings(**asdict(wanted.lora)))
     if wanted.trained != "all":
@@ -75,13 +79,27 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     return model
 
 
-def _fresh(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary) -> VLSM:
+def _read_as(model: VLSM, recipe: Recipe) -> None:
+    """Set how a base reads its texts, on which no weight depends."""
+    sizes = recipe.model.sizes
+    if not isinstance(model, CRIS) or not set(sizes) <= {"word_length", "attend_padding"}:
+        raise ValueError(
+            f"model.sizes ({', '.join(sizes)}) are those of the base, {recipe.model.base}; only word_length and "
+            "attend_padding of a CRIS can be changed. Leave them out, or the base."
+        )
+    if recipe.model.trained == "lora":
+        raise ValueError("An adapter reads as its base does: leave out model.sizes, or train all.")
+    longest = min(sizes.get("word_length", model.config.word_length), model.config.context_length)
+    model.config = replace(model.config, **sizes | {"word_length": longest})
+
+
+def _fresh(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary, pretrained: bool) -> VLSM:
     sizes, side = recipe.model.sizes, recipe.model.image_size
     if recipe.model.family == IMAGE_ONLY:
         sizes = dict(sizes)
-        pretrained = sizes.pop("encoder_weights", None)
+        weights = sizes.pop("encoder_weights", None)
         config = _sized(ImageOnlyConfig, {"targets": sorted(trained_targets(items))} | sizes)
-        return ImageOnly.from_config(config, side, pretrained)
+        return ImageOnly.from_config(config, side, weights if pretrained else None)
     _, texts = every_text(recipe.prompts, items, vocabulary)
     tokenizer = cut_tokenizer(texts | set(vocabulary.targets))
     if recipe.model.family == "cris":

@@ -13,7 +13,7 @@ from torch.nn import functional
 from medvlsm_training.cache import ActivationCache
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import Batch
-from medvlsm_training.losses import prompt_loss
+from medvlsm_training.losses import mean_over_images, prompt_loss
 from napari_medvlsm.core.models.base import VLSM, Activations, Conditions
 
 # Texts whose conditions are kept in memory: some 150 MB of CRIS, which keeps every word.
@@ -57,7 +57,7 @@ class SegmentationModule(LightningModule):
         pixels = batch.pixels
         if self.current_epoch < self.recipe.trainer.early_epochs:
             pixels = _to_side(pixels, self.recipe.trainer.early_size)
-        loss = self._losses(self._logits(pixels, batch), batch).mean()
+        loss = mean_over_images(self._losses(self._logits(pixels, batch), batch), batch.owner)
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
 
@@ -72,11 +72,14 @@ class SegmentationModule(LightningModule):
         found = logits.sigmoid() > self.recipe.trainer.threshold
         present = truth.any(dim=(1, 2))
         dice = 2 * (found & truth).sum((1, 2)) / (found.sum((1, 2)) + truth.sum((1, 2))).clamp(min=1)
+        counted = present
+        if self.recipe.trainer.count_empty:
+            dice, counted = torch.where(present, dice, (~found.any(dim=(1, 2))).to(dice)), torch.ones_like(present)
         drawn = found.float().mean((1, 2)) > DRAWN
         losses = self._losses(logits, batch)
         once = self._counted(batch, batch_idx)
-        there, absent = present & once, ~present & once
-        pairs = ((losses * once, once), (dice * there, there), (drawn & absent, absent))
+        counted, absent = counted & once, ~present & once
+        pairs = ((losses * once, once), (dice * counted, counted), (drawn & absent, absent))
         self._sums += torch.stack([column.float().sum() for pair in pairs for column in pair])
 
     def _counted(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 from medvlsm_training import events
 from medvlsm_training.callbacks import CURVES_FILE
 from medvlsm_training.checkpoints import BEST
-from medvlsm_training.config import Recipe, as_dict
+from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
 from medvlsm_training.environment import environment, read_environment
 from medvlsm_training.evaluation.data import recipe_sets
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION, ORIGINAL, Score
@@ -48,7 +48,7 @@ _LICENCE_FILE = Path(__file__).parent / "recipes" / "CC-BY-NC-SA-4.0.txt"
 _NOTE = (
     "'test': mean Dice over the test scans that show the target, of the sets trained on, at their stored size, with "
     "its 95 % interval (whole patients, sequences or images drawn); prompt: the class name alone, no clean-up. The "
-    "threshold was chosen on validation scans, where there were any. 'absent_drawn': share of scans without the target "
+    "threshold comes from {}. 'absent_drawn': share of scans without the target "
     "on which more than 1 % of the image was outlined. 'rows': by set, kind and level of prompt, where 'dice' counts "
     "every case; oracle prompts were made from the true mask and give part of the answer away."
 )
@@ -105,7 +105,7 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
         sets = recipe_sets(recipe, data, "test")
         results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, wishes, replace=True) if sets else None
         scores = read_scores(results.folder) if results else []
-        card = replace(card, metrics=_metrics(results, scores, trained_on(card.training)), metrics_note=_NOTE)
+        card = replace(card, metrics=_metrics(results, scores, trained_on(card.training)), metrics_note=_NOTE.format(chosen_from))
         write_card(card, fresh)
     for row in card.metrics["rows"]:
         bounds = {name: row["dice"][key] for name, key in (("dice", "mean"), ("low", "low"), ("high", "high"))}
@@ -123,14 +123,15 @@ def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
         save_lora(model, folder, base)
     else:
         model.save(folder)
-    shutil.copyfile(_LICENCE_FILE, folder / "LICENSE")
+    if recipe.trainer.max_epochs:  # what did not train keeps the terms of its base
+        shutil.copyfile(_LICENCE_FILE, folder / "LICENSE")
     if base is not None and (base / "LICENSE").is_file():
         shutil.copyfile(base / "LICENSE", folder / "LICENSE.base")
 
 
 def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[float, str]:
-    """(chosen on the validation split, or without one the recipe's; where it comes from)."""
-    sets = recipe_sets(recipe, data, "val")
+    """(chosen on the validation split where there is one and the recipe wants it, else the recipe's; its origin)."""
+    sets = recipe_sets(recipe, data, "val") if recipe.trainer.tune_threshold else []
     if not sets:
         return recipe.trainer.threshold, "the recipe"
     threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))
@@ -201,6 +202,8 @@ def _training_facts(run: Path, model: VLSM) -> dict[str, Any]:
 def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) -> ModelCard:
     seen = items["train"] + items["val"]
     names, texts = every_text(recipe.prompts, seen, vocabulary)
+    if recipe.model.family == IMAGE_ONLY:
+        texts = names  # describing words are nothing to it
     sources = []
     for source in recipe.sources:
         own = [i for i in items["train"] if i.source == source.folder]
@@ -208,6 +211,10 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
             count = len({item.image for item in own})
             sources.append(DataSource(source.name, source.licence, source.citation, count, data_hash(own)))
     base = find_model(recipe.model.base).card if recipe.model.base else None
+    if base and not recipe.trainer.max_epochs:
+        # Nothing was trained: the model is its base, with numbers, and was trained on what that was.
+        kept = base.training | {"measured_by": as_dict(recipe)}
+        return replace(base, name=recipe.name, title=recipe.title, training=kept)
     return ModelCard(
         name=recipe.name,
         title=recipe.title,

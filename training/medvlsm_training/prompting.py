@@ -45,7 +45,7 @@ class Prompter:
         self._weights = [weight / total for weight in config.mix.values()]
 
     def draw(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[Drawn]:
-        """`per_image` prompts for training.
+        """`per_image` prompts for training, or one for each mask.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class Prompter:
         """
         names = [str(name) for name in rng.permutation(sorted(masks))]
         drawn = []
-        for i in range(self.config.per_image):
+        for i in range(self.config.per_image or len(names)):
             name = names[i % len(names)]
             kind = str(rng.choice(self._kinds, p=self._weights))
             drawn.append(self._one(item, name, masks[name], kind, rng))
@@ -167,8 +167,8 @@ def released(item: Item, name: str, level: str, pick: Pick) -> str:
         If the item has none of that level.
     """
     said = item.prompts.get(name, {})
-    if level == RANDOM:
-        level = pick([key for key in said if key != "p0"])
+    if level == RANDOM and (levels := [key for key in said if key != "p0"]):
+        level = pick(levels)
     if level not in said:
         raise ValueError(
             f"{item.image.name} ({item.source}) has no prompt of level {level} in the release's wording; it has "

@@ -7,7 +7,7 @@ recipe itself says wins) and, among its sources, data sets by their names (`data
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -69,6 +69,28 @@ def dumped(recipe: Recipe) -> str:
     )
 
 
+def listing() -> str:
+    """The shipped recipes as lines for people: by family, with their titles and the models to choose from."""
+    lines = []
+    names = shipped_recipes()
+    width = max(map(len, names)) + 2
+    for family in dict.fromkeys(name.rpartition("/")[0] for name in names):
+        models = ", ".join(_models(SHIPPED / family))
+        lines += ["", f"{family or 'of this project'} (model={models})"]
+        own = [name for name in names if name.rpartition("/")[0] == family]
+        lines += [f"  {name:<{width}}{_read(SHIPPED / f'{name}.yaml')['title']}" for name in own]
+    return "\n".join(lines[1:])
+
+
+def _models(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / "models").glob("*.yaml"))
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
 def _find(name: str | Path) -> Path:
     for path in (SHIPPED / f"{name}.yaml", Path(name)):
         if path.is_file():
@@ -81,11 +103,12 @@ def _find(name: str | Path) -> Path:
 def _model_file(recipe: Path, name: str) -> Path:
     """`models/NAME.yaml` beside the recipe, or of shipped recipes ("best/cris")."""
     family, _, model = name.rpartition("/")
-    folder = (SHIPPED / family if family else recipe.parent) / "models"
-    if (path := folder / f"{model}.yaml").is_file():
+    folder = SHIPPED / family if family else recipe.parent
+    if (path := folder / "models" / f"{model}.yaml").is_file():
         return path
-    known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
-    raise ValueError(f"There is no model {name!r} for {recipe.name}; there are: {known}.")
+    known = _models(folder)
+    there = ", ".join(known) or "none"
+    raise ValueError(f"There is no model {name!r} for {recipe.name}; there are: {there}.{_did_you_mean(model, known)}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -129,11 +152,7 @@ def _source(entry: Any) -> Any:
     known = yaml.safe_load((SHIPPED / "datasets.yaml").read_text("utf-8"))
     name = entry if isinstance(entry, str) else entry.get("folder") if isinstance(entry, dict) else None
     if isinstance(entry, str) and entry not in known:
-        near = difflib.get_close_matches(entry, known, n=1)
-        raise ValueError(
-            f"There is no data set {entry!r}; known are {', '.join(known)}."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-        )
+        raise ValueError(f"There is no data set {entry!r}; known are {', '.join(known)}.{_did_you_mean(entry, known)}")
     own = {} if isinstance(entry, str) else entry
     return {"folder": name, **known.get(name, {}), **own} if isinstance(own, dict) else entry
 

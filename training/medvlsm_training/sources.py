@@ -114,10 +114,9 @@ def read_source(
     if not folder.is_dir():
         raise ValueError(f"The data set {config.folder} is not in {root}.")
     read = _read_reference if config.layout == REFERENCE else _read_lists
-    listed = {split: _listed(folder, config, split, skip_missing) for split in SPLITS}
+    wanted = ("test",) if config.tested_only else SPLITS
+    listed = {split: _listed(folder, config, split, skip_missing) if split in wanted else () for split in SPLITS}
     items = {split: list(read(entries, folder, config, vocabulary)) for split, entries in listed.items()}
-    if config.tested_only:
-        return {split: found if split == "test" else [] for split, found in items.items()}
     if config.as_listed:
         return items
 

@@ -105,16 +105,24 @@ def train(
         report = silent
     vocabulary = load_vocabulary()
     items = read_items(recipe, data)
+    if not items["val"] and (recipe.trainer.max_epochs or recipe.trainer.tune_threshold):
+        raise ValueError(
+            f"The data sets of {recipe.name} list no validation images, by which the best model is chosen."
+        )
     findings = refuse_misleading(recipe, items)
     if not rank_zero_only.rank:
         _keep_recipe(recipe, run)
     report(Checked(findings))
+    if not recipe.trainer.max_epochs:
+        stopped = Stopped("finished", f"Nothing to train: {recipe.model.base} is measured as it is.", "", None)
+        report(stopped)
+        return stopped
     seed_everything(recipe.seed, verbose=False)
     model = starting_model(recipe, items["train"] + items["val"], vocabulary)
     cache = ActivationCache(model, recipe.cache.limit_gb) if recipe.cache.views else None
     train_set, val_set = datasets(recipe, items, model, cache)
     per_step = recipe.trainer.batch_size * machine.devices * machine.nodes
-    batches = len(train_set) // per_step
+    batches = len(train_set) // per_step if recipe.trainer.drop_last else -(-len(train_set) // per_step)
     if not batches:
         raise ValueError(f"{len(train_set)} training images are fewer than one batch of {per_step}.")
     steps = -(-batches // recipe.trainer.accumulate)
@@ -217,9 +225,10 @@ def datasets(
 
 
 def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]]) -> VLSM:
-    """The model of a run's checkpoint, ready for use."""
-    model = starting_model(recipe, items["train"] + items["val"], load_vocabulary())
-    model.load_state_dict(weights_of(checkpoint))
+    """The model of a run's checkpoint, or the base of a run that trains nothing, ready for use."""
+    model = starting_model(recipe, items["train"] + items["val"], load_vocabulary(), pretrained=False)
+    if recipe.trainer.max_epochs:
+        model.load_state_dict(weights_of(checkpoint))
     return model.eval()
 
 
@@ -247,7 +256,7 @@ def _loaders(
     # Unlike a shuffling loader's, this sampler's order depends on seed and epoch alone, also after a resume; and two
     # processes together see the batch that one of twice the size sees.
     sampler: DistributedSampler[object] = DistributedSampler(
-        train_set, trainer.world_size, trainer.global_rank, shuffle=True, seed=recipe.seed, drop_last=True
+        train_set, trainer.world_size, trainer.global_rank, shuffle=True, seed=recipe.seed, drop_last=config.drop_last
     )
     # Workers read ahead before Lightning tells the epoch of a run that goes on.
     train_set.epoch = first_epoch
@@ -263,7 +272,7 @@ def _loaders(
         # Else every start of a loader would draw from the generator of dropout, and a run that goes on starts one less.
         "generator": torch.Generator(),
     }
-    train_loader: DataLoader[object] = DataLoader(train_set, sampler=sampler, drop_last=True, **shared)
+    train_loader: DataLoader[object] = DataLoader(train_set, sampler=sampler, drop_last=config.drop_last, **shared)
     val_loader: DataLoader[object] = DataLoader(val_set, sampler=val_sampler, **shared)
     return train_loader, val_loader
 

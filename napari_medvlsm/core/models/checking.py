@@ -12,7 +12,7 @@ def first_problem(error: ValidationError) -> str:
     """The first problem, in one line: the key, and what is expected there."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    what = " ".join(first["msg"].split())
+    what = " ".join(first["msg"].removeprefix("Value error, ").split())
     given = repr(first["input"])
     but = "" if first["type"] == "missing" or len(given) > _LONGEST else f", but it is {given}"
     return f"{where}: {what}{but}" if where else what

@@ -28,12 +28,15 @@ class Family:
         As in the paper.
     module, cls : str
         Where its class is; imported when needed, since CLIPSeg needs no `open_clip` and the others do.
+    importable : bool
+        Whether checkpoints can be imported as such; else it is only trained here.
     """
 
     name: str
     title: str
     module: str
     cls: str
+    importable: bool = True
 
     def load(self, folder: Path) -> VLSM:
         """Load a model folder of this family."""
@@ -49,9 +52,10 @@ FAMILIES = {
         Family("cris", "CRIS", f"{_HERE}.cris", "CRIS"),
         Family("biomedclipseg", "BiomedCLIPSeg", f"{_HERE}.biomedclipseg", "BiomedCLIPSeg"),
         Family("biomedclipseg-d", "BiomedCLIPSeg-D", f"{_HERE}.biomedclipseg", "BiomedCLIPSeg"),
-        Family("image-only", "UNet, UNet++, DeepLabV3+", f"{_HERE}.image_only", "ImageOnly"),
+        Family("image-only", "UNet, UNet++, DeepLabV3+", f"{_HERE}.image_only", "ImageOnly", importable=False),
     )
 }
+IMPORTABLE = tuple(name for name, family in FAMILIES.items() if family.importable)
 
 
 def load_model(folder: Path) -> VLSM:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import segmentation_models_pytorch as smp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import ViTImageProcessor
 
 from napari_medvlsm.core.models.base import IMAGENET_MEAN, IMAGENET_STD, VLSM, Activations, Attention, Conditions
@@ -21,7 +20,10 @@ from napari_medvlsm.core.models.card import read_card
 from napari_medvlsm.core.models.weights import loading, read_config, read_weights, write_config, write_weights
 from napari_medvlsm.core.prompts import load_vocabulary, normalise
 
-ARCHITECTURES = {"unet": smp.Unet, "unet++": smp.UnetPlusPlus, "deeplabv3+": smp.DeepLabV3Plus}
+# And their classes in the library, which is imported where such a model is made.
+ARCHITECTURES = {"unet": "Unet", "unet++": "UnetPlusPlus", "deeplabv3+": "DeepLabV3Plus"}
+# The encoders halve the image five times.
+_STRIDE = 32
 # Logit of every pixel for a name that has no plane: surely background.
 _NOTHING = -20.0
 
@@ -65,7 +67,13 @@ class ImageOnly(VLSM):
     preprocessing : ViTImageProcessor
         The side of its squares is a multiple of 32.
     encoder_weights : str, optional
-        "imagenet" fetches pretrained weights of the encoder; by default they are random.
+        "imagenet" fetches pretrained weights of the encoder, at the revision that the library pins; by default they are
+        random.
+
+    Raises
+    ------
+    ValueError
+        If the library knows no such encoder, or its weights cannot be fetched.
     """
 
     MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
@@ -75,10 +83,11 @@ class ImageOnly(VLSM):
         self, config: ImageOnlyConfig, preprocessing: ViTImageProcessor, encoder_weights: str | None = None
     ) -> None:
         super().__init__(None, preprocessing)
+        if self.image_size % _STRIDE:
+            raise ValueError(f"The side of the images must be a multiple of {_STRIDE}, but is {self.image_size}.")
         self.config = config
-        more: dict[str, Any] = {"decoder_channels": config.decoder_channels} if config.decoder_channels else {}
-        make = ARCHITECTURES[config.architecture]
-        self.net = make(config.encoder, encoder_weights=encoder_weights, classes=len(config.targets), **more)
+        self._names = _names_of(config.targets)
+        self.net = _network(config, encoder_weights)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -100,6 +109,12 @@ class ImageOnly(VLSM):
         write_config(self.config, folder, "image-only")
         write_weights(self, folder)
         self.preprocessing.save_pretrained(folder)
+
+    @property
+    def reference(self) -> nn.Module:
+        """The network itself, whose names are the library's, as in the release."""
+        net: nn.Module = self.net
+        return net
 
     @property
     def attention(self) -> Attention:
@@ -125,11 +140,38 @@ class ImageOnly(VLSM):
         return (activations[0] * planes).sum(dim=1) + _NOTHING * (1 - planes.sum(dim=1))
 
     def _plane(self, text: str) -> int:
-        """-1 where the text names no target of this model."""
-        target = load_vocabulary().find_target(text)
-        name = target.phrase if target is not None else next((t for t in self._own if t in normalise(text)), "")
-        return self.config.targets.index(name) if name in self.config.targets else -1
+        """The plane of the first name of a target in the text; -1 where that is none of this model's.
 
-    @property
-    def _own(self) -> list[str]:
-        return sorted(map(normalise, self.config.targets), key=len, reverse=True)
+        First, since prompts name what they ask for before what else is there ("edema ...; atelectasis is present").
+        """
+        padded = f" {normalise(text)} "
+        found = [(start, -len(name), name) for name in self._names if (start := padded.find(f" {name} ")) >= 0]
+        return self._names[min(found)[2]] if found else -1
+
+
+def _names_of(targets: Sequence[str]) -> dict[str, int]:
+    """The plane of every name of a target; -1 for the targets that have none ("left lung" is no "lungs")."""
+    vocabulary = load_vocabulary()
+    names = {normalise(name): -1 for target in vocabulary.targets.values() for name in target.names}
+    own = ((name, i) for i, phrase in enumerate(targets) for name in (phrase, *vocabulary.target(phrase).names))
+    return names | {normalise(name): i for name, i in own}
+
+
+def _network(config: ImageOnlyConfig, encoder_weights: str | None) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    if ":" in config.encoder or "/" in config.encoder:  # timm would ask a hub, or another folder, what it is
+        raise ValueError(f"The encoder must be one that segmentation_models_pytorch knows, not {config.encoder!r}.")
+    more: dict[str, Any] = {"decoder_channels": config.decoder_channels} if config.decoder_channels else {}
+    make = getattr(smp, ARCHITECTURES[config.architecture])
+    try:
+        net: nn.Module = make(config.encoder, encoder_weights=encoder_weights, classes=len(config.targets), **more)
+    except (KeyError, RuntimeError) as error:  # the library's own names, and those it takes from timm
+        raise ValueError(f"segmentation_models_pytorch has no encoder {config.encoder!r}; one is resnet50.") from error
+    except OSError as error:  # what the hub's client raises, whether offline or without an answer
+        raise ValueError(
+            f"The {encoder_weights} weights of {config.encoder} are not here and cannot be fetched "
+            f"({type(error).__name__}); connect to the network once, or start from random weights with "
+            "model.sizes.encoder_weights=null."
+        ) from error
+    return net

@@ -40,7 +40,7 @@ from napari_medvlsm.core.models.checkpoints import Checkpoint, Kind, read_checkp
 from napari_medvlsm.core.models.clip_tokenizer import clip_tokenizer
 from napari_medvlsm.core.models.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.cris import CRIS, CRISConfig
-from napari_medvlsm.core.models.families import FAMILIES, load_model
+from napari_medvlsm.core.models.families import FAMILIES, IMPORTABLE, load_model
 from napari_medvlsm.core.models.fetched import MANIFEST_FILE, read_fetched, sha256_of
 from napari_medvlsm.core.models.naming import place_for, place_of
 from napari_medvlsm.core.models.sources import BIOMEDCLIP, find_source
@@ -93,8 +93,8 @@ class Wishes:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.family is not None and self.family not in FAMILIES:
-            raise ValueError(f"There is no model family {self.family!r}. Known: {', '.join(FAMILIES)}.")
+        if self.family is not None and self.family not in IMPORTABLE:
+            raise ValueError(f"There is no model family {self.family!r} to import. Known: {', '.join(IMPORTABLE)}.")
 
 
 def import_model(
