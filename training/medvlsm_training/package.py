@@ -24,7 +24,7 @@ from medvlsm_training.environment import environment, read_environment
 from medvlsm_training.evaluation.data import recipe_sets
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION, ORIGINAL, Score
 from medvlsm_training.evaluation.questions import Kind, Wishes
-from medvlsm_training.evaluation.results import Results, read_scores, trained_on, weights_hash
+from medvlsm_training.evaluation.results import Results, read_scores, trained_on
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.prompting import every_text
@@ -36,6 +36,7 @@ from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.card import CARD_FILE, DataSource, ModelCard, write_card
+from napari_medvlsm.core.models.identity import weights_hash
 from napari_medvlsm.core.models.lora import save_lora
 from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise

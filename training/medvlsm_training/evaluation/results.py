@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION, Measured, Score
 from medvlsm_training.evaluation.questions import Kind
-from napari_medvlsm.core.models.card import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, WEIGHTS_FILE
 from napari_medvlsm.core.statistics import LEVEL, RESAMPLES, Estimate, estimate, paired
 
 CASES_FILE, SUMMARY_FILE = "cases.csv", "summary.json"
@@ -107,17 +105,6 @@ class Results:
     rows: tuple[Mapping[str, Any], ...]
     calibration: tuple[Mapping[str, Any], ...] = ()
     contrasts: tuple[Mapping[str, Any], ...] = ()
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 of the weights in a model's folder; `adapter.json` names the base that an adapter belongs to."""
-    adapts = (folder / ADAPTER_FILE).is_file()
-    digest = hashlib.sha256()
-    for name in (ADAPTER_FILE, ADAPTER_WEIGHTS_FILE) if adapts else (WEIGHTS_FILE,):
-        with (folder / name).open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def trained_on(training: Mapping[str, Any]) -> tuple[str, ...] | None:
