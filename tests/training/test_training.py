@@ -23,6 +23,7 @@ from medvlsm_training.config import (
     TrainerConfig,
 )
 from medvlsm_training.data import PromptedImages, collate
+from medvlsm_training.evaluation.results import trained_on
 from medvlsm_training.init import sincos_positions
 from medvlsm_training.package import package
 from medvlsm_training.prompting import Prompter, every_text, trained_targets
@@ -312,7 +313,9 @@ def test_package_never_wipes_a_folder_that_is_no_model(data, recipe, tmp_path):
 
 def test_adapters_are_trained_on_a_base_and_packaged_with_its_identity(data, recipe, tmp_path, model_folder):
     theirs = DataSource("base set", "CC BY-NC-SA 4.0", "someone", 3, "0" * 64)
-    write_card(replace(read_card(model_folder), licence="CC BY-NC-SA 4.0", data=(theirs,)), model_folder)
+    facts = {"recipe": {"sources": [{"folder": "base-set"}, {"folder": "met-in-the-test", "tested_only": True}]}}
+    was = replace(read_card(model_folder), licence="CC BY-NC-SA 4.0", data=(theirs,), training=facts)
+    write_card(was, model_folder)
     adapted = replace(
         recipe,
         model=ModelConfig(base=str(model_folder), trained="lora", lora=LoraConfig(rank=2)),
@@ -329,6 +332,7 @@ def test_adapters_are_trained_on_a_base_and_packaged_with_its_identity(data, rec
     ]
     card = read_card(out)
     assert [source.name for source in card.data] == ["base set", "polyps", "chest"]
+    assert trained_on(card.training) == (*(source.folder for source in recipe.sources), "base-set")
     assert card.licence == "CC BY-NC-SA 4.0 and CC0"
     assert card.family == "clipseg" and card.base == "Small (small)" and "polyp" in card.targets
     with pytest.raises(ValueError, match="'Small'"):

@@ -24,7 +24,7 @@ from medvlsm_training.environment import environment, read_environment
 from medvlsm_training.evaluation.data import recipe_sets
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION, ORIGINAL, Score
 from medvlsm_training.evaluation.questions import Kind, Wishes
-from medvlsm_training.evaluation.results import Results, read_scores, trained_on
+from medvlsm_training.evaluation.results import BASE_TRAINED_ON, Results, read_scores, trained_on
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.prompting import every_text
@@ -209,6 +209,7 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
             count = len({item.image for item in own})
             sources.append(DataSource(source.name, source.licence, source.citation, count, data_hash(own)))
     base = find_model(recipe.model.base).card if recipe.model.base else None
+    before = trained_on(base.training) if base else None
     return ModelCard(
         name=recipe.name,
         title=recipe.title,
@@ -222,7 +223,7 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
         phrases=tuple(sorted(names)),
         words=tuple(sorted({word for text in texts for word in normalise(text).split()})),
         data=(*(base.data if base else ()), *sources),
-        training={"recipe": as_dict(recipe), "seed": recipe.seed},
+        training={"recipe": as_dict(recipe), "seed": recipe.seed} | ({BASE_TRAINED_ON: list(before)} if before else {}),
         software_version=__version__,
         created=datetime.now(UTC).date().isoformat(),
     )

@@ -18,6 +18,8 @@ from napari_medvlsm.core.statistics import LEVEL, RESAMPLES, Estimate, estimate,
 CASES_FILE, SUMMARY_FILE = "cases.csv", "summary.json"
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 ALL_TARGETS = "all targets"
+# In a card's facts of the training: the sets that its base had been trained on.
+BASE_TRAINED_ON = "base_trained_on"
 CONVENTIONS = (
     "Dice, IoU and NSD are 1 where both masks are empty and 0 where only one is; 'dice' is the mean over all cases, as "
     "in the reference, 'dice_present' that over the cases whose true mask holds something. Precision is left out where "
@@ -41,7 +43,8 @@ class About:
     weights : str
         SHA-256 of the weights (of an adapter: with the identity of its base).
     trained_on : tuple of str, or None
-        Folders of the data sets in the model's recipe, none for one that was never finetuned; None where nobody tells.
+        Folders of the data sets in the model's recipe and in its base's, none for one that was never finetuned; None
+        where nobody tells.
     threshold : float
     threshold_from : str
         "the model's card", "the command", "the validation split" or "the recipe". It is never chosen on the cases that
@@ -108,12 +111,15 @@ class Results:
 
 
 def trained_on(training: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The data set folders in a card's recipe, but for those that are only tested; None where it has none."""
-    recipe = training.get("recipe", {})
+    """The data set folders in a card's recipe, but for those that are only tested, and those that its base saw.
+
+    None where it has none.
+    """
+    recipe, before = training.get("recipe", {}), tuple(training.get(BASE_TRAINED_ON, ()))
     if recipe.get("trainer", {}).get("max_epochs") == 0:
-        return ()
-    sources = recipe.get("sources", ())
-    return tuple(str(s["folder"]) for s in sources if "folder" in s and not s.get("tested_only")) or None
+        return before
+    own = (str(s["folder"]) for s in recipe.get("sources", ()) if "folder" in s and not s.get("tested_only"))
+    return tuple(dict.fromkeys((*own, *before))) or None
 
 
 def write_results(folder: Path, about: About, sets: Sequence[DataSet], measured: Measured) -> Results:
