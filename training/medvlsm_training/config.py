@@ -11,7 +11,6 @@ from pydantic.dataclasses import dataclass
 from napari_medvlsm.core.prompts import LEVELS
 
 _STRICT = ConfigDict(extra="forbid")
-VLSMS = ("clipseg", "cris", "biomedclipseg", "biomedclipseg-d")
 IMAGE_ONLY = "image-only"
 # Kinds of prompts beside the levels; see `PromptConfig.mix`.
 RANDOM, TYPED, SYNONYM, ATTRIBUTES = "random", "typed", "synonym", "attributes"
