@@ -209,7 +209,6 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
             count = len({item.image for item in own})
             sources.append(DataSource(source.name, source.licence, source.citation, count, data_hash(own)))
     base = find_model(recipe.model.base).card if recipe.model.base else None
-    before = trained_on(base.training) if base else None
     return ModelCard(
         name=recipe.name,
         title=recipe.title,
@@ -223,7 +222,13 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
         phrases=tuple(sorted(names)),
         words=tuple(sorted({word for text in texts for word in normalise(text).split()})),
         data=(*(base.data if base else ()), *sources),
-        training={"recipe": as_dict(recipe), "seed": recipe.seed} | ({BASE_TRAINED_ON: list(before)} if before else {}),
+        training={"recipe": as_dict(recipe), "seed": recipe.seed} | _before(base),
         software_version=__version__,
         created=datetime.now(UTC).date().isoformat(),
     )
+
+
+def _before(base: ModelCard | None) -> dict[str, list[str]]:
+    """The sets that a base had seen, as a fact of what is trained from it."""
+    seen = trained_on(base.training) if base else None
+    return {BASE_TRAINED_ON: list(seen)} if seen else {}
