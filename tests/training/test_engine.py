@@ -319,3 +319,14 @@ def test_a_run_goes_on_with_its_own_recipe_only(trained):
     for changes in (["trainer.max_epochs=2"], ["trainer.max_epochs=1", "accept=[copy-in-two-splits, missing-file]"]):
         with pytest.raises(ValueError, match="another recipe"):
             trained("run", *changes)
+
+
+def test_a_run_without_an_epoch_is_no_model(tmp_path):
+    with pytest.raises(ValueError, match="completed no epoch"):
+        weights_of(tmp_path / BEST)
+
+
+@pytest.mark.parametrize("change", ["trainer.batch_size=0", "trainer.accumulate=0", "seed=-1"])
+def test_numbers_that_no_run_can_use_are_a_sentence(disks_recipe, change):
+    with pytest.raises(ValueError, match="must be at least"):
+        load_recipe(disks_recipe, [change])

@@ -304,6 +304,9 @@ class TrainerConfig:
             raise ValueError("early_epochs needs an early_size above 0.")
         if self.min_epochs > self.max_epochs:
             raise ValueError(f"min_epochs ({self.min_epochs}) is above max_epochs ({self.max_epochs}).")
+        for name in ("batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -405,6 +408,8 @@ class Recipe:
                 "Activations are kept of images of the model's own size only; set trainer.early_epochs or cache.views "
                 "to 0."
             )
+        if self.seed < 0:
+            raise ValueError(f"The seed must be at least 0, but is {self.seed}.")
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
