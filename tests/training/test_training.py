@@ -25,6 +25,7 @@ from medvlsm_training.config import (
 from medvlsm_training.data import PromptedImages, collate
 from medvlsm_training.evaluation.results import trained_on
 from medvlsm_training.init import sincos_positions
+from medvlsm_training.models import starting_model
 from medvlsm_training.package import package
 from medvlsm_training.prompting import Prompter, every_text, trained_targets
 from medvlsm_training.recipes import load_recipe
@@ -37,6 +38,7 @@ from napari_medvlsm.core.io.dataset import export_case
 from napari_medvlsm.core.models.card import DataSource, read_card, write_card
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.lora import LoraSettings, add_lora, save_lora
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 
 VOCABULARY = load_vocabulary()
@@ -351,6 +353,24 @@ def _alone(folder, parent):
     """The folder copied into a new one, away from its base."""
     parent.mkdir()
     return Path(shutil.copytree(folder, parent / folder.name))
+
+
+def test_an_adapter_as_a_base_trains_as_one_model(recipe, model_folder):
+    adapted, folder = add_lora(load_model(model_folder), LoraSettings(rank=2)), model_folder.parent / "adapter"
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.1)
+    save_lora(adapted, folder, model_folder)
+    write_card(replace(read_card(model_folder), name="adapter"), folder)
+    model = starting_model(replace(recipe, model=ModelConfig(base=str(folder))), [], VOCABULARY)
+    assert model.adapter is None and all(parameter.requires_grad for parameter in model.parameters())
+    pixels, texts = torch.rand(1, 3, model.image_size, model.image_size), ["polyp"]
+    with torch.no_grad():
+        ours, theirs, plain = (m.eval()(pixels, texts) for m in (model, adapted, load_model(model_folder)))
+    assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max() < 1e-2 * (plain - theirs).abs().max()
+    with pytest.raises(ValueError, match="has adapters already"):
+        starting_model(replace(recipe, model=ModelConfig(base=str(folder), trained="lora")), [], VOCABULARY)
 
 
 def test_lora_needs_a_base():
