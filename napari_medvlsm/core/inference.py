@@ -27,8 +27,6 @@ from napari_medvlsm.core.options import AUTO, Region, Tiling, check_region
 from napari_medvlsm.core.tiles import Blend, grid
 from napari_medvlsm.core.upsampling import scaled, to_scan_size, within
 
-__all__ = ["Cancelled", "ModelInput", "Prediction", "Segmenter", "to_scan_size"]
-
 # Encoded scans kept in memory. A true-size CLIPSeg scan takes 4.5 MB.
 CACHE_BYTES = 256 * 2**20
 # Tiles encoded at once on a GPU; a CPU gains nothing from several, and can be cancelled between them.

@@ -29,10 +29,11 @@ from medvlsm_training.evaluation.compare import Pair, pair_up
 from medvlsm_training.evaluation.data import DataSet, read_data, recipe_sets
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION, ORIGINAL, Score
 from medvlsm_training.evaluation.questions import Kind, Wishes
-from medvlsm_training.evaluation.results import SUMMARY_FILE, read_results, read_scores, weights_hash, with_right
+from medvlsm_training.evaluation.results import SUMMARY_FILE, read_results, read_scores, with_right
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.train import RECIPE_FILE
+from napari_medvlsm.core.models.identity import weights_hash
 from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.statistics import Estimate, estimate
 

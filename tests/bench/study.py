@@ -115,7 +115,7 @@ def cell(scores: Sequence[Score], name: str) -> str:
 
 def wrong_table(scores: dict[Condition, list[Score]]) -> str:
     """What wrong attributes cost the models that were trained with all of them."""
-    from medvlsm_training.evaluation.results import wrong_attributes
+    from medvlsm_training.evaluation.results import contrasts
 
     lines = [
         "| trained on | test set | changed | cases | Dice right | Dice wrong | difference |",
@@ -124,7 +124,7 @@ def wrong_table(scores: dict[Condition, list[Score]]) -> str:
     for condition, found in scores.items():
         if condition.way != "p6":
             continue
-        for row in wrong_attributes(found):
+        for row in contrasts(found):
             if row["set"] in condition.sets:
                 d = row["difference"]
                 gain = f"{100 * d['mean']:.1f} ({100 * d['low']:.1f} to {100 * d['high']:.1f})"

@@ -11,11 +11,11 @@ from medvlsm_training.tokenizer import build_tokenizer, clip_merges
 from napari_medvlsm.core.engine.protocol import read_frame
 from napari_medvlsm.core.engine.server import Engine
 from napari_medvlsm.core.images import Scan, to_model_input, window_of
-from napari_medvlsm.core.inference import Cancelled, Segmenter, to_scan_size
+from napari_medvlsm.core.inference import Cancelled, Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.models.base import VLSM, Conditions
 from napari_medvlsm.core.models.clipseg import CLIPSeg
-from napari_medvlsm.core.upsampling import scaled
+from napari_medvlsm.core.upsampling import scaled, to_scan_size
 
 TEXTS = ["small pink polyp", "left lung", "skin melanoma, located in top left of the image"]
 

@@ -156,6 +156,13 @@ def test_patients_sequences_and_cases_in_two_splits(polyps):
     assert len(read_source(polyps.parent, source(group_column="sequence"), VOCABULARY)["train"]) == 3
 
 
+@pytest.mark.parametrize("column", ["patient", "group"])
+def test_tables_that_group_an_evaluation_are_known_to_the_check(polyps, column):
+    (polyps / f"{column}s.csv").write_text(f"image,{column}\n0.png,1\n1.png,1\n2.png,2\n3.png,3\n4.png,3\n5.png,4\n")
+    (found,) = check_data(polyps).findings
+    assert found.sentence == f"The images of {column} 3 are spread: 1 in train, 1 in val."
+
+
 def test_lists_that_repeat_or_are_empty_or_belong_to_another_set(polyps, tmp_path):
     other = tmp_path / "others" / "anns"
     other.mkdir(parents=True)

@@ -16,7 +16,7 @@ from medvlsm_training.callbacks import CURVES_FILE
 from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, weights_of
 from medvlsm_training.events import Epoch, Started, Step, Stopped, read_line
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.train import load_trained, read_items, train
+from medvlsm_training.train import Machine, _precision, load_trained, read_items, train
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -301,9 +301,32 @@ def test_a_folder_has_one_run_at_a_time_and_no_half_checkpoints(words, tmp_path,
 
 
 def test_devices_that_are_not_there_are_a_sentence(trained):
-    from medvlsm_training.train import Machine
-
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="This machine has no such devices"):
         trained("run", machine=Machine("cuda"))
+
+
+def test_a_cpu_that_was_asked_for_computes_in_float32_beside_a_gpu(disks_recipe, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for wanted in ("auto", "16-mixed"):
+        assert _precision(load_recipe(disks_recipe, [f"trainer.precision={wanted}"]), Machine("cpu")) == "32-true"
+    assert _precision(load_recipe(disks_recipe, ["trainer.precision=16-mixed"]), Machine("gpu")) == "16-mixed"
+
+
+def test_a_run_goes_on_with_its_own_recipe_only(trained):
+    trained("run", "trainer.max_epochs=1", "accept=[copy-in-two-splits]")
+    for changes in (["trainer.max_epochs=2"], ["trainer.max_epochs=1", "accept=[copy-in-two-splits, missing-file]"]):
+        with pytest.raises(ValueError, match="another recipe"):
+            trained("run", *changes)
+
+
+def test_a_run_without_an_epoch_is_no_model(tmp_path):
+    with pytest.raises(ValueError, match="completed no epoch"):
+        weights_of(tmp_path / BEST)
+
+
+@pytest.mark.parametrize("change", ["trainer.batch_size=0", "trainer.accumulate=0", "seed=-1"])
+def test_numbers_that_no_run_can_use_are_a_sentence(disks_recipe, change):
+    with pytest.raises(ValueError, match="must be at least"):
+        load_recipe(disks_recipe, [change])

@@ -19,9 +19,10 @@ from medvlsm_training.evaluation.results import About, Results, contrasts, read_
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.table import cross_table, paper_tables, published, trained_as
 from napari_medvlsm.cli import main
-from napari_medvlsm.core.inference import Segmenter, to_scan_size
+from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.upsampling import to_scan_size
 
 VOCABULARY = load_vocabulary()
 SAMPLE = json.loads((Path(__file__).parents[1] / "core" / "data" / "annotations_sample.json").read_text())["items"]

@@ -43,7 +43,7 @@ from napari_medvlsm.core.prompts import load_vocabulary, normalise
 VOCABULARY = load_vocabulary()
 LISTENING = (Kind.CLASS, Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
 SPLITS = {"train": range(4), "val": range(4, 6), "test": range(6, 10)}
-BENCH = Path(__file__).parents[1] / "bench" / "starter_bars.py"
+BENCH = Path(__file__).parents[1] / "bench"
 
 
 @pytest.fixture(scope="module")
@@ -454,11 +454,23 @@ def test_examples_are_worst_median_and_best_of_the_cases_that_show_something():
 
 @pytest.fixture(scope="module")
 def bars():
-    spec = importlib.util.spec_from_file_location("starter_bars", BENCH)
+    return script("starter_bars")
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look their own up
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_study_tells_what_wrong_attributes_cost():
+    study = script("study")
+    asked = (("oracle", 0.8), ("wrong side", 0.5))
+    found = [score(case, dice, kind=kind, level="p6", set="isic") for kind, dice in asked for case in "ab"]
+    text = study.wrong_table({study.Condition("p6", ("isic",)): found})
+    assert "| itself | ISIC 2016 | wrong side | 2 | 80.0 | 50.0 | -30.0 (-30.0 to -30.0) |" in text
 
 
 def verdicts(rows):

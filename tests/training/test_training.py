@@ -23,7 +23,9 @@ from medvlsm_training.config import (
     TrainerConfig,
 )
 from medvlsm_training.data import PromptedImages, collate
+from medvlsm_training.evaluation.results import trained_on
 from medvlsm_training.init import sincos_positions
+from medvlsm_training.models import starting_model
 from medvlsm_training.package import package
 from medvlsm_training.prompting import Prompter, every_text, trained_targets
 from medvlsm_training.recipes import load_recipe
@@ -36,6 +38,7 @@ from napari_medvlsm.core.io.dataset import export_case
 from napari_medvlsm.core.models.card import DataSource, read_card, write_card
 from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.lora import LoraSettings, add_lora, save_lora
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 
 VOCABULARY = load_vocabulary()
@@ -312,7 +315,9 @@ def test_package_never_wipes_a_folder_that_is_no_model(data, recipe, tmp_path):
 
 def test_adapters_are_trained_on_a_base_and_packaged_with_its_identity(data, recipe, tmp_path, model_folder):
     theirs = DataSource("base set", "CC BY-NC-SA 4.0", "someone", 3, "0" * 64)
-    write_card(replace(read_card(model_folder), licence="CC BY-NC-SA 4.0", data=(theirs,)), model_folder)
+    facts = {"recipe": {"sources": [{"folder": "base-set"}, {"folder": "met-in-the-test", "tested_only": True}]}}
+    was = replace(read_card(model_folder), licence="CC BY-NC-SA 4.0", data=(theirs,), training=facts)
+    write_card(was, model_folder)
     adapted = replace(
         recipe,
         model=ModelConfig(base=str(model_folder), trained="lora", lora=LoraConfig(rank=2)),
@@ -329,6 +334,7 @@ def test_adapters_are_trained_on_a_base_and_packaged_with_its_identity(data, rec
     ]
     card = read_card(out)
     assert [source.name for source in card.data] == ["base set", "polyps", "chest"]
+    assert trained_on(card.training) == (*(source.folder for source in recipe.sources), "base-set")
     assert card.licence == "CC BY-NC-SA 4.0 and CC0"
     assert card.family == "clipseg" and card.base == "Small (small)" and "polyp" in card.targets
     with pytest.raises(ValueError, match="'Small'"):
@@ -347,6 +353,24 @@ def _alone(folder, parent):
     """The folder copied into a new one, away from its base."""
     parent.mkdir()
     return Path(shutil.copytree(folder, parent / folder.name))
+
+
+def test_an_adapter_as_a_base_trains_as_one_model(recipe, model_folder):
+    adapted, folder = add_lora(load_model(model_folder), LoraSettings(rank=2)), model_folder.parent / "adapter"
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.1)
+    save_lora(adapted, folder, model_folder)
+    write_card(replace(read_card(model_folder), name="adapter"), folder)
+    model = starting_model(replace(recipe, model=ModelConfig(base=str(folder))), [], VOCABULARY)
+    assert model.adapter is None and all(parameter.requires_grad for parameter in model.parameters())
+    pixels, texts = torch.rand(1, 3, model.image_size, model.image_size), ["polyp"]
+    with torch.no_grad():
+        ours, theirs, plain = (m.eval()(pixels, texts) for m in (model, adapted, load_model(model_folder)))
+    assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max() < 1e-2 * (plain - theirs).abs().max()
+    with pytest.raises(ValueError, match="has adapters already"):
+        starting_model(replace(recipe, model=ModelConfig(base=str(folder), trained="lora")), [], VOCABULARY)
 
 
 def test_lora_needs_a_base():

@@ -43,8 +43,9 @@ class Epochs(Callback):
         torch.manual_seed((self.seed * 100_003 + trainer.current_epoch) * 1009 + trainer.global_rank)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop when the time is up."""
-        if time.monotonic() >= self._end and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+        """Stop when the time is up, in all processes together: their clocks are not the same."""
+        over = trainer.strategy.reduce_boolean_decision(time.monotonic() >= self._end, all=False)
+        if over and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             self.time_is_up = trainer.should_stop = True
 
 

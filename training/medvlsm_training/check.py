@@ -172,8 +172,9 @@ def check_data(
     target : str
         Layout "lists" with `targets.csv`: name a target to look at the masks named like their image instead.
     group_column : str
-        Column of one of the folder's tables that names patient, sequence or case. By default the sequences of
-        `sequences.csv`, or patients where file names begin with them (CAMUS, CheXlocalize).
+        Column of one of the folder's tables that names patient, sequence or case. By default that of
+        `patients.csv`, `sequences.csv` or `groups.csv`, or patients where file names begin with them (CAMUS,
+        CheXlocalize).
     progress : callable, optional
         Called with (files looked at, files in all).
     workers : int

@@ -61,6 +61,14 @@ class Kept(ModelCheckpoint):
 
 
 def weights_of(checkpoint: Path) -> dict[str, Any]:
-    """The model's state dict in a run's checkpoint (of the moving average, where there is one)."""
+    """The model's state dict in a run's checkpoint (of the moving average, where there is one).
+
+    Raises
+    ------
+    ValueError
+        If the run has not come to it.
+    """
+    if not checkpoint.is_file():
+        raise ValueError(f"There is no {checkpoint}: the run has completed no epoch; go on with `medvlsm train`.")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     return {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}

@@ -11,7 +11,6 @@ from pydantic.dataclasses import dataclass
 from napari_medvlsm.core.prompts import LEVELS
 
 _STRICT = ConfigDict(extra="forbid")
-VLSMS = ("clipseg", "cris", "biomedclipseg", "biomedclipseg-d")
 IMAGE_ONLY = "image-only"
 # Kinds of prompts beside the levels; see `PromptConfig.mix`.
 RANDOM, TYPED, SYNONYM, ATTRIBUTES = "random", "typed", "synonym", "attributes"
@@ -319,6 +318,9 @@ class TrainerConfig:
             raise ValueError("early_epochs needs an early_size above 0.")
         if self.min_epochs > self.max_epochs > 0:
             raise ValueError(f"min_epochs ({self.min_epochs}) is above max_epochs ({self.max_epochs}).")
+        for name in ("batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -427,6 +429,8 @@ class Recipe:
                 "Activations are kept of images of the model's own size only; set trainer.early_epochs or cache.views "
                 "to 0."
             )
+        if self.seed < 0:
+            raise ValueError(f"The seed must be at least 0, but is {self.seed}.")
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:

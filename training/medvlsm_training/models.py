@@ -18,7 +18,7 @@ from napari_medvlsm.core.models.clipseg import CLIPSeg
 from napari_medvlsm.core.models.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.image_only import ImageOnly, ImageOnlyConfig
-from napari_medvlsm.core.models.lora import LoraSettings, add_lora
+from napari_medvlsm.core.models.lora import LoraSettings, add_lora, merge_lora
 from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary
 
@@ -53,7 +53,8 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     Raises
     ------
     ValueError
-        If the base is of another family than the recipe says, or a size is unknown.
+        If the base is of another family than the recipe says or already an adapter where adapters are to be trained,
+        or a size is unknown.
     """
     wanted = recipe.model
     if not wanted.base:
@@ -64,6 +65,8 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
             f"The base {wanted.base} is a {entry.card.family}, but the recipe's family is {wanted.family}."
         )
     model = load_model(entry.folder).train()
+    if model.adapter is not None and wanted.trained != "lora":
+        merge_lora(model)  # what comes out is a model of its own
     if wanted.image_size and wanted.image_size != model.image_size:
         model.preprocessing.size = {"height": wanted.image_size, "width": wanted.image_size}
     if wanted.sizes:

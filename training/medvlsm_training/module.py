@@ -13,17 +13,16 @@ from torch.nn import functional
 from medvlsm_training.cache import ActivationCache
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import Batch
+from medvlsm_training.evaluation.measure import DRAWN_FRACTION
 from medvlsm_training.losses import mean_over_images, prompt_loss
 from napari_medvlsm.core.models.base import VLSM, Activations, Conditions
 
 # Texts whose conditions are kept in memory: some 150 MB of CRIS, which keeps every word.
 KEPT_TEXTS = 4096
-# Part of an image above which something counts as drawn where nothing should be.
-DRAWN = 0.01
 
 
 class SegmentationModule(LightningModule):
-    """Trains whatever of the model requires gradients; what is frozen whole stays in evaluation mode.
+    """Trains whatever of the model requires gradients; encoders that are frozen whole stay in evaluation mode.
 
     Parameters
     ----------
@@ -75,7 +74,7 @@ class SegmentationModule(LightningModule):
         counted = present
         if self.recipe.trainer.count_empty:
             dice, counted = torch.where(present, dice, (~found.any(dim=(1, 2))).to(dice)), torch.ones_like(present)
-        drawn = found.float().mean((1, 2)) > DRAWN
+        drawn = found.float().mean((1, 2)) > DRAWN_FRACTION
         losses = self._losses(logits, batch)
         once = self._counted(batch, batch_idx)
         counted, absent = counted & once, ~present & once

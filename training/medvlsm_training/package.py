@@ -24,7 +24,7 @@ from medvlsm_training.environment import environment, read_environment
 from medvlsm_training.evaluation.data import recipe_sets
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION, ORIGINAL, Score
 from medvlsm_training.evaluation.questions import Kind, Wishes
-from medvlsm_training.evaluation.results import Results, read_scores, trained_on, weights_hash
+from medvlsm_training.evaluation.results import BASE_TRAINED_ON, Results, read_scores, trained_on
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.prompting import every_text
@@ -36,6 +36,7 @@ from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.base import VLSM
 from napari_medvlsm.core.models.card import CARD_FILE, DataSource, ModelCard, write_card
+from napari_medvlsm.core.models.identity import weights_hash
 from napari_medvlsm.core.models.lora import save_lora
 from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
@@ -230,7 +231,13 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
         phrases=tuple(sorted(names)),
         words=tuple(sorted({word for text in texts for word in normalise(text).split()})),
         data=(*(base.data if base else ()), *sources),
-        training={"recipe": as_dict(recipe), "seed": recipe.seed},
+        training={"recipe": as_dict(recipe), "seed": recipe.seed} | _before(base),
         software_version=__version__,
         created=datetime.now(UTC).date().isoformat(),
     )
+
+
+def _before(base: ModelCard | None) -> dict[str, list[str]]:
+    """The sets that a base had seen, as a fact of what is trained from it."""
+    seen = trained_on(base.training) if base else None
+    return {BASE_TRAINED_ON: list(seen)} if seen else {}

@@ -32,6 +32,7 @@ from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.models.card import ModelCard
 from napari_medvlsm.core.models.families import FAMILIES
+from napari_medvlsm.core.statistics import RESAMPLES
 
 CURVES_PICTURE = "curves.png"
 # Orange and sky blue of Okabe and Ito (https://jfly.uni-koeln.de/color/): apart for every kind of colour vision, and
@@ -96,6 +97,7 @@ def write_report(
         facts={kind.value: kind.facts for kind in Kind},
         all_targets=ALL_TARGETS,
         absent=Kind.ABSENT.value,
+        resamples=RESAMPLES,
         unseen=[data.name for data in sets if seen is not None and data.name not in seen],
         curves=curves,
         epochs=epochs,

@@ -1,4 +1,4 @@
-"""How a run is asked to stop, by whatever means the system has; the one place that knows signals."""
+"""How a run is asked to stop, by whatever means the system has; the one place of the training that knows signals."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +145,11 @@ def train(
         accumulate_grad_batches=recipe.trainer.accumulate,
         logger=False,
         gradient_clip_val=recipe.optimizer.clip or None,
-        precision=_precision(recipe),
+        precision=_precision(recipe, machine),
         log_every_n_steps=max(1, min(20, batches)),
         num_sanity_val_steps=0,
         # With several processes on GPUs a batch is normalised as a whole, as in one process.
-        sync_batchnorm=torch.cuda.is_available(),
+        sync_batchnorm=_on_cuda(machine),
         use_distributed_sampler=False,
         enable_model_summary=False,
         enable_progress_bar=False,
@@ -185,7 +185,7 @@ def train(
         except Diverged as error:
             diverged = str(error)
         except Interrupted:
-            stopping.asked = stopping.asked or signal.SIGTERM  # asked in another process
+            stopping.ask()  # where another process was asked; else it was before
         except torch.OutOfMemoryError as error:
             raise ValueError(
                 f"The memory of {trainer.strategy.root_device} does not suffice; lower trainer.batch_size, and raise "
@@ -277,12 +277,16 @@ def _loaders(
     return train_loader, val_loader
 
 
-def _precision(recipe: Recipe) -> str:
-    """On a CPU always float32: its bfloat16 products are a hundred times slower."""
-    if not torch.cuda.is_available():
+def _on_cuda(machine: Machine) -> bool:
+    return machine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def _precision(recipe: Recipe, machine: Machine) -> str:
+    """On a CPU always float32: its bfloat16 products are a hundred times slower. Nor is bfloat16 emulated on a GPU."""
+    if not _on_cuda(machine):
         return "32-true"
     if recipe.trainer.precision == "auto":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     return recipe.trainer.precision
 
 
@@ -296,7 +300,7 @@ def _keep_recipe(recipe: Recipe, run: Path) -> None:
     before = load_recipe(path)
     if before != recipe and (run / LAST).is_file():
         theirs, ours = dumped(before).splitlines(), dumped(recipe).splitlines()
-        changed = next((a.strip(), b.strip()) for a, b in zip(theirs, ours, strict=False) if a != b)
+        changed = next((a.strip(), b.strip()) for a, b in zip_longest(theirs, ours, fillvalue="") if a != b)
         raise ValueError(
             f"{run} holds a run of another recipe ({changed[0]!r} there, {changed[1]!r} now); go on with the same "
             "recipe, or choose another folder."

@@ -180,7 +180,7 @@ class Worker(LightningModule):  # type: ignore[misc]
         """
         found = tidy(self.out)
         names = sorted(self._names, key=lambda pair: pair[1] in found and found[pair[1]]["status"] == DONE)
-        return names, found, weights_hash(self.question.model)
+        return names, found, weights_hash(self.question.model.folder)
 
     def _batches(self, scans: Sequence[tuple[Path, str]]) -> Iterator[Sequence[_Loaded]]:
         gpu, whole = self.segmenter.device.type != "cpu", self.question.options.whole

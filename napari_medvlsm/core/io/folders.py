@@ -24,6 +24,8 @@ SPLITS = ("train", "val", "test")
 REFERENCE, LISTS = "reference", "lists"
 # The split of a folder without any.
 ALL = "all"
+# Tables that tell which images belong together, and the column that says it; the first that is there counts.
+GROUP_TABLES = {"patients.csv": "patient", "sequences.csv": "sequence", "groups.csv": "group"}
 # CAMUS and CheXlocalize name the patient first in every file name.
 _PATIENT = re.compile(r"patient\d+")
 
@@ -148,7 +150,7 @@ def read_groups(folder: Path, column: str = "") -> dict[str, str]:
     ----------
     folder : Path
     column : str
-        Of any table (`*.csv`) of the folder that has the column "image" too; "" for `sequences.csv`, if there is one.
+        Of any table (`*.csv`) of the folder that has the column "image" too; "" for one of `GROUP_TABLES`.
 
     Raises
     ------
@@ -156,9 +158,10 @@ def read_groups(folder: Path, column: str = "") -> dict[str, str]:
         If no table has the column.
     """
     if not column:
-        path = folder / "sequences.csv"
-        rows = read_table(path, "image", "sequence") if path.is_file() else []
-        return {row["image"]: f"sequence {row['sequence']}" for row in rows if row["sequence"]}
+        for name, own in GROUP_TABLES.items():
+            if (path := folder / name).is_file():
+                return {row["image"]: f"{own} {row[own]}" for row in read_table(path, "image", own) if row[own]}
+        return {}
     for path in sorted(folder.glob("*.csv")):
         rows = read_table(path)
         if rows and {"image", column} <= rows[0].keys():

@@ -101,7 +101,7 @@ class CRISConfig:
 class CRIS(VLSM):
     """CLIP's residual network and text transformer; a pyramid led by the sentence; a decoder that attends to words.
 
-    The logits are as large as the input, whose side is a multiple of 32.
+    The logits are as large as the input, whose side is a multiple of `CRISConfig.vision_stride`.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class CRIS(VLSM):
     Raises
     ------
     ValueError
-        If the side of the images is not a multiple of 32.
+        If the side of the images is not a multiple of that.
     """
 
     ENCODERS = "backbone"
@@ -176,7 +176,7 @@ class CRIS(VLSM):
 
         Returns
         -------
-        Three tensors (B, C, side, side) of sides S / 16, S / 16 and S / 32.
+        Three tensors (B, C, side, side) of sides S / 16, S / 16 and S / 32 (twice that with a `vision_stride` of 16).
         """
         return self.complete(self.encode_frozen(pixels))
 
@@ -353,7 +353,7 @@ class Neck(nn.Module):
         return functional.avg_pool2d(self.f3_v_proj(fine), 2), self.f2_v_proj(middle), self.f1_v_proj(coarse)
 
     def forward(self, projected: Activations, sentence: Tensor) -> Tensor:
-        """Levels from `project` and sentences (P, E) to planes (P, D, S / 16, S / 16)."""
+        """Levels from `project` and sentences (P, E) to planes (P, D, rows, cols), as large as the middle level."""
         fine, middle, coarse = projected
         gate = self.txt_proj(sentence)[:, :, None, None]
         f5 = self.norm_layer(coarse * gate)

@@ -21,6 +21,7 @@ from medvlsm_training.sources import Item, beyond_the_mask, read_source, said_in
 from napari_medvlsm.core.io.annotations import inside, read_binary, split_folders
 from napari_medvlsm.core.io.folders import (
     ALL,
+    GROUP_TABLES,
     REFERENCE,
     Entry,
     layout_of,
@@ -32,8 +33,8 @@ from napari_medvlsm.core.io.folders import (
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, load_vocabulary
 from napari_medvlsm.core.prompts.reference import Dataset, load_datasets, reference_attributes
 
-# Files that tell which images belong together, and the column that says it.
-GROUP_FILES = {"patients.csv": "patient", "sequences.csv": "sequence", "groups.csv": "group", "licences.csv": "url"}
+# Where an image comes from says what it belongs to, too.
+_GROUP_TABLES = {**GROUP_TABLES, "licences.csv": "url"}
 # CAMUS and CheXlocalize name the patient in the file name.
 _PATIENT = re.compile(r"patient\d+")
 _SIDES = ("left lung", "right lung")
@@ -274,7 +275,7 @@ def _data_set(
 def _groups(folder: Path, cases: Sequence[Case], column: str) -> tuple[str, list[str]]:
     """What the cases are grouped by, and the group of each: a table of the set, the file names, or the images."""
     tables = {column: read_groups(folder, column)} if column else {}
-    for name, own in GROUP_FILES.items():
+    for name, own in _GROUP_TABLES.items():
         if (folder / name).is_file():
             tables.setdefault(own, {row["image"]: row.get(own, "") for row in read_table(folder / name, "image")})
     for own, known in tables.items():

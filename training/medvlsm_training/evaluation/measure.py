@@ -14,10 +14,11 @@ from medvlsm_training.evaluation.questions import INTERFACE, Kind, Question, Wis
 from napari_medvlsm.core import metrics
 from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.images import Scan
-from napari_medvlsm.core.inference import Prediction, Segmenter, to_scan_size
+from napari_medvlsm.core.inference import Prediction, Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.masks import Bytes, cut
 from napari_medvlsm.core.prompts import Vocabulary
+from napari_medvlsm.core.upsampling import to_scan_size
 
 # A mask on an absent target counts as drawn above this fraction of the image.
 DRAWN_FRACTION = 0.01
@@ -85,7 +86,6 @@ def measure(
     vocabulary: Vocabulary,
     threshold: float,
     tolerance: float = TOLERANCE,
-    into: Measured | None = None,
     progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
 ) -> Measured:
     """Ask a model about every case of a data set.
@@ -100,8 +100,6 @@ def measure(
         One that was chosen elsewhere than on these cases.
     tolerance : float
         Of the normalised surface distance, in mm where the spacing is known, else in pixels.
-    into : Measured, optional
-        What was measured before, to add to.
     progress : callable, optional
         Wraps the cases, for a progress bar.
 
@@ -110,7 +108,7 @@ def measure(
     ValueError
         If an image cannot be read, or a mask has another size than its image.
     """
-    measured = Measured() if into is None else into
+    measured = Measured()
     for answer in answers(segmenter, data, wishes, vocabulary, progress):
         for view in _views(answer, segmenter.model.image_size):
             measured.scores.append(_score(data, answer, wishes.wording, view, threshold, tolerance))

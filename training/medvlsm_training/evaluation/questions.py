@@ -18,15 +18,15 @@ from pathlib import Path
 
 import yaml
 
+from medvlsm_training.config import RANDOM
 from medvlsm_training.evaluation.data import Case, Mask
+from medvlsm_training.prompting import worded
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import LEVELS, Attributes, Vocabulary, build
 from napari_medvlsm.core.prompts.reference import Dataset, reference_prompts
 from napari_medvlsm.core.prompts.variants import opposite_side, opposite_size
 
 INTERFACE, RELEASE = "interface", "release"
-# As the reference trains and tests its pools: for each case, one of its levels but P0.
-RANDOM = "random"
 
 
 class Kind(enum.Enum):
@@ -70,7 +70,8 @@ class Wishes:
     ----------
     kinds : tuple of Kind
     levels : tuple of str
-        Of oracle and wrong prompts: "p0" to "p9", or "random".
+        Of oracle and wrong prompts: "p0" to "p9", or "random": for each case one of its levels but P0, as the reference
+        trains and tests its pools.
     wording : str
         "interface", or "release" for the paper's to the letter (its sets only).
     typed : str
@@ -203,17 +204,10 @@ class _Sayer:
 
     def _cleanly(self, facts: Attributes) -> str | None:
         level = self._level(list(self.vocabulary.family(facts.target).levels))
-        if level == "p0":
-            return ""
-        if level not in self.vocabulary.family(facts.target).levels:
-            return None
         words = {k: self.vocabulary.canonical(k, v) for k, v in vars(facts).items() if k != "target" and v}
         if words.get("number") == "zero":  # nobody at the panel writes that there is no such thing
             words = {}
-        sentences = self.vocabulary.target(facts.target).general
-        if sentences and not words.get("general"):
-            words["general"] = self._pick(sentences, level)
-        return build(Attributes(facts.target, **words), self.vocabulary, level).text
+        return worded(Attributes(facts.target, **words), level, self.vocabulary, lambda some: self._pick(some, level))
 
     def _level(self, known: Sequence[str]) -> str:
         return self._pick(known, "level") if self.level == RANDOM else self.level

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,12 +13,13 @@ from typing import Any
 from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import DRAWN_FRACTION, Measured, Score
 from medvlsm_training.evaluation.questions import Kind
-from napari_medvlsm.core.models.card import ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, WEIGHTS_FILE
 from napari_medvlsm.core.statistics import LEVEL, RESAMPLES, Estimate, estimate, paired
 
 CASES_FILE, SUMMARY_FILE = "cases.csv", "summary.json"
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 ALL_TARGETS = "all targets"
+# In a card's facts of the training: the sets that its base had been trained on.
+BASE_TRAINED_ON = "base_trained_on"
 CONVENTIONS = (
     "Dice, IoU and NSD are 1 where both masks are empty and 0 where only one is; 'dice' is the mean over all cases, as "
     "in the reference, 'dice_present' that over the cases whose true mask holds something. Precision is left out where "
@@ -43,7 +43,8 @@ class About:
     weights : str
         SHA-256 of the weights (of an adapter: with the identity of its base).
     trained_on : tuple of str, or None
-        Folders of the data sets in the model's recipe, none for one that was never finetuned; None where nobody tells.
+        Folders of the data sets in the model's recipe and in its base's, none for one that was never finetuned; None
+        where nobody tells.
     threshold : float
     threshold_from : str
         "the model's card", "the command", "the validation split" or "the recipe". It is never chosen on the cases that
@@ -109,24 +110,16 @@ class Results:
     contrasts: tuple[Mapping[str, Any], ...] = ()
 
 
-def weights_hash(folder: Path) -> str:
-    """SHA-256 of the weights in a model's folder; `adapter.json` names the base that an adapter belongs to."""
-    adapts = (folder / ADAPTER_FILE).is_file()
-    digest = hashlib.sha256()
-    for name in (ADAPTER_FILE, ADAPTER_WEIGHTS_FILE) if adapts else (WEIGHTS_FILE,):
-        with (folder / name).open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def trained_on(training: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The data set folders in a card's recipe, but for those that are only tested; None where it has none."""
-    recipe = training.get("recipe", {})
+    """The data set folders in a card's recipe, but for those that are only tested, and those that its base saw.
+
+    None where it has none.
+    """
+    recipe, before = training.get("recipe", {}), tuple(training.get(BASE_TRAINED_ON, ()))
     if recipe.get("trainer", {}).get("max_epochs") == 0:
-        return ()
-    sources = recipe.get("sources", ())
-    return tuple(str(s["folder"]) for s in sources if "folder" in s and not s.get("tested_only")) or None
+        return before
+    own = (str(s["folder"]) for s in recipe.get("sources", ()) if "folder" in s and not s.get("tested_only"))
+    return tuple(dict.fromkeys((*own, *before))) or None
 
 
 def write_results(folder: Path, about: About, sets: Sequence[DataSet], measured: Measured) -> Results:

@@ -16,7 +16,6 @@ from medvlsm_training.evaluation.results import (
     Results,
     read_results,
     trained_on,
-    weights_hash,
     write_results,
 )
 from napari_medvlsm import __version__
@@ -24,6 +23,7 @@ from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.card import ModelCard
 from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.identity import weights_hash
 from napari_medvlsm.core.models.registry import find_model
 from napari_medvlsm.core.options import AUTO
 from napari_medvlsm.core.prompts import load_vocabulary

@@ -52,7 +52,7 @@ def cross_table(results: Sequence[Results], metric: str = "dice", size: str = OR
     Returns
     -------
     str
-        Markdown. A star marks a set that the model's recipe does not name.
+        Markdown. A star marks a set that the model was not trained on.
     """
     names = list(dict.fromkeys(name for result in results for name in result.sets))
     head = ["model", "prompt", *names]
