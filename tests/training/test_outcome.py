@@ -348,10 +348,10 @@ def test_an_image_only_model_is_measured_the_same_way(data, outcome, tmp_path):
     assert len(pair_up(tmp_path / "test", outcome[0] / "test")) == 2 * (20 + 4 + 36)
 
 
-def test_the_package_command_tells_lines_of_json(data, outcome, tmp_path, capsys):
+def test_the_package_command_tells_lines_of_json(data, outcome, tmp_path, capfd):
     run = shutil.copytree(outcome[0], tmp_path / "run")
     assert main(["package", str(run), "--data", str(data), "--out", str(tmp_path / "made"), "--events"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert {line["event"] for line in lines[:-1]} == {"measured"} and lines[-1]["event"] == "saved"
     assert Path(lines[-1]["folder"], "model.safetensors").is_file() and Path(lines[-1]["report"]).is_file()
 

@@ -106,9 +106,9 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
         sets = recipe_sets(recipe, data, "test")
         results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, wishes, replace=True) if sets else None
         scores = read_scores(results.folder) if results else []
-        card = replace(
-            card, metrics=_metrics(results, scores, trained_on(card.training)), metrics_note=_NOTE.format(chosen_from)
-        )
+        # A base that is only measured has no sets of its own here: all that was measured counts.
+        seen = trained_on(card.training) if recipe.trainer.max_epochs else None
+        card = replace(card, metrics=_metrics(results, scores, seen), metrics_note=_NOTE.format(chosen_from))
         write_card(card, fresh)
     for row in card.metrics["rows"]:
         bounds = {name: row["dice"][key] for name, key in (("dice", "mean"), ("low", "low"), ("high", "high"))}

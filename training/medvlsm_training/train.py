@@ -156,7 +156,9 @@ def train(
         deterministic="warn",
     )
     if trainer.is_global_zero:
-        write_environment(run, trainer.strategy.root_device, trainer.world_size, batches * per_step)
+        # The last batch may be smaller than the others.
+        images = min(batches * per_step, len(train_set))
+        write_environment(run, trainer.strategy.root_device, trainer.world_size, images)
     last = run / LAST if (run / LAST).is_file() else None
     first_epoch = 0 if last is None else int(torch.load(last, "cpu", weights_only=True)["epoch"]) + 1
     report(
