@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medvlsm_training.checkpoints import LAST
+from medvlsm_training.checkpoints import BEST, LAST
 from medvlsm_training.config import (
     AugmentationConfig,
     LoraConfig,
@@ -282,6 +282,25 @@ def test_training_learns_and_resumes_to_the_same_weights(data, recipe, tmp_path)
     assert "left lung" in texts
     fresh = load_trained(resumed, recipe, items)
     assert not any(torch.isnan(p).any() for p in fresh.parameters())
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_a_small_cris_is_validated_by_its_average(data, recipe, tmp_path, norm):
+    """Its text encoder masks by minus infinity, of which no mean can be taken."""
+    sizes = {
+        **{"vision_layers": [1, 1, 1, 1], "vision_width": 8, "vision_size": 32, "vision_stride": 16},
+        **{"text_width": 32, "text_layers": 1, "text_heads": 2, "embed_dim": 64, "neck_widths": [16, 32, 64]},
+        **{"decoder_layers": 1, "decoder_heads": 2, "decoder_mlp": 32, "dropout": 0.0, "sentence_norm": norm},
+    }
+    small = ModelConfig(family="cris", image_size=32, sizes=sizes)
+    recipe = replace(recipe, model=small, trainer=replace(recipe.trainer, early_epochs=0))
+    train(recipe, data, tmp_path / "run")
+    with (tmp_path / "run" / "curves.csv").open() as file:
+        losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    model = load_trained(tmp_path / "run" / BEST, recipe, read_items(recipe, data)).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 32), ["polyp"]).shape == (1, 32, 32)
 
 
 def test_package_writes_a_model_folder_that_works(data, recipe, tmp_path):
