@@ -152,7 +152,9 @@ def test_however_a_run_is_ended_the_same_command_goes_on_with_it(words, disks, t
     assert main([*words(moved, *changes), "--events"]) == 0
     assert (moved / "model" / "model_card.json").is_file()
     told = [read_line(line) for line in capfd.readouterr().out.splitlines()]
-    assert [e.epoch for e in told if isinstance(e, Epoch)] == [4] and told[1].first_epoch == 4
+    # A closed stdout is noticed at the next event, which may be that of the epoch's end.
+    assert told[1].first_epoch in (3, 4)
+    assert [e.epoch for e in told if isinstance(e, Epoch)] == [*range(told[1].first_epoch, 5)]
     assert main([*words(whole, *changes), "--events", "--no-measure"]) == 0
     assert_same_run(moved, whole)
 
