@@ -129,7 +129,10 @@ def test_several_targets_in_one_go(panel, lesion, qtbot, ready):
 
     panel.result_section.slider.setValue(77)
     choose(section, "skin melanoma")
-    assert panel.session.result.target == "skin melanoma" and panel.result_section.slider.value() == 100 * panel.session.model.card.threshold
+    assert (
+        panel.session.result.target == "skin melanoma"
+        and panel.result_section.slider.value() == 100 * panel.session.model.card.threshold
+    )
     choose(section, "polyp")
     assert panel.result_section.slider.value() == 77, "each result has its own threshold"
     section.clear.click()

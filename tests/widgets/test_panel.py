@@ -14,6 +14,7 @@ from medvlsm_training.config import SourceConfig
 from medvlsm_training.sources import read_source
 from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.io.autosave import AutosaveStore
+from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import load_mask, save_mask
 from napari_medvlsm.core.prompts import load_vocabulary
 
@@ -24,8 +25,8 @@ def prediction(panel):
     return panel.book.prediction(panel.view.layer, panel.session.result.target)
 
 
-def correction(panel):
-    return panel.book.correction(panel.view.layer, "skin melanoma")
+def correction(panel, target="skin melanoma"):
+    return panel.book.correction(panel.view.layer, target)
 
 
 def settle(qtbot, panel):
@@ -260,13 +261,14 @@ def test_display_settings_never_reach_the_model(panel, qtbot, lesion):
     np.testing.assert_array_equal(panel.session.scan.pixels, lesion[..., 0])
 
 
-def test_slices_of_a_stack_are_worked_on_one_by_one(panel, qtbot, ready, lesion):
-    stack = np.stack([lesion[..., 0], lesion[::-1, :, 0]])
+def test_slices_of_a_stack_are_worked_on_one_by_one(panel, qtbot, ready, samples):
+    chest = read_scan(samples / "chest_xray.tif").pixels[::4, ::4]
+    stack = np.stack([chest[::-1], chest])
     panel.viewer.add_image(stack, name="stack")
     panel.viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: panel.view is not None and panel.view.index == (1,), timeout=5000)
     np.testing.assert_array_equal(panel.session.scan.pixels, stack[1])
-    panel.prompt_section.chosen.emit("target", "skin melanoma")
+    panel.prompt_section.chosen.emit("target", "lungs")
     panel.segment()
     qtbot.waitUntil(lambda: panel.session.result is not None, timeout=ENGINE_MS)
     shown = prediction(panel)
@@ -274,13 +276,13 @@ def test_slices_of_a_stack_are_worked_on_one_by_one(panel, qtbot, ready, lesion)
     panel.correction_section.start.click()
     panel.viewer.dims.set_current_step(0, 0)
     qtbot.waitUntil(lambda: panel.view.index == (0,), timeout=5000)
-    assert panel.session.result is None and not correction(panel).data[0].any()
+    assert panel.session.result is None and not correction(panel, "lungs").data[0].any()
     assert not shown.visible, "no answer belongs to this slice"
     # A stroke that ends while the slice still moves belongs to the slice it is on.
     panel.viewer.dims.set_current_step(0, 1)
-    correction(panel).data[1] = 0
-    correction(panel).paint((1, 5, 5), 1)
-    drawn = correction(panel).data[1] > 0
+    correction(panel, "lungs").data[1] = 0
+    correction(panel, "lungs").paint((1, 5, 5), 1)
+    drawn = correction(panel, "lungs").data[1] > 0
     assert panel.view.index == (1,) and drawn.any()
 
     def kept():
