@@ -133,6 +133,19 @@ def test_carriers_hold_their_part_of_the_prompts_but_no_wrong_ones():
     assert {p.text for p in prompts if p.target} == {"polyp", "outline the polyp", "a polyp."}
 
 
+def test_made_up_words_stand_around_what_is_carried_and_name_what_is_absent():
+    prompts = drawn(mix={"p1": 1}, carriers=("a {}.",), carried=0.5, made_up=0.4)
+    assert {p.target for p in prompts} == {"polyp"} and all("polyp" in p.text for p in prompts)
+    assert abs(part(prompts, lambda p: p.text == "polyp") - 0.5) < NEAR
+    for place in (0, 1):
+        words = [p.text.split("a polyp.")[place].split() for p in prompts if "a polyp." in p.text]
+        assert abs(part(words, bool) - 0.4) < 2 * NEAR and max(map(len, words)) == 3
+        assert {len(word) for row in words for word in row} == set(range(1, 9))
+    none = [p.text for p in drawn(mix={"p1": 1}, absent=0.5, made_up=0.4) if p.target is None]
+    known = {n for t in TARGETS for n in (t, *VOCABULARY.target(t).synonyms)}
+    assert abs(part(none, lambda t: t not in {*known, *VOCABULARY.modalities["endoscopy"].absent}) - 0.4) < 2 * NEAR
+
+
 @pytest.mark.parametrize(("per_image", "each"), [(0, 1), (3, 1), (6, 2), (2, None)])
 def test_prompts_go_round_the_masks(per_image, each):
     names = ("polyp", "skin melanoma", "myocardium")

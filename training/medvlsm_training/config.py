@@ -156,6 +156,10 @@ class PromptConfig:
         Phrases with a "{}" in which a prompt may stand, such as "outline the {}".
     carried : float
         Part of the prompts that stand in one of them.
+    made_up : float
+        How often a prompt that is carried has words of random letters before it, and how often after it, so that words
+        which no training has seen are passed over; and part of the absent targets that are such words, for which
+        nothing is to be drawn.
     validation : str
         Kind of the prompts of the validation; "" for the mix. They depend on the image and the seed alone.
     """
@@ -171,6 +175,7 @@ class PromptConfig:
     absent_same: float = 0.5
     carriers: tuple[str, ...] = ()
     carried: float = 0.0
+    made_up: float = 0.0
     validation: str = ""
 
     def __post_init__(self) -> None:
@@ -183,7 +188,7 @@ class PromptConfig:
             raise ValueError("The prompts are to be typed, but `typed` is empty.")
         if self.per_image < 0:
             raise ValueError(f"per_image must be at least 0, but is {self.per_image}.")
-        for name in ("attribute_dropout", "wrong", "absent", "absent_same", "carried"):
+        for name in ("attribute_dropout", "wrong", "absent", "absent_same", "carried", "made_up"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
         if self.wrong + self.absent >= 1:

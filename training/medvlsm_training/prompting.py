@@ -13,6 +13,10 @@ from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, build
 from napari_medvlsm.core.prompts.variants import opposite_side, opposite_size
 
+# The longest word that is made up, and how many stand in a row.
+_LETTERS, _MADE_UP = 8, 3
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+
 Masks = Mapping[str, Mask]
 Pick = Callable[[Sequence[str]], str]
 
@@ -117,6 +121,8 @@ class Prompter:
         return build(replace(facts.only(others), **{attribute: wrong[attribute]}), self.vocabulary).text
 
     def _absent(self, item: Item, rng: np.random.Generator) -> str:
+        if rng.random() < self.config.made_up:
+            return _made_up(rng)
         same = self.vocabulary.modalities[item.modality].absent
         others = [t for t in self._targets if t.modality != item.modality]
         if same and (rng.random() < self.config.absent_same or not others):
@@ -130,9 +136,18 @@ class Prompter:
         return str(rng.choice((target.phrase, *target.synonyms)))
 
     def _carried(self, text: str, rng: np.random.Generator) -> str:
-        if not self.config.carriers or not text or rng.random() >= self.config.carried:
+        if not text or rng.random() >= self.config.carried:
             return text
-        return str(rng.choice(self.config.carriers)).format(text)
+        if self.config.carriers:
+            text = str(rng.choice(self.config.carriers)).format(text)
+        before, after = (_made_up(rng) if rng.random() < self.config.made_up else "" for _ in range(2))
+        return f"{before} {text} {after}".strip()
+
+
+def _made_up(rng: np.random.Generator) -> str:
+    """One to three words of random letters."""
+    lengths = rng.integers(1, _LETTERS + 1, size=rng.integers(1, _MADE_UP + 1))
+    return " ".join("".join(rng.choice([*_ALPHABET], size=length)) for length in lengths)
 
 
 def facts_of(item: Item, name: str, mask: Mask) -> Attributes:
