@@ -130,6 +130,12 @@ SMALL = {
         ),
     ),
     "cris": Small(small_cris, ("backbone.logit_scale",), "decoder.layers.0.norm1.weight"),
+    "cris, mobile": Small(
+        partial(small_cris, vision="mobilenet_v2", skip_widths=(12, 8, 8)),
+        ("backbone.logit_scale",),
+        "decoder.layers.0.norm1.weight",
+        "cris",
+    ),
     "biomedclipseg": Small(small_biomedclipseg, _BIOMED_UNUSED),
     "biomedclipseg-d": Small(small_biomedclipseg_d, _BIOMED_UNUSED),
     **{
@@ -141,7 +147,7 @@ SMALL = {
         )
     },
 }
-VISION_LANGUAGE = [key for key, small in SMALL.items() if not small.family]
+VISION_LANGUAGE = [key for key, small in SMALL.items() if small.family != "image-only"]
 
 
 def card_of(family: str) -> ModelCard:

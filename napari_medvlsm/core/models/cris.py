@@ -21,6 +21,7 @@ from transformers import CLIPTokenizer, ViTImageProcessor
 
 from napari_medvlsm.core.models.base import VLSM, Activations, Attention, Conditions, projections
 from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.library import LibraryEncoder
 from napari_medvlsm.core.models.weights import loading, read_config, read_weights, write_config, write_weights
 
 # The id that pads a text: OpenAI's tokenizer fills with zeros.
@@ -29,6 +30,12 @@ PADDING_ID = 0
 _KERNEL = 3
 # Width of a head in the attention pool (CLIP).
 _POOL_HEAD = 64
+# Pixels of the input to one of the coarsest level, of CLIP's encoder as of the library's.
+_STRIDE = 32
+# Levels of the library's encoders that are finer than the pyramid's plane.
+_SKIPS = 3
+# Width of the residual network that CLIP is made with where another encoder takes its place.
+_REPLACED = 8
 
 
 @dataclass(frozen=True)
@@ -37,13 +44,13 @@ class CRISConfig:
 
     Attributes
     ----------
+    vision : str
+        CLIP's residual network ("resnet"), or the name of an encoder of `segmentation_models_pytorch`, for small models
+        that are trained from scratch.
     vision_layers, vision_width : tuple of int, int
-        Blocks in each of the four stages, and channels after the stem.
+        Of the residual network: blocks in each of the four stages, and channels after the stem.
     vision_size : int
-        Side of CLIP's own input, which fixes the number of stored positions; other sizes are interpolated.
-    vision_stride : int
-        Pixels of the input to one of the coarsest level: CLIP's 32, or 16 for small models of fine things, whose stem
-        does not average.
+        Side of CLIP's own input, which fixes the number of its stored positions; other sizes are interpolated.
     text_width, text_layers, text_heads, vocab_size, context_length : int
         CLIP's text transformer; `context_length` is the number of stored positions.
     word_length : int
@@ -52,6 +59,10 @@ class CRISConfig:
         Width of the space that text and image are projected to.
     neck_widths : tuple of int
         Channels of the pyramid's three levels, from fine to coarse; the second is `text_width`.
+    skip_widths : tuple of int
+        With an encoder of the library: channels in which its levels of sides S / 8, S / 4 and S / 2 reach the
+        projector, which joins them to its planes as a UNet does. The reference's projector sees the pyramid alone, and
+        outlines small things from a sixteenth of their size.
     decoder_layers, decoder_heads, decoder_mlp : int
         The decoder.
     dropout : float
@@ -65,10 +76,10 @@ class CRISConfig:
         while its mask looks for zeros. For the release's own checkpoints.
     """
 
+    vision: str = "resnet"
     vision_layers: tuple[int, ...] = (3, 4, 6, 3)
     vision_width: int = 64
     vision_size: int = 224
-    vision_stride: int = 32
     text_width: int = 512
     text_layers: int = 12
     text_heads: int = 8
@@ -77,6 +88,7 @@ class CRISConfig:
     word_length: int = 77
     embed_dim: int = 1024
     neck_widths: tuple[int, ...] = (256, 512, 1024)
+    skip_widths: tuple[int, ...] = ()
     decoder_layers: int = 3
     decoder_heads: int = 8
     decoder_mlp: int = 2048
@@ -92,8 +104,11 @@ class CRISConfig:
             )
         if self.sentence_norm not in ("batch", "layer"):
             raise ValueError(f'sentence_norm must be "batch" or "layer", but is {self.sentence_norm!r}.')
-        if self.vision_stride not in (16, 32):
-            raise ValueError(f"vision_stride must be 16 or 32, but is {self.vision_stride}.")
+        if len(self.skip_widths) != (0 if self.vision == "resnet" else _SKIPS):
+            raise ValueError(
+                f"skip_widths are {_SKIPS} numbers with an encoder of segmentation_models_pytorch and none with resnet, "
+                f"but {list(self.skip_widths)} with {self.vision}."
+            )
         if self.word_length > self.context_length:
             raise ValueError(f"word_length {self.word_length} is above context_length {self.context_length}.")
 
@@ -101,7 +116,7 @@ class CRISConfig:
 class CRIS(VLSM):
     """CLIP's residual network and text transformer; a pyramid led by the sentence; a decoder that attends to words.
 
-    The logits are as large as the input, whose side is a multiple of `CRISConfig.vision_stride`.
+    The logits are as large as the input, whose side is a multiple of 32.
 
     Parameters
     ----------
@@ -112,7 +127,7 @@ class CRIS(VLSM):
     Raises
     ------
     ValueError
-        If the side of the images is not a multiple of that.
+        If the side of the images is not, or the library has no such encoder.
     """
 
     ENCODERS = "backbone"
@@ -122,16 +137,22 @@ class CRIS(VLSM):
 
     def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
         super().__init__(tokenizer, preprocessing)
-        stride = config.vision_stride
-        if self.image_size % stride:
-            raise ValueError(f"The side of the images must be a multiple of {stride}, but is {self.image_size}.")
+        if self.image_size % _STRIDE:
+            raise ValueError(f"The side of the images must be a multiple of {_STRIDE}, but is {self.image_size}.")
         self.config = config
         width = config.neck_widths[1]
         self.backbone = _backbone(config)
-        levels = (8 * config.vision_width, 16 * config.vision_width, config.embed_dim)
-        self.neck = Neck(levels, config.neck_widths, config.sentence_norm)
+        if config.vision == "resnet":
+            channels = (8 * config.vision_width, 16 * config.vision_width, config.embed_dim)
+        else:
+            channels = self.backbone.visual.channels
+        *_, fine, middle, coarse = channels
+        self.neck = Neck((fine, middle, coarse), config.neck_widths, config.sentence_norm)
         self.decoder = Decoder(config.decoder_layers, width, config.decoder_heads, config.decoder_mlp, config.dropout)
-        self.proj = Projector(config.embed_dim, width)
+        self.skips = nn.ModuleList(
+            _conv(level, out, 1) for level, out in zip(channels[_SKIPS - 1 :: -1], config.skip_widths, strict=False)
+        )
+        self.proj = Projector(config.embed_dim, width, config.skip_widths)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -159,11 +180,10 @@ class CRIS(VLSM):
     @property
     def attention(self) -> Attention:
         """Names of the projections: of vision those of the attention pool, of text one for query, key and value."""
+        pools = ["backbone.visual.attnpool"] if self.config.vision == "resnet" else []
         blocks = [f"backbone.transformer.resblocks.{i}.attn" for i in range(self.config.text_layers)]
         return {
-            "vision": projections(
-                ["backbone.visual.attnpool"], query="q_proj", key="k_proj", value="v_proj", output="c_proj"
-            ),
+            "vision": projections(pools, query="q_proj", key="k_proj", value="v_proj", output="c_proj"),
             "text": projections(blocks, query="in_proj", key="in_proj", value="in_proj", output="out_proj"),
         }
 
@@ -176,21 +196,26 @@ class CRIS(VLSM):
 
         Returns
         -------
-        Three tensors (B, C, side, side) of sides S / 16, S / 16 and S / 32 (twice that with a `vision_stride` of 16).
+        Three tensors (B, C, side, side) of sides S / 16, S / 16 and S / 32; with `skip_widths` also those of S / 8, S / 4
+        and S / 2.
         """
         return self.complete(self.encode_frozen(pixels))
 
     def encode_frozen(self, pixels: Tensor) -> Activations:
-        """Three levels of the residual network, from fine to coarse."""
+        """The encoder's levels from fine to coarse: three of the residual network, or all of another."""
         visual = self.backbone.visual
+        if self.config.vision != "resnet":
+            levels: Activations = visual(pixels)
+            return levels
         fine = visual.layer2(visual.layer1(visual.stem(pixels)))
         middle = visual.layer3(fine)
         return fine, middle, visual.attnpool(visual.layer4(middle))
 
     def complete(self, encoded: Activations) -> Activations:
         """The first layers of the pyramid, which need no text but train with it."""
-        fine, middle, coarse = encoded
-        return self.neck.project(fine, middle, coarse)
+        *_, fine, middle, coarse = encoded
+        skips = [skip(level) for skip, level in zip(self.skips, encoded[_SKIPS - 1 :: -1], strict=False)]
+        return (*self.neck.project(fine, middle, coarse), *skips)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (P, T), padded with `PADDING_ID`, or as `attend_padding` says."""
@@ -216,21 +241,21 @@ class CRIS(VLSM):
     def decode(self, activations: Activations, conditions: Conditions) -> Tensor:
         """Logits (P, S, S)."""
         assert conditions.words is not None and conditions.padding is not None
-        fused = self.neck(activations, conditions.sentence)
+        fused = self.neck(activations[:3], conditions.sentence)
         states = self.decoder(fused, conditions.words, conditions.padding)
-        logits = self.proj(states, conditions.sentence)
-        # The projector works at a quarter of the input's side; at the stride of CLIP's encoder.
-        side = self.config.vision_stride // 8 * logits.shape[-1]
+        logits = self.proj(states, conditions.sentence, activations[3:])
+        side = _STRIDE // 2 * states.shape[-1]
         return functional.interpolate(logits, size=(side, side), mode="bicubic", align_corners=True)[:, 0]
 
 
 def _backbone(config: CRISConfig) -> CLIP:
-    """CLIP with OpenAI's activation, an attention pool that keeps the plane, and text attention made of layers."""
+    """CLIP with OpenAI's activation, text attention made of layers, and an encoder of images that keeps the plane."""
+    own = config.vision == "resnet"
     backbone = CLIP(
         embed_dim=config.embed_dim,
         vision_cfg={
-            "layers": config.vision_layers,
-            "width": config.vision_width,
+            "layers": config.vision_layers if own else (1, 1, 1, 1),
+            "width": config.vision_width if own else _REPLACED,
             "image_size": config.vision_size,
             "head_width": _POOL_HEAD,
         },
@@ -243,12 +268,13 @@ def _backbone(config: CRISConfig) -> CLIP:
         },
         quick_gelu=True,
     )
-    if config.vision_stride == 16:
-        backbone.visual.avgpool = nn.Identity()
-    channels = 32 * config.vision_width
-    backbone.visual.attnpool = AttentionPool(
-        config.vision_size // config.vision_stride, channels, channels // _POOL_HEAD, config.embed_dim
-    )
+    if own:
+        channels = 32 * config.vision_width
+        backbone.visual.attnpool = AttentionPool(
+            config.vision_size // _STRIDE, channels, channels // _POOL_HEAD, config.embed_dim
+        )
+    else:
+        backbone.visual = LibraryEncoder(config.vision, config.embed_dim)
     for block in backbone.transformer.resblocks:
         block.attn = TextAttention(block.attn)
     return backbone
@@ -417,23 +443,31 @@ class _DecoderLayer(nn.Module):
 
 
 class Projector(nn.Module):
-    """Makes a kernel of each sentence and convolves the sentence's own plane with it."""
+    """Makes a kernel of each sentence and convolves the sentence's own plane with it.
 
-    def __init__(self, sentence: int, width: int) -> None:
+    `skips` are the channels of planes that are joined to it, each twice as large as the one before; without them it is
+    enlarged twice.
+    """
+
+    def __init__(self, sentence: int, width: int, skips: Sequence[int] = ()) -> None:
         super().__init__()
         half = width // 2
-        self.vis = nn.Sequential(
-            nn.Upsample(scale_factor=2, mode="bilinear"),
-            _conv(width, width, 3),
-            nn.Upsample(scale_factor=2, mode="bilinear"),
-            _conv(width, half, 3),
-            nn.Conv2d(half, half, 1),
-        )
+        stages: list[nn.Module] = []
+        before = width
+        for i, skip in enumerate(skips or (0, 0)):
+            out = half if i else width
+            stages += [nn.Upsample(scale_factor=2, mode="bilinear"), _conv(before + skip, out, 3)]
+            before = out
+        self.vis = nn.Sequential(*stages, nn.Conv2d(half, half, 1))
         self.txt = nn.Linear(sentence, half * _KERNEL**2 + 1)
 
-    def forward(self, plane: Tensor, sentence: Tensor) -> Tensor:
-        """Planes (P, D, rows, cols) and sentences (P, E) to logits (P, 1, 4 rows, 4 cols)."""
-        plane = self.vis(plane)
+    def forward(self, plane: Tensor, sentence: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
+        """Planes (P, D, rows, cols) and sentences (P, E) to logits (P, 1, 4 rows, 4 cols), 8 times with three skips."""
+        finer = iter(skips)
+        for layer in self.vis:
+            plane = layer(plane)
+            if skips and isinstance(layer, nn.Upsample):
+                plane = torch.cat([plane, next(finer)], dim=1)
         prompts, channels = plane.shape[:2]
         kernels, bias = self.txt(sentence).split([channels * _KERNEL**2, 1], dim=1)
         # One group a prompt, so that each plane meets its own kernel only.

@@ -17,6 +17,7 @@ from transformers import ViTImageProcessor
 
 from napari_medvlsm.core.models.base import IMAGENET_MEAN, IMAGENET_STD, VLSM, Activations, Attention, Conditions
 from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.library import known
 from napari_medvlsm.core.models.weights import loading, read_config, read_weights, write_config, write_weights
 from napari_medvlsm.core.prompts import load_vocabulary, normalise
 
@@ -160,14 +161,11 @@ def _names_of(targets: Sequence[str]) -> dict[str, int]:
 def _network(config: ImageOnlyConfig, encoder_weights: str | None) -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    if ":" in config.encoder or "/" in config.encoder:  # timm would ask a hub, or another folder, what it is
-        raise ValueError(f"The encoder must be one that segmentation_models_pytorch knows, not {config.encoder!r}.")
     more: dict[str, Any] = {"decoder_channels": config.decoder_channels} if config.decoder_channels else {}
     make = getattr(smp, ARCHITECTURES[config.architecture])
     try:
-        net: nn.Module = make(config.encoder, encoder_weights=encoder_weights, classes=len(config.targets), **more)
-    except (KeyError, RuntimeError) as error:  # the library's own names, and those it takes from timm
-        raise ValueError(f"segmentation_models_pytorch has no encoder {config.encoder!r}; one is resnet50.") from error
+        with known(config.encoder):
+            net: nn.Module = make(config.encoder, encoder_weights=encoder_weights, classes=len(config.targets), **more)
     except OSError as error:  # what the hub's client raises, whether offline or without an answer
         raise ValueError(
             f"The {encoder_weights} weights of {config.encoder} are not here and cannot be fetched "

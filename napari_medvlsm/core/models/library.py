@@ -1,0 +1,58 @@
+"""Encoders of `segmentation_models_pytorch`, by the names that they have there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def known(encoder: str) -> Iterator[None]:
+    """Make whatever holds the encoder in here.
+
+    Raises
+    ------
+    ValueError
+        If the library knows no such encoder.
+    """
+    if ":" in encoder or "/" in encoder:  # timm would ask a hub, or another folder, what it is
+        raise ValueError(f"The encoder must be one that segmentation_models_pytorch knows, not {encoder!r}.")
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:  # the library's own names, and those it takes from timm
+        raise ValueError(f"segmentation_models_pytorch has no encoder {encoder!r}; one is resnet50.") from error
+
+
+class LibraryEncoder(nn.Module):
+    """An encoder with random weights, and a projection of its coarsest level.
+
+    Parameters
+    ----------
+    name : str
+    width : int
+        Channels of the coarsest level as it comes out.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        Of the levels as they come out, from fine to coarse.
+    """
+
+    def __init__(self, name: str, width: int) -> None:
+        super().__init__()
+        from segmentation_models_pytorch.encoders import get_encoder
+
+        with known(name):
+            self.net = get_encoder(name, weights=None)
+        *finer, last = self.net.out_channels[1:]
+        self.channels: tuple[int, ...] = (*finer, width)
+        self.project = nn.Sequential(
+            nn.Conv2d(last, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, S, S) to five levels (B, C, side, side), whose sides are S / 2 to S / 32."""
+        *finer, last = self.net(pixels)[1:]
+        return *finer, self.project(last)
