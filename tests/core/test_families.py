@@ -410,6 +410,10 @@ class TestAdaptersOnEveryFamily:
     @pytest.mark.parametrize("projection", PROJECTIONS)
     def test_each_projection_of_either_encoder_reaches_the_answer(self, base, pixels, encoder, projection):
         adapted = load_model(base)
+        if not adapted.attention[encoder][projection]:
+            with pytest.raises(ValueError, match=f"of which this model's {encoder} encoder has none; choose the other"):
+                add_lora(adapted, LoraSettings(2, encoders=(encoder,), projections=(projection,)))
+            return
         with torch.no_grad():
             before = *adapted.encode_image(pixels), adapted.encode_text([SHORT]).sentence
             stir(add_lora(adapted, LoraSettings(2, encoders=(encoder,), projections=(projection,))))

@@ -106,8 +106,8 @@ class CRISConfig:
             raise ValueError(f'sentence_norm must be "batch" or "layer", but is {self.sentence_norm!r}.')
         if len(self.skip_widths) != (0 if self.vision == "resnet" else _SKIPS):
             raise ValueError(
-                f"skip_widths are {_SKIPS} numbers with an encoder of segmentation_models_pytorch and none with resnet, "
-                f"but {list(self.skip_widths)} with {self.vision}."
+                f"skip_widths are {_SKIPS} numbers with an encoder of segmentation_models_pytorch and none with "
+                f"resnet, but {list(self.skip_widths)} with {self.vision}."
             )
         if self.word_length > self.context_length:
             raise ValueError(f"word_length {self.word_length} is above context_length {self.context_length}.")
@@ -179,7 +179,10 @@ class CRIS(VLSM):
 
     @property
     def attention(self) -> Attention:
-        """Names of the projections: of vision those of the attention pool, of text one for query, key and value."""
+        """Names of the projections: of vision those of the attention pool, of text one for query, key and value.
+
+        An encoder of the library has none.
+        """
         pools = ["backbone.visual.attnpool"] if self.config.vision == "resnet" else []
         blocks = [f"backbone.transformer.resblocks.{i}.attn" for i in range(self.config.text_layers)]
         return {
@@ -196,8 +199,7 @@ class CRIS(VLSM):
 
         Returns
         -------
-        Three tensors (B, C, side, side) of sides S / 16, S / 16 and S / 32; with `skip_widths` also those of S / 8, S / 4
-        and S / 2.
+        Tensors (B, C, side, side) of sides S / 16, S / 16 and S / 32; with `skip_widths` also S / 8, S / 4 and S / 2.
         """
         return self.complete(self.encode_frozen(pixels))
 

@@ -102,7 +102,7 @@ def add_lora(model: VLSM, settings: LoraSettings) -> VLSM:
     Raises
     ------
     ValueError
-        If the model has adapters already.
+        If the model has adapters already, or no attention in these encoders.
     """
     if model.adapter is not None:
         raise ValueError("This model has adapters already. Merge them first to add others.")
@@ -112,6 +112,11 @@ def add_lora(model: VLSM, settings: LoraSettings) -> VLSM:
         for projection in settings.projections
         for name in model.attention[encoder][projection]
     }
+    if not names:
+        raise ValueError(
+            f"Adapters go on attention, of which this model's {' and '.join(settings.encoders)} encoder has none; "
+            "choose the other encoder, or train all of the model."
+        )
     training = model.training
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=sorted(names)
