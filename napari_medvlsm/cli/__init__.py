@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; `options.run(options)` carries one out."""
-    made = argparse.ArgumentParser(
+    made = training.Parser(
         prog="medvlsm", description="Outline medical scans with words. For research use, not a medical device."
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")

@@ -169,6 +169,18 @@ class TestShipped:
             assert re.search(rf"^  {name} +{re.escape(load_recipe(name).title)}$", out, re.M)
         assert "paper (model=biomedclipseg, biomedclipseg-d, clipseg, cris, deeplabv3+, unet, unet++)" in out
 
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["best/isic", "--minutes", "5", "trainer.max_epochs=3"],
+            ["--minutes", "5", "best/isic", "trainer.max_epochs=3"],
+            ["best/isic", "trainer.max_epochs=3", "--minutes", "5"],
+        ],
+    )
+    def test_options_may_stand_anywhere_among_the_words(self, capsys, words):
+        assert main(["train", *words]) == 0
+        assert "max_epochs: 3" in capsys.readouterr().out
+
     def test_a_recipe_without_data_is_shown_with_its_changes(self, capsys, tmp_path):
         words = ["model=cris", "trainer.max_epochs=12"]
         assert main(["train", "best/isic", *words]) == 0

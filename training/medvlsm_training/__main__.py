@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from medvlsm_training.command import add_to
+from medvlsm_training.command import Parser, add_to
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="medvlsm_training", description=__doc__)
+    parser = Parser(prog="medvlsm_training", description=__doc__)
     add_to(parser.add_subparsers(dest="command", required=True))
     options = parser.parse_args(arguments)
     try:

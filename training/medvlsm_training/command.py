@@ -24,8 +24,23 @@ if TYPE_CHECKING:
 DIVERGED = 1
 
 
+class Parser(argparse.ArgumentParser):
+    """Takes the words of `train` behind options too; argparse leaves those over (and other words still are)."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of argparse."""
+        found, left = super().parse_known_args(args, namespace)
+        if hasattr(found, "changes"):
+            words = [word for word in left if not word.startswith("-")]
+            if found.recipe is None and words:
+                found.recipe = words.pop(0)
+            found.changes += words
+            left = [word for word in left if word.startswith("-")]
+        return found, left
+
+
 def add_to(commands: Any) -> None:
-    """Add both commands to subparsers."""
+    """Add both commands to the subparsers of a `Parser`."""
     trainer = commands.add_parser(
         "train",
         help="finetune a model by a recipe",
