@@ -192,14 +192,16 @@ def test_a_run_in_parts_is_the_run_in_one(trained, tmp_path, model_folder, sched
 
 
 def test_two_processes_are_one_with_twice_the_batch(words, trained, tmp_path):
-    """Validation too: of its three images one is seen by both processes, and counted once."""
+    """In two rounds, which both processes end together. Of the three images of validation one is seen by both, and
+    counted once.
+    """
     changes = ("optimizer.schedule=plateau", "optimizer.learning_rate=0.0003")
-    with start(
-        [*words(tmp_path / "two", "trainer.batch_size=2", *changes), "--devices", "2", "--no-measure"]
-    ) as process:
-        told = list(events(process))
-    assert process.returncode == 0 and told[1].processes == 2 and told[-1].reason == "finished"
-    assert [e.epoch for e in told if isinstance(e, Epoch)] == [0, 1]
+    two = [*words(tmp_path / "two", "trainer.batch_size=2", *changes), "--devices", "2", "--no-measure"]
+    for epoch, (limit, reason) in enumerate(((["--minutes", "1e-9"], "time is up"), ([], "finished"))):
+        with start([*two, *limit]) as process:
+            told = list(events(process))
+        assert process.returncode == 0 and told[1].processes == 2 and told[-1].reason == reason
+        assert [e.epoch for e in told if isinstance(e, Epoch)] == [epoch]
     trained("one", *changes)
     assert_same_within_rounding(tmp_path / "two", tmp_path / "one")
 
@@ -300,6 +302,9 @@ def test_a_folder_has_one_run_at_a_time_and_no_half_checkpoints(words, tmp_path,
     assert main([*words(run, "trainer.max_epochs=1"), "--no-measure"]) == 0
     assert sorted(path.name for path in run.glob("*.ckpt")) == [BEST, LAST]
     assert capsys.readouterr().out.splitlines()[-1] == "All 1 epochs are done."
+    with FileLock(run / ".lock"):
+        assert main(["package", str(run), "--data", str(tmp_path)]) == 2
+    assert "is in use by another run" in capsys.readouterr().err
 
 
 def test_devices_that_are_not_there_are_a_sentence(trained):

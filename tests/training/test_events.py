@@ -44,6 +44,7 @@ def test_every_event_comes_back_from_its_line(event):
 def test_lines_of_other_versions_and_numbers_that_are_none():
     assert {type(event) for event in TOLD} == set(KINDS.values())
     assert read_line('{"event": "rested", "time": 1.0}') is None
+    assert read_line("[1]") is None and read_line('"step"') is None
     assert json.loads(Step(0, 1, 2, float("nan"), float("inf")).line())["loss"] is None
 
 

@@ -236,6 +236,7 @@ class TestWords:
             ("paper/isic", ["epochs"], r"'epochs' changes no key; write key=value"),
             ("paper/isic", ["seed.sub=1"], r"seed.sub cannot be set: seed holds 42"),
             ("paper/isic", ["trainer.max_epochs=-1"], r"max_epochs must be at least 0"),
+            ("paper/isic", ["sources=[isic, isic]"], r"The source isic stands in the recipe twice"),
             ("paper/zero_shot", ["trainer.max_epochs=5"], r"All sources are tested_only"),
         ],
     )

@@ -108,7 +108,8 @@ def _package(options: argparse.Namespace) -> int:
 
     def work(report: Report, stopping: Stopping) -> int:
         recipe = load_recipe(options.folder / "recipe.yaml")
-        _write_model(recipe, options.data, options.folder, options.out or options.folder / "model", report)
+        with _alone_in(options.folder):
+            _write_model(recipe, options.data, options.folder, options.out or options.folder / "model", report)
         return 0
 
     return _reporting(options, work)

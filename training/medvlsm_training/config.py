@@ -415,6 +415,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("A recipe needs at least one source.")
+        folders = [source.folder for source in self.sources]
+        if twice := {folder for folder in folders if folders.count(folder) > 1}:
+            raise ValueError(f"The source {min(twice)} stands in the recipe twice; name it once, with all its targets.")
         if not self.trainer.max_epochs and not self.model.base:
             raise ValueError("max_epochs: 0 measures the base as it is, but this recipe's model has none.")
         if self.trainer.max_epochs and all(source.tested_only for source in self.sources):

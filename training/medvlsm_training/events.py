@@ -163,7 +163,7 @@ def read_line(line: str) -> Event | None:
     Fields that are not known are passed over.
     """
     content = json.loads(line)
-    kind = KINDS.get(content.get("event", ""))
+    kind = KINDS.get(content.get("event", "")) if isinstance(content, dict) else None
     if kind is None:
         return None
     return kind(**{f.name: content[f.name] for f in fields(kind) if f.name in content})
