@@ -37,6 +37,8 @@ from napari_medvlsm.core.prompts import load_vocabulary
 
 _log = logging.getLogger(__name__)
 RECIPE_FILE = "recipe.yaml"
+# Of training and of validation.
+Loaders = tuple[DataLoader[object], DataLoader[object]]
 
 
 @dataclass(frozen=True)
@@ -132,29 +134,7 @@ def train(
     if cache is not None:
         _log.info("Activations are kept in %s. They are made from scans: delete the folder to delete them.", cache.root)
         beside.append(EncodedProgress(cache, train_set.names(recipe.trainer.max_epochs) | val_set.names(1), report))
-    trainer = _trainer(
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.nodes,
-        # Some weights of CLIP take no part: its projections, and what lies behind the last tap.
-        strategy="ddp_find_unused_parameters_true" if machine.devices * machine.nodes > 1 else "auto",
-        plugins=[AtomicCheckpointIO()],
-        default_root_dir=run,
-        callbacks=[*_callbacks(recipe, run), *beside, *more],
-        max_epochs=recipe.trainer.max_epochs,
-        accumulate_grad_batches=recipe.trainer.accumulate,
-        logger=False,
-        gradient_clip_val=recipe.optimizer.clip or None,
-        precision=_precision(recipe, machine),
-        log_every_n_steps=max(1, min(20, batches)),
-        num_sanity_val_steps=0,
-        # With several processes on GPUs a batch is normalised as a whole, as in one process.
-        sync_batchnorm=_on_cuda(machine),
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        deterministic="warn",
-    )
+    trainer = _trainer(recipe, machine, run, [*_callbacks(recipe, run), *beside, *more], batches)
     if trainer.is_global_zero:
         # The last batch may be smaller than the others.
         images = min(batches * per_step, len(train_set))
@@ -177,22 +157,8 @@ def train(
         )
     )
     loaders = _loaders(recipe, train_set, val_set, trainer, first_epoch)
-    diverged = ""
-    with warnings.catch_warnings(), stopping.held():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # what Lightning uses of torch
-        try:
-            trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
-        except Diverged as error:
-            diverged = str(error)
-        except Interrupted:
-            stopping.ask()  # where another process was asked; else it was before
-        except torch.OutOfMemoryError as error:
-            raise ValueError(
-                f"The memory of {trainer.strategy.root_device} does not suffice; lower trainer.batch_size, and raise "
-                "trainer.accumulate by as much."
-            ) from error
+    with stopping.held():
+        diverged = _fit(trainer, module, loaders, last, stopping)
         stopped = _why(trainer, recipe, run, diverged, bool(stopping.asked), epochs.time_is_up)
         report(stopped)
     return stopped
@@ -244,16 +210,59 @@ def _callbacks(recipe: Recipe, run: Path) -> list[Callback]:
     return callbacks
 
 
-def _trainer(**settings: Any) -> Trainer:
+def _trainer(recipe: Recipe, machine: Machine, run: Path, callbacks: list[Callback], batches: int) -> Trainer:
+    """Lightning's Trainer for a recipe on a machine, where an epoch has so many `batches`."""
     try:
-        return Trainer(**settings)
+        return Trainer(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            num_nodes=machine.nodes,
+            # Some weights of CLIP take no part: its projections, and what lies behind the last tap.
+            strategy="ddp_find_unused_parameters_true" if machine.devices * machine.nodes > 1 else "auto",
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=run,
+            callbacks=callbacks,
+            max_epochs=recipe.trainer.max_epochs,
+            accumulate_grad_batches=recipe.trainer.accumulate,
+            logger=False,
+            gradient_clip_val=recipe.optimizer.clip or None,
+            precision=_precision(recipe, machine),
+            log_every_n_steps=max(1, min(20, batches)),
+            num_sanity_val_steps=0,
+            # With several processes on GPUs a batch is normalised as a whole, as in one process.
+            sync_batchnorm=_on_cuda(machine),
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            deterministic="warn",
+        )
     except MisconfigurationException as error:
         raise ValueError(f"This machine has no such devices: {error}") from error
 
 
+def _fit(trainer: Trainer, module: SegmentationModule, loaders: Loaders, last: Path | None, stopping: Stopping) -> str:
+    """Train to whatever end; the sentence of the divergence if it was that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")  # what Lightning uses of torch
+        try:
+            trainer.fit(module, *loaders, ckpt_path=last, weights_only=True)
+        except Diverged as error:
+            return str(error)
+        except Interrupted:
+            stopping.ask()  # where another process was asked; else it was before
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"The memory of {trainer.strategy.root_device} does not suffice; lower trainer.batch_size, and raise "
+                "trainer.accumulate by as much."
+            ) from error
+    return ""
+
+
 def _loaders(
     recipe: Recipe, train_set: PromptedImages, val_set: PromptedImages, trainer: Trainer, first_epoch: int
-) -> tuple[DataLoader[object], DataLoader[object]]:
+) -> Loaders:
     config = recipe.trainer
     # Unlike a shuffling loader's, this sampler's order depends on seed and epoch alone, also after a resume; and two
     # processes together see the batch that one of twice the size sees.
