@@ -29,7 +29,11 @@ def add_to(commands: Any) -> None:
     checker = below.add_parser("check", help="look for what would make training fail or mislead")
     checker.add_argument("folders", nargs="+", type=Path, help="with images/, masks/ and anns/ or splits/")
     checker.add_argument(
-        "--accept", nargs="+", default=[], metavar="KIND", help="kinds of findings to go on with knowingly"
+        "--accept",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="a kind of finding to go on with knowingly; may be given again",
     )
     checker.add_argument("--group-column", default="", metavar="COLUMN", help="of a table: patient, sequence or case")
     checker.add_argument("--all", action="store_true", help=f"every finding, not only {_EXAMPLES} of each kind")

@@ -327,7 +327,7 @@ def test_the_command_lists_sets_and_checks_folders(polyps, tmp_path, capsys):
     said = capsys.readouterr()
     assert "and 1 more" in said.out and "copy-in-two-splits" in said.err and "missing-file" in said.err
     assert len((tmp_path / "found.csv").read_text().splitlines()) == 6
-    accepted = ["--accept", "missing-file", "copy-in-two-splits"]
+    accepted = ["--accept", "missing-file", "--accept", "copy-in-two-splits"]
     assert main(["data", "check", str(polyps), "--all", *accepted]) == 0
     assert "accepted" in capsys.readouterr().out
     assert main(["data", "check", str(tmp_path / "gone")]) == 2

@@ -175,11 +175,23 @@ class TestShipped:
             ["best/isic", "--minutes", "5", "trainer.max_epochs=3"],
             ["--minutes", "5", "best/isic", "trainer.max_epochs=3"],
             ["best/isic", "trainer.max_epochs=3", "--minutes", "5"],
+            ["--accept", "empty-mask", "best/isic", "--accept", "copy-in-split", "trainer.max_epochs=3"],
         ],
     )
     def test_options_may_stand_anywhere_among_the_words(self, capsys, words):
         assert main(["train", *words]) == 0
         assert "max_epochs: 3" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "words", [["train", "best/isic", "--epochs", "5"], ["package", "run", "more", "--data", "data"]]
+    )
+    def test_words_that_no_command_takes_are_refused(self, capsys, words):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+    def test_data_without_a_recipe_are_refused(self, capsys):
+        assert main(["train", "--data", "data"]) == 2 and "needs a recipe" in capsys.readouterr().err
 
     def test_a_recipe_without_data_is_shown_with_its_changes(self, capsys, tmp_path):
         words = ["model=cris", "trainer.max_epochs=12"]

@@ -288,7 +288,7 @@ def test_training_learns_and_resumes_to_the_same_weights(data, recipe, tmp_path)
 def test_a_small_cris_is_validated_by_its_average(data, recipe, tmp_path, norm):
     """Its text encoder masks by minus infinity, of which no mean can be taken."""
     sizes = {
-        **{"vision": "timm-mobilenetv3_small_minimal_100", "skip_widths": [8, 8, 8]},
+        **{"vision": "tu-tf_mobilenetv3_small_minimal_100", "skip_widths": [8, 8, 8]},
         **{"text_width": 32, "text_layers": 1, "text_heads": 2, "embed_dim": 64, "neck_widths": [16, 32, 64]},
         **{"decoder_layers": 1, "decoder_heads": 2, "decoder_mlp": 32, "dropout": 0.0, "sentence_norm": norm},
     }

@@ -25,7 +25,7 @@ DIVERGED = 1
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes the words of `train` behind options too; argparse leaves those over (and other words still are)."""
+    """Lets a recipe and its changes follow options, where argparse would call them unrecognised."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As of argparse."""
@@ -52,7 +52,11 @@ def add_to(commands: Any) -> None:
     trainer.add_argument("--data", type=Path, help="folder with the recipe's data sets")
     trainer.add_argument("--run", type=Path, help="folder for checkpoints, curves, model and report", dest="folder")
     trainer.add_argument(
-        "--accept", nargs="+", default=[], metavar="KIND", help="findings of the data check to go on with"
+        "--accept",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="a kind of finding of the data check to go on with; may be given again",
     )
     trainer.add_argument("--minutes", type=float, help="stop after this time, at the end of an epoch")
     trainer.add_argument("--accelerator", default="auto", help="cpu, gpu, mps or auto (default: %(default)s)")
@@ -76,9 +80,11 @@ def add_to(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> int:
     from medvlsm_training.recipes import dumped, listing, load_recipe
 
-    if options.recipe is None:
+    if options.recipe is None and options.data is None and options.folder is None:
         print(listing())
         return 0
+    if options.recipe is None:
+        raise ValueError("Training needs a recipe; `medvlsm train` alone lists them.")
     if options.data is None and options.folder is None:
         print(dumped(load_recipe(options.recipe, options.changes)), end="")
         return 0

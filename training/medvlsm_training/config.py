@@ -150,16 +150,15 @@ class PromptConfig:
     absent : float
         Part of the prompts that name something else: nothing is to be drawn.
     absent_same : float
-        Part of these that name something which such a scan cannot show (the vocabulary's `absent`), rather than a
-        target of another kind of scan.
+        Part of these, but for the `made_up`, that name something which such a scan cannot show (the vocabulary's
+        `absent`), rather than a target of another kind of scan.
     carriers : tuple of str
         Phrases with a "{}" in which a prompt may stand, such as "outline the {}".
     carried : float
-        Part of the prompts that stand in one of them.
+        Part of the prompts, those with a wrong attribute apart, that stand in one of them (if there are any).
     made_up : float
         How often a prompt that is carried has words of random letters before it, and how often after it, so that words
-        which no training has seen are passed over; and part of the absent targets that are such words, for which
-        nothing is to be drawn.
+        which no training has seen are passed over; and part of the absent targets that are such words.
     validation : str
         Kind of the prompts of the validation; "" for the mix. They depend on the image and the seed alone.
     """

@@ -121,7 +121,7 @@ class Prompter:
         return build(replace(facts.only(others), **{attribute: wrong[attribute]}), self.vocabulary).text
 
     def _absent(self, item: Item, rng: np.random.Generator) -> str:
-        if rng.random() < self.config.made_up:
+        if self.config.made_up and rng.random() < self.config.made_up:
             return _made_up(rng)
         same = self.vocabulary.modalities[item.modality].absent
         others = [t for t in self._targets if t.modality != item.modality]
@@ -136,10 +136,12 @@ class Prompter:
         return str(rng.choice((target.phrase, *target.synonyms)))
 
     def _carried(self, text: str, rng: np.random.Generator) -> str:
-        if not text or rng.random() >= self.config.carried:
+        if not text or not self.config.carried or rng.random() >= self.config.carried:
             return text
         if self.config.carriers:
             text = str(rng.choice(self.config.carriers)).format(text)
+        if not self.config.made_up:
+            return text
         before, after = (_made_up(rng) if rng.random() < self.config.made_up else "" for _ in range(2))
         return f"{before} {text} {after}".strip()
 
@@ -198,7 +200,10 @@ def _picker(rng: np.random.Generator) -> Pick:
 
 
 def every_text(config: PromptConfig, items: Sequence[Item], vocabulary: Vocabulary) -> tuple[set[str], set[str]]:
-    """(names of the targets that occur, texts that hold every word a run can draw): for the card and the tokenizer."""
+    """(names of the targets that occur, texts that hold every word a run can draw): for the card and the tokenizer.
+
+    Made-up words are not among them: the tokenizer spells those.
+    """
     targets = trained_targets(items)
     names = {n for t in targets for n in (t, *vocabulary.target(t).synonyms)}
     texts = names | {vocabulary.target(t).plural for t in targets} | {config.typed, *config.carriers}

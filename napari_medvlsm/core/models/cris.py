@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from open_clip import CLIP
@@ -50,7 +50,7 @@ class CRISConfig:
     vision_layers, vision_width : tuple of int, int
         Of the residual network: blocks in each of the four stages, and channels after the stem.
     vision_size : int
-        Side of CLIP's own input, which fixes the number of its stored positions; other sizes are interpolated.
+        Of it too: side of CLIP's own input, which fixes the number of stored positions; others are interpolated.
     text_width, text_layers, text_heads, vocab_size, context_length : int
         CLIP's text transformer; `context_length` is the number of stored positions.
     word_length : int
@@ -146,11 +146,11 @@ class CRIS(VLSM):
             channels = (8 * config.vision_width, 16 * config.vision_width, config.embed_dim)
         else:
             channels = self.backbone.visual.channels
-        *_, fine, middle, coarse = channels
+        *finer, fine, middle, coarse = channels
         self.neck = Neck((fine, middle, coarse), config.neck_widths, config.sentence_norm)
         self.decoder = Decoder(config.decoder_layers, width, config.decoder_heads, config.decoder_mlp, config.dropout)
         self.skips = nn.ModuleList(
-            _conv(level, out, 1) for level, out in zip(channels[_SKIPS - 1 :: -1], config.skip_widths, strict=False)
+            _conv(level, out, 1) for level, out in zip(_skipped(finer, fine), config.skip_widths, strict=True)
         )
         self.proj = Projector(config.embed_dim, width, config.skip_widths)
 
@@ -215,8 +215,8 @@ class CRIS(VLSM):
 
     def complete(self, encoded: Activations) -> Activations:
         """The first layers of the pyramid, which need no text but train with it."""
-        *_, fine, middle, coarse = encoded
-        skips = [skip(level) for skip, level in zip(self.skips, encoded[_SKIPS - 1 :: -1], strict=False)]
+        *finer, fine, middle, coarse = encoded
+        skips = [skip(level) for skip, level in zip(self.skips, _skipped(finer, fine), strict=True)]
         return (*self.neck.project(fine, middle, coarse), *skips)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
@@ -248,6 +248,11 @@ class CRIS(VLSM):
         logits = self.proj(states, conditions.sentence, activations[3:])
         side = _STRIDE // 2 * states.shape[-1]
         return functional.interpolate(logits, size=(side, side), mode="bicubic", align_corners=True)[:, 0]
+
+
+def _skipped(finer: Sequence[Any], fine: Any) -> Sequence[Any]:
+    """What reaches the projector, from coarse to fine: the pyramid's finest level too, where there are finer ones."""
+    return [fine, *reversed(finer)] if finer else []
 
 
 def _backbone(config: CRISConfig) -> CLIP:

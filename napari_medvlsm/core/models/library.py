@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def known(encoder: str) -> Iterator[None]:
-    """Make whatever holds the encoder in here.
+    """Refuse names that would reach a hub, and say in a sentence that the library has no such encoder.
 
     Raises
     ------
@@ -38,6 +38,11 @@ class LibraryEncoder(nn.Module):
     ----------
     channels : tuple of int
         Of the levels as they come out, from fine to coarse.
+
+    Raises
+    ------
+    ValueError
+        If the library knows no such encoder, or it has not five levels.
     """
 
     def __init__(self, name: str, width: int) -> None:
@@ -47,6 +52,8 @@ class LibraryEncoder(nn.Module):
         with known(name):
             self.net = get_encoder(name, weights=None)
         *finer, last = self.net.out_channels[1:]
+        if len(finer) != 4 or not all(finer):
+            raise ValueError(f"The encoder {name} does not halve the image five times; one that does is mobilenet_v2.")
         self.channels: tuple[int, ...] = (*finer, width)
         self.project = nn.Sequential(
             nn.Conv2d(last, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)

@@ -102,21 +102,19 @@ def add_lora(model: VLSM, settings: LoraSettings) -> VLSM:
     Raises
     ------
     ValueError
-        If the model has adapters already, or no attention in these encoders.
+        If the model has adapters already, or one of these encoders no attention.
     """
     if model.adapter is not None:
         raise ValueError("This model has adapters already. Merge them first to add others.")
-    names = {
-        name
-        for encoder in settings.encoders
-        for projection in settings.projections
-        for name in model.attention[encoder][projection]
-    }
-    if not names:
-        raise ValueError(
-            f"Adapters go on attention, of which this model's {' and '.join(settings.encoders)} encoder has none; "
-            "choose the other encoder, or train all of the model."
-        )
+    names = set()
+    for encoder in settings.encoders:
+        found = {name for projection in settings.projections for name in model.attention[encoder][projection]}
+        if not found:
+            raise ValueError(
+                f"Adapters go on attention, of which this model's {encoder} encoder has none; leave {encoder} out of "
+                "lora.encoders, or train all of the model."
+            )
+        names |= found
     training = model.training
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=sorted(names)
