@@ -293,6 +293,9 @@ def test_a_small_cris_is_validated_by_its_average(data, recipe, tmp_path, norm):
         **{"decoder_layers": 1, "decoder_heads": 2, "decoder_mlp": 32, "dropout": 0.0, "sentence_norm": norm},
     }
     small = ModelConfig(family="cris", image_size=32, sizes=sizes)
+    with pytest.raises(ValueError, match="early_size must be a multiple of 32 for this model, but is 48"):
+        early = replace(recipe.trainer, early_epochs=1, early_size=48)
+        train(replace(recipe, model=small, trainer=early), data, tmp_path / "early")
     recipe = replace(recipe, model=small, trainer=replace(recipe.trainer, early_epochs=0))
     train(recipe, data, tmp_path / "run")
     with (tmp_path / "run" / "curves.csv").open() as file:

@@ -32,10 +32,20 @@ class SegmentationModule(LightningModule):
         Of the whole run, for the cosine.
     cache : ActivationCache, optional
         Where activations of frozen encoders are kept.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot see images of the recipe's `early_size`.
     """
 
     def __init__(self, model: VLSM, recipe: Recipe, total_steps: int, cache: ActivationCache | None = None) -> None:
         super().__init__()
+        if recipe.trainer.early_epochs and recipe.trainer.early_size % model.STRIDE:
+            raise ValueError(
+                f"trainer.early_size must be a multiple of {model.STRIDE} for this model, but is "
+                f"{recipe.trainer.early_size}."
+            )
         # Convolutions on a CPU take two thirds of the time in this order of memory; results are the same.
         self.model = model.to(memory_format=torch.channels_last)
         self.recipe = recipe

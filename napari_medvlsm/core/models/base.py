@@ -101,6 +101,8 @@ class VLSM(nn.Module, ABC):
     STD: ClassVar[tuple[float, float, float]] = CLIP_STD
     #: The submodule that holds both encoders; all else is decoder.
     ENCODERS: ClassVar[str]
+    #: The side of an input is a multiple of this.
+    STRIDE: ClassVar[int] = 1
     #: Prompts that inference decodes at once: bounds the memory of the decoder.
     PROMPT_BATCH: ClassVar[int] = 16
 

@@ -30,8 +30,6 @@ PADDING_ID = 0
 _KERNEL = 3
 # Width of a head in the attention pool (CLIP).
 _POOL_HEAD = 64
-# Pixels of the input to one of the coarsest level, of CLIP's encoder as of the library's.
-_STRIDE = 32
 # Levels of the library's encoders that are finer than the pyramid's plane.
 _SKIPS = 3
 # Width of the residual network that CLIP is made with where another encoder takes its place.
@@ -131,14 +129,16 @@ class CRIS(VLSM):
     """
 
     ENCODERS = "backbone"
+    # Pixels to one of the coarsest level, of CLIP's encoder as of the library's.
+    STRIDE = 32
 
     # A prompt at true size takes some 50 MiB in this decoder, five times as much as in CLIPSeg's.
     PROMPT_BATCH = 4
 
     def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
         super().__init__(tokenizer, preprocessing)
-        if self.image_size % _STRIDE:
-            raise ValueError(f"The side of the images must be a multiple of {_STRIDE}, but is {self.image_size}.")
+        if self.image_size % self.STRIDE:
+            raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
         self.config = config
         width = config.neck_widths[1]
         self.backbone = _backbone(config)
@@ -146,6 +146,7 @@ class CRIS(VLSM):
             channels = (8 * config.vision_width, 16 * config.vision_width, config.embed_dim)
         else:
             channels = self.backbone.visual.channels
+        finer: list[int]
         *finer, fine, middle, coarse = channels
         self.neck = Neck((fine, middle, coarse), config.neck_widths, config.sentence_norm)
         self.decoder = Decoder(config.decoder_layers, width, config.decoder_heads, config.decoder_mlp, config.dropout)
@@ -246,7 +247,7 @@ class CRIS(VLSM):
         fused = self.neck(activations[:3], conditions.sentence)
         states = self.decoder(fused, conditions.words, conditions.padding)
         logits = self.proj(states, conditions.sentence, activations[3:])
-        side = _STRIDE // 2 * states.shape[-1]
+        side = self.STRIDE // 2 * states.shape[-1]
         return functional.interpolate(logits, size=(side, side), mode="bicubic", align_corners=True)[:, 0]
 
 
@@ -278,7 +279,7 @@ def _backbone(config: CRISConfig) -> CLIP:
     if own:
         channels = 32 * config.vision_width
         backbone.visual.attnpool = AttentionPool(
-            config.vision_size // _STRIDE, channels, channels // _POOL_HEAD, config.embed_dim
+            config.vision_size // CRIS.STRIDE, channels, channels // _POOL_HEAD, config.embed_dim
         )
     else:
         backbone.visual = LibraryEncoder(config.vision, config.embed_dim)

@@ -23,8 +23,6 @@ from napari_medvlsm.core.prompts import load_vocabulary, normalise
 
 # And their classes in the library, which is imported where such a model is made.
 ARCHITECTURES = {"unet": "Unet", "unet++": "UnetPlusPlus", "deeplabv3+": "DeepLabV3Plus"}
-# The encoders halve the image five times.
-_STRIDE = 32
 # Logit of every pixel for a name that has no plane: surely background.
 _NOTHING = -20.0
 
@@ -79,13 +77,15 @@ class ImageOnly(VLSM):
 
     MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
     ENCODERS = "net.encoder"
+    # The encoders halve the image five times.
+    STRIDE = 32
 
     def __init__(
         self, config: ImageOnlyConfig, preprocessing: ViTImageProcessor, encoder_weights: str | None = None
     ) -> None:
         super().__init__(None, preprocessing)
-        if self.image_size % _STRIDE:
-            raise ValueError(f"The side of the images must be a multiple of {_STRIDE}, but is {self.image_size}.")
+        if self.image_size % self.STRIDE:
+            raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
         self.config = config
         self._names = _names_of(config.targets)
         self.net = _network(config, encoder_weights)
