@@ -98,6 +98,14 @@ def test_what_is_absent_is_asked_for_at_its_rate_and_nothing_is_to_be_drawn():
     assert {(p.text, p.target) for p in prompts if p.target} == {("polyp", "polyp")}
 
 
+def test_negatives_wait_for_their_epoch():
+    config = PromptConfig(mix={"p6": 1}, absent=0.4, wrong=0.4, negatives_from=3)
+    prompter, rng = Prompter(config, VOCABULARY, TARGETS), np.random.default_rng(1)
+    targets = [[p.target for _ in range(50) for p in prompter.draw(POLYP, TOP_LEFT, rng, epoch)] for epoch in range(5)]
+    assert all(set(found) == {"polyp"} for found in targets[:3])
+    assert all(0.6 < found.count(None) / 50 < 0.95 for found in targets[3:])
+
+
 def test_a_run_on_one_kind_of_scan_has_its_absent_targets_too():
     none = {p.text for p in drawn(mix={"p1": 1}, absent=0.5, targets=("polyp",)) if p.target is None}
     assert none == set(VOCABULARY.modalities["endoscopy"].absent)

@@ -189,7 +189,8 @@ class PromptedImages(Dataset[Sample]):
 
     def _draw(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[Drawn]:
         if self.augmentation is not None:
-            return self.prompter.draw(item, masks, np.random.default_rng((self.seed, _PROMPTS, self.epoch, index)))
+            rng = np.random.default_rng((self.seed, _PROMPTS, self.epoch, index))
+            return self.prompter.draw(item, masks, rng, self.epoch)
         # By name, so that an image gets the same prompt whatever else is validated.
         name = zlib.crc32(f"{item.source}/{item.image.name}".encode())
         return self.prompter.for_validation(item, masks, np.random.default_rng((self.seed, _VALIDATION, name)))

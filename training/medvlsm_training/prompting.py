@@ -48,7 +48,7 @@ class Prompter:
         self._kinds = tuple(config.mix)
         self._weights = [weight / total for weight in config.mix.values()]
 
-    def draw(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[Drawn]:
+    def draw(self, item: Item, masks: Masks, rng: np.random.Generator, epoch: int = 0) -> list[Drawn]:
         """`per_image` prompts for training, or one for each mask.
 
         Parameters
@@ -58,13 +58,16 @@ class Prompter:
             As they are shown, so after any augmentation.
         rng : Generator
             The only source of chance.
+        epoch : int
+            From 0. In the first `negatives_from` every prompt asks for what is there.
         """
+        negatives = epoch >= self.config.negatives_from
         names = [str(name) for name in rng.permutation(sorted(masks))]
         drawn = []
         for i in range(self.config.per_image or len(names)):
             name = names[i % len(names)]
             kind = str(rng.choice(self._kinds, p=self._weights))
-            drawn.append(self._one(item, name, masks[name], kind, rng))
+            drawn.append(self._one(item, name, masks[name], kind, rng, negatives))
         return drawn
 
     def for_validation(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[Drawn]:
@@ -77,8 +80,8 @@ class Prompter:
             drawn.append(Drawn(self._absent(item, rng), None))
         return drawn
 
-    def _one(self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator) -> Drawn:
-        draw = rng.random()
+    def _one(self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator, negatives: bool) -> Drawn:
+        draw = rng.random() if negatives else 1.0
         if draw < self.config.absent:
             return Drawn(self._carried(self._absent(item, rng), rng), None)
         if draw < self.config.absent + self.config.wrong and (wrong := self._wrong(item, name, mask, rng)):
