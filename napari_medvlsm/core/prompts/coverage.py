@@ -26,7 +26,7 @@ def normalise(text: str) -> str:
 class Coverage:
     """How far a text lies within what a model was trained on.
 
-    `unknown` are the words never seen in training; `nearest` are trained phrases close to the text;
+    `unknown` are the words never seen in training; `nearest` are trained phrases close to the text, as they were given;
     `known_target` tells whether the text names a trained target.
     """
 
@@ -57,7 +57,8 @@ def coverage(text: str, trained_phrases: Iterable[str], trained_words: Iterable[
     trained_words : iterable of str
         All single words seen in training.
     """
-    phrases = list(dict.fromkeys(normalise(p) for p in trained_phrases))
+    written = {normalise(p): p for p in trained_phrases}
+    phrases = list(written)
     known = {word for words in trained_words for word in normalise(words).split()}
     clean = normalise(text)
     unknown = tuple(dict.fromkeys(word for word in clean.split() if word not in known))
@@ -66,10 +67,10 @@ def coverage(text: str, trained_phrases: Iterable[str], trained_words: Iterable[
         return Coverage((), (), True)
     close = difflib.get_close_matches(clean, phrases, n=_NEAREST, cutoff=0.5)
     spoken = {word for phrase in phrases for word in phrase.split()}
-    for word in dict.fromkeys(clean.split()):
+    for word in dict.fromkeys(w for w in clean.split() if w not in LITTLE_WORDS):
         near = {*difflib.get_close_matches(word, spoken, n=len(spoken) or 1, cutoff=0.75)}
         close += [p for p in phrases if near & {*p.split()}]
         if len({*close}) >= _NEAREST:
             break
-    nearest = tuple(dict.fromkeys(close))[:_NEAREST]
+    nearest = tuple(written[phrase] for phrase in dict.fromkeys(close))[:_NEAREST]
     return Coverage(unknown, nearest, has_target)

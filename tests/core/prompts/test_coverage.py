@@ -22,6 +22,8 @@ def test_unknown_words_and_near_phrases_are_named():
     assert found.unknown == ("liver", "tumour", "of", "a") and not found.known_target and not found.complete
     assert found.nearest[0] == "breast tumor"
     assert coverage("polip", PHRASES, WORDS).nearest[0] == "polyp"
+    assert coverage("patients lung", ["patient's left lung"], WORDS).nearest == ("patient's left lung",)
+    assert coverage("the hip of a child", ["side of the lung"], WORDS).nearest == ()
     assert coverage("lungs on the right", PHRASES, WORDS).nearest == ("left lung",)
 
 
