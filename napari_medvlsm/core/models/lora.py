@@ -112,7 +112,7 @@ def add_lora(model: VLSM, settings: LoraSettings) -> VLSM:
         if not found:
             raise ValueError(
                 f"Adapters go on attention, of which this model's {encoder} encoder has none; leave {encoder} out of "
-                "lora.encoders, or train all of the model."
+                "model.lora.encoders, or train all of the model."
             )
         names |= found
     training = model.training
