@@ -137,6 +137,8 @@ def test_registry_finds_shipped_and_user_models(model_folder, monkeypatch):
     assert find_model(str(model_folder)).card.name == "small"
     with pytest.raises(ValueError, match="Known models: starter, small"):
         find_model("nope")
+    with pytest.raises(ValueError, match="cris is not on this computer; fetch it once by: medvlsm models fetch cris"):
+        find_model("cris")
 
 
 def test_broken_user_model_does_not_hide_the_others(model_folder, monkeypatch, caplog):

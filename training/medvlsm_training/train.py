@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -279,7 +280,8 @@ def _loaders(
     shared: dict[str, Any] = {
         "batch_size": config.batch_size,
         "collate_fn": collate,
-        "num_workers": config.workers,
+        # Samples depend on seed, epoch and place alone, whoever reads them.
+        "num_workers": min(config.workers, os.cpu_count() or 1),
         # Else every start of a loader would draw from the generator of dropout, and a run that goes on starts one less.
         "generator": torch.Generator(),
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from napari_medvlsm.core.models.card import CARD_FILE, ModelCard, read_card
+from napari_medvlsm.core.models.sources import SOURCES
 
 STARTER = "starter"
 # Environment variable that names another folder of user models.
@@ -62,7 +63,7 @@ def find_model(name: str) -> ModelEntry:
     Raises
     ------
     ValueError
-        If there is none; the sentence lists the known names.
+        If there is none; the sentence lists the known names, or tells how to fetch the model.
     """
     entries = available_models()
     if name in entries:
@@ -70,5 +71,7 @@ def find_model(name: str) -> ModelEntry:
     folder = Path(name)
     if folder.is_dir():
         return ModelEntry(folder.name, folder, read_card(folder), shipped=False)
+    if name in SOURCES:
+        raise ValueError(f"The model {name} is not on this computer; fetch it once by: medvlsm models fetch {name}")
     known = ", ".join(entries) or "none"
     raise ValueError(f"There is no model {name!r}. Known models: {known}; or give the path of a model folder.")
