@@ -17,7 +17,7 @@ from transformers import ViTImageProcessor
 
 from napari_medvlsm.core.models.base import IMAGENET_MEAN, IMAGENET_STD, VLSM, Activations, Attention, Conditions
 from napari_medvlsm.core.models.card import read_card
-from napari_medvlsm.core.models.library import known
+from napari_medvlsm.core.models.library import known_encoder
 from napari_medvlsm.core.models.weights import loading, read_config, read_weights, write_config, write_weights
 from napari_medvlsm.core.prompts import load_vocabulary, normalise
 
@@ -164,7 +164,7 @@ def _network(config: ImageOnlyConfig, encoder_weights: str | None) -> nn.Module:
     more: dict[str, Any] = {"decoder_channels": config.decoder_channels} if config.decoder_channels else {}
     make = getattr(smp, ARCHITECTURES[config.architecture])
     try:
-        with known(config.encoder):
+        with known_encoder(config.encoder):
             net: nn.Module = make(config.encoder, encoder_weights=encoder_weights, classes=len(config.targets), **more)
     except OSError as error:  # what the hub's client raises, whether offline or without an answer
         raise ValueError(

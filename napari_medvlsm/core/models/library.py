@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @contextmanager
-def known(encoder: str) -> Iterator[None]:
+def known_encoder(encoder: str) -> Iterator[None]:
     """Refuse names that would reach a hub, and say in a sentence that the library has no such encoder.
 
     Raises
@@ -49,7 +49,7 @@ class LibraryEncoder(nn.Module):
         super().__init__()
         from segmentation_models_pytorch.encoders import get_encoder
 
-        with known(name):
+        with known_encoder(name):
             self.net = get_encoder(name, weights=None)
         *finer, last = self.net.out_channels[1:]
         if len(finer) != 4 or not all(finer):
