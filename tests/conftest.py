@@ -41,7 +41,7 @@ def small_clipseg():
 
     from medvlsm_training.models import ClipSegSizes, clipseg_config
     from medvlsm_training.tokenizer import cut_tokenizer
-    from napari_medvlsm.core.models.clipseg import CLIPSeg
+    from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 
     torch.manual_seed(0)
     tokenizer = cut_tokenizer(["small pink polyp", "left lung", "skin melanoma, located in top left of the image"])
@@ -52,7 +52,7 @@ def small_clipseg():
 
 @pytest.fixture(scope="session")
 def small_card():
-    from napari_medvlsm.core.models.card import ModelCard
+    from napari_medvlsm.core.models.store.card import ModelCard
 
     return ModelCard(name="small", title="Small", family="clipseg")
 
@@ -60,7 +60,7 @@ def small_card():
 @pytest.fixture
 def model_folder(tmp_path, small_clipseg, small_card):
     """The small model as a folder on disk."""
-    from napari_medvlsm.core.models.card import write_card
+    from napari_medvlsm.core.models.store.card import write_card
 
     folder = tmp_path / "small"
     small_clipseg.save(folder)

@@ -13,7 +13,7 @@ from napari_medvlsm.cli import main
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import load_mask
-from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.prompts.variants import Contrast
 
 

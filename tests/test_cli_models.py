@@ -11,13 +11,13 @@ import torch
 
 from napari_medvlsm.cli import parser
 from napari_medvlsm.core.io import atomic
-from napari_medvlsm.core.models import hub
-from napari_medvlsm.core.models.card import ModelCard, read_card, write_card
+from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, save_lora
 from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.fetched import Fetched, sha256_of, write_fetched
-from napari_medvlsm.core.models.lora import LoraSettings, add_lora, save_lora
-from napari_medvlsm.core.models.registry import available_models, user_models_folder
-from napari_medvlsm.core.models.sources import SOURCES
+from napari_medvlsm.core.models.store import hub
+from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
+from napari_medvlsm.core.models.store.fetched import Fetched, sha256_of, write_fetched
+from napari_medvlsm.core.models.store.registry import available_models, user_models_folder
+from napari_medvlsm.core.models.store.sources import SOURCES
 
 DATA = Path(__file__).parent / "core" / "data"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -82,7 +82,7 @@ def test_wheel_works_from_elsewhere(wheel, tmp_path):
         archive.extractall(tmp_path / "site")
     code = (
         "import napari_medvlsm, medvlsm_training, sys\n"
-        "from napari_medvlsm.core.models.registry import find_model\n"
+        "from napari_medvlsm.core.models.store.registry import find_model\n"
         "print(napari_medvlsm.__file__, find_model('starter').card.title)"
     )
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n{code}"]

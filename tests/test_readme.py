@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.models.registry import find_model
+from napari_medvlsm.core.models.store.registry import find_model
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 

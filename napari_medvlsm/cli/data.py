@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medvlsm.cli._codes import OK, SOME_FAILED
 
 if TYPE_CHECKING:
-    from medvlsm_training.check import Report
+    from napari_medvlsm.core.datasets.check import Report
 
 _EXAMPLES = 3
 
@@ -42,7 +42,7 @@ def add_to(commands: Any) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.io.catalogue import load_catalogue
+    from napari_medvlsm.core.datasets.catalogue import load_catalogue
 
     sets = load_catalogue()
     if unknown := [name for name in options.names if name not in sets]:
@@ -66,7 +66,7 @@ def _list(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from medvlsm_training.check import check_data
+    from napari_medvlsm.core.datasets.check import check_data
 
     reports: list[Report] = []
     code = OK

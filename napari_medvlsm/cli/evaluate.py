@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import OK
-from napari_medvlsm.core.models.card import CARD_FILE
-from napari_medvlsm.core.models.registry import STARTER
+from napari_medvlsm.core.models.store.card import CARD_FILE
+from napari_medvlsm.core.models.store.registry import STARTER
 
 if TYPE_CHECKING:
     from medvlsm_training.evaluation.compare import Comparison
@@ -175,7 +175,7 @@ def _print(results: Results) -> None:
     )
     for row in results.rows:
         unit = "mm" if "hd95_mm" in row else "px"
-        absent = f"{row['absent']}, {row['absent_drawn']:.0%}" if row["absent"] else ""
+        absent = f"{row['absent']}, {row['false_positive_rate']:.0%}" if row["absent"] else ""
         means = " ".join(f"{_part(row[n]['mean']):>5}" for n in ("iou", "precision", "recall", f"nsd_{unit}"))
         far = row[f"hd95_{unit}"]["mean"]
         distance = "-" if far is None else f"{far:.1f} {unit}"

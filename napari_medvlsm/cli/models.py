@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from napari_medvlsm.cli._codes import OK
 from napari_medvlsm.core.io.atomic import megabytes
 from napari_medvlsm.core.models.families import IMPORTABLE
-from napari_medvlsm.core.models.naming import place_of
-from napari_medvlsm.core.models.registry import available_models, fetched_folder, find_model
-from napari_medvlsm.core.models.sources import SOURCES, find_source
+from napari_medvlsm.core.models.store.naming import target_dir
+from napari_medvlsm.core.models.store.registry import available_models, fetched_folder, find_model
+from napari_medvlsm.core.models.store.sources import SOURCES, find_source
 
 if TYPE_CHECKING:
-    from napari_medvlsm.core.models.hub import Plan
+    from napari_medvlsm.core.models.store.hub import Plan
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -79,15 +79,15 @@ def _list(options: argparse.Namespace) -> int:
 def _fetch(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from napari_medvlsm.core.models.fetched import forget
-    from napari_medvlsm.core.models.hub import fetch, plan
-    from napari_medvlsm.core.models.obtaining import obtain
+    from napari_medvlsm.core.models.store.download import download_and_import
+    from napari_medvlsm.core.models.store.fetched import forget
+    from napari_medvlsm.core.models.store.hub import fetch, plan
 
     source = find_source(options.name)
     name = options.model_name or source.name
     if options.to is None:
         # Before the hub is asked.
-        place_of(name, replace=options.replace)
+        target_dir(name, replace=options.replace)
     planned = plan(source, options.to or fetched_folder(source.name), revision=options.revision)
     print("\n".join(_told(planned)))
     if options.accept_change:
@@ -99,7 +99,7 @@ def _fetch(options: argparse.Namespace) -> int:
             bar.update(done - bar.n)
 
         if options.to is None:
-            folder = obtain(planned, _import_here, name, show, replace=options.replace)
+            folder = download_and_import(planned, _import_here, name, show, replace=options.replace)
         else:
             folder = fetch(planned, show)
     if options.to is not None:
@@ -110,7 +110,7 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _import_here(path: Path, name: str, /, *, replace_existing: bool, check: Callable[[], None] | None) -> Path:
-    from napari_medvlsm.core.models.importing import import_model
+    from napari_medvlsm.core.models.checkpoints.convert import import_model
 
     return import_model(path, name, replace_existing=replace_existing)
 
@@ -128,8 +128,8 @@ def _told(plan: Plan) -> Iterator[str]:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.models.fetched import MANIFEST_FILE, read_fetched
-    from napari_medvlsm.core.models.importing import Wishes, import_model
+    from napari_medvlsm.core.models.checkpoints.convert import Wishes, import_model
+    from napari_medvlsm.core.models.store.fetched import MANIFEST_FILE, read_fetched
 
     if options.accept_change and (options.path / MANIFEST_FILE).is_file():
         read_fetched(options.path, accept_change=True)
@@ -139,7 +139,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.models.lora import merge_model
+    from napari_medvlsm.core.models.architectures.lora import merge_model
 
     adapter = find_model(options.adapter).folder
     _tell(merge_model(adapter, options.model_name, replace_existing=options.replace), "merged")
@@ -147,7 +147,7 @@ def _merge(options: argparse.Namespace) -> int:
 
 
 def _tell(folder: Path, done: str) -> None:
-    from napari_medvlsm.core.models.card import read_card
+    from napari_medvlsm.core.models.store.card import read_card
 
     card = read_card(folder)
     print(f"{card.title}: {done} as {card.name}, in {folder}. {card.summary}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import OK, SOME_FAILED
 from napari_medvlsm.cli._scans import find_scans
-from napari_medvlsm.core.models.registry import STARTER
+from napari_medvlsm.core.models.store.registry import STARTER
 from napari_medvlsm.core.prompts import LABELS, Attributes, Vocabulary, build, load_vocabulary, parse
 from napari_medvlsm.core.prompts.attributes import LISTS
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
@@ -129,8 +129,8 @@ def _parse(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.datasets.annotation_files import read_mask
     from napari_medvlsm.core.describe import describe, describe_reference
-    from napari_medvlsm.core.io.annotations import read_mask
     from napari_medvlsm.core.io.images import read_scan
 
     if options.rules == "reference":
@@ -175,8 +175,8 @@ def _list_words(phrase: str, vocabulary: Vocabulary) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.io.annotations import MEASURED, Agreement, check, dataset_of, find_annotations
-    from napari_medvlsm.core.io.annotations import read_annotations as read
+    from napari_medvlsm.core.datasets.annotation_files import MEASURED, Agreement, check, dataset_of, find_annotations
+    from napari_medvlsm.core.datasets.annotation_files import read_annotations as read
 
     head = " ".join(f"{name:>15}" for name in MEASURED)
     print(f"{'data set':16} {'items':>6} {'rebuilt':>8} {'masks':>6} {head}")
@@ -201,8 +201,8 @@ def _effect(options: argparse.Namespace) -> int:
 
     from napari_medvlsm.core.effect import measure
     from napari_medvlsm.core.inference import Segmenter
-    from napari_medvlsm.core.models.card import read_card, write_card
-    from napari_medvlsm.core.models.registry import find_model
+    from napari_medvlsm.core.models.store.card import read_card, write_card
+    from napari_medvlsm.core.models.store.registry import find_model
 
     if bool(options.data) == bool(options.scans):
         raise ValueError("Give either scans with --prompt, or a data set with --data.")
@@ -237,8 +237,8 @@ def _named(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case
 
 
 def _annotated(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case]:
+    from napari_medvlsm.core.datasets.annotation_files import dataset_of, image_items, read_mask
     from napari_medvlsm.core.effect import Case
-    from napari_medvlsm.core.io.annotations import dataset_of, image_items, read_mask
     from napari_medvlsm.core.io.images import read_scan
     from napari_medvlsm.core.prompts.reference import reference_attributes
 

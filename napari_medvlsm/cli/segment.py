@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import FAILED, OK, SOME_FAILED
 from napari_medvlsm.cli._scans import find_scans
-from napari_medvlsm.core.models.registry import STARTER
+from napari_medvlsm.core.models.store.registry import STARTER
 from napari_medvlsm.core.options import SegmentOptions, Tiling
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.bulk.run import Outcome
-    from napari_medvlsm.core.models.card import ModelCard
+    from napari_medvlsm.core.models.store.card import ModelCard
     from napari_medvlsm.core.prompts import Prompt, Vocabulary
 
 
@@ -56,7 +56,7 @@ def _segment(options: argparse.Namespace) -> int:
     from lightning.pytorch.utilities import rank_zero_only
 
     from napari_medvlsm.core.bulk.run import Question, Sharing, outline_folder
-    from napari_medvlsm.core.models.registry import find_model
+    from napari_medvlsm.core.models.store.registry import find_model
     from napari_medvlsm.core.prompts import free_text, load_vocabulary
     from napari_medvlsm.core.prompts.own_words import own_words_path
 

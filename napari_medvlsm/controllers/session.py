@@ -12,9 +12,9 @@ from napari_medvlsm.controllers.engine import EngineController, EngineImage, Eng
 from napari_medvlsm.core.describe import Contradiction, Description, contradictions
 from napari_medvlsm.core.images import Scan, content_hash
 from napari_medvlsm.core.io.labels import story
-from napari_medvlsm.core.io.prompt_book import PromptBook
+from napari_medvlsm.core.io.prompt_history import PromptHistory
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut
-from napari_medvlsm.core.models.registry import ModelEntry
+from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.prompts import (
     Attributes,
@@ -69,7 +69,7 @@ class Session:
     engine : EngineController
     vocabulary : Vocabulary
     models : dict of ModelEntry by name
-    book : PromptBook, optional
+    book : PromptHistory, optional
         History and favourites.
     """
 
@@ -88,12 +88,12 @@ class Session:
         engine: EngineController,
         vocabulary: Vocabulary,
         models: dict[str, ModelEntry],
-        book: PromptBook | None = None,
+        book: PromptHistory | None = None,
     ) -> None:
         self.engine = engine
         self.vocabulary = vocabulary
         self.models = models
-        self.book = book or PromptBook()
+        self.book = book or PromptHistory()
         self.model: ModelEntry | None = next(iter(models.values()), None)
         self.scan: Scan | None = None
         self.scan_hash = ""

@@ -98,7 +98,7 @@ def spacing_of(layer: Image) -> tuple[float, float] | None:
     return spacing
 
 
-class LayerBook:
+class LayerManager:
     """The layers of ours in a viewer."""
 
     def __init__(self, viewer: ViewerModel) -> None:

@@ -25,22 +25,22 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.controllers.engine import EngineController, EngineState
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.io.autosave import AutosaveStore
-from napari_medvlsm.core.io.dataset import export_case
 from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask, save_mask
 from napari_medvlsm.core.masks import Mask
-from napari_medvlsm.core.models.registry import available_models
+from napari_medvlsm.core.models.store.registry import available_models
 from napari_medvlsm.core.options import SegmentOptions, Tiling
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
 from napari_medvlsm.widgets import _layers
-from napari_medvlsm.widgets._corrections import CorrectionDesk
-from napari_medvlsm.widgets._layers import SPACING_KEY, LayerBook, SliceInView
-from napari_medvlsm.widgets._models import ModelDesk
-from napari_medvlsm.widgets._prompts import PromptDesk
-from napari_medvlsm.widgets._results import ResultDesk
-from napari_medvlsm.widgets._wordings import WordingDesk
+from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
+from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
+from napari_medvlsm.widgets._layers import SPACING_KEY, LayerManager, SliceInView
+from napari_medvlsm.widgets._model_presenter import ModelPresenter
+from napari_medvlsm.widgets._prompt_presenter import PromptPresenter
+from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
 from napari_medvlsm.widgets.sections import (
     CorrectionSection,
@@ -92,18 +92,20 @@ class Panel(QWidget):
         self.engine = EngineController(self.transport, call_later(self))
         self.session = Session(self.engine, vocabulary, available_models())
         self.background = Background(self)
-        self.book = LayerBook(self.viewer)
+        self.book = LayerManager(self.viewer)
         self.view: SliceInView | None = None
         self._layer: Image | None = None
-        self.desk = CorrectionDesk(self.book, self.session, self.store, self.background, self._settle_if_moving, self)
+        self.desk = CorrectionPresenter(
+            self.book, self.session, self.store, self.background, self._settle_if_moving, self
+        )
         self._pixels_seen: tuple[Image, tuple[int, ...]] | None = None
         self._closed = False
 
         self._build(vocabulary)
-        self.models = ModelDesk(self.session, self.model_section, self)
-        self.prompts = PromptDesk(self.session, self.prompt_section, self)
-        self.results = ResultDesk(self.book, self.session, self.result_section, lambda: self.view, self)
-        self.wordings = WordingDesk(
+        self.models = ModelPresenter(self.session, self.model_section, self)
+        self.prompts = PromptPresenter(self.session, self.prompt_section, self)
+        self.results = ResultPresenter(self.book, self.session, self.result_section, lambda: self.view, self)
+        self.wordings = ComparisonPresenter(
             self.session,
             self.prompt_section,
             self.result_section,

@@ -49,8 +49,8 @@ def inference() -> None:
     from napari_medvlsm.core.effect import compare_size
     from napari_medvlsm.core.images import to_model_input
     from napari_medvlsm.core.inference import Segmenter
-    from napari_medvlsm.core.models.card import ModelCard
-    from napari_medvlsm.core.models.clipseg import CLIPSeg
+    from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+    from napari_medvlsm.core.models.store.card import ModelCard
     from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
     from napari_medvlsm.core.prompts.variants import contrasts, ladder
 

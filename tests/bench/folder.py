@@ -47,8 +47,8 @@ def clipseg(folder: Path) -> str:
     from transformers import CLIPSegForImageSegmentation
 
     from medvlsm_training.tokenizer import build_tokenizer, clip_merges
-    from napari_medvlsm.core.models.card import ModelCard, write_card
-    from napari_medvlsm.core.models.clipseg import CLIPSeg, published_config
+    from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg, published_config
+    from napari_medvlsm.core.models.store.card import ModelCard, write_card
 
     torch.manual_seed(0)
     tokenizer = build_tokenizer(clip_merges())
@@ -65,7 +65,7 @@ def measure(name: str, folder: Path) -> None:
     from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.io.images import read_scan
     from napari_medvlsm.core.io.labels import save_mask, story
-    from napari_medvlsm.core.models.registry import find_model
+    from napari_medvlsm.core.models.store.registry import find_model
     from napari_medvlsm.core.prompts import free_text, load_vocabulary
 
     model = clipseg(folder / "clipseg") if name == "clipseg" else name

@@ -67,7 +67,7 @@ def true_size(family: str):
     from models import build
 
     from napari_medvlsm.core.inference import Segmenter
-    from napari_medvlsm.core.models.card import ModelCard
+    from napari_medvlsm.core.models.store.card import ModelCard
 
     return Segmenter(build(family), ModelCard("x", "x", family), device="cpu")
 

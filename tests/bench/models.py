@@ -63,8 +63,8 @@ def prompts(model, device: str, precision: str) -> None:
 
     from napari_medvlsm.core.images import to_model_input
     from napari_medvlsm.core.inference import Segmenter
-    from napari_medvlsm.core.models.base import repeat_for_prompts
-    from napari_medvlsm.core.models.card import ModelCard
+    from napari_medvlsm.core.models.architectures.base import repeat_for_prompts
+    from napari_medvlsm.core.models.store.card import ModelCard
 
     card = ModelCard("x", "x", "x")
     scans = [np.random.default_rng(i).integers(0, 256, (512, 512, 3), dtype=np.uint8) for i in range(2)]

@@ -27,14 +27,14 @@ from tqdm import tqdm
 
 from medvlsm_training.evaluation.compare import Pair, pair_up
 from medvlsm_training.evaluation.data import DataSet, read_data, recipe_sets
-from medvlsm_training.evaluation.measure import DRAWN_FRACTION, ORIGINAL, Score
+from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, ORIGINAL, Score
 from medvlsm_training.evaluation.questions import Kind, Wishes
 from medvlsm_training.evaluation.results import SUMMARY_FILE, read_results, read_scores, with_right
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.train import RECIPE_FILE
-from napari_medvlsm.core.models.identity import weights_hash
-from napari_medvlsm.core.models.registry import find_model
+from napari_medvlsm.core.models.store.registry import find_model
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.statistics import Estimate, estimate
 
 MEAN_LOSS, SET_LOSS, LISTENS, PARAPHRASE_LOSS, DRAWN = 0.03, 0.10, 0.5, 0.05, 0.10
@@ -124,7 +124,7 @@ def absent(scores: Sequence[Score]) -> list[Row]:
         groups.setdefault(f"{score.set}: {what}", []).append(score)
     rows = []
     for what, found in groups.items():
-        drawn = [float(s.drawn_fraction > DRAWN_FRACTION) for s in found]
+        drawn = [float(s.predicted_fraction > FALSE_POSITIVE_FRACTION) for s in found]
         share = estimate(drawn, [f"{s.set} {s.group}" for s in found])
         row = Row("d", what, share)
         rows.append(replace(row, passed=share.mean <= DRAWN) if what == "everything absent" else row)

@@ -39,12 +39,12 @@ from medvlsm_training.config import (
     SourceConfig,
     TrainerConfig,
 )
-from medvlsm_training.events import Epoch, Event
 from medvlsm_training.init import init_from_scratch
 from medvlsm_training.models import ClipSegSizes, clipseg_config
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges
-from napari_medvlsm.core.models.card import ModelCard, write_card
-from napari_medvlsm.core.models.clipseg import CLIPSeg, published_config
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg, published_config
+from napari_medvlsm.core.models.store.card import ModelCard, write_card
+from napari_medvlsm.core.runs.events import Epoch, Event
 
 SIDE, BATCH = 352, 4
 EPOCHS = 4

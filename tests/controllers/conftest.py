@@ -8,8 +8,8 @@ import pytest
 from napari_medvlsm.controllers.engine import EngineController
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.images import Scan
-from napari_medvlsm.core.io.prompt_book import PromptBook
-from napari_medvlsm.core.models.registry import available_models
+from napari_medvlsm.core.io.prompt_history import PromptHistory
+from napari_medvlsm.core.models.store.registry import available_models
 from napari_medvlsm.core.prompts import load_vocabulary
 
 SIZE = (12, 15)
@@ -74,7 +74,7 @@ def session(engine, wire, tmp_path):
     """A session with the shipped models, whose engine is ready."""
     engine.start()
     wire.ready()
-    return Session(engine, load_vocabulary(), available_models(), PromptBook(tmp_path / "prompts.json"))
+    return Session(engine, load_vocabulary(), available_models(), PromptHistory(tmp_path / "prompts.json"))
 
 
 @pytest.fixture

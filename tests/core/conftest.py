@@ -20,9 +20,9 @@ def small_builders():
 
     from medvlsm_training.models import ClipSegSizes, clipseg_config
     from medvlsm_training.tokenizer import cut_tokenizer
-    from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
-    from napari_medvlsm.core.models.clipseg import CLIPSeg
-    from napari_medvlsm.core.models.cris import CRIS, CRISConfig
+    from napari_medvlsm.core.models.architectures.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
+    from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+    from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 
     clip = cut_tokenizer(SMALL_TEXTS)
     letters = "abcdefghijklmnopqrstuvwxyz,"
@@ -80,7 +80,7 @@ def small_builders():
 @pytest.fixture(scope="session")
 def small_model_like(small_builders, tmp_path_factory):
     """By family, a folder with the configuration, preprocessing and tokenizer of the small model."""
-    from napari_medvlsm.core.models.card import WEIGHTS_FILE
+    from napari_medvlsm.core.models.store.card import WEIGHTS_FILE
 
     folders = {}
     for family, build in small_builders.items():

@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import pytest
 
-from napari_medvlsm.core.bulk.ahead import ahead
 from napari_medvlsm.core.bulk.manifest import (
     COLUMNS,
     DONE,
@@ -15,6 +14,7 @@ from napari_medvlsm.core.bulk.manifest import (
     read_manifest,
     tidy,
 )
+from napari_medvlsm.core.bulk.prefetch import ahead
 
 ROW = Row(
     output="a.tif",

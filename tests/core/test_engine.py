@@ -14,7 +14,7 @@ import pytest
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.engine.protocol import read_frame, write_frame
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.models.registry import find_model
+from napari_medvlsm.core.models.store.registry import find_model
 
 
 def answer(engine, number):

@@ -18,14 +18,14 @@ from medvlsm_training.models import ClipSegSizes, clipseg_config
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
 from napari_medvlsm.core.images import to_model_input
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.models.base import ENCODERS, PROJECTIONS, VLSM, Conditions, repeat_for_prompts
-from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
-from napari_medvlsm.core.models.card import WEIGHTS_FILE, ModelCard, write_card
-from napari_medvlsm.core.models.clipseg import CLIPSeg
-from napari_medvlsm.core.models.cris import CRIS, CRISConfig, line_positions, plane_positions
+from napari_medvlsm.core.models.architectures.base import ENCODERS, PROJECTIONS, VLSM, Conditions, repeat_for_prompts
+from napari_medvlsm.core.models.architectures.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig, line_positions, plane_positions
+from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, merge_folder, save_lora
 from napari_medvlsm.core.models.families import FAMILIES, load_model
-from napari_medvlsm.core.models.image_only import ImageOnly, ImageOnlyConfig
-from napari_medvlsm.core.models.lora import LoraSettings, add_lora, merge_folder, save_lora
+from napari_medvlsm.core.models.store.card import WEIGHTS_FILE, ModelCard, write_card
 
 SHORT, LONG = "polyp", "skin melanoma, located in top left of the image"
 TEXTS = ["small pink polyp", SHORT, LONG]
@@ -737,7 +737,7 @@ class TestImageOnly:
 
     def test_the_library_is_imported_only_where_such_a_model_is_made(self):
         code = (
-            "import sys, medvlsm_training.models, napari_medvlsm.core.models.image_only\n"
+            "import sys, medvlsm_training.models, napari_medvlsm.core.models.architectures.image_only\n"
             "print('segmentation_models_pytorch' in sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

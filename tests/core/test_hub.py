@@ -23,16 +23,17 @@ from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save
 
 from napari_medvlsm.core.io import atomic
-from napari_medvlsm.core.models import hub, importing
-from napari_medvlsm.core.models.card import WEIGHTS_FILE, read_card
+from napari_medvlsm.core.models.checkpoints import convert
+from napari_medvlsm.core.models.checkpoints.convert import Wishes, import_model
+from napari_medvlsm.core.models.checkpoints.import_process import import_in_process
 from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.fetched import MANIFEST_FILE, forget, read_fetched
-from napari_medvlsm.core.models.import_process import import_in_process
-from napari_medvlsm.core.models.importing import Wishes, import_model
-from napari_medvlsm.core.models.naming import ModelExists
-from napari_medvlsm.core.models.obtaining import obtain
-from napari_medvlsm.core.models.registry import available_models, user_models_folder
-from napari_medvlsm.core.models.sources import CLIP_RN50, SOURCES, HubFile, Repository, Source, find_source
+from napari_medvlsm.core.models.store import hub
+from napari_medvlsm.core.models.store.card import WEIGHTS_FILE, read_card
+from napari_medvlsm.core.models.store.download import download_and_import
+from napari_medvlsm.core.models.store.fetched import MANIFEST_FILE, forget, read_fetched
+from napari_medvlsm.core.models.store.naming import ModelExists
+from napari_medvlsm.core.models.store.registry import available_models, user_models_folder
+from napari_medvlsm.core.models.store.sources import CLIP_RN50, SOURCES, HubFile, Repository, Source, find_source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # Files from this size on are large files, which the hub keeps by their SHA-256 elsewhere.
@@ -573,8 +574,8 @@ def test_files_beside_the_fetched_ones_are_refused(published, tmp_path, name):
 
 def test_exactly_the_listed_weights_are_read(published, tmp_path, small_model_like, monkeypatch):
     folder = hub.fetch(hub.plan(find_source("biomedclipseg-d"), tmp_path / "f", published.endpoint))
-    read, seen = importing.read_checkpoint, []
-    monkeypatch.setattr(importing, "read_checkpoint", lambda path: seen.append(path) or read(path))
+    read, seen = convert.read_checkpoint, []
+    monkeypatch.setattr(convert, "read_checkpoint", lambda path: seen.append(path) or read(path))
     import_model(folder, wishes=Wishes(like=small_model_like["biomedclipseg-d"]))
     listed = [f"microsoft--small/{name}" for name in ("open_clip_pytorch_model.bin",)] + [
         f"CIDAS--small/{WEIGHTS_FILE}"
@@ -606,16 +607,16 @@ def imported_here(path, name, /, *, replace_existing, check):
 
 def test_obtained_once_then_only_on_request(published, tmp_path):
     source, seen = find_source("clipseg"), []
-    made = obtain(
+    made = download_and_import(
         hub.plan(source, tmp_path / "f", published.endpoint), imported_here, progress=lambda *n: seen.append(n)
     )
     assert read_card(made).name == made.name == "clipseg" and seen and not (tmp_path / "f").exists()
     planned, sent = hub.plan(source, tmp_path / "f", published.endpoint), len(published.sent())
     with pytest.raises(ModelExists, match="There is a model clipseg already") as raised:
-        obtain(planned, imported_here)
+        download_and_import(planned, imported_here)
     assert raised.value.name == "clipseg" and len(published.sent()) == sent
-    assert obtain(planned, imported_here, replace=True) == made
-    assert obtain(planned, imported_here, "second").name == "second"
+    assert download_and_import(planned, imported_here, replace=True) == made
+    assert download_and_import(planned, imported_here, "second").name == "second"
 
 
 def test_room_for_files_and_model_before_anything_is_fetched(published, tmp_path, monkeypatch):
@@ -623,7 +624,7 @@ def test_room_for_files_and_model_before_anything_is_fetched(published, tmp_path
     free = int(1.5 * planned.total)
     monkeypatch.setattr(atomic.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, free))
     with pytest.raises(ValueError, match="are needed in"):
-        obtain(planned, imported_here)
+        download_and_import(planned, imported_here)
     assert not published.sent()
 
 
@@ -669,8 +670,8 @@ def test_an_import_in_a_process_gives_the_folder_or_a_sentence(model_folder, tmp
 def test_variables_of_the_hub_are_respected_without_torch(server, source, tmp_path):
     code = (
         "import sys; from pathlib import Path; from dataclasses import replace\n"
-        "from napari_medvlsm.core.models import hub, sources\n"
-        "from napari_medvlsm.core.models.sources import HubFile, Repository, Source\n"
+        "from napari_medvlsm.core.models.store import hub, sources\n"
+        "from napari_medvlsm.core.models.store.sources import HubFile, Repository, Source\n"
         "files = (HubFile('big.bin', 1),)\n"
         f"repository = Repository('someone/thing', {COMMIT!r}, 'MIT', '', files)\n"
         "source = Source('thing', 'Thing', '', 'clipseg', (repository,))\n"

@@ -14,8 +14,8 @@ from napari_medvlsm.core.effect import Case, measure
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.models.card import ModelCard, write_card
-from napari_medvlsm.core.models.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import Attributes, build, coverage, load_vocabulary
 from napari_medvlsm.core.prompts.reference import load_datasets, reference_attributes
 

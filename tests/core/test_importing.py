@@ -15,16 +15,17 @@ from transformers import CLIPSegForImageSegmentation
 
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io import atomic
-from napari_medvlsm.core.models import importing, parity
-from napari_medvlsm.core.models.card import WEIGHTS_FILE, ModelCard, read_card, write_card
-from napari_medvlsm.core.models.checkpoints import read_checkpoint
-from napari_medvlsm.core.models.clip_tokenizer import clip_tokenizer
-from napari_medvlsm.core.models.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models import parity
+from napari_medvlsm.core.models.architectures.clip_tokenizer import clip_tokenizer
+from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.checkpoints import convert
+from napari_medvlsm.core.models.checkpoints.convert import Wishes, import_model
+from napari_medvlsm.core.models.checkpoints.detect import read_checkpoint
 from napari_medvlsm.core.models.families import IMPORTABLE, load_model
-from napari_medvlsm.core.models.fetched import sha256_of
-from napari_medvlsm.core.models.importing import Wishes, import_model
-from napari_medvlsm.core.models.naming import ModelExists, clean_name, place_of
-from napari_medvlsm.core.models.registry import find_model, user_models_folder
+from napari_medvlsm.core.models.store.card import WEIGHTS_FILE, ModelCard, read_card, write_card
+from napari_medvlsm.core.models.store.fetched import sha256_of
+from napari_medvlsm.core.models.store.naming import ModelExists, clean_name, target_dir
+from napari_medvlsm.core.models.store.registry import find_model, user_models_folder
 
 # What a trainer of the reference puts before each name.
 PREFIX = {"clipseg": "net.clipseg.", "cris": "net.", "biomedclipseg": "net.", "biomedclipseg-d": "net."}
@@ -407,7 +408,7 @@ def test_names_that_are_no_names_are_refused(tmp_path, clipseg, name):
     }.items(),
 )
 def test_default_names_can_be_names_everywhere(tmp_path, text, name):
-    assert clean_name(text) == name and place_of(name, tmp_path) == tmp_path / name
+    assert clean_name(text) == name and target_dir(name, tmp_path) == tmp_path / name
 
 
 def test_names_that_lightning_gives_become_names_and_taken_ones_get_a_number(tmp_path, cris, like):
@@ -423,7 +424,7 @@ def test_names_that_lightning_gives_become_names_and_taken_ones_get_a_number(tmp
 
 
 def test_the_name_is_checked_before_anything_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(importing, "read_checkpoint", lambda _: pytest.fail("read"))
+    monkeypatch.setattr(convert, "read_checkpoint", lambda _: pytest.fail("read"))
     (user_models_folder() / "taken").mkdir(parents=True)
     (tmp_path / "a.ckpt").touch()
     with pytest.raises(ModelExists):

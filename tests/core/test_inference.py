@@ -13,8 +13,8 @@ from napari_medvlsm.core.engine.server import Engine
 from napari_medvlsm.core.images import Scan, to_model_input, window_of
 from napari_medvlsm.core.inference import Cancelled, Segmenter
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.models.base import VLSM, Conditions
-from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.architectures.base import VLSM, Conditions
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.upsampling import scaled, to_scan_size
 
 TEXTS = ["small pink polyp", "left lung", "skin melanoma, located in top left of the image"]

@@ -7,10 +7,10 @@ import pytest
 import tifffile
 from PIL import Image
 
+from napari_medvlsm.core.datasets.export import export_case, training_prompts
 from napari_medvlsm.core.images import Scan, to_unit_rgb
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.autosave import AutosaveStore
-from napari_medvlsm.core.io.dataset import export_case, training_prompts
 from napari_medvlsm.core.io.images import read_image, read_scan, read_spacing
 from napari_medvlsm.core.io.labels import load_mask, save_mask, story
 from napari_medvlsm.core.masks import Cleanup

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import CLIPSegForImageSegmentation
 
-from napari_medvlsm.core.models.card import CARD_FILE, read_card, write_card
-from napari_medvlsm.core.models.clipseg import CLIPSeg
-from napari_medvlsm.core.models.registry import STARTER, available_models, find_model
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+from napari_medvlsm.core.models.store.card import CARD_FILE, read_card, write_card
+from napari_medvlsm.core.models.store.registry import STARTER, available_models, find_model
 
 
 def test_save_and_load_give_the_same_answer(small_clipseg, model_folder):
@@ -175,6 +175,9 @@ def test_starter_outlines_the_shipped_skin_lesion(samples):
 
 
 def test_card_and_registry_import_no_torch():
-    code = "import sys, napari_medvlsm.core.models.registry as r; r.available_models(); print('torch' in sys.modules)"
+    code = (
+        "import sys, napari_medvlsm.core.models.store.registry as r; r.available_models(); "
+        "print('torch' in sys.modules)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

@@ -11,7 +11,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from napari_medvlsm.core.models.torch_files import Inert, StoredTensor, TorchFile
+from napari_medvlsm.core.models.checkpoints.torch_files import Inert, StoredTensor, TorchFile
 
 
 class Loss:

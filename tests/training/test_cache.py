@@ -29,15 +29,15 @@ from medvlsm_training.config import (
     TrainerConfig,
 )
 from medvlsm_training.data import collate
-from medvlsm_training.events import Encoded, Epoch
 from medvlsm_training.init import init_from_scratch
 from medvlsm_training.models import ClipSegSizes, clipseg_config, starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.tokenizer import cut_tokenizer
-from napari_medvlsm.core.models.card import ModelCard, write_card
-from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.runs.events import Encoded, Epoch
 
 SIDE = 32
 TURNED = AugmentationConfig(degrees=15, shift=0.08, shear=5, zoom=(0.8, 1.3), flip=True, brightness=0.25, hue=0.02)

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvlsm_training.check import KINDS, check_data, check_items
 from medvlsm_training.config import ModelConfig, Recipe, SourceConfig, TrainerConfig
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.sources import read_source
 from medvlsm_training.train import read_items, refuse_misleading, train
 from napari_medvlsm.cli import main
+from napari_medvlsm.core.datasets.annotation_files import image_items
+from napari_medvlsm.core.datasets.catalogue import load_catalogue
+from napari_medvlsm.core.datasets.check import KINDS, check_data, check_items
+from napari_medvlsm.core.datasets.export import export_case
+from napari_medvlsm.core.datasets.layouts import read_split
 from napari_medvlsm.core.images import Scan
-from napari_medvlsm.core.io.annotations import image_items
-from napari_medvlsm.core.io.catalogue import load_catalogue
-from napari_medvlsm.core.io.dataset import export_case
-from napari_medvlsm.core.io.folders import read_split
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 from napari_medvlsm.core.prompts.reference import load_datasets, reference_prompts
 

@@ -14,9 +14,9 @@ from filelock import FileLock
 from medvlsm_training.__main__ import main
 from medvlsm_training.callbacks import CURVES_FILE
 from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, weights_of
-from medvlsm_training.events import Epoch, Started, Step, Stopped, read_line
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.train import Machine, _precision, load_trained, read_items, train
+from napari_medvlsm.core.runs.events import Epoch, Started, Step, Stopped, read_line
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -106,7 +106,7 @@ def assert_same_within_rounding(one, other):
 def assert_same_curves(one, other, within):
     a, b = curves(one), curves(other)
     assert [r["epoch"] for r in a] == [r["epoch"] for r in b] and [r["best"] for r in a] == [r["best"] for r in b]
-    for key in ("train_loss", "val_loss", "val_dice", "val_absent_drawn"):
+    for key in ("train_loss", "val_loss", "val_dice", "val_false_positive_rate"):
         values = [[float(row[key] or "nan") for row in rows] for rows in (a, b)]
         assert values[0] == pytest.approx(values[1], abs=within, nan_ok=True), key
 

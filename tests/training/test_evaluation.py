@@ -103,7 +103,7 @@ SCORE = Score(
     hd95=3.0,
     nsd=0.5,
     unit="px",
-    drawn_fraction=0.1,
+    predicted_fraction=0.1,
 )
 
 
@@ -233,15 +233,15 @@ def test_numbers_are_those_of_the_segmenter(polyps, small_clipseg, small_card):
 def test_empty_masks_count_in_the_mean_and_apart():
     scores = [
         score(case="a", image="a", dice=0.8),
-        score(case="b", group="b", dice=0.0, drawn_fraction=0, hd95=math.nan, precision=math.nan),
-        score(case="c", group="c", present=False, dice=1.0, drawn_fraction=0, hd95=math.nan),
-        score(case="d", group="d", present=False, dice=0.0, drawn_fraction=0.004, hd95=math.nan),
-        score(case="e", group="e", present=False, dice=0.0, drawn_fraction=0.2, hd95=math.nan),
+        score(case="b", group="b", dice=0.0, predicted_fraction=0, hd95=math.nan, precision=math.nan),
+        score(case="c", group="c", present=False, dice=1.0, predicted_fraction=0, hd95=math.nan),
+        score(case="d", group="d", present=False, dice=0.0, predicted_fraction=0.004, hd95=math.nan),
+        score(case="e", group="e", present=False, dice=0.0, predicted_fraction=0.2, hd95=math.nan),
     ]
     (row,) = summarise(scores)
     assert row["dice"]["mean"] == pytest.approx(1.8 / 5) and row["dice_present"]["mean"] == pytest.approx(0.4)
     assert (row["cases"], row["present"], row["absent"], row["missed"]) == (5, 2, 3, 1)
-    assert row["absent_drawn"] == pytest.approx(1 / 3) and row["absent_any"] == pytest.approx(2 / 3)
+    assert row["false_positive_rate"] == pytest.approx(1 / 3) and row["any_false_positive_rate"] == pytest.approx(2 / 3)
     assert row["hd95_px"]["cases"] == 1 and row["precision"]["cases"] == 4
 
 

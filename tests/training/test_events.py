@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from medvlsm_training import events
-from medvlsm_training.events import KINDS, Encoded, Epoch, Failed, Saved, Started, Step, Stopped, read_line
 from medvlsm_training.reporting import for_people, json_on_stdout, sentence_of
 from medvlsm_training.stopping import Interrupted, Stopping
+from napari_medvlsm.core.runs import events
+from napari_medvlsm.core.runs.events import KINDS, Encoded, Epoch, Failed, Saved, Started, Step, Stopped, read_line
 
 REPOSITORY = Path(__file__).parents[2]
 STARTED = Started("disks", "runs/1", 5, 2, 8, 32, 3, 1_200_000, 4_000, "cpu", 1)
@@ -86,7 +86,7 @@ def test_a_reader_that_is_gone_is_told_once():
     """As `medvlsm train ... | head -1`: no traceback, and whoever asked is told."""
     script = """
 import os
-from medvlsm_training.events import Saved
+from napari_medvlsm.core.runs.events import Saved
 from medvlsm_training.reporting import for_people, json_on_stdout
 reader, writer = os.pipe()
 os.dup2(writer, 1), os.close(writer), os.close(reader)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvlsm_training import events
 from medvlsm_training.config import (
     MeasureConfig,
     ModelConfig,
@@ -37,8 +36,9 @@ from medvlsm_training.report import MODEL_COLOR, TRUE_COLOR, choose_examples, dr
 from medvlsm_training.train import train
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.models.card import read_card
+from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.prompts import load_vocabulary, normalise
+from napari_medvlsm.core.runs import events
 
 VOCABULARY = load_vocabulary()
 LISTENING = (Kind.CLASS, Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
@@ -187,10 +187,10 @@ def test_answers_are_held_against_what_should_be_drawn(data, small_clipseg, smal
     scores = [s for s in found.scores if s.size == "original"]
     absent = [s for s in scores if s.kind == "absent"]
     assert len(absent) == 2 * 3 and {s.target for s in absent} == set(VOCABULARY.modalities["chest x-ray"].absent)
-    assert all(not s.present and s.dice == float(s.drawn_fraction == 0) for s in absent)
+    assert all(not s.present and s.dice == float(s.predicted_fraction == 0) for s in absent)
     wrong = next(s for s in scores if s.kind == "other")
-    same = [s.drawn_fraction for s in scores if (s.kind, s.image, s.target) == ("class", wrong.image, "right lung")]
-    assert wrong.prompt == "right lung" and wrong.target == "left lung" and wrong.drawn_fraction == same[0]
+    same = [s.predicted_fraction for s in scores if (s.kind, s.image, s.target) == ("class", wrong.image, "right lung")]
+    assert wrong.prompt == "right lung" and wrong.target == "left lung" and wrong.predicted_fraction == same[0]
     rows = {(r["target"], r["kind"]): r for r in contrasts(scores)}
     assert rows["left lung", "other"]["against"] == "class" and rows["left lung", "other"]["difference"]["cases"] == 2
     assert rows["lungs", "paraphrase"]["difference"]["cases"] == 8 and ("lungs", "other") not in rows
@@ -381,7 +381,7 @@ def test_a_recipe_always_measures_by_name():
 
 SCORE = Score(
     **dict.fromkeys(("set", "split", "case", "image", "group", "target", "level", "wording", "prompt", "unit"), "a"),
-    **dict.fromkeys(("dice", "iou", "precision", "recall", "hd95", "nsd", "drawn_fraction"), 0.5),
+    **dict.fromkeys(("dice", "iou", "precision", "recall", "hd95", "nsd", "predicted_fraction"), 0.5),
     kind="class",
     size="original",
     present=True,
@@ -395,11 +395,11 @@ def score(case="a", dice=0.5, **more):
 def test_absent_cases_are_counted_apart():
     found = [
         score("a", 0.8),
-        score("b", 0.0, present=False, drawn_fraction=0.2),
-        score("c", 1.0, present=False, drawn_fraction=0.0),
+        score("b", 0.0, present=False, predicted_fraction=0.2),
+        score("c", 1.0, present=False, predicted_fraction=0.0),
     ]
     assert by_target(found)["a"] == {
-        "cases": 1, "dice": 0.8, "iou": 0.5, "missed": 0, "absent_cases": 2, "absent_drawn": 0.5
+        "cases": 1, "dice": 0.8, "iou": 0.5, "missed": 0, "absent_cases": 2, "false_positive_rate": 0.5
     }  # fmt: skip
 
 
@@ -516,8 +516,8 @@ def test_the_bars_of_paraphrases_and_of_what_is_absent(bars):
     assert verdicts(bars.paraphrased([*named, *said])) == {
         "a: all paraphrases together": None, "a: one": True, "a: two": False
     }  # fmt: skip
-    normal = [score(str(i), 1.0, present=False, drawn_fraction=0.0) for i in range(9)]
-    drawn = score("k", 0.0, present=False, drawn_fraction=0.02, kind="absent", target="knee joint")
+    normal = [score(str(i), 1.0, present=False, predicted_fraction=0.0) for i in range(9)]
+    drawn = score("k", 0.0, present=False, predicted_fraction=0.02, kind="absent", target="knee joint")
     assert verdicts(bars.absent([*normal, drawn]))["everything absent"] is True
     assert verdicts(bars.absent([*normal[:8], drawn]))["everything absent"] is False
 

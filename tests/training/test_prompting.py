@@ -10,7 +10,7 @@ import pytest
 
 from medvlsm_training.config import PromptConfig
 from medvlsm_training.prompting import Prompter
-from medvlsm_training.sources import Item
+from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.prompts import load_vocabulary
 
 SAMPLE = json.loads((Path(__file__).parents[1] / "core" / "data" / "annotations_sample.json").read_text("utf-8"))[
@@ -99,7 +99,7 @@ def test_what_is_absent_is_asked_for_at_its_rate_and_nothing_is_to_be_drawn():
 
 
 def test_negatives_wait_for_their_epoch():
-    config = PromptConfig(mix={"p6": 1}, absent=0.4, wrong=0.4, negatives_from=3)
+    config = PromptConfig(mix={"p6": 1}, absent=0.4, wrong=0.4, negatives_start_epoch=3)
     prompter, rng = Prompter(config, VOCABULARY, TARGETS), np.random.default_rng(1)
     targets = [[p.target for _ in range(50) for p in prompter.draw(POLYP, TOP_LEFT, rng, epoch)] for epoch in range(5)]
     assert all(set(found) == {"polyp"} for found in targets[:3])

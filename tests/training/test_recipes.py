@@ -15,7 +15,6 @@ from PIL import Image
 from torch.utils.data import DataLoader, DistributedSampler
 
 from medvlsm_training.__main__ import main
-from medvlsm_training.check import KINDS
 from medvlsm_training.config import LossConfig, ModelConfig, PromptConfig
 from medvlsm_training.data import Batch
 from medvlsm_training.evaluation.results import trained_on
@@ -24,10 +23,11 @@ from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.recipes import SHIPPED, dumped, listing, load_recipe, shipped_recipes
 from medvlsm_training.train import read_items, train
-from napari_medvlsm.core.models.card import ModelCard, read_card, write_card
-from napari_medvlsm.core.models.cris import CRIS, CRISConfig
+from napari_medvlsm.core.datasets.check import KINDS
+from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
 from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.prompts.reference import load_datasets
 
@@ -314,7 +314,7 @@ class TestLoss:
         )
         options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         (found,) = Trainer(accelerator="cpu", **options).validate(module, loader, verbose=False)
-        assert found["val/dice"] == expected and found["val/absent_drawn"] == 0.5
+        assert found["val/dice"] == expected and found["val/false_positive_rate"] == 0.5
 
 
 def trained(name, data, run, base, *words):

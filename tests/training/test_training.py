@@ -29,16 +29,17 @@ from medvlsm_training.models import starting_model
 from medvlsm_training.package import package
 from medvlsm_training.prompting import Prompter, every_text, trained_targets
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.sources import data_hash, read_source, split_lungs
+from medvlsm_training.sources import read_source
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
 from medvlsm_training.train import load_trained, read_items, train
+from napari_medvlsm.core.datasets.export import export_case
+from napari_medvlsm.core.datasets.items import data_hash, split_lungs
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.io.dataset import export_case
-from napari_medvlsm.core.models.card import DataSource, read_card, write_card
-from napari_medvlsm.core.models.clipseg import CLIPSeg
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, save_lora
 from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.lora import LoraSettings, add_lora, save_lora
+from napari_medvlsm.core.models.store.card import DataSource, read_card, write_card
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 
 VOCABULARY = load_vocabulary()

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QApplication, QColorDialog
 from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.prompts import Prompt
 from napari_medvlsm.core.prompts.own_words import own_words_path
-from napari_medvlsm.widgets.dialogs import CardDialog, ComparisonDialog, OwnWordsDialog, PromptBookDialog
+from napari_medvlsm.widgets.dialogs import CardDialog, ComparisonDialog, OwnWordsDialog, PromptHistoryDialog
 from napari_medvlsm.widgets.dialogs.comparison import outlined
 
 ENGINE_MS = 90_000
@@ -226,7 +226,7 @@ def test_favourites_and_earlier_prompts_are_searched_and_taken_again(panel, lesi
     section.star.click()
     assert section.star.text() == "★"
     section.book.click()
-    window = dialog(PromptBookDialog)
+    window = dialog(PromptHistoryDialog)
 
     def listed():
         return [window.list.item(i).text().strip("★ ") for i in range(window.list.count())]
@@ -239,7 +239,7 @@ def test_favourites_and_earlier_prompts_are_searched_and_taken_again(panel, lesi
     window.use.click()
     assert session.prompt.text == "left lung" and section.target.currentData() == "left lung"
     section.book.click()
-    window = dialog(PromptBookDialog)
+    window = dialog(PromptHistoryDialog)
     window.only.setChecked(False)
     window.list.setCurrentRow(listed().index("small polyp"))
     window.forget.click()

@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_medvlsm.core.prompts import load_vocabulary
-from napari_medvlsm.widgets._layers import LayerBook, scan_layers, slice_in_view, spacing_of
+from napari_medvlsm.widgets._layers import LayerManager, scan_layers, slice_in_view, spacing_of
 
 POLYP, ULCER = (load_vocabulary().targets[name] for name in ("polyp", "foot ulcer"))
 
@@ -47,7 +47,7 @@ def test_rolled_axes_are_explained(viewer):
 
 def test_layers_lie_on_the_scan_and_are_told_by_metadata(viewer):
     image = viewer.add_image(np.zeros((6, 8)), scale=(2, 3), translate=(10, 20), name="scan")
-    book = LayerBook(viewer)
+    book = LayerManager(viewer)
     book.show_predictions(slice_in_view(viewer, image), {POLYP: np.ones((6, 8), bool)})
     shown = book.prediction(image, "polyp")
     assert tuple(shown.scale) == (2, 3) and tuple(shown.translate) == (10, 20) and not shown.editable
@@ -59,14 +59,14 @@ def test_layers_lie_on_the_scan_and_are_told_by_metadata(viewer):
 
 def test_two_scans_never_share_layers(viewer):
     one, two = viewer.add_image(np.zeros((6, 8))), viewer.add_image(np.zeros((6, 8)))
-    book = LayerBook(viewer)
+    book = LayerManager(viewer)
     book.new_correction(one, POLYP)
     assert book.correction(two, "polyp") is None
 
 
 def test_prediction_stays_one_layer_and_uneditable(viewer):
     image = viewer.add_image(np.zeros((6, 8)))
-    book, view = LayerBook(viewer), slice_in_view(viewer, image)
+    book, view = LayerManager(viewer), slice_in_view(viewer, image)
     mask = np.zeros((6, 8), bool)
     book.show_predictions(view, {POLYP: mask})
     shown = book.prediction(image, "polyp")
@@ -80,7 +80,7 @@ def test_prediction_stays_one_layer_and_uneditable(viewer):
 
 def test_several_targets_have_layers_of_their_own_until_the_next_answer(viewer):
     image = viewer.add_image(np.zeros((6, 8)))
-    book, view = LayerBook(viewer), slice_in_view(viewer, image)
+    book, view = LayerManager(viewer), slice_in_view(viewer, image)
     one, two = np.zeros((6, 8), bool), np.ones((6, 8), bool)
     book.show_predictions(view, {POLYP: one, ULCER: two})
     polyp, ulcer = book.prediction(image, "polyp"), book.prediction(image, "foot ulcer")
@@ -94,7 +94,7 @@ def test_several_targets_have_layers_of_their_own_until_the_next_answer(viewer):
 
 def test_replace_plane_is_one_undoable_step_and_touches_one_slice(viewer):
     image = viewer.add_image(np.zeros((3, 6, 8)))
-    book = LayerBook(viewer)
+    book = LayerManager(viewer)
     layer = book.new_correction(image, POLYP)
     layer.data[0] = 1
     mask = np.zeros((6, 8), bool)
@@ -113,7 +113,7 @@ def test_replace_plane_is_one_undoable_step_and_touches_one_slice(viewer):
 def test_undo_memory_is_bounded(viewer, monkeypatch):
     monkeypatch.setattr("napari_medvlsm.widgets._layers._UNDO_BYTES", 20_000)
     image = viewer.add_image(np.zeros((40, 40)))
-    book = LayerBook(viewer)
+    book = LayerManager(viewer)
     layer = book.new_correction(image, POLYP)
     for i in range(6):
         book.replace_plane(layer, (), np.full((40, 40), i % 2 == 0))
@@ -124,7 +124,7 @@ def test_only_layers_of_the_same_shape_can_be_adopted(viewer):
     image = viewer.add_image(np.zeros((6, 8)))
     viewer.add_labels(np.zeros((5, 8), np.uint8))
     mine = viewer.add_labels(np.zeros((6, 8), np.int32))
-    book = LayerBook(viewer)
+    book = LayerManager(viewer)
     assert book.adoptable(image) == [mine]
     book.adopt(mine, image, POLYP)
     assert book.correction(image, "polyp") is mine and book.adoptable(image) == []
@@ -132,7 +132,7 @@ def test_only_layers_of_the_same_shape_can_be_adopted(viewer):
 
 def test_a_scan_comes_into_view_alone(viewer):
     large = viewer.add_image(np.zeros((600, 800)), name="large")
-    book = LayerBook(viewer)
+    book = LayerManager(viewer)
     book.show_predictions(slice_in_view(viewer, large), {POLYP: np.ones((600, 800), bool)})
     drawn = book.new_correction(large, POLYP)
     small = viewer.add_image(np.zeros((6, 8)), name="small")

@@ -9,9 +9,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.io.labels import load_mask
-from napari_medvlsm.core.models import hub
-from napari_medvlsm.core.models.registry import user_models_folder
-from napari_medvlsm.core.models.sources import SOURCES
+from napari_medvlsm.core.models.store import hub
+from napari_medvlsm.core.models.store.registry import user_models_folder
+from napari_medvlsm.core.models.store.sources import SOURCES
 from napari_medvlsm.core.options import Device
 from napari_medvlsm.widgets.dialogs import ModelsDialog
 from napari_medvlsm.widgets.sections.model import ModelSection

@@ -27,10 +27,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from medvlsm_training.events import Encoded, Report
 from napari_medvlsm import __version__
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.models.base import VLSM, Activations
+from napari_medvlsm.core.models.architectures.base import VLSM, Activations
+from napari_medvlsm.core.runs.events import Encoded, Report
 
 _log = logging.getLogger(__name__)
 # Environment variable that names another folder.

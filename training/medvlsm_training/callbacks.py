@@ -16,9 +16,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from medvlsm_training.data import PromptedImages
-from medvlsm_training.events import Epoch, Report, Step
 from medvlsm_training.stopping import Interrupted, Stopping
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.runs.events import Epoch, Report, Step
 
 CURVES_FILE = "curves.csv"
 # Seconds between two events of steps.
@@ -205,7 +205,7 @@ class Progress(Callback):
             train_loss=metrics.get("train/loss_epoch"),
             val_loss=metrics.get("val/loss"),
             val_dice=metrics.get("val/dice"),
-            val_absent_drawn=metrics.get("val/absent_drawn"),
+            val_false_positive_rate=metrics.get("val/false_positive_rate"),
             best=best,
             seconds=round(seconds, 2),
             eta=round(seconds * left, 1),

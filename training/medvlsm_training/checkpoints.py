@@ -25,7 +25,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
 
 
-class Kept(ModelCheckpoint):
+class BestCheckpoint(ModelCheckpoint):
     """One checkpoint of a run, written anew at the end of an epoch: the best by a metric, or the last.
 
     Parameters

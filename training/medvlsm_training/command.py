@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from medvlsm_training.events import Failed, Report, Stopped, silent
 from medvlsm_training.reporting import for_people, json_on_stdout
 from medvlsm_training.stopping import Interrupted, Stopping
+from napari_medvlsm.core.runs.events import Failed, Report, Stopped, silent
 
 if TYPE_CHECKING:
     from medvlsm_training.config import Recipe

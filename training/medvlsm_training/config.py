@@ -152,7 +152,7 @@ class PromptConfig:
     absent_same : float
         Part of these, but for the `made_up`, that name something which such a scan cannot show (the vocabulary's
         `absent`), rather than a target of another kind of scan.
-    negatives_from : int
+    negatives_start_epoch : int
         Epochs of training before any prompt is `wrong` or `absent`: where to look is learned faster before when not to.
     carriers : tuple of str
         Phrases with a "{}" in which a prompt may stand, such as "outline the {}".
@@ -174,7 +174,7 @@ class PromptConfig:
     wrong: float = 0.0
     absent: float = 0.0
     absent_same: float = 0.5
-    negatives_from: int = 0
+    negatives_start_epoch: int = 0
     carriers: tuple[str, ...] = ()
     carried: float = 0.0
     made_up: float = 0.0
@@ -190,8 +190,8 @@ class PromptConfig:
             raise ValueError("The prompts are to be typed, but `typed` is empty.")
         if self.per_image < 0:
             raise ValueError(f"per_image must be at least 0, but is {self.per_image}.")
-        if self.negatives_from < 0:
-            raise ValueError(f"negatives_from must be at least 0, but is {self.negatives_from}.")
+        if self.negatives_start_epoch < 0:
+            raise ValueError(f"negatives_start_epoch must be at least 0, but is {self.negatives_start_epoch}.")
         for name in ("attribute_dropout", "wrong", "absent", "absent_same", "carried", "made_up"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
@@ -396,8 +396,8 @@ class Recipe:
     model, prompts, augmentation, loss, optimizer, trainer, cache, measure
     seed : int
     accept : tuple of str
-        Kinds of findings of the data check (`medvlsm_training.check.KINDS`) with which to train knowingly; with
-        "missing-file", what is missing is passed over.
+        Kinds of findings of the data check (`napari_medvlsm.core.datasets.check.KINDS`) with which to train knowingly;
+        with "missing-file", what is missing is passed over.
     """
 
     name: str

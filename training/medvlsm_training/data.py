@@ -17,10 +17,10 @@ from torchvision.transforms import v2
 from medvlsm_training.augmentation import augmented
 from medvlsm_training.cache import ActivationCache, file_digest
 from medvlsm_training.config import AugmentationConfig
-from medvlsm_training.prompting import Drawn, Prompter
-from medvlsm_training.sources import Item
+from medvlsm_training.prompting import Prompter, SampledPrompt
+from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.images import resize, to_unit_square
-from napari_medvlsm.core.models.base import VLSM, Activations
+from napari_medvlsm.core.models.architectures.base import VLSM, Activations
 
 # Kinds of draws, so that the same numbers never serve two purposes.
 _VIEW, _PROMPTS, _VALIDATION = 1, 2, 3
@@ -187,7 +187,7 @@ class PromptedImages(Dataset[Sample]):
         stack = self._changed(tv_tensors.Mask(torch.from_numpy(np.stack(planes))), item, index)
         return dict(zip(names, (stack > 0.5).numpy(), strict=True))
 
-    def _draw(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[Drawn]:
+    def _draw(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[SampledPrompt]:
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, _PROMPTS, self.epoch, index))
             return self.prompter.draw(item, masks, rng, self.epoch)

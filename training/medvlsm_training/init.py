@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from napari_medvlsm.core.models.clipseg import CLIPSeg
-from napari_medvlsm.core.models.cris import CRIS
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+from napari_medvlsm.core.models.architectures.cris import CRIS
 
 # Strength of noise and of identity for queries and keys, and for values and output
 # (Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023, section 4).

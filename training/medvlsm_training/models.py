@@ -11,15 +11,15 @@ from transformers import CLIPSegConfig, CLIPTokenizer
 from medvlsm_training.config import IMAGE_ONLY, Recipe
 from medvlsm_training.init import init_cris, init_from_scratch
 from medvlsm_training.prompting import every_text, trained_targets
-from medvlsm_training.sources import Item
 from medvlsm_training.tokenizer import cut_tokenizer
-from napari_medvlsm.core.models.base import VLSM
-from napari_medvlsm.core.models.clipseg import CLIPSeg
-from napari_medvlsm.core.models.cris import CRIS, CRISConfig
+from napari_medvlsm.core.datasets.items import Item
+from napari_medvlsm.core.models.architectures.base import VLSM
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, merge_lora
 from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.image_only import ImageOnly, ImageOnlyConfig
-from napari_medvlsm.core.models.lora import LoraSettings, add_lora, merge_lora
-from napari_medvlsm.core.models.registry import find_model
+from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary
 
 

@@ -13,9 +13,9 @@ from torch.nn import functional
 from medvlsm_training.cache import ActivationCache
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import Batch
-from medvlsm_training.evaluation.measure import DRAWN_FRACTION
+from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION
 from medvlsm_training.losses import mean_over_images, prompt_loss
-from napari_medvlsm.core.models.base import VLSM, Activations, Conditions
+from napari_medvlsm.core.models.architectures.base import VLSM, Activations, Conditions
 
 # Texts whose conditions are kept in memory: some 150 MB of CRIS, which keeps every word.
 KEPT_TEXTS = 4096
@@ -84,7 +84,7 @@ class SegmentationModule(LightningModule):
         counted = present
         if self.recipe.trainer.count_empty:
             dice, counted = torch.where(present, dice, (~found.any(dim=(1, 2))).to(dice)), torch.ones_like(present)
-        drawn = found.float().mean((1, 2)) > DRAWN_FRACTION
+        drawn = found.float().mean((1, 2)) > FALSE_POSITIVE_FRACTION
         losses = self._losses(logits, batch)
         once = self._counted(batch, batch_idx)
         counted, absent = counted & once, ~present & once
@@ -102,7 +102,7 @@ class SegmentationModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Means over the cases of all processes."""
         sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
-        for name, total, count in (("loss", *sums[0:2]), ("dice", *sums[2:4]), ("absent_drawn", *sums[4:6])):
+        for name, total, count in (("loss", *sums[0:2]), ("dice", *sums[2:4]), ("false_positive_rate", *sums[4:6])):
             if count:
                 self.log(f"val/{name}", total / count, sync_dist=True)
 

@@ -16,30 +16,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medvlsm_training import events
 from medvlsm_training.callbacks import CURVES_FILE
 from medvlsm_training.checkpoints import BEST
 from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
 from medvlsm_training.environment import environment, read_environment
 from medvlsm_training.evaluation.data import recipe_sets
-from medvlsm_training.evaluation.measure import DRAWN_FRACTION, ORIGINAL, Score
+from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, ORIGINAL, Score
 from medvlsm_training.evaluation.questions import Kind, Wishes
 from medvlsm_training.evaluation.results import BASE_TRAINED_ON, Results, read_scores, trained_on
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.prompting import every_text
 from medvlsm_training.report import write_report
-from medvlsm_training.sources import Item, data_hash
 from medvlsm_training.train import load_trained, read_items
 from napari_medvlsm import __version__
+from napari_medvlsm.core.datasets.items import Item, data_hash
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
-from napari_medvlsm.core.models.base import VLSM
-from napari_medvlsm.core.models.card import CARD_FILE, DataSource, ModelCard, write_card
-from napari_medvlsm.core.models.identity import weights_hash
-from napari_medvlsm.core.models.lora import save_lora
-from napari_medvlsm.core.models.registry import find_model
+from napari_medvlsm.core.models.architectures.base import VLSM
+from napari_medvlsm.core.models.architectures.lora import save_lora
+from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
+from napari_medvlsm.core.models.store.registry import find_model
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
+from napari_medvlsm.core.runs import events
 from napari_medvlsm.core.statistics import estimate
 
 _log = logging.getLogger(__name__)
@@ -49,14 +49,14 @@ _LICENCE_FILE = Path(__file__).parent / "recipes" / "CC-BY-NC-SA-4.0.txt"
 _NOTE = (
     "'test': mean Dice over the test scans that show the target, of the sets trained on, at their stored size, with "
     "its 95 % interval (whole patients, sequences or images drawn); prompt: the class name alone, no clean-up. The "
-    "threshold comes from {}. 'absent_drawn': share of scans without the target "
+    "threshold comes from {}. 'false_positive_rate': share of scans without the target "
     "on which more than 1 % of the image was outlined. 'rows': by set, kind and level of prompt, where 'dice' counts "
     "every case; oracle prompts were made from the true mask and give part of the answer away."
 )
 # Of the rows of results, what the card keeps.
 _KEPT = (
     *("set", "target", "kind", "level", "wording", "cases", "present", "absent", "missed"),
-    *("dice", "dice_present", "iou", "absent_drawn", "absent_any"),
+    *("dice", "dice_present", "iou", "false_positive_rate", "any_false_positive_rate"),
 )
 
 
@@ -170,16 +170,16 @@ def by_target(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
             # Patients of two sets that have the same number are two patients.
             group = [f"{s.set} {s.group}" for s in present]
             dice, iou = estimate([s.dice for s in present], group), estimate([s.iou for s in present], group)
-            row |= {"dice": dice.mean, "iou": iou.mean, "missed": sum(s.drawn_fraction == 0 for s in present)}
+            row |= {"dice": dice.mean, "iou": iou.mean, "missed": sum(s.predicted_fraction == 0 for s in present)}
             row |= {"dice_low": dice.low, "dice_high": dice.high} if not math.isnan(dice.low) else {}
         if absent:
-            row |= {"absent_cases": len(absent), "absent_drawn": _drawn(absent)}
+            row |= {"absent_cases": len(absent), "false_positive_rate": _drawn(absent)}
         table[target] = {name: round(value, 4) for name, value in row.items()}
     return table
 
 
 def _drawn(scores: Sequence[Score]) -> float:
-    return round(sum(score.drawn_fraction > DRAWN_FRACTION for score in scores) / len(scores), 4)
+    return round(sum(score.predicted_fraction > FALSE_POSITIVE_FRACTION for score in scores) / len(scores), 4)
 
 
 def _line(row: dict[str, Any]) -> str:

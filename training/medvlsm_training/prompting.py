@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medvlsm_training.config import ATTRIBUTES, RANDOM, SYNONYM, TYPED, PromptConfig
-from medvlsm_training.sources import Item, Mask
+from napari_medvlsm.core.datasets.items import Item, Mask
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, build
 from napari_medvlsm.core.prompts.variants import opposite_side, opposite_size
@@ -22,7 +22,7 @@ Pick = Callable[[Sequence[str]], str]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledPrompt:
     """One prompt. `target` names the mask that it asks for; None: nothing is to be drawn."""
 
     text: str
@@ -48,7 +48,7 @@ class Prompter:
         self._kinds = tuple(config.mix)
         self._weights = [weight / total for weight in config.mix.values()]
 
-    def draw(self, item: Item, masks: Masks, rng: np.random.Generator, epoch: int = 0) -> list[Drawn]:
+    def draw(self, item: Item, masks: Masks, rng: np.random.Generator, epoch: int = 0) -> list[SampledPrompt]:
         """`per_image` prompts for training, or one for each mask.
 
         Parameters
@@ -59,9 +59,9 @@ class Prompter:
         rng : Generator
             The only source of chance.
         epoch : int
-            From 0. In the first `negatives_from` every prompt asks for what is there.
+            From 0. In the first `negatives_start_epoch` every prompt asks for what is there.
         """
-        negatives = epoch >= self.config.negatives_from
+        negatives = epoch >= self.config.negatives_start_epoch
         names = [str(name) for name in rng.permutation(sorted(masks))]
         drawn = []
         for i in range(self.config.per_image or len(names)):
@@ -70,23 +70,25 @@ class Prompter:
             drawn.append(self._one(item, name, masks[name], kind, rng, negatives))
         return drawn
 
-    def for_validation(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[Drawn]:
+    def for_validation(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[SampledPrompt]:
         """One prompt for each mask, of the kind that validation asks, and where training has negatives one of these."""
         drawn = []
         for name, mask in sorted(masks.items()):
             kind = self.config.validation or str(rng.choice(self._kinds, p=self._weights))
-            drawn.append(Drawn(self._positive(item, name, mask, kind, rng), name))
+            drawn.append(SampledPrompt(self._positive(item, name, mask, kind, rng), name))
         if self.config.absent:
-            drawn.append(Drawn(self._absent(item, rng), None))
+            drawn.append(SampledPrompt(self._absent(item, rng), None))
         return drawn
 
-    def _one(self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator, negatives: bool) -> Drawn:
+    def _one(
+        self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator, negatives: bool
+    ) -> SampledPrompt:
         draw = rng.random() if negatives else 1.0
         if draw < self.config.absent:
-            return Drawn(self._carried(self._absent(item, rng), rng), None)
+            return SampledPrompt(self._carried(self._absent(item, rng), rng), None)
         if draw < self.config.absent + self.config.wrong and (wrong := self._wrong(item, name, mask, rng)):
-            return Drawn(wrong, None)
-        return Drawn(self._carried(self._positive(item, name, mask, kind, rng), rng), name)
+            return SampledPrompt(wrong, None)
+        return SampledPrompt(self._carried(self._positive(item, name, mask, kind, rng), rng), name)
 
     def _positive(self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator) -> str:
         pick = _picker(rng)

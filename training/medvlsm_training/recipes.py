@@ -17,7 +17,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from medvlsm_training.config import Recipe, SourceConfig
-from napari_medvlsm.core.models.checking import first_problem
+from napari_medvlsm.core.models.store.validation_errors import first_problem
 
 SHIPPED = Path(str(resources.files("medvlsm_training") / "recipes"))
 

@@ -30,8 +30,8 @@ from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.models.card import ModelCard
 from napari_medvlsm.core.models.families import FAMILIES
+from napari_medvlsm.core.models.store.card import ModelCard
 from napari_medvlsm.core.statistics import RESAMPLES
 
 CURVES_PICTURE = "curves.png"
@@ -163,7 +163,7 @@ def draw_curves(epochs: Sequence[Mapping[str, str]]) -> bytes:
         (left, "train_loss", "training", "#0072b2", "-"),
         (left, "val_loss", "validation", "#d55e00", "--"),
         (right, "val_dice", "Dice where the target is there", "#0072b2", "-"),
-        (right, "val_absent_drawn", "drawn where it is not (share)", "#d55e00", "--"),
+        (right, "val_false_positive_rate", "drawn where it is not (share)", "#d55e00", "--"),
     )
     for axes, column, label, color, style in lines:
         values = [_or_nan(row.get(column, "")) for row in epochs]

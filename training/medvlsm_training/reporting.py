@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from medvlsm_training.events import Encoded, Epoch, Event, Report, Saved, Started, Step, Stopped
+from napari_medvlsm.core.runs.events import Encoded, Epoch, Event, Report, Saved, Started, Step, Stopped
 
 Closed = Callable[[], None]
 
@@ -123,7 +123,7 @@ def sentence_of(event: Event) -> str:
             ("training loss", event.train_loss),
             ("validation loss", event.val_loss),
             ("Dice", event.val_dice),
-            ("drawn where nothing is", event.val_absent_drawn),
+            ("drawn where nothing is", event.val_false_positive_rate),
         )
         parts += [f"{name} {value:.4f}" for name, value in numbers if value is not None]
         parts += [f"{event.seconds:.1f} s"] + ([f"{timedelta(seconds=round(event.eta))} left"] if event.eta else [])

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from transformers import CLIPTokenizer
 
-from napari_medvlsm.core.models.clip_tokenizer import build_tokenizer, clip_merges
+from napari_medvlsm.core.models.architectures.clip_tokenizer import build_tokenizer, clip_merges
 
 __all__ = ["build_tokenizer", "clip_merges", "cut_tokenizer"]
 

@@ -19,22 +19,23 @@ from torch.utils.data import DataLoader, DistributedSampler
 from medvlsm_training.averaging import TrainedAverage
 from medvlsm_training.cache import ActivationCache, EncodedProgress
 from medvlsm_training.callbacks import Diverged, Divergence, Epochs, Patience, Progress, StopWhenAsked
-from medvlsm_training.check import check_items
-from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, Kept, weights_of
+from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, BestCheckpoint, weights_of
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import PromptedImages, collate, per_mask
 from medvlsm_training.environment import write_environment
-from medvlsm_training.events import Checked, Report, Started, Stopped, silent
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import dumped, load_recipe
-from medvlsm_training.sources import Item, read_source
+from medvlsm_training.sources import read_source
 from medvlsm_training.stopping import Interrupted, Stopping
+from napari_medvlsm.core.datasets.check import check_items
+from napari_medvlsm.core.datasets.items import Item
+from napari_medvlsm.core.datasets.layouts import SPLITS
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.io.folders import SPLITS
-from napari_medvlsm.core.models.base import VLSM
+from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.runs.events import Checked, Report, Started, Stopped, silent
 
 _log = logging.getLogger(__name__)
 RECIPE_FILE = "recipe.yaml"
@@ -203,7 +204,7 @@ def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]])
 
 def _callbacks(recipe: Recipe, run: Path) -> list[Callback]:
     config = recipe.trainer
-    callbacks: list[Callback] = [Kept(run, BEST, "val/dice"), Kept(run, LAST)]
+    callbacks: list[Callback] = [BestCheckpoint(run, BEST, "val/dice"), BestCheckpoint(run, LAST)]
     if recipe.optimizer.ema:
         callbacks.insert(0, TrainedAverage(recipe.optimizer.ema))
     if config.patience:

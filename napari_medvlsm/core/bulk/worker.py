@@ -18,15 +18,15 @@ from lightning.pytorch import LightningModule
 from tqdm import tqdm
 
 from napari_medvlsm import __version__
-from napari_medvlsm.core.bulk.ahead import ahead
 from napari_medvlsm.core.bulk.manifest import DONE, FAILED, ManifestWriter, Row, Texts, is_done, tidy
+from napari_medvlsm.core.bulk.prefetch import ahead
 from napari_medvlsm.core.images import Scan, content_hash
 from napari_medvlsm.core.inference import ModelInput, Prediction, Segmenter
 from napari_medvlsm.core.io.images import own_limit, read_scan
 from napari_medvlsm.core.io.labels import is_correction, save_mask, story
 from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.identity import weights_hash
-from napari_medvlsm.core.models.registry import ModelEntry
+from napari_medvlsm.core.models.store.registry import ModelEntry
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO, WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.prompts import Prompt
 

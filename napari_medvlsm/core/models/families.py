@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_medvlsm.core.models.card import ADAPTER_FILE, read_card
+from napari_medvlsm.core.models.store.card import ADAPTER_FILE, read_card
 
 if TYPE_CHECKING:
-    from napari_medvlsm.core.models.base import VLSM
+    from napari_medvlsm.core.models.architectures.base import VLSM
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Family:
         return model
 
 
-_HERE = "napari_medvlsm.core.models"
+_HERE = "napari_medvlsm.core.models.architectures"
 FAMILIES = {
     family.name: family
     for family in (
@@ -69,7 +69,7 @@ def load_model(folder: Path) -> VLSM:
     name = read_card(folder).family
     if (folder / ADAPTER_FILE).is_file():
         # Here, since it imports torch and this module does not; and it loads the base through this function.
-        from napari_medvlsm.core.models.lora import load_lora
+        from napari_medvlsm.core.models.architectures.lora import load_lora
 
         return load_lora(folder)
     if name not in FAMILIES:

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from transformers import BertTokenizer, CLIPTokenizer
 
-from napari_medvlsm.core.models.base import VLSM
-from napari_medvlsm.core.models.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
-from napari_medvlsm.core.models.clipseg import CLIPSeg, published_config
-from napari_medvlsm.core.models.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.architectures.base import VLSM
+from napari_medvlsm.core.models.architectures.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg, published_config
+from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 
 # The images' waves: per column, per image, per row.
 IMAGE_CONSTANTS = (0.05, 0.3, 0.03)

@@ -5,6 +5,7 @@ The words live in `napari_medvlsm/data/prompts/vocabulary.yaml`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -107,6 +108,12 @@ class Vocabulary:
     attributes: Mapping[str, Mapping[str, tuple[str, ...]]]
     modalities: Mapping[str, Modality]
     targets: Mapping[str, Target]
+
+    @cached_property
+    def digest(self) -> str:
+        """A short hash (16 hexadecimal digits) of all targets, words and modalities."""
+        content = repr((self.attributes, self.modalities, self.targets))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def words(self, attribute: str, target: str = "") -> tuple[str, ...]:
         """The words to offer for an attribute, those that are likeliest for the target first."""

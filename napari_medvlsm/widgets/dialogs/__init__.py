@@ -4,6 +4,6 @@ from napari_medvlsm.widgets.dialogs.card import CardDialog
 from napari_medvlsm.widgets.dialogs.comparison import ComparisonDialog
 from napari_medvlsm.widgets.dialogs.models import ModelsDialog
 from napari_medvlsm.widgets.dialogs.own_words import OwnWordsDialog
-from napari_medvlsm.widgets.dialogs.prompt_book import PromptBookDialog
+from napari_medvlsm.widgets.dialogs.prompt_history import PromptHistoryDialog
 
-__all__ = ["CardDialog", "ComparisonDialog", "ModelsDialog", "OwnWordsDialog", "PromptBookDialog"]
+__all__ = ["CardDialog", "ComparisonDialog", "ModelsDialog", "OwnWordsDialog", "PromptHistoryDialog"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
-from napari_medvlsm.core.models.card import ModelCard
+from napari_medvlsm.core.models.store.card import ModelCard
 
 
 class CardDialog(QDialog):

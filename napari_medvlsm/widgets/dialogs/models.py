@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.core.io.atomic import megabytes
-from napari_medvlsm.core.models.sources import Source
+from napari_medvlsm.core.models.store.sources import Source
 from napari_medvlsm.widgets.sections._section import PROBLEM
 
 _SUFFIXES = "*.ckpt *.pt *.pth *.bin *.safetensors"

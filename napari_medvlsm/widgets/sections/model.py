@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_medvlsm.core.models.registry import ModelEntry
+from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import AUTO, Device
 from napari_medvlsm.widgets.sections._section import Section, fill_combo, narrow_combo, quiet_label, select
 

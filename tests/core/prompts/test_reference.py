@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_medvlsm.core.io.annotations import read_annotations
+from napari_medvlsm.core.datasets.annotation_files import read_annotations
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary, parse
 from napari_medvlsm.core.prompts.reference import (
     load_datasets,

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medvlsm_training.config import Recipe
-from medvlsm_training.sources import Item, beyond_the_mask, read_source, said_in, split_lungs
-from napari_medvlsm.core.io.annotations import inside, read_binary, split_folders
-from napari_medvlsm.core.io.folders import (
+from medvlsm_training.sources import beyond_the_mask, read_source, said_in
+from napari_medvlsm.core.datasets.annotation_files import inside, read_binary, split_folders
+from napari_medvlsm.core.datasets.items import Item, split_lungs
+from napari_medvlsm.core.datasets.layouts import (
     ALL,
     GROUP_TABLES,
     REFERENCE,

@@ -21,7 +21,7 @@ from napari_medvlsm.core.prompts import Vocabulary
 from napari_medvlsm.core.upsampling import to_scan_size
 
 # A mask on an absent target counts as drawn above this fraction of the image.
-DRAWN_FRACTION = 0.01
+FALSE_POSITIVE_FRACTION = 0.01
 TOLERANCE = 2.0
 MODEL, ORIGINAL = "model", "original"
 
@@ -45,7 +45,7 @@ class Score:
         See `core.metrics`; not-a-number where one says nothing.
     unit : str
         Of `hd95` and of the tolerance of `nsd`: "mm" where the file gives the spacing, else "px".
-    drawn_fraction : float
+    predicted_fraction : float
         Of the image.
     """
 
@@ -68,7 +68,7 @@ class Score:
     hd95: float
     nsd: float
     unit: str
-    drawn_fraction: float
+    predicted_fraction: float
 
 
 @dataclass(eq=False)
@@ -199,5 +199,5 @@ def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: 
         hd95=hd95,
         nsd=nsd,
         unit="mm" if view.spacing else "px",
-        drawn_fraction=float(drawn.mean()),
+        predicted_fraction=float(drawn.mean()),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medvlsm_training.evaluation.data import DataSet
-from medvlsm_training.evaluation.measure import DRAWN_FRACTION, Measured, Score
+from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, Measured, Score
 from medvlsm_training.evaluation.questions import Kind
 from napari_medvlsm.core.statistics import LEVEL, RESAMPLES, Estimate, estimate, paired
 
@@ -24,8 +24,9 @@ CONVENTIONS = (
     "Dice, IoU and NSD are 1 where both masks are empty and 0 where only one is; 'dice' is the mean over all cases, as "
     "in the reference, 'dice_present' that over the cases whose true mask holds something. Precision is left out where "
     "nothing is drawn, recall where nothing is there, HD95 where either mask is empty: each estimate tells its cases, "
-    "'missed' counts the present cases on which nothing was drawn. 'absent_drawn' and 'absent_any': share of absent "
-    f"cases with more than {DRAWN_FRACTION:.0%} of the image outlined, and with any pixel. HD95 is the larger of both "
+    "'missed' counts the present cases on which nothing was drawn. 'false_positive_rate', 'any_false_positive_rate': "
+    f"share of absent cases with more than {FALSE_POSITIVE_FRACTION:.0%} of the image outlined, and with any pixel. "
+    "HD95 is the larger of both "
     "directions' 95th percentiles; NSD the part of both edges within the tolerance; both in mm where the file gives "
     "the spacing, else in pixels of the compared size. Size 'model': the true mask resized to the model's square by "
     "nearest neighbour, as in the reference; 'original': the answer brought to the image's own size. "
@@ -278,7 +279,7 @@ def _row(key: tuple[str, ...], found: Sequence[Score], seed: int) -> dict[str, A
     present, absent = [s for s in found if s.present], [s for s in found if not s.present]
     row: dict[str, Any] = dict(zip(("set", "target", "kind", "level", "wording", "size"), key, strict=True))
     row |= {"cases": len(found), "present": len(present), "absent": len(absent)}
-    row["missed"] = sum(s.drawn_fraction == 0 for s in present)
+    row["missed"] = sum(s.predicted_fraction == 0 for s in present)
     for name in METRICS:
         if name in ("hd95", "nsd"):
             # Millimetres and pixels are never averaged together.
@@ -288,8 +289,8 @@ def _row(key: tuple[str, ...], found: Sequence[Score], seed: int) -> dict[str, A
             row[name] = _estimate(name, found, seed)
     if absent:
         row["dice_present"] = _estimate("dice", present, seed)
-        row["absent_drawn"] = sum(s.drawn_fraction > DRAWN_FRACTION for s in absent) / len(absent)
-        row["absent_any"] = sum(s.drawn_fraction > 0 for s in absent) / len(absent)
+        row["false_positive_rate"] = sum(s.predicted_fraction > FALSE_POSITIVE_FRACTION for s in absent) / len(absent)
+        row["any_false_positive_rate"] = sum(s.predicted_fraction > 0 for s in absent) / len(absent)
     return row
 
 
@@ -312,7 +313,7 @@ def _write_cases(path: Path, about: About, sets: Mapping[str, Mapping[str, Any]]
 
 def _score(row: Mapping[str, str]) -> Score:
     values: dict[str, Any] = {f.name: row[f.name] for f in fields(Score)}
-    for name in (*METRICS, "drawn_fraction"):
+    for name in (*METRICS, "predicted_fraction"):
         values[name] = float(values[name]) if values[name] else math.nan
     values["present"] = values["present"] == "True"
     return Score(**values)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from medvlsm_training.evaluation.data import Case, DataSet
 from medvlsm_training.evaluation.measure import TOLERANCE, Measured, measure
-from medvlsm_training.evaluation.parts import Parts
 from medvlsm_training.evaluation.questions import Wishes
 from medvlsm_training.evaluation.results import (
     SUMMARY_FILE,
@@ -18,13 +17,14 @@ from medvlsm_training.evaluation.results import (
     trained_on,
     write_results,
 )
+from medvlsm_training.evaluation.resume import ResumeState
 from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
-from napari_medvlsm.core.models.card import ModelCard
 from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.identity import weights_hash
-from napari_medvlsm.core.models.registry import find_model
+from napari_medvlsm.core.models.store.card import ModelCard
+from napari_medvlsm.core.models.store.registry import find_model
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO
 from napari_medvlsm.core.prompts import load_vocabulary
 
@@ -144,7 +144,7 @@ def measure_sets(
     progress: Progress = iter,
 ) -> Results:
     """Measure set by set, going on where an interruption was, and write the folder of results."""
-    parts, measured = Parts(out.with_name(f"{out.name}.unfinished"), about, wishes), Measured()
+    parts, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, wishes), Measured()
     for data in sets:
         found = parts.read(data)
         if found is None:

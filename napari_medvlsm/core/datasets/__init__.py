@@ -1,0 +1,1 @@
+"""Data sets on disk: layouts, annotation files, export and check. Imports no torch."""

@@ -1,0 +1,499 @@
+"""A look at data before training: what is missing, broken, listed twice, or in two splits, as a table.
+
+Files are looked at once each, two at a time; what stays in memory of a file is its size and a hash.
+Images are compared by their pixels, so a copy under another name or in another lossless format is found;
+one that was scaled or compressed again is not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from napari_medvlsm.core.datasets.annotation_files import BINARISE, find_annotations, read_mask, split_folders
+from napari_medvlsm.core.datasets.items import Item
+from napari_medvlsm.core.datasets.layouts import ALL, REFERENCE, SPLITS, Entry, layout_of, read_split, split_files
+from napari_medvlsm.core.io.images import own_limit, read_scan
+
+# Training on such data would mislead or fail; warnings are to be known; notes are counted.
+STOP, WARNING, NOTE = "stop", "warning", "note"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding: what it says of several items, how severe it is, and whether one may go on knowingly."""
+
+    words: str
+    severity: str
+    acceptable: bool = True
+
+
+KINDS = {
+    "outside-folder": Kind("file names that leave the data folder", STOP, acceptable=False),
+    "missing-file": Kind("listed files that are not there", STOP),
+    "unreadable": Kind("files that cannot be read", STOP, acceptable=False),
+    "size-mismatch": Kind("masks of another size than their image", STOP),
+    "dim-mask": Kind("masks with values above 0 but none above 127.5", STOP),
+    "image-in-two-splits": Kind("images listed in two splits", STOP),
+    "copy-in-two-splits": Kind("images with a copy in another split", STOP),
+    "group-in-two-splits": Kind("patients, sequences or cases in two splits", STOP),
+    "listed-twice": Kind("masks listed twice in one split", WARNING),
+    "copy-in-split": Kind("images with a copy in their own split", WARNING),
+    "empty-split": Kind("splits that list nothing", WARNING),
+    "repeated-file": Kind("lists that repeat another list of the set", WARNING),
+    "copy-of-another-set": Kind("annotation files that are copies of another set's", WARNING),
+    "empty-mask": Kind("masks without foreground", NOTE),
+    "non-binary-mask": Kind("masks with values between 0 and 255", NOTE),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table.
+
+    Attributes
+    ----------
+    kind : str
+        Of `KINDS`.
+    severity : str
+        "stop", "warning" or "note".
+    split : str
+        Or several, with commas; "" where it is no matter of splits.
+    item : str
+        The file, group or list that it is about.
+    sentence : str
+    """
+
+    kind: str
+    severity: str
+    split: str
+    item: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes
+    ----------
+    name : str
+        Of the folder or recipe.
+    images, masks : mapping of split to number listed
+        An image listed twice counts once.
+    findings : tuple of Finding
+    """
+
+    name: str
+    images: Mapping[str, int]
+    masks: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    def of(self, kind: str) -> tuple[Finding, ...]:
+        """The findings of one kind."""
+        return tuple(f for f in self.findings if f.kind == kind)
+
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each kind, the severest kinds first."""
+        found = Counter(f.kind for f in self.findings)
+        return {kind: found[kind] for kind in KINDS if found[kind]}
+
+    def refusals(self, accept: Collection[str] = ()) -> dict[str, tuple[Finding, ...]]:
+        """The findings by kind that forbid training, but for the kinds in `accept`.
+
+        Raises
+        ------
+        ValueError
+            If `accept` names a kind that is unknown or cannot be accepted.
+        """
+        _check_accept(accept)
+        stops = {kind: tuple(f for f in self.of(kind) if f.severity == STOP) for kind in KINDS if kind not in accept}
+        return {kind: found for kind, found in stops.items() if found}
+
+    def refuse(self, accept: Collection[str] = ()) -> None:
+        """Raise ValueError, with one sentence, if training on this data would mislead.
+
+        Parameters
+        ----------
+        accept : collection of str
+            Kinds of findings with which to go on knowingly.
+        """
+        refused = self.refusals(accept)
+        if not refused:
+            return
+        said = [
+            f"{KINDS[kind].words}: {len(found)} ({kind}), such as {found[0].item}" for kind, found in refused.items()
+        ]
+        acceptable = [kind for kind in refused if KINDS[kind].acceptable]
+        way = f", or accept {' '.join(acceptable)} to go on knowingly" if acceptable else ""
+        raise ValueError(f"Training on {self.name} would mislead: {'; '.join(said)}. Mend the data{way}.")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image with one of its masks, as something lists it.
+
+    `place` tells equal names apart in sentences and `box` is the annotated one, where there is one.
+    """
+
+    split: str
+    image: Path
+    mask: Path
+    group: str
+    place: str = ""
+    box: str = ""
+
+    @property
+    def name(self) -> str:
+        """The image's name for people."""
+        return f"{self.place}{self.image.name}"
+
+
+Progress = Callable[[int, int], None]
+
+
+def check_data(
+    folder: Path, target: str = "", group_column: str = "", progress: Progress | None = None, workers: int = 2
+) -> Report:
+    """Check a data set's folder as it lists itself, in any of the layouts of `core.io.folders`.
+
+    Parameters
+    ----------
+    folder : Path
+    target : str
+        Layout "lists" with `targets.csv`: name a target to look at the masks named like their image instead.
+    group_column : str
+        Column of one of the folder's tables that names patient, sequence or case. By default that of
+        `patients.csv`, `sequences.csv` or `groups.csv`, or patients where file names begin with them (CAMUS,
+        CheXlocalize).
+    progress : callable, optional
+        Called with (files looked at, files in all).
+    workers : int
+        Threads.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no data set or a list cannot be read.
+    """
+    layout = layout_of(folder)
+    files = split_files(folder, layout)
+    splits = [split for split in SPLITS if split in files] if files else [ALL]
+    findings: list[Finding] = []
+    pairs: list[Pair] = []
+    for split in splits:
+        entries = list(read_split(folder, layout, split, target, group_column))
+        if not entries:
+            listed = files.get(split, folder / "images").relative_to(folder)
+            findings.append(_finding("empty-split", split, str(listed), f"{listed} lists nothing."))
+        pairs += _pairs(folder, entries, findings)
+    for split in SPLITS if files else ():
+        if split not in files:
+            sentence = f"There is no list of the split {split!r}."
+            findings.append(_finding("empty-split", split, split, sentence))
+    findings += _repeated(folder, files)
+    if layout == REFERENCE:
+        findings += _copies_of_others(folder, files)
+    findings += check_pairs(pairs, progress, workers)
+    return _report(folder.name, pairs, findings)
+
+
+def check_items(
+    name: str, items: Mapping[str, Sequence[Item]], progress: Progress | None = None, workers: int = 2
+) -> Report:
+    """Check what a training would see, over all its data sets together.
+
+    Parameters
+    ----------
+    name : str
+        Of the recipe.
+    items : mapping of split to items
+        As `read_source` gives them.
+    progress, workers
+        As in `check_data`.
+    """
+    pairs = [
+        Pair(split, item.image, mask, "" if item.group == str(item.image) else f"{item.source}/{item.group}", prefix)
+        for split, found in items.items()
+        for item in found
+        for prefix in (f"{item.source}/",)
+        for mask in item.masks.values()
+    ]
+    return _report(name, pairs, check_pairs(pairs, progress, workers))
+
+
+def check_pairs(pairs: Sequence[Pair], progress: Progress | None = None, workers: int = 2) -> list[Finding]:
+    """All that can be found in images, masks and splits; files that are not there are findings too."""
+    images = list(dict.fromkeys(pair.image for pair in pairs))
+    masks = list(dict.fromkeys(pair.mask for pair in pairs))
+    names = {pair.image: pair.name for pair in pairs}
+    splits: defaultdict[Path, set[str]] = defaultdict(set)
+    for pair in pairs:
+        splits[pair.image].add(pair.split)
+        splits[pair.mask].add(pair.split)
+    total = len(images) + len(masks)
+    looks: dict[Path, _Image | _Mask | _Problem] = {}
+    with own_limit(), ThreadPoolExecutor(workers) as pool:
+        # A few at a time: a stop is heeded, and nothing piles up.
+        for look, paths in ((_look_at_image, images), (_look_at_mask, masks)):
+            for start in range(0, len(paths), 64):
+                some = paths[start : start + 64]
+                looks.update(zip(some, pool.map(look, some), strict=True))
+                if progress is not None:
+                    progress(len(looks), total)
+    findings = [
+        _finding(seen.kind, _joined(splits[path]), path.name, seen.sentence)
+        for path, seen in looks.items()
+        if isinstance(seen, _Problem)
+    ]
+    findings += _sizes(pairs, looks)
+    for path, seen in looks.items():
+        if isinstance(seen, _Mask):
+            findings += _mask_findings(path, seen, _joined(splits[path]))
+    digests = {path: seen.digest for path, seen in looks.items() if isinstance(seen, _Image)}
+    return [
+        *findings,
+        *_in_two_splits(pairs, splits),
+        *_copies(digests, names, splits),
+        *_groups(pairs),
+        *_listed_twice(pairs),
+    ]
+
+
+@dataclass(frozen=True)
+class _Image:
+    size: tuple[int, int]
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """`between`: pixels neither 0 nor 255; `specks`: those of them that are background at 127.5."""
+
+    size: tuple[int, int]
+    foreground: bool
+    highest: int
+    between: int
+    specks: int
+
+
+@dataclass(frozen=True)
+class _Problem:
+    kind: str
+    sentence: str
+
+
+def _look_at_image(path: Path) -> _Image | _Problem:
+    if not path.is_file():
+        return _Problem("missing-file", f"The image {path.name} is listed but not in {path.parent.name}/.")
+    try:
+        pixels = np.ascontiguousarray(read_scan(path).pixels)
+    except ValueError as error:
+        return _Problem("unreadable", str(error))
+    digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype}".encode(), digest_size=16)
+    digest.update(pixels.data)
+    return _Image(pixels.shape[:2], digest.digest())
+
+
+def _look_at_mask(path: Path) -> _Mask | _Problem:
+    if not path.is_file():
+        return _Problem("missing-file", f"The mask {path.name} is listed but not in {path.parent.name}/.")
+    try:
+        grey = read_mask(path)
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
+        return _Problem("unreadable", f"{path.name} is broken or is no image ({error}).")
+    counts = np.asarray(Image.fromarray(grey).histogram())  # unlike numpy's, without a copy in wide integers
+    cut = int(BINARISE) + 1
+    return _Mask(
+        size=(grey.shape[0], grey.shape[1]),
+        foreground=bool(counts[cut:].any()),
+        highest=int(np.flatnonzero(counts)[-1]),
+        between=int(counts[1:255].sum()),
+        specks=int(counts[1:cut].sum()),
+    )
+
+
+def _mask_findings(path: Path, seen: _Mask, split: str) -> Iterator[Finding]:
+    pixels = seen.size[0] * seen.size[1]
+    lossy = path.suffix.lower() in (".jpg", ".jpeg")
+    # JPEG leaves faint specks on an empty mask; in other files a low value is somebody's label.
+    if not seen.foreground and seen.highest and not (lossy and seen.highest < BINARISE / 2):
+        sentence = f"The highest value of {path.name} is {seen.highest}; foreground must be 255 (above 127.5)."
+        yield _finding("dim-mask", split, path.name, sentence)
+        return
+    if not seen.foreground:
+        yield _finding("empty-mask", split, path.name, f"{path.name} holds no foreground.")
+    if seen.between:
+        sentence = (
+            f"{seen.between} of {pixels} pixels of {path.name} are neither 0 nor 255; cut at 127.5, "
+            f"{seen.specks} of them are background, which a reader of anything above 0 takes for foreground."
+        )
+        yield _finding("non-binary-mask", split, path.name, sentence)
+
+
+def _sizes(pairs: Iterable[Pair], looks: Mapping[Path, object]) -> Iterator[Finding]:
+    told = set()
+    for pair in pairs:
+        image, mask = looks[pair.image], looks[pair.mask]
+        if not (isinstance(image, _Image) and isinstance(mask, _Mask)) or image.size == mask.size:
+            continue
+        if (pair.image, pair.mask) not in told:
+            told.add((pair.image, pair.mask))
+            is_size, was_size = (f"{cols} x {rows}" for rows, cols in (image.size, mask.size))
+            sentence = f"{pair.name} is {is_size} pixels, but its mask {pair.mask.name} is {was_size}."
+            yield _finding("size-mismatch", pair.split, pair.name, sentence)
+
+
+def _in_two_splits(pairs: Iterable[Pair], splits: Mapping[Path, set[str]]) -> Iterator[Finding]:
+    found: defaultdict[Path, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        if len(splits[pair.image]) > 1:
+            found[pair.image].append(pair)
+    for image, same in found.items():
+        name, where = same[0].name, splits[image]
+        sentence = f"{name} is listed in {_joined(where)}{_boxes(same)}."
+        yield _leak("image-in-two-splits", where, name, sentence)
+
+
+def _boxes(pairs: Iterable[Pair]) -> str:
+    """Whether one mask is annotated with boxes that differ, as words to add."""
+    boxes: defaultdict[Path, set[str]] = defaultdict(set)
+    for pair in pairs:
+        boxes[pair.mask].add(pair.box)
+    return ", with different boxes" if any(len(b) > 1 for b in boxes.values()) else ""
+
+
+def _copies(
+    digests: Mapping[Path, bytes], names: Mapping[Path, str], splits: Mapping[Path, set[str]]
+) -> Iterator[Finding]:
+    same: defaultdict[bytes, list[Path]] = defaultdict(list)
+    for path, digest in digests.items():
+        same[digest].append(path)
+    for paths in same.values():
+        if len(paths) < 2:
+            continue
+        where = set().union(*(splits[path] for path in paths))
+        first = names[paths[0]]
+        told = ", ".join(f"{names[path]} ({_joined(splits[path])})" for path in paths)
+        sentence = f"These files hold the same image: {told}."
+        if len(where) > 1:
+            yield _leak("copy-in-two-splits", where, first, sentence)
+        else:
+            yield _finding("copy-in-split", _joined(where), first, sentence)
+
+
+def _groups(pairs: Iterable[Pair]) -> Iterator[Finding]:
+    members: defaultdict[str, dict[Path, set[str]]] = defaultdict(dict)
+    for pair in pairs:
+        if pair.group:
+            members[pair.group].setdefault(pair.image, set()).add(pair.split)
+    for group, images in members.items():
+        count = Counter(split for where in images.values() for split in where)
+        # One image in two splits is told as such.
+        if len(count) > 1 and len(images) > 1:
+            told = ", ".join(f"{number} in {split}" for split, number in sorted(count.items(), key=_order))
+            yield _leak("group-in-two-splits", set(count), group, f"The images of {group} are spread: {told}.")
+
+
+def _listed_twice(pairs: Iterable[Pair]) -> Iterator[Finding]:
+    found: defaultdict[tuple[str, Path, Path], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        found[pair.split, pair.image, pair.mask].append(pair)
+    for (split, _, mask), same in found.items():
+        if len(same) > 1:
+            sentence = f"{same[0].name} with {mask.name} is listed {len(same)} times in {split}{_boxes(same)}."
+            yield _finding("listed-twice", split, same[0].name, sentence)
+
+
+def _pairs(folder: Path, entries: Iterable[Entry], findings: list[Finding]) -> Iterator[Pair]:
+    for entry in entries:
+        try:
+            image, mask = entry.image_path(), entry.mask_path()
+        except ValueError as error:
+            findings.append(_finding("outside-folder", entry.split, entry.image, str(error)))
+            continue
+        place = "" if entry.images.parent == folder else f"{entry.images.name}/"
+        yield Pair(entry.split, image, mask, entry.group, place, str(entry.facts.get("bbox", "")))
+
+
+def _repeated(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
+    """Lists of one content, such as testB of the release, unless equal names are other images there."""
+    seen: dict[tuple[bytes, Path], Path] = {}
+    for split, path in files.items():
+        content = _content(path)
+        if len(content.strip()) <= len(b"[]"):
+            continue
+        first = seen.setdefault((content, split_folders(folder, split)[0]), path)
+        if first != path:
+            yield _finding("repeated-file", split, path.name, f"{path.name} repeats {first.name}.")
+
+
+def _copies_of_others(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
+    """Annotation files that a set beside this one has too: CVC-300 and ColonDB in the release."""
+    own: dict[bytes, tuple[str, Path]] = {}
+    for split, path in files.items():
+        own.setdefault(_content(path), (split, path))
+    folder = folder.resolve()
+    for other in sorted(p for p in folder.parent.iterdir() if p.is_dir() and p != folder):
+        try:
+            theirs = find_annotations(other)
+        except (ValueError, OSError):
+            continue
+        for path in theirs:
+            content = _content(path)
+            if content in own and len(content.strip()) > len(b"[]"):
+                split, mine = own[content]
+                sentence = f"{mine.name} is a copy of {other.name}'s {path.name}: one of them describes other images."
+                yield _finding("copy-of-another-set", split, mine.name, sentence)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({error}).") from error
+
+
+def _report(name: str, pairs: Sequence[Pair], findings: Iterable[Finding]) -> Report:
+    order = {kind: i for i, kind in enumerate(KINDS)}
+    images = Counter(split for split, _ in {(pair.split, pair.image) for pair in pairs})
+    masks = Counter(split for split, _, _ in {(pair.split, pair.image, pair.mask) for pair in pairs})
+    arranged = sorted(findings, key=lambda f: order[f.kind])
+    return Report(name, dict(sorted(images.items(), key=_order)), dict(masks), tuple(arranged))
+
+
+def _finding(kind: str, split: str, item: str, sentence: str) -> Finding:
+    return Finding(kind, KINDS[kind].severity, split, item, sentence)
+
+
+def _leak(kind: str, splits: set[str], item: str, sentence: str) -> Finding:
+    """A finding that misleads where training is one of the splits; between validation and test it is a warning."""
+    return Finding(kind, STOP if "train" in splits else WARNING, _joined(splits), item, sentence)
+
+
+def _joined(splits: Iterable[str]) -> str:
+    return ", ".join(split for split, _ in sorted(((split, 0) for split in splits), key=_order))
+
+
+def _order(item: tuple[str, int]) -> int:
+    return SPLITS.index(item[0]) if item[0] in SPLITS else len(SPLITS)
+
+
+def _check_accept(accept: Collection[str]) -> None:
+    for kind in accept:
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KINDS)}."
+            raise ValueError(f"There is no kind of finding {kind!r}; {hint}")
+        if not KINDS[kind].acceptable:
+            raise ValueError(f"{kind} cannot be accepted: mend the data, or leave these images out.")

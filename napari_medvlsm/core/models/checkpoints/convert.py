@@ -1,0 +1,385 @@
+"""Model folders out of what people have: checkpoints, `transformers` folders, and what `hub` fetched.
+
+The folder is written under another name and renamed, so that it is there complete or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    BertTokenizer,
+    CLIPSegConfig,
+    CLIPSegForImageSegmentation,
+    CLIPTokenizer,
+    PreTrainedTokenizerBase,
+    ViTImageProcessor,
+)
+
+from napari_medvlsm import __version__
+from napari_medvlsm.core.io.atomic import making_folder, require_space
+from napari_medvlsm.core.models.architectures.base import VLSM
+from napari_medvlsm.core.models.architectures.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
+from napari_medvlsm.core.models.architectures.clip_tokenizer import clip_tokenizer
+from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg, published_config
+from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.architectures.weights import CONFIG_FILE, adopt, first_few, read_config
+from napari_medvlsm.core.models.checkpoints.detect import Checkpoint, Kind, read_checkpoint
+from napari_medvlsm.core.models.families import FAMILIES, IMPORTABLE, load_model
+from napari_medvlsm.core.models.store.card import (
+    ADAPTER_FILE,
+    CARD_FILE,
+    WEIGHTS_FILE,
+    ModelCard,
+    read_card,
+    write_card,
+)
+from napari_medvlsm.core.models.store.fetched import MANIFEST_FILE, read_fetched, sha256_of
+from napari_medvlsm.core.models.store.naming import free_target_dir, target_dir
+from napari_medvlsm.core.models.store.sources import BIOMEDCLIP, find_source
+
+Tokenizer = TypeVar("Tokenizer", bound=PreTrainedTokenizerBase)
+PREPROCESSING_FILE = "preprocessor_config.json"
+# The published sizes of the images, and thresholds other than 0.5 (the paper's, and the authors' of CRIS).
+_IMAGE_SIZES = {"clipseg": 352, "cris": 416, "biomedclipseg": 224, "biomedclipseg-d": 224}
+_THRESHOLDS = {"cris": 0.35}
+# The public CRIS checkpoint was trained on texts of so many tokens.
+_CRIS_WORDS = 17
+# Kinds of weights that are encoders only, and plain numbers beside those of OpenAI's archives.
+_ENCODERS = ("biomedclip", "clip-rn50")
+_CLIP_NUMBERS = ("input_resolution", "context_length", "vocab_size")
+# Sets of files that hold a tokenizer.
+_CLIP_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+_BERT_FILES = (("vocab.txt",), ("tokenizer.json",))
+# Weights in a folder, in order of preference.
+_WEIGHTS = (WEIGHTS_FILE, "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+# Beside the weights a model folder holds some MB of tokenizer.
+_BESIDE = 8_000_000
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What an import is told beside the path.
+
+    Attributes
+    ----------
+    family : str, optional
+        What the weights are to become; needed where their names do not tell.
+    tokenizer : Path, optional
+        Folder with the tokenizer; CLIP's own is known, BERT's is not.
+    like : Path, optional
+        A model folder whose `config.json` (and preprocessing) hold instead of the published sizes.
+    decoder : Path, optional
+        A CLIPSeg checkpoint or folder that gives its decoder to BiomedCLIP's encoders.
+    licence : str
+        Terms of the weights.
+    seed : int
+        Of what starts at random.
+    """
+
+    family: str | None = None
+    tokenizer: Path | None = None
+    like: Path | None = None
+    decoder: Path | None = None
+    licence: str = "unknown"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.family is not None and self.family not in IMPORTABLE:
+            raise ValueError(f"There is no model family {self.family!r} to import. Known: {', '.join(IMPORTABLE)}.")
+
+
+def import_model(
+    path: Path,
+    name: str | None = None,
+    wishes: Wishes | None = None,
+    models: Path | None = None,
+    replace_existing: bool = False,
+) -> Path:
+    """Make a model folder of a checkpoint, a `transformers` CLIPSeg folder, fetched files, or another model folder.
+
+    Parameters
+    ----------
+    path : Path
+    name : str, optional
+        Of the new model; by default that of the file or of the source, or a free one like it.
+    wishes : Wishes, optional
+    models : Path, optional
+        Where the model folders lie; by default the user's.
+    replace_existing : bool
+        Whether a model of this name may be replaced.
+
+    Returns
+    -------
+    Path
+        The new folder.
+
+    Raises
+    ------
+    ModelExists
+        If there is a model of the name that was given, and it is not to be replaced.
+    ValueError
+        If the path holds no weights of a known model, or they are damaged, incomplete or of another size, or the
+        disk is too small; one sentence that says what to do.
+    """
+    # Before all is read: that takes a while.
+    target = target_dir(name, models, replace_existing) if name else free_target_dir(path, models, replace_existing)
+    model, card = _read(path, wishes or Wishes())
+    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    require_space(target.parent, weights + _BESIDE)
+    try:
+        with making_folder(target, replace_existing) as folder:
+            model.save(folder)
+            write_card(replace(card, name=target.name), folder)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{target} cannot be written: {error}") from error
+    return target
+
+
+def _read(path: Path, wishes: Wishes) -> tuple[VLSM, ModelCard]:
+    if not path.is_dir():
+        return _from_file(path, path.stem, wishes)
+    if (path / MANIFEST_FILE).is_file():
+        return _from_fetched(path, wishes)
+    if (path / ADAPTER_FILE).is_file():
+        raise ValueError(
+            f"{path} holds only an adapter of another model; make a whole model of both with "
+            "`medvlsm models merge FOLDER --name NAME`, or copy the folder beside your models as it is."
+        )
+    if (path / CARD_FILE).is_file():
+        return load_model(path), read_card(path)
+    return _from_file(_weights_file(path), path.name, _with_files_of(path, wishes))
+
+
+def _with_files_of(path: Path, wishes: Wishes) -> Wishes:
+    """The wishes with the configuration and tokenizer that lie in a folder, where no others are given."""
+    own_tokenizer = wishes.tokenizer is None and (_has(path, _CLIP_FILES) or _has(path, _BERT_FILES))
+    return replace(
+        wishes,
+        like=path if wishes.like is None and _is_clipseg(path) else wishes.like,
+        tokenizer=path if own_tokenizer else wishes.tokenizer,
+    )
+
+
+def _from_file(path: Path, name: str, wishes: Wishes) -> tuple[VLSM, ModelCard]:
+    checkpoint = read_checkpoint(path)
+    kind = checkpoint.kind(wishes.family)
+    family = wishes.family or _family(kind, path, wishes)
+    try:
+        model = _MAKERS[kind.name](checkpoint, family, wishes)
+    except (ValueError, OSError, TypeError) as error:
+        raise ValueError(f"{path} cannot be imported: {error}") from error
+    beside = checkpoint.ignored
+    ignored = f" Ignored {len(beside)} entries and classes beside the weights: {first_few(beside)}." if beside else ""
+    title = f"{FAMILIES[family].title} from {path.name}"
+    card = ModelCard(
+        name=name,
+        title=title,
+        family=family,
+        summary=f"Imported from {path.name}.{ignored}",
+        base=checkpoint.origin,
+        licence=wishes.licence,
+        source={"file": path.name, "sha256": sha256_of(path)},
+        threshold=_THRESHOLDS.get(family, 0.5),
+        software_version=__version__,
+        created=date.today().isoformat(),
+    )
+    if kind.name in _ENCODERS:
+        card = replace(
+            card,
+            title=f"{title} (finetune before use)",
+            summary=f"{card.summary} It has encoders only: it outlines nothing sensible before it is finetuned.",
+            base=kind.title,
+            training={"untrained": "all but the encoders"},
+        )
+    return model, card
+
+
+def _from_fetched(path: Path, wishes: Wishes) -> tuple[VLSM, ModelCard]:
+    """What `hub.fetch` left in a folder, after checking that it is whole."""
+    fetched = read_fetched(path)
+    source = find_source(fetched.source)
+    encoders, *decoders = source.repositories
+    # Exactly the files whose hashes are checked, whatever else may be there.
+    decoder = path / fetched.weights(decoders[0]) if decoders else None
+    wishes = replace(wishes, family=source.family, decoder=decoder)
+    wishes = _with_files_of(path / encoders.folder, wishes)
+    model, card = _from_file(path / fetched.weights(encoders), source.name, wishes)
+    files = [{"file": name, "sha256": digest} for name, digest in fetched.files.items()]
+    card = replace(
+        card,
+        name=source.name,
+        title=source.title,
+        summary=source.summary,
+        base=" and ".join(f"{name} at {revision}" for name, revision in fetched.revisions.items()),
+        licence=source.licence,
+        citation=source.citation,
+        source={"files": files, "repository": list(fetched.revisions), "revision": fetched.revisions},
+        training={"untrained": source.untrained} if source.untrained else {},
+    )
+    return model, card
+
+
+def _family(kind: Kind, path: Path, wishes: Wishes) -> str:
+    if kind.name == "biomedclip":
+        return "biomedclipseg" if wishes.decoder is None else "biomedclipseg-d"
+    if len(kind.families) > 1:
+        raise ValueError(
+            f"{path} is of {kind.title}, which differ in how their decoder started, and not in their names; say "
+            f"which it is: {' or '.join(kind.families)} (--family)."
+        )
+    return kind.families[0]
+
+
+def _clipseg(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
+    if wishes.like is None:
+        config = published_config()
+    else:
+        config = CLIPSegConfig.from_pretrained(wishes.like, local_files_only=True)
+    tokenizer = _clip_tokenizer(wishes.tokenizer, config.text_config.vocab_size)
+    model = CLIPSeg(CLIPSegForImageSegmentation(config), tokenizer, _preprocessing(CLIPSeg, family, wishes))
+    return model.from_reference_state_dict(checkpoint.state)
+
+
+def _cris(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
+    if wishes.like is not None:
+        config = read_config(CRISConfig, wishes.like)
+    else:
+        positions = checkpoint.named.get("backbone.positional_embedding")
+        stored = CRISConfig.context_length if positions is None else len(positions)
+        config = CRISConfig(
+            context_length=stored,
+            word_length=min(stored, _CRIS_WORDS if checkpoint.parallel else CRISConfig.word_length),
+            # The release pads with words that its mask does not see, and its checkpoints learned with them.
+            attend_padding=checkpoint.lightning,
+        )
+    return _empty_cris(config, family, wishes).from_reference_state_dict(checkpoint.state)
+
+
+def _cris_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
+    """CLIP's encoders; what CRIS adds to them starts at random."""
+    config = CRISConfig() if wishes.like is None else read_config(CRISConfig, wishes.like)
+    model = _empty_cris(config, family, wishes)
+    added = {name: value for name, value in model.backbone.state_dict().items() if ".attnpool.connect." in name}
+    given = {name: value for name, value in checkpoint.named.items() if name not in _CLIP_NUMBERS}
+    adopt(model.backbone, added | given)
+    return model
+
+
+def _empty_cris(config: CRISConfig, family: str, wishes: Wishes) -> CRIS:
+    tokenizer = _clip_tokenizer(wishes.tokenizer, config.vocab_size)
+    with _seeded(wishes.seed):
+        return CRIS(config, tokenizer, _preprocessing(CRIS, family, wishes))
+
+
+def _biomedclipseg(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
+    return _empty_biomedclipseg(family, wishes).from_reference_state_dict(checkpoint.state)
+
+
+def _biomedclipseg_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
+    """BiomedCLIP's encoders, with a random decoder or that of a CLIPSeg."""
+    if family == "biomedclipseg-d" and wishes.decoder is None:
+        raise ValueError("BiomedCLIPSeg-D starts with the decoder of a CLIPSeg; say where one is (--decoder).")
+    model = _empty_biomedclipseg(family, wishes)
+    named = {name: value for name, value in checkpoint.named.items() if not name.endswith("position_ids")}
+    adopt(model.biomedclip, named)
+    if wishes.decoder is not None:
+        path = _weights_file(wishes.decoder) if wishes.decoder.is_dir() else wishes.decoder
+        named = read_checkpoint(path).named
+        mark = "decoder."
+        adopt(model.decoder, {name.removeprefix(mark): v for name, v in named.items() if name.startswith(mark)})
+    return model
+
+
+def _empty_biomedclipseg(family: str, wishes: Wishes) -> BiomedCLIPSeg:
+    config = BiomedCLIPSegConfig() if wishes.like is None else read_config(BiomedCLIPSegConfig, wishes.like)
+    tokenizer = _bert_tokenizer(wishes.tokenizer, config.vocab_size)
+    with _seeded(wishes.seed):
+        return BiomedCLIPSeg(config, tokenizer, _preprocessing(BiomedCLIPSeg, family, wishes))
+
+
+_MAKERS: dict[str, Callable[[Checkpoint, str, Wishes], VLSM]] = {
+    "clipseg": _clipseg,
+    "cris": _cris,
+    "biomedclipseg": _biomedclipseg,
+    "biomedclip": _biomedclipseg_from_clip,
+    "clip-rn50": _cris_from_clip,
+}
+
+
+def _preprocessing(cls: type[VLSM], family: str, wishes: Wishes) -> ViTImageProcessor:
+    if wishes.like is not None and (wishes.like / PREPROCESSING_FILE).is_file():
+        found = ViTImageProcessor.from_pretrained(wishes.like, local_files_only=True)
+        if "height" in found.size:
+            return found
+    return cls.default_preprocessing(_IMAGE_SIZES[family])
+
+
+def _clip_tokenizer(folder: Path | None, tokens: int) -> CLIPTokenizer:
+    """CLIP's own tokenizer, or that of a folder."""
+    if folder is None:
+        return _fitting(clip_tokenizer(), tokens)
+    place = _find(folder, _CLIP_FILES)
+    if place is None:
+        raise ValueError(f"{folder} holds no tokenizer of CLIP (tokenizer.json, or vocab.json and merges.txt).")
+    return _fitting(CLIPTokenizer.from_pretrained(place, local_files_only=True), tokens)
+
+
+def _bert_tokenizer(folder: Path | None, tokens: int) -> BertTokenizer:
+    """BERT's tokenizer in a folder, or one above it."""
+    place = None if folder is None else _find(folder, _BERT_FILES)
+    if place is None:
+        raise ValueError(
+            "BiomedCLIP's vocabulary is in no checkpoint; say where a folder with its vocab.txt is (--tokenizer; "
+            f"it is one of the files of {BIOMEDCLIP.name}; `medvlsm models fetch biomedclipseg --to FOLDER` brings it)."
+        )
+    return _fitting(BertTokenizer.from_pretrained(place, local_files_only=True), tokens)
+
+
+def _fitting(tokenizer: Tokenizer, tokens: int) -> Tokenizer:
+    if len(tokenizer) != tokens:
+        raise ValueError(f"the tokenizer knows {len(tokenizer)} tokens, but the weights {tokens}; they do not belong.")
+    return tokenizer
+
+
+def _find(folder: Path, files: tuple[tuple[str, ...], ...]) -> Path | None:
+    """The folder, or one in it, that holds all files of one of the sets."""
+    below = sorted(inside for inside in folder.glob("*") if inside.is_dir())
+    return next((place for place in (folder, *below) if _has(place, files)), None)
+
+
+def _has(folder: Path, files: tuple[tuple[str, ...], ...]) -> bool:
+    return any(all((folder / name).is_file() for name in names) for names in files)
+
+
+def _weights_file(folder: Path) -> Path:
+    found = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if found is None:
+        raise ValueError(f"The folder {folder} holds no weights ({', '.join(_WEIGHTS)}); give the file itself.")
+    return found
+
+
+def _is_clipseg(folder: Path) -> bool:
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / CONFIG_FILE} cannot be read ({error}); copy it again.") from error
+    return isinstance(config, dict) and config.get("model_type") == "clipseg"
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Random numbers from a seed, and those of the caller as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,1 @@
+"""What a training run tells and leaves behind. Imports no torch."""

@@ -1,0 +1,179 @@
+"""What a run tells while it goes on: one frozen dataclass an event, one JSON object a line.
+
+Each line is `{"event": NAME, "time": SECONDS, ...fields}`: `NAME` is the class in lower case with underscores, `time`
+seconds since 1970. Fields are only ever added. A line that a reader does not know is to be passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """Anything that is told."""
+
+    @classmethod
+    def name(cls) -> str:
+        """The `event` of its line."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+    def line(self) -> str:
+        """One JSON object; a number that is none (divergence) becomes null."""
+        content = {"event": self.name(), "time": round(time.time(), 3), **asdict(self)}
+        return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
+
+
+Report = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """A run begins, or goes on.
+
+    Attributes
+    ----------
+    recipe, run : str
+        Name of the recipe, folder of the run.
+    epochs, first_epoch : int
+        All epochs, and the one (from 0) that comes first now.
+    steps_per_epoch, train_images, val_images : int
+    parameters, trained_parameters : int
+    device : str
+        Such as "cpu" or "cuda:0".
+    processes : int
+    """
+
+    recipe: str
+    run: str
+    epochs: int
+    first_epoch: int
+    steps_per_epoch: int
+    train_images: int
+    val_images: int
+    parameters: int
+    trained_parameters: int
+    device: str
+    processes: int
+
+
+@dataclass(frozen=True)
+class Checked(Event):
+    """The data were looked at. `findings` counts what was found by kind; see `check.KINDS`."""
+
+    findings: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Encoded(Event):
+    """Activations of frozen encoders were computed: `done` of `total` images (times views)."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """A step was made: `step` of `steps` in all epochs; `images_per_second` over the last ones."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Epoch(Event):
+    """An epoch (from 0) and its validation ended.
+
+    `train_loss`, `val_loss`, `val_dice` (over prompts whose mask holds something) and `val_false_positive_rate` (part
+    of the prompts without one on which more than 1 % of the image was outlined); null where there was nothing to measure.
+    `best` tells whether this is the best validation Dice so far, `eta` how many seconds are left at this pace.
+    """
+
+    epoch: int
+    epochs: int
+    train_loss: float | None
+    val_loss: float | None
+    val_dice: float | None
+    val_false_positive_rate: float | None
+    best: bool
+    seconds: float
+    eta: float
+
+
+@dataclass(frozen=True)
+class Stopped(Event):
+    """Training ended.
+
+    `reason`: "finished", "early stopping", "time is up", "asked to stop", or "diverged"; `sentence` says it for people.
+    `checkpoint` is the best one ("" where no epoch was completed), `val_dice` its validation Dice. After "finished" and
+    "early stopping" the model is measured; who asks to stop that gets a second one, with "asked to stop".
+    """
+
+    reason: str
+    sentence: str
+    checkpoint: str
+    val_dice: float | None
+
+
+@dataclass(frozen=True)
+class Measured(Event):
+    """A row of the card: mean Dice of a set, target and kind of prompt on the test split, with its 95 % interval."""
+
+    set: str
+    target: str
+    kind: str
+    level: str
+    cases: int
+    dice: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """A model folder with its card, and the report, are written."""
+
+    folder: str
+    report: str
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """Nothing more comes; `sentence` says what came, what was expected and what to do."""
+
+    sentence: str
+
+
+# Every kind of event by its name.
+KINDS: dict[str, type[Event]] = {kind.name(): kind for kind in Event.__subclasses__()}
+
+
+def read_line(line: str) -> Event | None:
+    """The event of a line, for programs in Python; None where it is none that this version knows.
+
+    Fields that are not known are passed over.
+    """
+    content = json.loads(line)
+    kind = KINDS.get(content.get("event", "")) if isinstance(content, dict) else None
+    if kind is None:
+        return None
+    return kind(**{f.name: content[f.name] for f in fields(kind) if f.name in content})
+
+
+def silent(event: Event) -> None:
+    """Tell nobody."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

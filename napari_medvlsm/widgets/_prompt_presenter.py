@@ -1,0 +1,94 @@
+"""The prompt: choices, typed words, the list, favourites and a person's own words, joined with their section."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QDialog, QWidget
+
+from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.prompts.own_words import own_words_path
+from napari_medvlsm.widgets.dialogs import OwnWordsDialog, PromptHistoryDialog
+from napari_medvlsm.widgets.sections import PromptSection
+
+
+class PromptPresenter(QObject):
+    """Shows the session's prompt and carries out what the section asks for.
+
+    Parameters
+    ----------
+    session : Session
+    section : PromptSection
+    parent : QWidget
+        Of the dialogs.
+    """
+
+    said = Signal(str, bool)  # a sentence, and whether it tells of a problem
+
+    def __init__(self, session: Session, section: PromptSection, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._session, self._section, self._parent = session, section, parent
+        section.chosen.connect(lambda name, word: session.choose(**{name: word}))
+        section.levelChosen.connect(session.set_level)
+        section.typed.connect(session.type)
+        section.typingDropped.connect(lambda: session.type(None))
+        section.enqueued.connect(self._enqueue)
+        section.dequeued.connect(session.dequeue)
+        section.bookRequested.connect(self._show_book)
+        section.favouriteToggled.connect(self._set_favourite)
+        section.ownWordsRequested.connect(self._show_own_words)
+        session.prompt_changed.connect(self.show)
+        session.model_changed.connect(self.show_targets)
+        session.vocabulary_changed.connect(self.show_targets)
+        session.queue_changed.connect(lambda: section.set_queue(session.queue))
+        session.history_changed.connect(self._show_favourite)
+        self.show_targets()
+        self.show()
+
+    def show(self) -> None:
+        """Show the prompt as it stands, and what the model knows of it."""
+        session = self._session
+        prompt = session.prompt
+        unplaced = session.parsed.unplaced if session.typed is not None else None
+        self._section.set_prompt(prompt, session.said, session.measured, session.level, unplaced)
+        self._section.set_coverage(session.coverage(), prompt.text, session.weak_dice())
+        self._show_favourite()
+
+    def show_targets(self) -> None:
+        """Offer the targets, those of the model first."""
+        model = self._session.model
+        self._section.set_targets(self._session.vocabulary, model.card.targets if model else ())
+
+    def _show_favourite(self) -> None:
+        self._section.set_favourite(self._session.book.is_favourite(self._session.prompt.text))
+
+    def _enqueue(self) -> None:
+        try:
+            self._session.enqueue()
+        except ValueError as error:
+            self.said.emit(str(error), True)
+
+    def _set_favourite(self, favourite: bool) -> None:
+        try:
+            self._session.book.set_favourite(self._session.prompt, favourite)
+        except OSError as error:
+            self.said.emit(f"The favourite could not be kept ({error}).", True)
+        self._show_favourite()
+
+    def _show_book(self) -> None:
+        target = self._session.vocabulary.targets.get(self._session.said.target)
+        dialog = PromptHistoryDialog(self._session.book, target, self._parent)
+        dialog.chosen.connect(self._session.use)
+        dialog.changed.connect(self._show_favourite)
+        dialog.failed.connect(lambda text: self.said.emit(text, True))
+        open_dialog(dialog)
+
+    def _show_own_words(self) -> None:
+        dialog = OwnWordsDialog(own_words_path(), self._session.said.target, self._parent)
+        dialog.saved.connect(self._session.set_vocabulary)
+        open_dialog(dialog)
+
+
+def open_dialog(dialog: QDialog) -> None:
+    """Show a dialog beside the panel; it is deleted when it is closed."""
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.show()

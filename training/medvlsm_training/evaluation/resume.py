@@ -1,0 +1,69 @@
+"""What was measured before an interruption: one file for each finished set, beside the folder of results to be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvlsm_training.evaluation.data import DataSet
+from medvlsm_training.evaluation.measure import Measured, Score
+from medvlsm_training.evaluation.questions import Wishes
+from medvlsm_training.evaluation.results import About
+from napari_medvlsm.core.calibration import Calibration
+from napari_medvlsm.core.io.atomic import replacing
+
+
+class ResumeState:
+    """Finished sets on disk. What was measured of other data, weights or wishes is another file, and never read.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first set is kept.
+    about : About
+    wishes : Wishes
+    """
+
+    def __init__(self, folder: Path, about: About, wishes: Wishes) -> None:
+        self.folder = folder
+        self._depends = asdict(about) | {"wishes": repr(wishes)}
+
+    def read(self, data: DataSet) -> Measured | None:
+        """What was measured of a set; None where it was not, or its file is damaged."""
+        try:
+            raw = json.loads(self._path(data).read_text("utf-8"))
+            measured = Measured([Score(**row) for row in raw["scores"]])
+            for row in raw["calibration"]:
+                counted = Calibration(np.array(row["pixels"], np.int64), np.array(row["true"], np.int64))
+                measured.calibration[tuple(row["key"])] = counted
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return measured
+
+    def keep(self, data: DataSet, measured: Measured) -> None:
+        """Write what was measured of a set, to the last digit."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content: dict[str, Any] = {
+            "scores": [asdict(score) for score in measured.scores],
+            "calibration": [
+                {"key": key, "pixels": counted.pixels.tolist(), "true": counted.true.tolist()}
+                for key, counted in measured.calibration.items()
+            ],
+        }
+        with replacing(self._path(data)) as temporary:
+            temporary.write_text(json.dumps(content), "utf-8")
+
+    def remove(self) -> None:
+        """When the results are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, data: DataSet) -> Path:
+        depends = self._depends | {"set": data.name, "split": data.split, "sha256": data.sha256}
+        digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{Path(data.name).name}-{digest[:16]}.json"
