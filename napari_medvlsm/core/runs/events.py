@@ -94,7 +94,7 @@ class Epoch(Event):
     """An epoch (from 0) and its validation ended.
 
     `train_loss`, `val_loss`, `val_dice` (over prompts whose mask holds something) and `val_false_positive_rate` (part
-    of the prompts without one on which more than 1 % of the image was outlined); null where there was nothing to measure.
+    of the prompts without one on which more than 1 % of the image was outlined); null where nothing was measured.
     `best` tells whether this is the best validation Dice so far, `eta` how many seconds are left at this pace.
     """
 
