@@ -184,7 +184,7 @@ def _measured(model: str, sets: Sequence[DataSet], out: Path, wishes: Wishes, de
     """The folder of results; those that are there are taken where model and data are the same."""
     if (out / SUMMARY_FILE).is_file():
         before = read_results(out)
-        same = {name: facts["sha256"] for name, facts in before.sets.items()} == {d.name: d.sha256 for d in sets}
+        same = {name: facts.sha256 for name, facts in before.sets.items()} == {d.name: d.sha256 for d in sets}
         if same and before.about.weights == weights_hash(find_model(model).folder):
             print(f"{out}: measured before", file=sys.stderr)
             return out

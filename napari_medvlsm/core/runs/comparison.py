@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medvlsm_training.evaluation.measure import Score
-from medvlsm_training.evaluation.questions import Kind
-from medvlsm_training.evaluation.results import METRICS, read_results, read_scores
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.results import read_results
+from napari_medvlsm.core.runs.scores import METRICS, Score, read_scores
 from napari_medvlsm.core.statistics import Paired, paired
 
 Key = tuple[str, str, str, str, str, str]
@@ -51,7 +51,7 @@ def pair_up(first: Path, second: Path, kind: str = "") -> list[Pair]:
     """
     one, other = read_results(first), read_results(second)
     for name in sorted(one.sets.keys() | other.sets.keys()):
-        hashes = [r.sets[name]["sha256"] if name in r.sets else None for r in (one, other)]
+        hashes = [r.sets[name].sha256 if name in r.sets else None for r in (one, other)]
         if None in hashes:
             lacking = first if hashes[0] is None else second
             raise ValueError(f"{lacking} holds no results on {name}; only the same cases can be compared.")
@@ -91,7 +91,7 @@ def compare(pairs: Sequence[Pair], metric: str = "dice", seed: int = 0) -> list[
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
-    """One row a case: every metric of both, and the difference; "nan" where one says nothing."""
+    """One row a case: every metric of both, and the difference; "nan" where a metric is not defined."""
     columns = ["set", "case", "target", "kind", "level", "size", "prompt_first", "prompt_second"]
     values = [f"{name}_{what}" for name in METRICS for what in ("first", "second", "difference")]
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -112,5 +112,5 @@ def _sides(pairs: Sequence[Pair]) -> tuple[list[Score], list[Score]]:
 
 
 def _key(score: Score) -> Key:
-    text = score.prompt if Kind(score.kind).several else ""
+    text = score.prompt if PromptKind(score.kind).several else ""
     return score.set, score.case, score.kind, score.level, score.size, text

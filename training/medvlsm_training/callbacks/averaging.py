@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 
-class TrainedAverage(WeightAveraging):
+class TrainedWeightAverage(WeightAveraging):
     """An exponential moving average, in which weights that do not train are those of the model itself.
 
     Lightning's own averages all of them after every step: frozen encoders would drift by rounding, and at the size of
@@ -30,6 +30,11 @@ class TrainedAverage(WeightAveraging):
                     ours.copy_(theirs)
 
         super().__init__(multi_avg_fn=average)
+
+    @property
+    def state_key(self) -> str:
+        """Of its state in a checkpoint."""
+        return "weight_average"
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Share what does not train, now that the model is on its device: the average was made before that."""

@@ -9,7 +9,6 @@ that the image shows, and what such an image cannot show.
 
 from __future__ import annotations
 
-import enum
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,41 +24,9 @@ from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import LEVELS, Attributes, Vocabulary, build
 from napari_medvlsm.core.prompts.reference import Dataset, reference_prompts
 from napari_medvlsm.core.prompts.variants import opposite_side, opposite_size
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind as Kind
 
 INTERFACE, RELEASE = "interface", "release"
-
-
-class Kind(enum.Enum):
-    """What a prompt knows; `facts` says where its attributes come from."""
-
-    CLASS = "class"
-    TYPED = "typed"
-    ORACLE = "oracle"
-    WRONG_SIDE = "wrong side"
-    WRONG_SIZE = "wrong size"
-    PARAPHRASE = "paraphrase"
-    OTHER = "other"
-    ABSENT = "absent"
-
-    @property
-    def several(self) -> bool:
-        """Whether a case can be asked several prompts of this kind, each of which counts."""
-        return self in (Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
-
-    @property
-    def facts(self) -> str:
-        """Where the attributes come from."""
-        return {
-            "class": "none, the name alone",
-            "typed": "a person's words, the same for every case",
-            "oracle": "the annotations, made from the true mask",
-            "wrong side": "the annotations, made from the true mask, with the opposite side",
-            "wrong size": "the annotations, made from the true mask, with a size far from the true one",
-            "paraphrase": "none, the target in words that no shipped recipe trains with (each case with each of them)",
-            "other": "none, the name of another target that the image shows, held against the mask of the first: "
-            "little of that should be drawn",
-            "absent": "none, the name of what such a scan cannot show, asked once an image: nothing should be drawn",
-        }[self.value]
 
 
 @dataclass(frozen=True)

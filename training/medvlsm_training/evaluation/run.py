@@ -7,16 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from medvlsm_training.evaluation.data import Case, DataSet
-from medvlsm_training.evaluation.measure import TOLERANCE, Measured, measure
+from medvlsm_training.evaluation.measure import measure
 from medvlsm_training.evaluation.questions import Wishes
-from medvlsm_training.evaluation.results import (
-    SUMMARY_FILE,
-    About,
-    Results,
-    read_results,
-    trained_on,
-    write_results,
-)
 from medvlsm_training.evaluation.resume import ResumeState
 from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
@@ -27,6 +19,16 @@ from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO
 from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.runs.results import (
+    SUMMARY_FILE,
+    About,
+    MeasuredSet,
+    Results,
+    read_results,
+    trained_on,
+    write_results,
+)
+from napari_medvlsm.core.runs.scores import TOLERANCE, Measurements
 
 Progress = Callable[[Iterable[Case]], Iterable[Case]]
 
@@ -47,7 +49,7 @@ def evaluate_sets(
 ) -> Results:
     """Measure a model and write a folder of results, whole or not at all.
 
-    Every finished set is kept beside `out` until then: the same call goes on after an interruption.
+    Every finished set is saved beside `out` until then: the same call goes on after an interruption.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def evaluate_sets(
     tolerance : float
         Of the normalised surface distance.
     seen : sequence of str, optional
-        Folders of the sets that the model was trained on, where its card does not tell; empty for none.
+        Folders of the sets that the model was trained on, where its card does not say; empty for none.
     device : str
         Computed in float32 on any of them: reported numbers should not depend on the machine.
     replace : bool
@@ -144,22 +146,26 @@ def measure_sets(
     progress: Progress = iter,
 ) -> Results:
     """Measure set by set, going on where an interruption was, and write the folder of results."""
-    parts, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, wishes), Measured()
+    state, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, wishes), Measurements()
     for data in sets:
-        found = parts.read(data)
+        found = state.load(data)
         if found is None:
             found = measure(
                 segmenter, data, wishes, load_vocabulary(), about.threshold, about.tolerance, progress=progress
             )
-            parts.keep(data, found)
+            state.save(data, found)
         measured.scores += found.scores
         measured.calibration |= found.calibration
     if not measured.scores:
         raise ValueError("None of these cases has a prompt of the kinds and levels that were asked for.")
     with making_folder(out, replace) as folder:
-        write_results(folder, about, sets, measured)
-    parts.remove()
+        write_results(folder, about, {data.name: _facts(data) for data in sets}, measured)
+    state.remove()
     return read_results(out)
+
+
+def _facts(data: DataSet) -> MeasuredSet:
+    return MeasuredSet(data.split, data.sha256, len(data.cases), data.missing, data.grouped_by)
 
 
 def _check_out(out: Path, replace: bool) -> None:

@@ -10,8 +10,16 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+# Beginnings of the keys under which callbacks of earlier versions kept their state, and today's.
+_EARLIER_STATE_KEYS = {
+    "Kept{'monitor': 'val/dice'": "best_checkpoint",
+    "Kept{'monitor': None": "last_checkpoint",
+    "Patience{": "early_stopping",
+    "Progress": "progress",
+    "TrainedAverage": "weight_average",
+}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -24,18 +32,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with replacing(target) as temporary:
             torch.save(checkpoint, temporary)
 
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As Lightning's; the states of callbacks get today's keys."""
+        content: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
+        if "callbacks" in content:
+            content["callbacks"] = {_current_key(key): state for key, state in content["callbacks"].items()}
+        return content
 
-class BestCheckpoint(ModelCheckpoint):
-    """One checkpoint of a run, written anew at the end of an epoch: the best by a metric, or the last.
 
-    Parameters
-    ----------
-    run : Path
-    name : str
-        Of the file.
-    monitor : str, optional
-        The metric, the higher the better. Without: the last.
-    """
+class _OneCheckpoint(ModelCheckpoint):
+    """One checkpoint of a run, written anew at the end of an epoch."""
 
     def __init__(self, run: Path, name: str, monitor: str | None = None) -> None:
         super().__init__(
@@ -60,15 +66,43 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict | moved)
 
 
-def weights_of(checkpoint: Path) -> dict[str, Any]:
+class BestCheckpoint(_OneCheckpoint):
+    """The checkpoint of the epoch with the best validation Dice."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run, BEST_FILE, "val/dice")
+
+    @property
+    def state_key(self) -> str:
+        """Of its state in a checkpoint."""
+        return "best_checkpoint"
+
+
+class LastCheckpoint(_OneCheckpoint):
+    """The checkpoint of the last epoch, from which training resumes."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run, LAST_FILE)
+
+    @property
+    def state_key(self) -> str:
+        """Of its state in a checkpoint."""
+        return "last_checkpoint"
+
+
+def model_weights(checkpoint: Path) -> dict[str, Any]:
     """The model's state dict in a run's checkpoint (of the moving average, where there is one).
 
     Raises
     ------
     ValueError
-        If the run has not come to it.
+        If the run has not completed an epoch.
     """
     if not checkpoint.is_file():
         raise ValueError(f"There is no {checkpoint}: the run has completed no epoch; go on with `medvlsm train`.")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     return {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+
+
+def _current_key(key: str) -> str:
+    return next((new for old, new in _EARLIER_STATE_KEYS.items() if key.startswith(old)), key)
