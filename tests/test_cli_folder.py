@@ -274,7 +274,7 @@ def test_slurm_tells_who_does_what(scans, tmp_path, model_folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals that a process can answer")
 @pytest.mark.parametrize(
     ("number", "processes", "code"),
-    [(signal.SIGINT, 1, 2), (signal.SIGTERM, 2, 2), (signal.SIGKILL, 1, -signal.SIGKILL)],
+    [(signal.SIGINT, 1, 130), (signal.SIGTERM, 2, 130), (signal.SIGKILL, 1, -signal.SIGKILL)],
 )
 def test_a_run_that_is_stopped_goes_on(run, scans, tmp_path, model_folder, number, processes, code):
     large = np.zeros((1500, 1500), np.uint8)

@@ -47,10 +47,12 @@ def exit_sentence(code: int) -> str:
         if code < 0 and name not in ("SIGINT", "SIGTERM"):
             return f"It crashed ({name})."
         return f"It was stopped ({name})."
-    return {
+    words: dict[int, str] = {
         ExitCode.OK: "It is done.",
         ExitCode.SOME_FAILED: "It is done, but some of it failed.",
         ExitCode.FAILED: "It could not be done.",
         ExitCode.DIVERGED: "The training diverged.",
         ExitCode.CRASHED: "It ended with an error of the program.",
-    }.get(code, f"It ended with code {code if code < 2**31 else hex(code)}.")  # Windows tells crashes by large ones
+    }
+    # Windows has large ones for crashes, which are looked up in hexadecimal digits.
+    return words.get(code, f"It ended with code {code if code < 2**31 else hex(code)}.")

@@ -167,7 +167,7 @@ class ChildProcess:
 
 
 def _environment() -> dict[str, str]:
-    """This process's variables, but for what would keep a child from ending or from writing UTF-8."""
+    """The variables of this process, but for what would keep a child from ending or from writing UTF-8."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONINSPECT"}
     return kept | {"PYTHONIOENCODING": "utf-8", "TOKENIZERS_PARALLELISM": "false"}
 

@@ -25,16 +25,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from medvlsm_training.evaluation.compare import Pair, pair_up
 from medvlsm_training.evaluation.data import DataSet, read_data, recipe_sets
-from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, ORIGINAL, Score
 from medvlsm_training.evaluation.questions import Kind, Wishes
-from medvlsm_training.evaluation.results import SUMMARY_FILE, read_results, read_scores, with_right
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.train import RECIPE_FILE
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
+from napari_medvlsm.core.runs.comparison import Pair, pair_up
+from napari_medvlsm.core.runs.folder import RECIPE_FILE
+from napari_medvlsm.core.runs.results import SUMMARY_FILE, read_results
+from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION, ORIGINAL, Score, read_scores
+from napari_medvlsm.core.runs.summary import with_right
 from napari_medvlsm.core.statistics import Estimate, estimate
 
 MEAN_LOSS, SET_LOSS, LISTENS, PARAPHRASE_LOSS, DRAWN = 0.03, 0.10, 0.5, 0.05, 0.10

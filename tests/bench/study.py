@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medvlsm_training.evaluation.measure import Score
+    from napari_medvlsm.core.runs.scores import Score
 
 SETS = {"kvasir_polyp": "Kvasir-SEG", "clinicdb_polyp": "ClinicDB", "isic": "ISIC 2016"}
 WAYS = {
@@ -77,10 +77,9 @@ def train(condition: Condition, data: Path, run: Path) -> None:
 def measure(condition: Condition, data: Path, run: Path) -> list[Score]:
     """Scores at original size on the test splits of all three sets, in the way that the model was trained."""
     from medvlsm_training.evaluation.data import read_data
-    from medvlsm_training.evaluation.measure import ORIGINAL
     from medvlsm_training.evaluation.questions import Kind, Wishes
-    from medvlsm_training.evaluation.results import read_scores
     from medvlsm_training.evaluation.run import evaluate_sets
+    from napari_medvlsm.core.runs.scores import ORIGINAL, read_scores
 
     out = run / "all"
     if not out.is_dir():
@@ -115,7 +114,7 @@ def cell(scores: Sequence[Score], name: str) -> str:
 
 def wrong_table(scores: dict[Condition, list[Score]]) -> str:
     """What wrong attributes cost the models that were trained with all of them."""
-    from medvlsm_training.evaluation.results import contrasts
+    from napari_medvlsm.core.runs.summary import contrasts
 
     lines = [
         "| trained on | test set | changed | cases | Dice right | Dice wrong | difference |",

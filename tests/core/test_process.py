@@ -154,8 +154,8 @@ time.sleep(600)
 def test_a_watched_child_is_interrupted_so_that_it_can_tidy_up(child):
     script = """
 import time
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(600)
 except KeyboardInterrupt:
     print("tidied", flush=True)

@@ -17,7 +17,6 @@ from torchvision import tv_tensors
 from medvlsm_training import train as training
 from medvlsm_training.augmentation import _transform, augmented
 from medvlsm_training.cache import ActivationCache, cache_folder, encoder_key
-from medvlsm_training.checkpoints import BEST, LAST
 from medvlsm_training.config import (
     AugmentationConfig,
     CacheConfig,
@@ -38,6 +37,7 @@ from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.events import Encoded, Epoch
+from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
 
 SIDE = 32
 TURNED = AugmentationConfig(degrees=15, shift=0.08, shear=5, zoom=(0.8, 1.3), flip=True, brightness=0.25, hue=0.02)
@@ -174,12 +174,12 @@ def test_training_with_the_cache_resumes_and_repeats_to_the_same_weights(recipe,
     assert encoded[-1] == Encoded(8 * 2 + 4, 8 * 2 + 4)
     # From what the first run kept.
     training.train(recipe, data, tmp_path / "again")
-    assert_same_weights(tmp_path / "again" / LAST, tmp_path / "whole" / LAST)
+    assert_same_weights(tmp_path / "again" / LAST_FILE, tmp_path / "whole" / LAST_FILE)
     # Interrupted, with a cache of its own.
     monkeypatch.setenv("MEDVLSM_CACHE", str(tmp_path / "other"))
     assert training.train(recipe, data, tmp_path / "parts", minutes=1e-6).reason == "time is up"
     assert training.train(recipe, data, tmp_path / "parts").reason == "finished"
-    assert_same_weights(tmp_path / "parts" / LAST, tmp_path / "whole" / LAST)
+    assert_same_weights(tmp_path / "parts" / LAST_FILE, tmp_path / "whole" / LAST_FILE)
 
 
 def test_validation_dice_is_that_of_the_same_views_without_a_cache(recipe, data, tmp_path, monkeypatch):
@@ -199,7 +199,7 @@ def test_validation_dice_is_that_of_the_same_views_without_a_cache(recipe, data,
 def test_frozen_weights_stay_to_the_bit_and_the_average_is_of_the_others(recipe, data, tmp_path, base):
     training.train(recipe, data, tmp_path / "run")
     start = {f"model.{name}": value for name, value in load_model(base).state_dict().items()}
-    for file in (BEST, LAST):
+    for file in (BEST_FILE, LAST_FILE):
         content = torch.load(tmp_path / "run" / file, weights_only=True)
         for name, value in content["state_dict"].items():
             frozen = name.startswith("model.net.clip.")
@@ -215,7 +215,7 @@ def test_what_is_gone_or_broken_is_encoded_again(parts, recipe):
     before = module._logits(torch.zeros(0), first)
     names = list(first.names)
     files = [cache.folder / f"{name}.safetensors" for name in names]
-    assert cache.held(names) == 3
+    assert cache.count_cached(names) == 3
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:200])
     assert cache.read(names[0]) is None and cache.read(names[1]) is None and cache.read(names[2]) is not None
@@ -224,7 +224,7 @@ def test_what_is_gone_or_broken_is_encoded_again(parts, recipe):
     assert batch.names == tuple(names)
     with torch.no_grad():
         assert torch.equal(module._logits(torch.zeros(0), batch), before)
-    assert cache.held(names) == 3
+    assert cache.count_cached(names) == 3
 
 
 def small_cache(model, root, files):
@@ -236,7 +236,7 @@ def small_cache(model, root, files):
 
 
 def _kept_size(cache, model):
-    cache.encoded(model, torch.zeros(1, 3, SIDE, SIDE), ["probe"])
+    cache.encode(model, torch.zeros(1, 3, SIDE, SIDE), ["probe"])
     return (cache.folder / "probe.safetensors").stat().st_size
 
 
@@ -244,13 +244,13 @@ def test_the_oldest_of_other_runs_make_room(parts, tmp_path):
     model, *_ = parts
     pixels = torch.rand(3, 3, SIDE, SIDE)
     first = small_cache(model, tmp_path / "kept", 3)
-    first.encoded(model, pixels, ["a", "b", "c"])
+    first.encode(model, pixels, ["a", "b", "c"])
     for age, name in enumerate(["b", "c", "a"]):
         long_ago = 1e9 + age
         os.utime(first.folder / f"{name}.safetensors", (long_ago, long_ago))
     later = ActivationCache(model, first.limit / 1e9, tmp_path / "kept")
     later.read("b")  # used again
-    later.encoded(model, pixels[:2], ["d", "e"])
+    later.encode(model, pixels[:2], ["d", "e"])
     assert sorted(p.stem for p in later.folder.iterdir()) == ["b", "d", "e"]
 
 
@@ -259,8 +259,8 @@ def test_a_run_that_does_not_fit_says_so_once_and_goes_on(parts, tmp_path, caplo
     cache = small_cache(model, tmp_path / "kept", 2)
     pixels = torch.rand(5, 3, SIDE, SIDE)
     with caplog.at_level(logging.WARNING):
-        found = cache.encoded(model, pixels, list("abcde"))
-    assert [len(tensor) for tensor in found] == [5, 5, 5] and cache.held("abcde") == 2
+        found = cache.encode(model, pixels, list("abcde"))
+    assert [len(tensor) for tensor in found] == [5, 5, 5] and cache.count_cached("abcde") == 2
     (message,) = [record.getMessage() for record in caplog.records]
     assert "cache.limit_gb" in message and "encoded in every epoch" in message
 
@@ -270,7 +270,7 @@ def test_several_may_fill_it_at_the_same_time(parts, tmp_path):
     pixels = torch.rand(4, 3, SIDE, SIDE)
     caches = [ActivationCache(model, 1, tmp_path / "kept") for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        filled = list(pool.map(lambda cache: cache.encoded(model, pixels, list("abcd")), caches))
+        filled = list(pool.map(lambda cache: cache.encode(model, pixels, list("abcd")), caches))
     assert sorted(p.name for p in caches[0].folder.iterdir()) == [f"{name}.safetensors" for name in "abcd"]
     for i, name in enumerate("abcd"):
         for column, tensor in zip(filled[0], caches[1].read(name), strict=True):
@@ -316,8 +316,8 @@ def test_values_that_float16_cannot_hold_are_refused(parts):
     with torch.no_grad():
         model.net.clip.vision_model.pre_layrnorm.weight.fill_(1e9)
     with pytest.raises(ValueError, match=r"float16.*cache\.views to 0"):
-        cache.encoded(model, torch.rand(1, 3, SIDE, SIDE), ["a"])
-    assert cache.held(["a"]) == 0
+        cache.encode(model, torch.rand(1, 3, SIDE, SIDE), ["a"])
+    assert cache.count_cached(["a"]) == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="this system has no such modes")

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ import torch
 from filelock import FileLock
 
 from medvlsm_training.__main__ import main
-from medvlsm_training.callbacks import CURVES_FILE
-from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, weights_of
+from medvlsm_training.callbacks.checkpoints import AtomicCheckpointIO, model_weights
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.train import Machine, _precision, load_trained, read_items, train
+from medvlsm_training.train import load_trained, read_items, train
+from medvlsm_training.trainer import Machine, precision
+from napari_medvlsm.core.exit_codes import ExitCode
 from napari_medvlsm.core.runs.events import Epoch, Started, Step, Stopped, read_line
+from napari_medvlsm.core.runs.folder import BEST_FILE, CURVES_FILE, LAST_FILE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -84,7 +87,7 @@ def curves(run):
 def assert_same_run(one, other):
     """Curves, weights, averages and the state of optimiser and schedules."""
     assert_same_curves(one, other, 2e-5)
-    for name in (BEST, LAST):
+    for name in (BEST_FILE, LAST_FILE):
         states = [torch.load(run / name, weights_only=True) for run in (one, other)]
         for part in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
             assert (part in states[0]) == (part in states[1])
@@ -94,7 +97,7 @@ def assert_same_run(one, other):
 def assert_same_within_rounding(one, other):
     """Curves, gradients and weights. Adam makes steps of what is but rounding as large as any, so a few may differ."""
     assert_same_curves(one, other, 2e-4)
-    states = [torch.load(run / LAST, weights_only=True) for run in (one, other)]
+    states = [torch.load(run / LAST_FILE, weights_only=True) for run in (one, other)]
     gradients = [s["optimizer_states"][0]["state"] for s in states]
     for a, b in ((gradients[0][k]["exp_avg"], gradients[1][k]["exp_avg"]) for k in gradients[0]):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-3 * float(a.abs().max()) + 1e-7)
@@ -126,7 +129,7 @@ def test_however_a_run_is_ended_the_same_command_goes_on_with_it(words, disks, t
     with start(words(run, *changes)) as process:
         until_step(process, 1)
         process.kill()
-    assert process.returncode == -signal.SIGKILL and torch.load(run / LAST, weights_only=True)["epoch"] == 0
+    assert process.returncode == -signal.SIGKILL and torch.load(run / LAST_FILE, weights_only=True)["epoch"] == 0
 
     with start(words(run, *changes)) as process:
         told = until_step(process, 2)
@@ -165,8 +168,8 @@ def assert_stopped(told, run, first_epoch, last_epoch):
     assert started.first_epoch == first_epoch
     assert [e.epoch for e in told if isinstance(e, Epoch)] == [*range(first_epoch, last_epoch)]
     assert isinstance(told[-1], Stopped) and told[-1].reason == "asked to stop"
-    assert told[-1].checkpoint == str(run / BEST) and told[-1].val_dice is not None
-    assert torch.load(run / LAST, weights_only=True)["epoch"] == last_epoch - 1
+    assert told[-1].checkpoint == str(run / BEST_FILE) and told[-1].val_dice is not None
+    assert torch.load(run / LAST_FILE, weights_only=True)["epoch"] == last_epoch - 1
     assert not [path for path in run.iterdir() if path.name.startswith(".last")]
 
 
@@ -187,7 +190,7 @@ def test_a_run_in_parts_is_the_run_in_one(trained, tmp_path, model_folder, sched
     for _ in range(4):
         trained("parts", *changes, minutes=1e-9)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
-    rate = torch.load(tmp_path / "whole" / LAST, weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
+    rate = torch.load(tmp_path / "whole" / LAST_FILE, weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
     assert rate < 0.1
 
 
@@ -219,7 +222,7 @@ def test_seed_alone_decides(trained, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         torch.rand(3)
         trained(name, f"seed={seed}", "trainer.max_epochs=1")
-    a, b, c = (weights_of(tmp_path / name / BEST) for name in "abc")
+    a, b, c = (model_weights(tmp_path / name / BEST_FILE) for name in "abc")
     assert all(torch.equal(a[k], b[k]) for k in a) and not all(torch.equal(a[k], c[k]) for k in a)
 
 
@@ -227,7 +230,7 @@ def test_best_is_the_epoch_of_the_best_validation_dice(trained, tmp_path):
     told = trained("run", "trainer.max_epochs=5", "optimizer.learning_rate=0.02")
     dice = [e.val_dice for e in told if isinstance(e, Epoch)]
     best = max(range(5), key=dice.__getitem__)
-    assert torch.load(tmp_path / "run" / BEST, weights_only=True)["epoch"] == best < 5
+    assert torch.load(tmp_path / "run" / BEST_FILE, weights_only=True)["epoch"] == best < 5
     assert [e.epoch for e in told if isinstance(e, Epoch) and e.best][-1] == best
     assert told[-1].val_dice == pytest.approx(dice[best], abs=1e-4)
 
@@ -245,14 +248,14 @@ def test_early_stopping_stops_for_good(trained, tmp_path, least, epochs):
 def test_what_diverges_reaches_no_checkpoint(words, tmp_path, capfd):
     code = main([*words(tmp_path / "run", "optimizer.learning_rate=1e30", "optimizer.schedule=constant"), "--events"])
     told = [read_line(line) for line in capfd.readouterr().out.splitlines()]
-    assert code == 1 and told[-1].reason == "diverged" and told[-1].checkpoint == ""
-    assert "gradient is no number any more (epoch 1, step 2); try a lower learning_rate" in told[-1].sentence
+    assert code == ExitCode.DIVERGED and told[-1].reason == "diverged" and told[-1].checkpoint == ""
+    assert re.search(r"gradient became (nan|inf) \(epoch 1, step 2\); try a lower learning_rate", told[-1].sentence)
     assert not [*(tmp_path / "run").glob("*.ckpt")]
 
 
 def test_divergence_keeps_the_best(trained, disks, disks_recipe, tmp_path):
     trained("run", "optimizer.ema=0", minutes=1e-9)
-    best, last = tmp_path / "run" / BEST, tmp_path / "run" / LAST
+    best, last = tmp_path / "run" / BEST_FILE, tmp_path / "run" / LAST_FILE
     state = torch.load(last, weights_only=True)
     next(v for k, v in state["state_dict"].items() if "film" in k and v.ndim > 1)[:] = float("nan")
     torch.save(state, last)
@@ -271,7 +274,7 @@ class Bomb:
 
 
 def test_a_checkpoint_is_the_old_or_the_new_one(tmp_path):
-    path = tmp_path / "sub" / LAST
+    path = tmp_path / "sub" / LAST_FILE
     checkpoints = AtomicCheckpointIO()
     checkpoints.save_checkpoint({"weights": torch.ones(5)}, path)
     with pytest.raises(OSError, match="full"):
@@ -300,7 +303,7 @@ def test_a_folder_has_one_run_at_a_time_and_no_half_checkpoints(words, tmp_path,
         assert main([*words(run, "trainer.max_epochs=1"), "--no-measure"]) == 2
     assert "is in use by another run" in capsys.readouterr().err
     assert main([*words(run, "trainer.max_epochs=1"), "--no-measure"]) == 0
-    assert sorted(path.name for path in run.glob("*.ckpt")) == [BEST, LAST]
+    assert sorted(path.name for path in run.glob("*.ckpt")) == [BEST_FILE, LAST_FILE]
     assert capsys.readouterr().out.splitlines()[-1] == "All 1 epochs are done."
     with FileLock(run / ".lock"):
         assert main(["package", str(run), "--data", str(tmp_path)]) == 2
@@ -317,8 +320,8 @@ def test_devices_that_are_not_there_are_a_sentence(trained):
 def test_a_cpu_that_was_asked_for_computes_in_float32_beside_a_gpu(disks_recipe, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for wanted in ("auto", "16-mixed"):
-        assert _precision(load_recipe(disks_recipe, [f"trainer.precision={wanted}"]), Machine("cpu")) == "32-true"
-    assert _precision(load_recipe(disks_recipe, ["trainer.precision=16-mixed"]), Machine("gpu")) == "16-mixed"
+        assert precision(load_recipe(disks_recipe, [f"trainer.precision={wanted}"]), Machine("cpu")) == "32-true"
+    assert precision(load_recipe(disks_recipe, ["trainer.precision=16-mixed"]), Machine("gpu")) == "16-mixed"
 
 
 def test_a_run_goes_on_with_its_own_recipe_only(trained):
@@ -330,7 +333,7 @@ def test_a_run_goes_on_with_its_own_recipe_only(trained):
 
 def test_a_run_without_an_epoch_is_no_model(tmp_path):
     with pytest.raises(ValueError, match="completed no epoch"):
-        weights_of(tmp_path / BEST)
+        model_weights(tmp_path / BEST_FILE)
 
 
 @pytest.mark.parametrize("change", ["trainer.batch_size=0", "trainer.accumulate=0", "seed=-1"])

@@ -11,17 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from medvlsm_training.evaluation.compare import compare, pair_up
 from medvlsm_training.evaluation.data import read_data
-from medvlsm_training.evaluation.measure import Score, measure, nearest
-from medvlsm_training.evaluation.questions import INTERFACE, RELEASE, Kind, Wishes, questions
-from medvlsm_training.evaluation.results import About, Results, contrasts, read_results, read_scores, summarise
+from medvlsm_training.evaluation.measure import measure, nearest
+from medvlsm_training.evaluation.questions import INTERFACE, RELEASE, Wishes, questions
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.table import cross_table, paper_tables, published, trained_as
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.runs.comparison import compare, pair_up
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind as Kind
+from napari_medvlsm.core.runs.results import About, MeasuredSet, Results, read_results
+from napari_medvlsm.core.runs.scores import Score, read_scores
+from napari_medvlsm.core.runs.summary import contrasts, summarise
 from napari_medvlsm.core.upsampling import to_scan_size
 
 VOCABULARY = load_vocabulary()
@@ -277,9 +280,9 @@ ABOUT = About(
 )
 
 
-def results(about=ABOUT, scores=None):
+def results(about=ABOUT, scores=None, split="test"):
     rows = summarise(scores or [score(), score(case="b", group="b", dice=0.7)])
-    facts = {"split": "test", "sha256": "cd" * 32, "cases": 2, "missing": 0, "grouped_by": "image"}
+    facts = MeasuredSet(split, "cd" * 32, 2, 0, "image")
     return Results(Path("here"), about, {row["set"]: facts for row in rows}, tuple(rows))
 
 
@@ -315,9 +318,7 @@ def test_paper_tables_put_ours_below_the_published_and_leave_the_rest_empty():
 
 
 def test_validation_numbers_never_fill_a_table_of_test_numbers():
-    found = results()
-    found.sets["busi"]["split"] = "val"
-    text = paper_tables([found])
+    text = paper_tables([results(split="val")])
     assert "60.0 (" not in text and "[1] on busi (split val)" in text
 
 
@@ -341,7 +342,7 @@ def test_the_command_from_data_to_tables(polyps, busi, model_folder, tmp_path, c
     assert found.about.threshold_from == "the model's card" and found.about.trained_on is None
     with (out / "cases.csv").open() as file:
         row = next(csv.DictReader(file))
-    assert row["weights"] == found.about.weights and row["data"] == found.sets["clinicdb_polyp"]["sha256"]
+    assert row["weights"] == found.about.weights and row["data"] == found.sets["clinicdb_polyp"].sha256
     whole = next(r for r in found.rows if (r["set"], r["kind"], r["size"]) == ("busi", "class", "original"))
     same = [s.dice for s in scores if (s.set, s.kind, s.size) == ("busi", "class", "original")]
     assert whole["dice"]["mean"] == pytest.approx(np.mean(same), abs=1e-6) and whole["absent"] == 1

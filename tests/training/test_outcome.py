@@ -23,22 +23,25 @@ from medvlsm_training.config import (
     SourceConfig,
     TrainerConfig,
 )
-from medvlsm_training.evaluation.compare import pair_up
 from medvlsm_training.evaluation.data import read_data, recipe_sets
-from medvlsm_training.evaluation.measure import Score, measure
-from medvlsm_training.evaluation.questions import Kind, Wishes, paraphrases, questions
-from medvlsm_training.evaluation.results import contrasts, read_results, read_scores, summarise, trained_on
+from medvlsm_training.evaluation.measure import measure
+from medvlsm_training.evaluation.questions import Wishes, paraphrases, questions
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.threshold import choose_threshold
 from medvlsm_training.package import by_target, package
 from medvlsm_training.recipes import dumped, load_recipe
-from medvlsm_training.report import MODEL_COLOR, TRUE_COLOR, choose_examples, draw_case
+from medvlsm_training.report import MODEL_COLOR, TRUE_COLOR, choose_examples, plot_case
 from medvlsm_training.train import train
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.prompts import load_vocabulary, normalise
 from napari_medvlsm.core.runs import events
+from napari_medvlsm.core.runs.comparison import pair_up
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind as Kind
+from napari_medvlsm.core.runs.results import read_results, trained_on
+from napari_medvlsm.core.runs.scores import Score, read_scores
+from napari_medvlsm.core.runs.summary import contrasts, summarise
 
 VOCABULARY = load_vocabulary()
 LISTENING = (Kind.CLASS, Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
@@ -344,7 +347,7 @@ def test_an_image_only_model_is_measured_the_same_way(data, outcome, tmp_path):
     card = package(recipe, data, tmp_path, tmp_path / "model")
     theirs = read_card(outcome[0] / "model")
     asked_of = [[(r["set"], r["target"], r["kind"], r["cases"]) for r in c.metrics["rows"]] for c in (card, theirs)]
-    assert asked_of[0] == asked_of[1] and card.metrics["test_absent"]["drawn"] == 0
+    assert asked_of[0] == asked_of[1] and card.metrics["test_absent"]["false_positive_rate"] == 0
     assert len(pair_up(tmp_path / "test", outcome[0] / "test")) == 2 * (20 + 4 + 36)
 
 
@@ -428,7 +431,7 @@ def test_the_report_is_one_file_with_everything_in_it(outcome):
 def test_both_outlines_are_drawn_where_they_are():
     truth, found = np.zeros((60, 90), bool), np.zeros((60, 90), bool)
     truth[10:30, 10:40], found[30:60, 50:90] = True, True
-    pixels = np.asarray(Image.open(io.BytesIO(draw_case(np.zeros((60, 90, 3)), truth, found))), float)
+    pixels = np.asarray(Image.open(io.BytesIO(plot_case(np.zeros((60, 90, 3)), truth, found))), float)
     scale = pixels.shape[1] / 90
 
     def near(color, *box):
@@ -439,7 +442,7 @@ def test_both_outlines_are_drawn_where_they_are():
     assert near(TRUE_COLOR, 8, 12, 15, 35) and not near(TRUE_COLOR, 35, 60, 0, 40)
     assert near(MODEL_COLOR, 28, 32, 55, 85) and not near(MODEL_COLOR, 0, 25, 0, 90)
     # An outline is closed at the border, and there are none of nothing.
-    draw_case(np.zeros((60, 90, 3)), np.ones((60, 90), bool), np.zeros((60, 90), bool))
+    plot_case(np.zeros((60, 90, 3)), np.ones((60, 90), bool), np.zeros((60, 90), bool))
 
 
 def test_examples_are_worst_median_and_best_of_the_cases_that_show_something():
@@ -478,7 +481,7 @@ def verdicts(rows):
 
 
 def test_the_baseline_bar_sees_means_and_sets(bars):
-    from medvlsm_training.evaluation.compare import Pair
+    from napari_medvlsm.core.runs.comparison import Pair
 
     pairs = [Pair(score(str(i), 0.8), score(str(i), 0.79)) for i in range(8)]
     pairs += [Pair(score(str(i), 0.8, set="b"), score(str(i), 0.65, set="b")) for i in range(2)]

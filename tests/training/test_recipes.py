@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, DistributedSampler
 from medvlsm_training.__main__ import main
 from medvlsm_training.config import LossConfig, ModelConfig, PromptConfig
 from medvlsm_training.data import Batch
-from medvlsm_training.evaluation.results import trained_on
 from medvlsm_training.losses import mean_over_images, prompt_loss
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
@@ -30,6 +29,7 @@ from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.prompts.reference import load_datasets
+from napari_medvlsm.core.runs.results import trained_on
 
 SAMPLE = json.loads((Path(__file__).parents[1] / "core" / "data" / "annotations_sample.json").read_text("utf-8"))[
     "items"

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from medvlsm_training.checkpoints import BEST, LAST
 from medvlsm_training.config import (
     AugmentationConfig,
     LoraConfig,
@@ -23,7 +22,6 @@ from medvlsm_training.config import (
     TrainerConfig,
 )
 from medvlsm_training.data import PromptedImages, collate
-from medvlsm_training.evaluation.results import trained_on
 from medvlsm_training.init import sincos_positions
 from medvlsm_training.models import starting_model
 from medvlsm_training.package import package
@@ -41,6 +39,8 @@ from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.store.card import DataSource, read_card, write_card
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
+from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
+from napari_medvlsm.core.runs.results import trained_on
 
 VOCABULARY = load_vocabulary()
 MIXED = PromptConfig(
@@ -271,9 +271,9 @@ def test_training_learns_and_resumes_to_the_same_weights(data, recipe, tmp_path)
     recipe = replace(recipe, trainer=replace(recipe.trainer, max_epochs=3))
     train(recipe, data, tmp_path / "whole")
     train(replace(recipe), data, tmp_path / "parts", minutes=1e-6)
-    after_one = torch.load(tmp_path / "parts" / LAST, weights_only=False)["epoch"]
+    after_one = torch.load(tmp_path / "parts" / LAST_FILE, weights_only=False)["epoch"]
     assert train(recipe, data, tmp_path / "parts").reason == "finished"
-    whole, resumed = tmp_path / "whole" / LAST, tmp_path / "parts" / LAST
+    whole, resumed = tmp_path / "whole" / LAST_FILE, tmp_path / "parts" / LAST_FILE
     states = [torch.load(path, weights_only=False)["state_dict"] for path in (whole, resumed)]
     assert after_one == 0 and len(states[0]) > 100
     for key, value in states[0].items():
@@ -302,7 +302,7 @@ def test_a_small_cris_is_validated_by_its_average(data, recipe, tmp_path, norm):
     with (tmp_path / "run" / "curves.csv").open() as file:
         losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
     assert len(losses) == 2 and np.isfinite(losses).all()
-    model = load_trained(tmp_path / "run" / BEST, recipe, read_items(recipe, data)).eval()
+    model = load_trained(tmp_path / "run" / BEST_FILE, recipe, read_items(recipe, data)).eval()
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 32, 32), ["polyp"]).shape == (1, 32, 32)
 

@@ -128,7 +128,7 @@ class ActivationCache:
             row = tuple(tensor[0].half().contiguous() for tensor in found)
             if not all(tensor.isfinite().all() for tensor in row):
                 raise ValueError(
-                    "Activations of this model are too large to be cached in float16 (above 65504); set cache.views to 0."
+                    "Activations of this model are too large for a float16 cache (above 65504); set cache.views to 0."
                 )
             self._write(name, row)
             rows.append(row)

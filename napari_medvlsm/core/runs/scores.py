@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.runs.renamed_keys import with_current_keys
+
+if TYPE_CHECKING:
+    from napari_medvlsm.core.calibration import Calibration
 
 CASES_FILE = "cases.csv"
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
@@ -80,7 +82,9 @@ def false_positive_rate(scores: Sequence[Score], above: float = FALSE_POSITIVE_F
     return sum(score.predicted_fraction > above for score in scores) / len(scores)
 
 
-def write_scores(folder: Path, scores: Sequence[Score], constants: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+def write_scores(
+    folder: Path, scores: Sequence[Score], constants: Mapping[str, Any], hashes: Mapping[str, str]
+) -> None:
     """One row a score, with what it depends on: a row that is copied elsewhere still says where it comes from.
 
     Parameters

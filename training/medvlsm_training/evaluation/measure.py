@@ -22,6 +22,7 @@ from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.scores import MODEL, ORIGINAL, TOLERANCE, Measurements, Score
 from napari_medvlsm.core.upsampling import to_scan_size
 
+
 def measure(
     segmenter: Segmenter,
     data: DataSet,

@@ -74,7 +74,9 @@ def cross_table(results: Sequence[Results], metric: str = "dice", size: str = OR
     return "\n\n".join([f"{what}{stars}", _markdown(head, lines), _notes(results)])
 
 
-def paper_tables(results: Sequence[Results], kind: str = PromptKind.CLASS.value, level: str = "p1", size: str = MODEL) -> str:
+def paper_tables(
+    results: Sequence[Results], kind: str = PromptKind.CLASS.value, level: str = "p1", size: str = MODEL
+) -> str:
     """Table 2 and the prompt tables of the paper: a line with the published numbers and one with ours.
 
     Parameters
