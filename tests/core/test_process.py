@@ -33,22 +33,6 @@ sys.exit(5)
 """
 
 
-@pytest.fixture
-def child(tmp_path):
-    """Start a script as a module of its own; what still runs after the test is ended."""
-    started = []
-
-    def start(script, *arguments, **more):
-        (tmp_path / "a_child.py").write_text(script, "utf-8")
-        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-        started.append(ChildProcess("a_child", arguments, environment={"PYTHONPATH": path}, **more))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.close()
-
-
 def ends(pid):
     """Wait until no such process runs. A zombie is one that ended: only its parent can remove it."""
     status = Path(f"/proc/{pid}/stat")

@@ -97,7 +97,9 @@ class RunProcess:
         if told and self._last_words:
             return RunEnd(code, self._last_words)
         last = self._child.stderr_tail().splitlines()[-1:]
-        return RunEnd(code, " ".join([f"The training stopped unexpectedly. {exit_sentence(code)}", *last]))
+        # Python's own code for an error that came before anything could report it.
+        how = [] if code == ExitCode.SOME_FAILED else [exit_sentence(code)]
+        return RunEnd(code, " ".join(["The training stopped unexpectedly.", *how, *last]))
 
     def close(self) -> None:
         """Close the pipes, which stops a run that still goes on, and make sure that it ended."""
