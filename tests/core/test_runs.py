@@ -14,6 +14,7 @@ from napari_medvlsm.core.runs import start
 from napari_medvlsm.core.runs.comparison import compare, pair_up
 from napari_medvlsm.core.runs.events import Epoch, Failed, Stopped, read_line
 from napari_medvlsm.core.runs.folder import CURVES_FILE, ENVIRONMENT_FILE, Run
+from napari_medvlsm.core.runs.renamed_keys import with_current_metrics
 from napari_medvlsm.core.runs.results import About, MeasuredSet, find_results, read_results, write_results
 from napari_medvlsm.core.runs.scores import Measurements, Score, false_positive_rate, read_scores
 from napari_medvlsm.core.runs.start import RunProcess, start_run
@@ -75,6 +76,15 @@ def test_results_of_earlier_versions_are_read(tmp_path):
     found = read_results(tmp_path / "before")
     assert found.rows == today.rows == before.rows
     assert [repr(s) for s in read_scores(tmp_path / "before")] == [repr(s) for s in read_scores(tmp_path / "today")]
+
+
+def test_metrics_of_earlier_model_cards_are_read():
+    rows = [{"absent_drawn": 0.25, "absent_any": 0.5, "dice": {"mean": 0.5}}]
+    old = {"test": {"polyp": {"absent_drawn": 0.25}}, "rows": rows, "test_absent": {"cases": 4, "drawn": 0.5}}
+    found = with_current_metrics(old)
+    assert found["test"] == {"polyp": {"false_positive_rate": 0.25}} == with_current_metrics(found)["test"]
+    assert found["rows"][0].keys() == {"false_positive_rate", "any_false_positive_rate", "dice"}
+    assert found["test_absent"] == {"cases": 4, "false_positive_rate": 0.5}
 
 
 def test_two_results_are_compared_case_by_case(tmp_path):

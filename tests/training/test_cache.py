@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision import tv_tensors
 
 from medvlsm_training import train as training
@@ -24,7 +23,6 @@ from medvlsm_training.config import (
     OptimizerConfig,
     PromptConfig,
     Recipe,
-    SourceConfig,
     TrainerConfig,
 )
 from medvlsm_training.data import collate
@@ -38,6 +36,7 @@ from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.events import Encoded, Epoch
 from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
+from tests.training.builders import TINY, disk, source, write_set
 
 SIDE = 32
 TURNED = AugmentationConfig(degrees=15, shift=0.08, shear=5, zoom=(0.8, 1.3), flip=True, brightness=0.25, hue=0.02)
@@ -46,19 +45,8 @@ TURNED = AugmentationConfig(degrees=15, shift=0.08, shear=5, zoom=(0.8, 1.3), fl
 @pytest.fixture
 def data(tmp_path, rng):
     """Eight images for training, four for validation, two for the test; a bright disk is the polyp."""
-    folder = tmp_path / "data" / "polyps"
-    for part in ("images", "masks", "splits"):
-        (folder / part).mkdir(parents=True)
-    y, x = np.mgrid[:48, :48]
-    for split, numbers in {"train": range(8), "val": range(8, 12), "test": range(12, 14)}.items():
-        (folder / "splits" / f"{split}.txt").write_text("\n".join(f"{i}.png" for i in numbers))
-        for i in numbers:
-            row, col = rng.integers(12, 36, 2)
-            mask = (y - row) ** 2 + (x - col) ** 2 < 81
-            image = rng.integers(0, 80, (48, 48, 3)) + 150 * mask[..., None]
-            Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{i}.png")
-            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / f"{i}.png")
-    return tmp_path / "data"
+    splits = {"train": range(8), "val": range(8, 12), "test": range(12, 14)}
+    return write_set(tmp_path / "data" / "polyps", splits, lambda _: disk(rng)).parent
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +55,7 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bases") / "base"
     torch.manual_seed(0)
     tokenizer = cut_tokenizer(["one small round polyp, located in the top left of the image"])
-    sizes = ClipSegSizes(patch_size=8, hidden_size=48, layers=3, text_size=32, text_layers=1, decoder_mlp=64)
+    sizes = ClipSegSizes(**TINY, decoder_mlp=64)
     model = CLIPSeg.from_config(clipseg_config(sizes, tokenizer, SIDE), tokenizer, SIDE)
     init_from_scratch(model)
     model.save(folder)
@@ -82,7 +70,7 @@ def recipe(base):
         title="Kept",
         summary="",
         licence="CC0",
-        sources=(SourceConfig("polyps", "lists", "endoscopy", "polyps", "CC0", "none", target="polyp"),),
+        sources=(source("polyps"),),
         model=ModelConfig(base=str(base), trained="decoder"),
         prompts=PromptConfig(mix={"p1": 1, "attributes": 1}, per_image=2, validation="p1"),
         augmentation=TURNED,

@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from filelock import FileLock
 
 from medvlsm_training.__main__ import main
 from medvlsm_training.callbacks.checkpoints import AtomicCheckpointIO, model_weights
 from medvlsm_training.recipes import load_recipe
+from medvlsm_training.stopping import StopRequests
 from medvlsm_training.train import load_trained, read_items, train
 from medvlsm_training.trainer import Machine, precision
 from napari_medvlsm.core.exit_codes import ExitCode
-from napari_medvlsm.core.runs.events import Epoch, Started, Step, Stopped, read_line
-from napari_medvlsm.core.runs.folder import BEST_FILE, CURVES_FILE, LAST_FILE
+from napari_medvlsm.core.runs.events import Checked, Epoch, Started, Step, Stopped, ignore_event, read_line
+from napari_medvlsm.core.runs.folder import BEST_FILE, CURVES_FILE, LAST_FILE, Run
+from napari_medvlsm.core.runs.start import start_run
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -38,17 +41,21 @@ def words(disks, disks_recipe):
 def trained(disks, disks_recipe, tmp_path):
     """Train in this process; gives what was told."""
 
-    def run(name, *changes, **more):
+    def run(name, *changes, also=ignore_event, **more):
         told = []
-        recipe = load_recipe(disks_recipe, changes)
-        train(recipe, disks, tmp_path / name, report=told.append, **more)
+
+        def report(event):
+            told.append(event)
+            also(event)
+
+        train(load_recipe(disks_recipe, changes), disks, tmp_path / name, report=report, **more)
         return told
 
     return run
 
 
 def start(words, **more):
-    """The real command as a process of its own, as a program starts it."""
+    """The real command as a process of its own, as a shell starts it."""
     paths = [str(REPOSITORY), str(REPOSITORY / "training"), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "medvlsm_training", *words, "--events"],
@@ -68,14 +75,14 @@ def events(process):
         yield event
 
 
-def until_step(process, epoch):
-    """What it tells up to the first step of an epoch, which is then surely not over."""
+def until_second_epoch(found):
+    """What a run reports up to the first step of its second epoch: there is a checkpoint then."""
     told = []
-    for event in events(process):
+    for event in found:
         told.append(event)
-        if isinstance(event, Step) and event.epoch == epoch:
+        if isinstance(event, Step) and event.epoch == 1:
             return told
-    raise AssertionError(f"no step of epoch {epoch}: {told}")
+    raise AssertionError(f"no second epoch: {told}")
 
 
 def curves(run):
@@ -121,44 +128,25 @@ def _plain(state):
     return [_plain(v) for v in state] if isinstance(state, list | tuple) else state
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_however_a_run_is_ended_the_same_command_goes_on_with_it(words, disks, tmp_path, capfd):
-    changes = ("trainer.max_epochs=5", "trainer.workers=1", "optimizer.schedule=cosine")
+def test_a_run_that_is_stopped_within_epochs_is_the_run_in_one(trained, tmp_path):
+    """Twice, and moved to another folder meanwhile."""
+    changes = ("trainer.max_epochs=3", "trainer.workers=1", "optimizer.schedule=cosine")
     run, whole, moved = tmp_path / "run", tmp_path / "whole", tmp_path / "moved"
+    for epoch in (1, 2):
+        requests = StopRequests()
 
-    with start(words(run, *changes)) as process:
-        until_step(process, 1)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL and torch.load(run / LAST_FILE, weights_only=True)["epoch"] == 0
+        def stop(event, requests=requests, epoch=epoch):
+            if isinstance(event, Step) and event.epoch == epoch:
+                requests.request()
 
-    with start(words(run, *changes)) as process:
-        told = until_step(process, 2)
-        process.terminate()
-        told += events(process)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert_stopped(told, run, 1, 2)
-    run.rename(moved)
-
-    with start(words(moved, *changes)) as process:
-        told = until_step(process, 3)
-        process.stdin.close()
-        told += events(process)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert_stopped(told, moved, 2, 3)
-
-    with start(words(moved, *changes), stderr=subprocess.PIPE) as process:
-        until_step(process, 3)
-        process.stdout.close()
-        said = process.stderr.read()
-    assert process.returncode == 128 + signal.SIGTERM and "Error" not in said, said
-
-    assert main([*words(moved, *changes), "--events"]) == 0
-    assert (moved / "model" / "model_card.json").is_file()
-    told = [read_line(line) for line in capfd.readouterr().out.splitlines()]
-    # A closed stdout is noticed at the next event, which may be that of the epoch's end.
-    assert told[1].first_epoch in (3, 4)
-    assert [e.epoch for e in told if isinstance(e, Epoch)] == [*range(told[1].first_epoch, 5)]
-    assert main([*words(whole, *changes), "--events", "--no-measure"]) == 0
+        told = trained(run.name, *changes, requests=requests, also=stop)
+        assert_stopped(told, run, epoch - 1, epoch)
+        if epoch == 1:
+            run.rename(moved)
+            run = moved
+    told = trained(moved.name, *changes)
+    assert [e.epoch for e in told if isinstance(e, Epoch)] == [2] and told[-1].reason == "finished"
+    trained(whole.name, *changes)
     assert_same_run(moved, whole)
 
 
@@ -167,33 +155,92 @@ def assert_stopped(told, run, first_epoch, last_epoch):
     (started,) = (e for e in told if isinstance(e, Started))
     assert started.first_epoch == first_epoch
     assert [e.epoch for e in told if isinstance(e, Epoch)] == [*range(first_epoch, last_epoch)]
+    assert_ended_where_it_says(told, run)
+
+
+def assert_ended_where_it_says(told, run):
+    """Asked to stop, it reported so, and its last checkpoint is of the last epoch that it reported."""
+    last = [e.epoch for e in told if isinstance(e, Epoch)][-1]
     assert isinstance(told[-1], Stopped) and told[-1].reason == "asked to stop"
     assert told[-1].checkpoint == str(run / BEST_FILE) and told[-1].val_dice is not None
-    assert torch.load(run / LAST_FILE, weights_only=True)["epoch"] == last_epoch - 1
+    assert torch.load(run / LAST_FILE, weights_only=True)["epoch"] == last
     assert not [path for path in run.iterdir() if path.name.startswith(".last")]
 
 
+# So many that no run here comes to its end by itself.
+ENDLESS = "trainer.max_epochs=100000"
+
+
+def test_the_window_starts_follows_and_stops_a_run(disks, disks_recipe, tmp_path, monkeypatch):
+    """As a process of its own, whose events come typed and whose end comes in words."""
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore::DeprecationWarning")
+    run = tmp_path / "run"
+    recipe = yaml.safe_load(disks_recipe.read_text())
+    with start_run(recipe, disks, run, {"trainer.max_epochs": 100_000}, accelerator="cpu") as process:
+        found = process.events()
+        told = until_second_epoch(found)
+        process.ask_to_stop()
+        told += found
+        end = process.end()
+    assert type(told[0]) is Checked and type(told[1]) is Started and told[1].epochs == 100_000
+    assert_ended_where_it_says(told, run)
+    assert not end.done and end.sentence == told[-1].sentence
+    # Windows has no signals: there the end of stdin is the request.
+    assert end.code == 128 + signal.SIGTERM
+    assert [e.epoch for e in Run(run).epochs()] == [e.epoch for e in told if isinstance(e, Epoch)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_run_that_is_killed_leaves_a_checkpoint(words, tmp_path):
+    run = tmp_path / "run"
+    with start(words(run, ENDLESS)) as process:
+        until_second_epoch(events(process))
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert all("epoch" in torch.load(run / name, weights_only=True) for name in (BEST_FILE, LAST_FILE))
+
+
+@pytest.mark.slow
+def test_a_run_whose_events_nobody_reads_stops(words, tmp_path):
+    with start(words(tmp_path / "run", ENDLESS), stderr=subprocess.PIPE) as process:
+        until_second_epoch(events(process))
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGTERM and "Error" not in said, said
+
+
 @pytest.mark.parametrize("schedule", ["plateau", "cosine"])
-def test_a_run_in_parts_is_the_run_in_one(trained, tmp_path, model_folder, schedule):
+def test_a_run_in_parts_is_the_run_in_one(trained, tmp_path, model_folder, schedule, monkeypatch):
     """Also with a schedule that listens to the validation, with dropout, and without the moving average."""
+    monkeypatch.setattr(torch.optim.lr_scheduler, "ReduceLROnPlateau", NothingIsBetter)
     changes = (
         f"optimizer.schedule={schedule}",
         "optimizer.plateau_patience=0",
         "optimizer.plateau_factor=0.5",
-        "optimizer.learning_rate=0.1",
+        "optimizer.learning_rate=0.01",
         "optimizer.ema=0",
-        "trainer.max_epochs=4",
+        "trainer.max_epochs=3",
         "trainer.patience=3",
         f"model={{base: '{model_folder.as_posix()}', trained: lora, lora: {{rank: 2, dropout: 0.3}}}}",
     )
     trained("whole", *changes)
-    for _ in range(4):
+    for _ in range(3):
         trained("parts", *changes, minutes=1e-9)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     rate = torch.load(tmp_path / "whole" / LAST_FILE, weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
-    assert rate < 0.1
+    assert rate == 0.01 * 0.5**2 if schedule == "plateau" else rate < 1e-6
 
 
+class NothingIsBetter(torch.optim.lr_scheduler.ReduceLROnPlateau):
+    """Sees a plateau in every epoch after the first: a real one would depend on the rounding of the processor."""
+
+    def step(self, metrics, epoch=None):
+        assert 0 < float(metrics) < 100
+        super().step(1.0 + self.last_epoch)
+
+
+@pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(words, trained, tmp_path):
     """In two rounds, which both processes end together. Of the three images of validation one is seen by both, and
     counted once.
@@ -214,7 +261,7 @@ def test_accumulated_batches_are_one_of_their_sum(trained, tmp_path):
     told = trained("parts", slow, "trainer.batch_size=2", "trainer.accumulate=2")
     first = trained("whole", slow)
     assert_same_within_rounding(tmp_path / "parts", tmp_path / "whole")
-    assert told[1].steps_per_epoch == first[1].steps_per_epoch == 8
+    assert told[1].steps_per_epoch == first[1].steps_per_epoch == 4
     assert 0.3 < told[2].loss / first[2].loss < 3
 
 
@@ -228,11 +275,11 @@ def test_seed_alone_decides(trained, tmp_path):
 
 def test_best_is_the_epoch_of_the_best_validation_dice(trained, tmp_path):
     told = trained("run", "trainer.max_epochs=5", "optimizer.learning_rate=0.02")
-    dice = [e.val_dice for e in told if isinstance(e, Epoch)]
-    best = max(range(5), key=dice.__getitem__)
-    assert torch.load(tmp_path / "run" / BEST_FILE, weights_only=True)["epoch"] == best < 5
-    assert [e.epoch for e in told if isinstance(e, Epoch) and e.best][-1] == best
-    assert told[-1].val_dice == pytest.approx(dice[best], abs=1e-4)
+    epochs = [e for e in told if isinstance(e, Epoch)]
+    best = [e for e in epochs if e.best][-1]
+    assert torch.load(tmp_path / "run" / BEST_FILE, weights_only=True)["epoch"] == best.epoch
+    assert len(epochs) == 5 and best.val_dice == max(e.val_dice for e in epochs)
+    assert told[-1].val_dice == pytest.approx(best.val_dice, abs=1e-4)
 
 
 @pytest.mark.parametrize(("least", "epochs"), [(1, 2), (3, 3)])

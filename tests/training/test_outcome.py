@@ -20,7 +20,6 @@ from medvlsm_training.config import (
     OptimizerConfig,
     PromptConfig,
     Recipe,
-    SourceConfig,
     TrainerConfig,
 )
 from medvlsm_training.evaluation.data import read_data, recipe_sets
@@ -42,6 +41,7 @@ from napari_medvlsm.core.runs.prompt_kinds import PromptKind as Kind
 from napari_medvlsm.core.runs.results import read_results, trained_on
 from napari_medvlsm.core.runs.scores import Score, read_scores
 from napari_medvlsm.core.runs.summary import contrasts, summarise
+from tests.training.builders import PROMPTS, TINY, bright, source, write_set
 
 VOCABULARY = load_vocabulary()
 LISTENING = (Kind.CLASS, Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
@@ -53,30 +53,21 @@ BENCH = Path(__file__).parents[1] / "bench"
 def data(tmp_path_factory):
     """Polyps as our export writes them, chests with one mask of both lungs, and a set to be met in the test only."""
     root, rng = tmp_path_factory.mktemp("outcome"), np.random.default_rng(3)
-    for folder in ("mine", "chest", "elsewhere"):
-        for part in ("images", "masks", "anns" if folder == "mine" else "splits"):
-            (root / folder / part).mkdir(parents=True)
-    for split, numbers in SPLITS.items():
-        entries = []
-        for i in numbers:
-            polyp, lungs = np.zeros((40, 56), bool), np.zeros((40, 48), bool)
-            polyp[5:18, 3 + i : 20 + i] = True
-            lungs[6:34, 4:18] = lungs[6:34, 28:44] = True
-            for folder, mask in (("mine", polyp), ("chest", lungs), ("elsewhere", polyp)):
-                image = rng.integers(0, 90, (*mask.shape, 3)) + 140 * mask[..., None]
-                Image.fromarray(image.astype(np.uint8)).save(root / folder / "images" / f"{i}.png")
-                Image.fromarray(mask.astype(np.uint8) * 255).save(root / folder / "masks" / f"{i}.png")
-            prompts = {"p1": "polyp", "p2": "round polyp", "p3": "white round polyp"}
-            entries.append({"img_name": f"{i}.png", "mask_name": f"{i}.png", "prompts": prompts})
-        (root / "mine" / "anns" / f"{split}.json").write_text(json.dumps(entries))
-        for folder in ("chest", "elsewhere"):
-            (root / folder / "splits" / f"{split}.txt").write_text("\n".join(f"{i}.png" for i in numbers))
+
+    def polyp(i):
+        mask = np.zeros((40, 56), bool)
+        mask[5:18, 3 + i : 20 + i] = True
+        return bright(rng, mask), mask
+
+    def lungs(_):
+        mask = np.zeros((40, 48), bool)
+        mask[6:34, 4:18] = mask[6:34, 28:44] = True
+        return bright(rng, mask), mask
+
+    write_set(root / "mine", SPLITS, polyp, PROMPTS)
+    write_set(root / "chest", SPLITS, lungs)
+    write_set(root / "elsewhere", SPLITS, polyp)
     return root
-
-
-def source(folder, **more):
-    facts = {"layout": "lists", "modality": "endoscopy", "name": folder, "licence": "CC0", "citation": "none"}
-    return SourceConfig(folder=folder, **(facts | {"target": "polyp"} | more))
 
 
 RECIPE = Recipe(
@@ -89,9 +80,7 @@ RECIPE = Recipe(
         source("chest", modality="chest x-ray", target="lungs", split_lungs=True),
         source("elsewhere", tested_only=True),
     ),
-    model=ModelConfig(
-        image_size=32, sizes={"patch_size": 8, "hidden_size": 48, "layers": 3, "text_size": 32, "text_layers": 1}
-    ),
+    model=ModelConfig(image_size=32, sizes=TINY),
     prompts=PromptConfig(absent=0.3, per_image=2),
     optimizer=OptimizerConfig(learning_rate=3e-3, ema=0.5),
     trainer=TrainerConfig(max_epochs=2, batch_size=4),

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from medvlsm_training.config import (
     AugmentationConfig,
@@ -18,7 +17,6 @@ from medvlsm_training.config import (
     OptimizerConfig,
     PromptConfig,
     Recipe,
-    SourceConfig,
     TrainerConfig,
 )
 from medvlsm_training.data import PromptedImages, collate
@@ -41,6 +39,8 @@ from napari_medvlsm.core.models.store.card import DataSource, read_card, write_c
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
 from napari_medvlsm.core.runs.results import trained_on
+from tests.training import builders
+from tests.training.builders import PROMPTS, TINY, disk, write_set
 
 VOCABULARY = load_vocabulary()
 MIXED = PromptConfig(
@@ -51,45 +51,23 @@ AUGMENTED = AugmentationConfig(
 )
 
 
-def disk(rng, size=48):
-    """A bright disk on noise, and its mask."""
-    y, x = np.mgrid[:size, :size]
-    row, col = rng.integers(12, size - 12, 2)
-    mask = (y - row) ** 2 + (x - col) ** 2 < 81
-    image = rng.integers(0, 80, (size, size, 3)) + 150 * mask[..., None]
-    return image.astype(np.uint8), mask
-
-
 @pytest.fixture
 def data(tmp_path, rng):
     """A data folder with one set in each layout."""
-    root = tmp_path / "data"
-    for folder in ("polyps", "chest"):
-        for part in ("images", "masks", "anns", "splits"):
-            (root / folder / part).mkdir(parents=True)
+
+    def chest(_):
+        both = np.zeros((48, 48), bool)
+        both[10:40, 4:18] = both[10:40, 28:44] = True
+        return rng.integers(0, 99, (48, 48), dtype=np.uint8) + 85 * both.astype(np.uint8), both
+
     splits = {"train": range(8), "val": range(8, 10), "test": range(10, 13)}
-    for split, numbers in splits.items():
-        entries = []
-        for i in numbers:
-            image, mask = disk(rng)
-            Image.fromarray(image).save(root / "polyps" / "images" / f"{i}.png")
-            Image.fromarray(mask.astype(np.uint8) * 255).save(root / "polyps" / "masks" / f"{i}.png")
-            prompts = {"p1": "polyp", "p2": "round polyp", "p3": "white round polyp"}
-            entries.append({"img_name": f"{i}.png", "mask_name": f"{i}.png", "prompts": prompts})
-            both = np.zeros((48, 48), np.uint8)
-            both[10:40, 4:18] = both[10:40, 28:44] = 255
-            Image.fromarray(rng.integers(0, 99, (48, 48), dtype=np.uint8) + both // 3).save(
-                root / "chest" / "images" / f"{i}.jpg"
-            )
-            Image.fromarray(both).save(root / "chest" / "masks" / f"{i}.png")
-        (root / "polyps" / "anns" / f"{split}.json").write_text(json.dumps(entries))
-        (root / "chest" / "splits" / f"{split}.txt").write_text("\n".join(f"{i}.jpg" for i in numbers))
-    return root
+    write_set(tmp_path / "data" / "polyps", splits, lambda _: disk(rng), PROMPTS)
+    write_set(tmp_path / "data" / "chest", splits, chest, suffix=".jpg")
+    return tmp_path / "data"
 
 
 def source(folder="polyps", layout="reference", **more):
-    facts = {"modality": "endoscopy", "name": folder, "licence": "CC0", "citation": "none", "target": "polyp"}
-    return SourceConfig(folder=folder, layout=layout, **(facts | more))
+    return builders.source(folder, layout, **more)
 
 
 @pytest.fixture
@@ -103,7 +81,7 @@ def recipe():
         sources=(source(repeat=2), chest),
         model=ModelConfig(
             image_size=32,
-            sizes={"patch_size": 8, "hidden_size": 48, "layers": 3, "text_size": 32, "text_layers": 1},
+            sizes=TINY,
         ),
         prompts=MIXED,
         augmentation=AUGMENTED,

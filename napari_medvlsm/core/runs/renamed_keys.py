@@ -21,3 +21,13 @@ def with_current_keys(value: Any) -> Any:
     if isinstance(value, list):
         return [with_current_keys(v) for v in value]
     return value
+
+
+def with_current_metrics(metrics: Any) -> Any:
+    """The metrics of a model card with today's keys."""
+    current = with_current_keys(metrics)
+    absent = current.get("test_absent") if isinstance(current, dict) else None
+    if isinstance(absent, dict) and "drawn" in absent:
+        rate = {"false_positive_rate": absent["drawn"]}
+        current["test_absent"] = rate | {k: v for k, v in absent.items() if k != "drawn"}
+    return current
