@@ -84,7 +84,7 @@ def add_to(commands: Any) -> None:
         help="of NSD, in mm, or pixels without spacing (default: %(default)s)",
     )
     made.add_argument(
-        "--trained-on", nargs="*", metavar="SET", help="sets the model was trained on, where its card does not tell"
+        "--trained-on", nargs="*", metavar="SET", help="sets the model was trained on, where its card does not say"
     )
     made.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="of intervals and lists of sentences (default: %(default)s)")

@@ -93,8 +93,8 @@ class RunProcess:
         of its log.
         """
         code = self._child.wait()
-        told = code in (ExitCode.OK, ExitCode.FAILED, ExitCode.DIVERGED, ExitCode.CRASHED) or code > 128
-        if told and self._last_words:
+        reported = code in (ExitCode.OK, ExitCode.FAILED, ExitCode.DIVERGED, ExitCode.CRASHED) or code > 128
+        if reported and self._last_words:
             return RunEnd(code, self._last_words)
         last = self._child.stderr_tail().splitlines()[-1:]
         # Python's own code for an error that came before anything could report it.
