@@ -315,6 +315,31 @@ def test_divergence_keeps_the_best(trained, disks, disks_recipe, tmp_path):
     assert all(p.isfinite().all() for p in model.parameters())
 
 
+def test_a_checkpoint_of_an_earlier_version_is_resumed(trained, tmp_path):
+    """Its callbacks kept their states under the names of their classes then."""
+    kept = "Kept{{'monitor': {}, 'mode': 'max', 'every_n_train_steps': 0}}"
+    names = {
+        "best_checkpoint": kept.format("'val/dice'"),
+        "last_checkpoint": kept.format("None"),
+        "early_stopping": "Patience{'monitor': 'val/dice', 'mode': 'max'}",
+        "progress": "Progress",
+        "weight_average": "TrainedAverage",
+    }
+    changes = ("trainer.max_epochs=2", "trainer.patience=5")
+    for run in ("today", "before"):
+        trained(run, *changes, minutes=1e-9)
+    last = tmp_path / "before" / LAST_FILE
+    state = torch.load(last, weights_only=True)
+    assert state["callbacks"].keys() == names.keys()
+    state["callbacks"] = {names[key]: value for key, value in state["callbacks"].items()}
+    (row,) = state["callbacks"]["Progress"]["history"]
+    row["val_absent_drawn"] = row.pop("val_false_positive_rate")
+    torch.save(state, last)
+    for run in ("today", "before"):
+        trained(run, *changes)
+    assert_same_run(tmp_path / "today", tmp_path / "before")
+
+
 class Bomb:
     def __reduce__(self):
         raise OSError("the disk is full")
