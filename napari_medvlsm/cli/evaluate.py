@@ -71,7 +71,8 @@ def add_to(commands: Any) -> None:
     made.add_argument("--prompt", default="", help="text of the typed prompt")
     made.add_argument(
         "--wording",
-        choices=("interface", "release"),
+        type=_wording,
+        choices=("interface", "upstream"),
         default="interface",
         help="prompts as the panel writes them, or the paper's to the letter (default: %(default)s)",
     )
@@ -133,11 +134,21 @@ def _evaluate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _wording(name: str) -> str:
+    """The wording's name; "release" is what versions before 0.2 called that of upstream."""
+    if name == "release":
+        print("medvlsm: --wording release is now called upstream.", file=sys.stderr)
+        return "upstream"
+    return name
+
+
 def _sets(options: argparse.Namespace) -> list[DataSet]:
     """The data sets of folders, or of a recipe."""
     from medvlsm_training.evaluation.data import read_data, recipe_sets
     from medvlsm_training.recipes import load_recipe
+    from medvlsm_training.sources import recipe_vocabulary
     from medvlsm_training.train import RECIPE_FILE
+    from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 
     if options.limit < 0:
         raise ValueError(f"--limit is a number of images, but is {options.limit}.")
@@ -146,10 +157,14 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
             "Name data set folders, or a recipe with --recipe and the folder of its data sets with --data."
         )
     if options.folders:
-        return [read_data(Path(name), options.split, options.target, options.limit) for name in options.folders]
+        return [
+            read_data(Path(name), options.split, dataset_vocabulary([Path(name)]), options.target, options.limit)
+            for name in options.folders
+        ]
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)
-    sets = recipe_sets(recipe, options.data, options.split, options.target, options.limit)
+    vocabulary = recipe_vocabulary(recipe, options.data)
+    sets = recipe_sets(recipe, options.data, options.split, vocabulary, options.target, options.limit)
     if not sets:
         raise ValueError(f"The data sets of {recipe.name} have nothing in the split {options.split!r}.")
     return sets

@@ -22,10 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from medvlsm_training.callbacks import CURVES_FILE
-from medvlsm_training.evaluation.data import DataSet, Mask
+from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import ORIGINAL, Score
 from medvlsm_training.evaluation.questions import Kind
 from medvlsm_training.evaluation.results import ALL_TARGETS, Results, trained_on
+from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import replacing

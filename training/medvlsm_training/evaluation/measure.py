@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from medvlsm_training.evaluation.data import Case, DataSet, Mask
-from medvlsm_training.evaluation.questions import INTERFACE, Kind, Question, Wishes, questions
+from medvlsm_training.config import INTERFACE
+from medvlsm_training.evaluation.data import Case, DataSet
+from medvlsm_training.evaluation.questions import Kind, Question, Wishes, questions
 from napari_medvlsm.core import metrics
 from napari_medvlsm.core.calibration import Calibration
+from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Prediction, Segmenter
 from napari_medvlsm.core.io.images import read_scan

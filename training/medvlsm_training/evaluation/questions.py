@@ -18,15 +18,14 @@ from pathlib import Path
 
 import yaml
 
-from medvlsm_training.config import RANDOM
-from medvlsm_training.evaluation.data import Case, Mask
+from medvlsm_training.config import INTERFACE, RANDOM, UPSTREAM
+from medvlsm_training.evaluation.data import Case
 from medvlsm_training.prompting import worded
+from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import LEVELS, Attributes, Vocabulary, build
 from napari_medvlsm.core.prompts.reference import Dataset, reference_prompts
 from napari_medvlsm.core.prompts.variants import opposite_side, opposite_size
-
-INTERFACE, RELEASE = "interface", "release"
 
 
 class Kind(enum.Enum):
@@ -128,7 +127,7 @@ def questions(
     dataset : Dataset, optional
         The data set of the paper; without it the wording is always that of the interface.
     """
-    released = wishes.wording == RELEASE and dataset is not None
+    released = wishes.wording == UPSTREAM and dataset is not None
     asked = []
     if Kind.CLASS in wishes.kinds:
         name = _release_name(dataset, case.target) if released and dataset else _plain(case.target, vocabulary)
@@ -138,15 +137,15 @@ def questions(
     asked += _whether_it_listens(case, truth, wishes, vocabulary)
     if wishes.annotated and not case.prompts:
         return asked
-    facts = case.said or Attributes(case.target, **{**case.words, **describe(truth).measured})
+    known = case.upstream or replace(case.annotation.attributes, target=case.target, **describe(truth).measured)
     for level in wishes.levels:
         said = _Sayer(case, wishes, vocabulary, dataset if released else None, level)
-        right = said.text(facts)
+        right = said.text(known)
         if right is None:
             continue
         if Kind.ORACLE in wishes.kinds:
             asked.append(Question(Kind.ORACLE, level, right))
-        for kind, changed in _falsified(facts):
+        for kind, changed in _falsified(known):
             wrong = said.text(changed) if kind in wishes.kinds else None
             if wrong is not None and wrong != right:
                 asked.append(Question(kind, level, wrong))
@@ -197,7 +196,7 @@ class _Sayer:
         return self._cleanly(facts) if self.dataset is None else self._as_released(self.dataset, facts)
 
     def _as_released(self, dataset: Dataset, facts: Attributes) -> str | None:
-        prompts = self.case.prompts if facts == self.case.said else reference_prompts(dataset, facts)
+        prompts = self.case.prompts if facts == self.case.upstream else reference_prompts(dataset, facts)
         level = self._level([name for name in prompts if name != "p0"])
         text = prompts.get(level)
         return text if text is None or isinstance(text, str) else self._pick(text, level)

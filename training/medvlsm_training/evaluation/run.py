@@ -26,7 +26,6 @@ from napari_medvlsm.core.models.store.card import ModelCard
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO
-from napari_medvlsm.core.prompts import load_vocabulary
 
 Progress = Callable[[Iterable[Case]], Iterable[Case]]
 
@@ -149,7 +148,7 @@ def measure_sets(
         found = parts.read(data)
         if found is None:
             found = measure(
-                segmenter, data, wishes, load_vocabulary(), about.threshold, about.tolerance, progress=progress
+                segmenter, data, wishes, data.vocabulary, about.threshold, about.tolerance, progress=progress
             )
             parts.keep(data, found)
         measured.scores += found.scores

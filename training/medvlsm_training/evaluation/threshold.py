@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from medvlsm_training.config import INTERFACE
 from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import answers
-from medvlsm_training.evaluation.questions import INTERFACE, Wishes
+from medvlsm_training.evaluation.questions import Wishes
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import Vocabulary
