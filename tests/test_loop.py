@@ -80,4 +80,3 @@ def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_
         model.set_image(scan)
         scores.append(dice(model.segment("gallstone")[0].mask(), truth))
     assert scores[1] > max(0.5, scores[0])
-    json.dumps(card.training)

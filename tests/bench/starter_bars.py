@@ -32,7 +32,9 @@ from medvlsm_training.evaluation.questions import Kind, Wishes
 from medvlsm_training.evaluation.results import SUMMARY_FILE, read_results, read_scores, with_right
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.recipes import load_recipe
+from medvlsm_training.sources import recipe_vocabulary
 from medvlsm_training.train import RECIPE_FILE
+from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.statistics import Estimate, estimate
@@ -158,10 +160,11 @@ def main(arguments: list[str] | None = None) -> int:
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)
     trained = replace(recipe, sources=tuple(source for source in recipe.sources if not source.tested_only))
-    sets = recipe_sets(trained, options.data, "test", limit=options.limit)
+    sets = recipe_sets(trained, options.data, "test", recipe_vocabulary(trained, options.data), limit=options.limit)
     kinds = (Kind.CLASS, Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
     there = [options.data / name for name in UNSEEN if (options.data / name).is_dir()]
-    elsewhere = [read_data(folder, "test", UNSEEN[folder.name], options.limit) for folder in there]
+    words = dataset_vocabulary(there)
+    elsewhere = [read_data(folder, "test", words, UNSEEN[folder.name], options.limit) for folder in there]
     measured = partial(_measured, device=options.device)
     starter = measured(options.starter, sets, options.out / "starter", Wishes(kinds))
     baseline = measured(options.baseline, sets, options.out / "baseline", Wishes())

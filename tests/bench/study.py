@@ -81,6 +81,7 @@ def measure(condition: Condition, data: Path, run: Path) -> list[Score]:
     from medvlsm_training.evaluation.questions import Kind, Wishes
     from medvlsm_training.evaluation.results import read_scores
     from medvlsm_training.evaluation.run import evaluate_sets
+    from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 
     out = run / "all"
     if not out.is_dir():
@@ -88,9 +89,9 @@ def measure(condition: Condition, data: Path, run: Path) -> list[Score]:
             "p0": Wishes((Kind.ORACLE,), ("p0",)),
             "p6": Wishes((Kind.ORACLE, Kind.WRONG_SIDE, Kind.WRONG_SIZE), ("p6",)),
         }
-        evaluate_sets(
-            str(run / "model"), [read_data(data / name, "test") for name in SETS], out, asked.get(condition.way)
-        )
+        words = dataset_vocabulary(data / name for name in SETS)
+        sets = [read_data(data / name, "test", words) for name in SETS]
+        evaluate_sets(str(run / "model"), sets, out, asked.get(condition.way))
     return [score for score in read_scores(out) if score.size == ORIGINAL]
 
 

@@ -11,7 +11,7 @@ name: disks
 title: Disks
 summary: For tests.
 licence: CC0
-sources: [{folder: disks, layout: reference, modality: endoscopy, target: polyp, repeat: 4, name: disks, licence: CC0,
+sources: [{folder: disks, layout: upstream, modality: endoscopy, target: polyp, repeat: 4, name: disks, licence: CC0,
   citation: none}]
 model: {image_size: 32, sizes: {patch_size: 8, hidden_size: 48, layers: 3, text_size: 32, text_layers: 1}}
 prompts: {mix: {p1: 1, attributes: 1}, per_image: 2, attribute_dropout: 0.5, absent: 0.2}

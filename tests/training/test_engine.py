@@ -15,7 +15,9 @@ from medvlsm_training.__main__ import main
 from medvlsm_training.callbacks import CURVES_FILE
 from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, weights_of
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.train import Machine, _precision, load_trained, read_items, train
+from medvlsm_training.sources import read_items
+from medvlsm_training.train import Machine, _precision, load_trained, train
+from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.events import Epoch, Started, Step, Stopped, read_line
 
 REPOSITORY = Path(__file__).parents[2]
@@ -261,7 +263,7 @@ def test_divergence_keeps_the_best(trained, disks, disks_recipe, tmp_path):
     assert told[-1].reason == "diverged" and told[-1].checkpoint == str(best)
     assert (best.read_bytes(), last.read_bytes()) == before
     recipe = load_recipe(disks_recipe, ["optimizer.ema=0"])
-    model = load_trained(best, recipe, read_items(recipe, disks))
+    model = load_trained(best, recipe, read_items(recipe, disks, load_vocabulary()), load_vocabulary())
     assert all(p.isfinite().all() for p in model.parameters())
 
 

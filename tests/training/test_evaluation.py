@@ -11,14 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
+from medvlsm_training.config import INTERFACE, UPSTREAM
 from medvlsm_training.evaluation.compare import compare, pair_up
 from medvlsm_training.evaluation.data import read_data
 from medvlsm_training.evaluation.measure import Score, measure, nearest
-from medvlsm_training.evaluation.questions import INTERFACE, RELEASE, Kind, Wishes, questions
+from medvlsm_training.evaluation.questions import Kind, Wishes, questions
 from medvlsm_training.evaluation.results import About, Results, contrasts, read_results, read_scores, summarise
 from medvlsm_training.evaluation.run import evaluate_sets
-from medvlsm_training.evaluation.table import cross_table, paper_tables, published, trained_as
+from medvlsm_training.evaluation.table import cross_table, paper_tables, trained_as
 from napari_medvlsm.cli import main
+from napari_medvlsm.core.datasets.catalogue import published
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import load_vocabulary
@@ -112,26 +114,28 @@ def score(**more):
 
 
 def test_cases_know_their_video_patient_or_image(polyps, busi, chest, tmp_path):
-    videos = read_data(polyps, "test")
-    assert videos.grouped_by == "sequence" and [c.group for c in videos.cases] == ["1", "1", "2", "2"]
-    assert read_data(busi, "test").grouped_by == "image"
-    lists = read_data(chest, "test")
+    videos = read_data(polyps, "test", VOCABULARY)
+    assert (
+        videos.grouped_by == "sequence" and [c.group for c in videos.cases] == ["sequence 1"] * 2 + ["sequence 2"] * 2
+    )
+    assert read_data(busi, "test", VOCABULARY).grouped_by == "image"
+    lists = read_data(chest, "test", VOCABULARY)
     assert [c.target for c in lists.cases] == ["left lung", "right lung"] * 2 and lists.grouped_by == "image"
-    assert len(read_data(chest, "test", ["left lung"]).cases) == 2
+    assert len(read_data(chest, "test", VOCABULARY, ["left lung"]).cases) == 2
     for name in ("0", "1"):
         (chest / "images" / f"{name}.png").rename(chest / "images" / f"patient7_{name}.png")
     for name in ("targets.csv", "splits/test.txt"):
         text = (chest / name).read_text()
         (chest / name).write_text(text.replace("0.png", "patient7_0.png").replace("1.png", "patient7_1.png"))
-    patients = read_data(chest, "test")
-    assert patients.grouped_by == "patient" and {c.group for c in patients.cases} == {"patient7"}
+    patients = read_data(chest, "test", VOCABULARY)
+    assert patients.grouped_by == "patient" and {c.group for c in patients.cases} == {"patient 7"}
 
 
 def test_hash_sees_data_and_faults_give_a_sentence(busi, chest, tmp_path):
-    before = read_data(busi, "test")
-    assert len(before.sha256) == 64 and before.sha256 == read_data(busi, "test").sha256
+    before = read_data(busi, "test", VOCABULARY)
+    assert len(before.sha256) == 64 and before.sha256 == read_data(busi, "test", VOCABULARY).sha256
     (busi / "images" / "0.png").unlink()
-    after = read_data(busi, "test")
+    after = read_data(busi, "test", VOCABULARY)
     assert after.missing == 1 and after.sha256 != before.sha256
     for folder, split, words in (
         (busi, "dev", "it has test"),
@@ -139,10 +143,10 @@ def test_hash_sees_data_and_faults_give_a_sentence(busi, chest, tmp_path):
         (tmp_path, "x", "anns|pa"),
     ):
         with pytest.raises(ValueError, match=words):
-            read_data(folder, split)
+            read_data(folder, split, VOCABULARY)
     (chest / "targets.csv").unlink()
     with pytest.raises(ValueError, match="--target"):
-        read_data(chest, "test")
+        read_data(chest, "test", VOCABULARY)
 
 
 def test_mask_outside_the_folder_is_a_missing_file(busi):
@@ -150,7 +154,7 @@ def test_mask_outside_the_folder_is_a_missing_file(busi):
     items[0]["mask_name"] = "../../secret.png"
     (busi.parent / "secret.png").write_bytes(b"x")
     (busi / "anns" / "test.json").write_text(json.dumps(items))
-    assert read_data(busi, "test").missing == 1
+    assert read_data(busi, "test", VOCABULARY).missing == 1
 
 
 def asked(data, case, **more):
@@ -158,10 +162,15 @@ def asked(data, case, **more):
     return {(q.kind, q.level): q.text for q in questions(case, case.load_mask(), wishes, VOCABULARY, data.reference)}
 
 
+def located(case, place):
+    """The case as if its annotation said another place."""
+    return replace(case, annotation=replace(case.annotation, upstream=replace(case.upstream, location=place)))
+
+
 def test_prompts_by_what_they_know(polyps):
-    data = read_data(polyps, "test")
+    data = read_data(polyps, "test", VOCABULARY)
     case = data.cases[0]
-    released = asked(data, case, wording=RELEASE, levels=("p0", "p1", "p6"))
+    released = asked(data, case, wording=UPSTREAM, levels=("p0", "p1", "p6"))
     assert released[Kind.CLASS, "p1"] == "polyp" and released[Kind.ORACLE, "p0"] == ""
     assert released[Kind.ORACLE, "p6"] == case.prompts["p6"]
     clean = asked(data, case, wording=INTERFACE)
@@ -169,31 +178,31 @@ def test_prompts_by_what_they_know(polyps):
     for texts in (released, clean):
         assert texts[Kind.WRONG_SIZE, "p6"] != texts[Kind.ORACLE, "p6"]
     assert (Kind.WRONG_SIZE, "p1") not in released
-    left = replace(case, said=replace(case.said, location="top left"))
+    left = located(case, "top left")
     assert "located in the bottom right of the image" in asked(data, left)[Kind.WRONG_SIDE, "p6"]
     assert (Kind.WRONG_SIDE, "p4") not in asked(data, left, levels=("p4",))
-    middle = replace(case, said=replace(case.said, location="center"))
+    middle = located(case, "center")
     assert (Kind.WRONG_SIDE, "p6") not in asked(data, middle)
 
 
 def test_class_prompts_never_tell_that_nothing_is_there(busi):
-    data = read_data(busi, "test")
+    data = read_data(busi, "test", VOCABULARY)
     shown, absent = data.cases[0], data.cases[-1]
-    released = asked(data, absent, wording=RELEASE, levels=("p1",))
-    assert released[Kind.CLASS, "p1"] == asked(data, shown, wording=RELEASE)[Kind.CLASS, "p1"]
+    released = asked(data, absent, wording=UPSTREAM, levels=("p1",))
+    assert released[Kind.CLASS, "p1"] == asked(data, shown, wording=UPSTREAM)[Kind.CLASS, "p1"]
     assert "No tumor" in released[Kind.ORACLE, "p1"]
     assert asked(data, absent)[Kind.CLASS, "p1"] == "breast tumor" == asked(data, absent)[Kind.ORACLE, "p6"]
 
 
 def test_lists_of_sentences_and_random_levels_are_drawn_by_seed(polyps):
-    data = read_data(polyps, "test")
-    drawn = [[asked(data, c, wording=RELEASE, levels=("p9", "random"), seed=s) for c in data.cases] for s in (1, 1, 2)]
+    data = read_data(polyps, "test", VOCABULARY)
+    drawn = [[asked(data, c, wording=UPSTREAM, levels=("p9", "random"), seed=s) for c in data.cases] for s in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert drawn[0][0][Kind.ORACLE, "p9"] in data.cases[0].prompts["p9"]
 
 
 def test_sets_without_annotations_take_oracle_attributes_from_the_mask(chest):
-    data = read_data(chest, "test")
+    data = read_data(chest, "test", VOCABULARY)
     texts = asked(data, data.cases[0], levels=("p6", "p4"))
     assert texts[Kind.CLASS, "p1"] == "left lung"
     assert len(texts) > 1 and all("left lung" in text for text in texts.values())
@@ -213,7 +222,7 @@ def test_nearest_keeps_every_second_pixel_of_a_checkered_mask():
 
 
 def test_numbers_are_those_of_the_segmenter(polyps, small_clipseg, small_card):
-    data = read_data(polyps, "test")
+    data = read_data(polyps, "test", VOCABULARY)
     segmenter = Segmenter(small_clipseg, small_card, "cpu")
     found = measure(segmenter, data, Wishes(), VOCABULARY, 0.5)
     assert len(found.scores) == 8 and {s.size for s in found.scores} == {"model", "original"}
@@ -268,7 +277,7 @@ ABOUT = About(
     threshold=0.5,
     threshold_from="the model's card",
     tolerance=2.0,
-    wording="release",
+    wording="upstream",
     seed=0,
     software="1",
     torch="2",
@@ -361,7 +370,7 @@ def test_the_command_from_data_to_tables(polyps, busi, model_folder, tmp_path, c
 
 def test_comparison_by_case_and_refusal_of_other_cases(polyps, busi, model_folder, tmp_path):
     def made(name, *folders, **more):
-        sets = [read_data(folder, "test") for folder in folders]
+        sets = [read_data(folder, "test", VOCABULARY) for folder in folders]
         evaluate_sets(str(model_folder), sets, tmp_path / name, device="cpu", **more)
         return tmp_path / name
 

@@ -82,7 +82,7 @@ RECIPE = Recipe(
     summary="For tests & nothing else.",
     licence="CC0",
     sources=(
-        source("mine", layout="reference"),
+        source("mine", layout="upstream"),
         source("chest", modality="chest x-ray", target="lungs", split_lungs=True),
         source("elsewhere", tested_only=True),
     ),
@@ -108,28 +108,28 @@ def outcome(data, tmp_path_factory):
 
 
 def test_a_folder_and_a_recipe_give_the_same_cases(data):
-    plain, ruled = read_data(data / "mine", "test"), recipe_sets(RECIPE, data, "test")[0]
+    plain, ruled = read_data(data / "mine", "test", VOCABULARY), recipe_sets(RECIPE, data, "test", VOCABULARY)[0]
     assert [c.name for c in plain.cases] == [c.name for c in ruled.cases] == ["6.png", "7.png", "8.png", "9.png"]
-    assert plain.sha256 == ruled.sha256 and plain.cases[0].words == ruled.cases[0].words != {}
-    assert plain.cases[0].modality == "endoscopy"
+    assert plain.sha256 == ruled.sha256 and plain.cases[0].annotation == ruled.cases[0].annotation
+    assert plain.cases[0].annotation.attributes.shape == "round" and plain.cases[0].modality == "endoscopy"
 
 
 def test_annotations_of_ones_own_speak_in_oracle_prompts(data):
-    case = read_data(data / "mine", "test").cases[0]
+    case = read_data(data / "mine", "test", VOCABULARY).cases[0]
     (asked,) = questions(case, case.load_mask(), Wishes((Kind.ORACLE,)), VOCABULARY)
     assert "white round polyp" in asked.text and "located in" in asked.text
-    chest = recipe_sets(RECIPE, data, "test")[1].cases[0]
+    chest = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[0]
     assert questions(chest, chest.load_mask(), Wishes((Kind.ORACLE,), annotated=True), VOCABULARY) == []
 
 
 def test_one_mask_of_both_lungs_is_three_cases(data):
-    chest = recipe_sets(RECIPE, data, "test")[1]
+    chest = recipe_sets(RECIPE, data, "test", VOCABULARY)[1]
     assert [c.target for c in chest.cases[:3]] == ["lungs", "left lung", "right lung"] and len(chest.cases) == 12
     both, left, right = (case.load_mask() for case in chest.cases[:3])
     assert left[:, 28:].any() and not left[:, :20].any() and np.array_equal(left | right, both)
     assert len({case.name for case in chest.cases}) == 12
     assert [case.first for case in chest.cases[:4]] == [True, False, False, True]
-    one = recipe_sets(RECIPE, data, "test", ["left lung"], limit=2)
+    one = recipe_sets(RECIPE, data, "test", VOCABULARY, ["left lung"], limit=2)
     assert [(c.target, {o.target for o in c.others}) for d in one for c in d.cases] == [
         ("left lung", {"lungs", "right lung"})
     ] * 2
@@ -137,17 +137,21 @@ def test_one_mask_of_both_lungs_is_three_cases(data):
 
 def test_rules_of_the_recipe_hold_and_empty_splits_are_no_sets(data):
     without = replace(RECIPE, sources=(replace(RECIPE.sources[0], leave_out=("6.png",)), *RECIPE.sources[1:]))
-    assert [c.image.name for c in recipe_sets(without, data, "test")[0].cases] == ["7.png", "8.png", "9.png"]
-    assert [d.name for d in recipe_sets(RECIPE, data, "val")] == ["mine", "chest"]
+    assert [c.image.name for c in recipe_sets(without, data, "test", VOCABULARY)[0].cases] == [
+        "7.png",
+        "8.png",
+        "9.png",
+    ]
+    assert [d.name for d in recipe_sets(RECIPE, data, "val", VOCABULARY)] == ["mine", "chest"]
     with pytest.raises(ValueError, match="train, val, test, but not 'dev'"):
-        recipe_sets(RECIPE, data, "dev")
+        recipe_sets(RECIPE, data, "dev", VOCABULARY)
 
 
 def test_a_folder_without_splits_is_measured_whole(data, tmp_path):
     (tmp_path / "plain").mkdir()
     for part in ("images", "masks"):
         (tmp_path / "plain" / part).symlink_to(data / "chest" / part)
-    found = read_data(tmp_path / "plain", "test", ["lungs"])
+    found = read_data(tmp_path / "plain", "test", VOCABULARY, ["lungs"])
     assert found.split == "all" and len(found.cases) == 10
 
 
@@ -159,13 +163,13 @@ def asked(case, *kinds):
 
 
 def test_the_other_target_is_no_part_and_no_whole(data):
-    both, left, right = recipe_sets(RECIPE, data, "test")[1].cases[:3]
+    both, left, right = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[:3]
     assert asked(left, Kind.OTHER) == [(Kind.OTHER, "right lung")]
     assert asked(right, Kind.OTHER) == [(Kind.OTHER, "left lung")] and asked(both, Kind.OTHER) == []
 
 
 def test_what_a_scan_cannot_show_is_asked_once_an_image(data):
-    both, left, _ = recipe_sets(RECIPE, data, "test")[1].cases[:3]
+    both, left, _ = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[:3]
     assert [text for _, text in asked(both, Kind.ABSENT)] == list(VOCABULARY.modalities["chest x-ray"].absent)
     assert asked(left, Kind.ABSENT) == []
 
@@ -174,7 +178,7 @@ def test_paraphrases_are_unseen_in_training():
     recipe = load_recipe("starter")
     names = {name for target in VOCABULARY.targets.values() for name in target.names}
     known = {normalise(name) for name in names}
-    known |= {normalise(carrier.format(name)) for carrier in recipe.prompts.carriers for name in names}
+    known |= {normalise(template.format(name)) for template in recipe.prompts.templates for name in names}
     assert set(paraphrases()) == set(VOCABULARY.targets)
     for target, texts in paraphrases().items():
         assert len(texts) == len(set(map(normalise, texts))) == 4, target
@@ -182,7 +186,7 @@ def test_paraphrases_are_unseen_in_training():
 
 
 def test_answers_are_held_against_what_should_be_drawn(data, small_clipseg, small_card):
-    chest = recipe_sets(RECIPE, data, "test", limit=2)[1]
+    chest = recipe_sets(RECIPE, data, "test", VOCABULARY, limit=2)[1]
     found = measure(Segmenter(small_clipseg, small_card, "cpu"), chest, Wishes(LISTENING), VOCABULARY, 0.5)
     scores = [s for s in found.scores if s.size == "original"]
     absent = [s for s in scores if s.kind == "absent"]
@@ -200,7 +204,7 @@ def test_answers_are_held_against_what_should_be_drawn(data, small_clipseg, smal
 
 
 def test_absent_targets_do_not_split_the_rows_of_the_name(data, small_clipseg, small_card):
-    (mine, *_) = recipe_sets(RECIPE, data, "test")
+    (mine, *_) = recipe_sets(RECIPE, data, "test", VOCABULARY)
     found = measure(
         Segmenter(small_clipseg, small_card, "cpu"), mine, Wishes((Kind.CLASS, Kind.ABSENT)), VOCABULARY, 0.5
     )
@@ -217,7 +221,7 @@ class Killed(BaseException):
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(data, model_folder, tmp_path):
-    sets, wishes = recipe_sets(RECIPE, data, "test"), Wishes(LISTENING)
+    sets, wishes = recipe_sets(RECIPE, data, "test", VOCABULARY), Wishes(LISTENING)
     evaluate_sets(str(model_folder), sets, tmp_path / "whole", wishes, device="cpu")
     seen = []
 
@@ -245,7 +249,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(data, mo
 
 
 def test_parts_of_another_threshold_or_damaged_ones_are_measured_again(data, model_folder, tmp_path):
-    sets, counts = recipe_sets(RECIPE, data, "test")[:2], []
+    sets, counts = recipe_sets(RECIPE, data, "test", VOCABULARY)[:2], []
 
     def run(stop, **more):
         seen = []
@@ -319,7 +323,9 @@ def test_sets_that_were_only_tested_do_not_enter_the_numbers_of_those_trained_on
 
 def test_the_saved_model_measured_again_gives_the_cards_numbers(data, outcome, tmp_path):
     run, _ = outcome
-    again = evaluate_sets(str(run / "model"), recipe_sets(RECIPE, data, "test"), tmp_path / "again", device="cpu")
+    again = evaluate_sets(
+        str(run / "model"), recipe_sets(RECIPE, data, "test", VOCABULARY), tmp_path / "again", device="cpu"
+    )
     pairs = pair_up(run / "test", tmp_path / "again", "class")
     assert len(pairs) == 2 * 20 and again.about.threshold == read_card(run / "model").threshold
     assert again.about.weights == read_results(run / "test").about.weights

@@ -22,7 +22,8 @@ from medvlsm_training.losses import mean_over_images, prompt_loss
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.recipes import SHIPPED, dumped, listing, load_recipe, shipped_recipes
-from medvlsm_training.train import read_items, train
+from medvlsm_training.sources import read_items
+from medvlsm_training.train import train
 from napari_medvlsm.core.datasets.check import KINDS
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
@@ -39,7 +40,11 @@ IMAGE_ONLY = ("unet", "unet++", "deeplabv3+")
 MODELS = ("clipseg", "cris", "biomedclipseg", "biomedclipseg-d", *IMAGE_ONLY)
 SETS = ("kvasir_polyp", "clinicdb_polyp", "bkai_polyp", "isic", "dfu", "camus", "busi", "chexlocalize")
 UNSEEN = ("cvc300_polyp", "colondb_polyp", "etis_polyp")
-TRAINED = tuple(name for name in shipped_recipes() if name.startswith(("paper/", "best/")) and "zero" not in name)
+TRAINED = tuple(
+    name
+    for name in shipped_recipes()
+    if name.startswith(("paper/", "best/")) and name not in ("paper/zero_shot", "best/own")
+)
 
 
 def scan(rng, radius, size=48):
@@ -98,7 +103,7 @@ class TestShipped:
             assert {s.modality for s in recipe.sources} <= {*VOCABULARY.modalities}
         assert names == {name.replace("/", "_")}
 
-    @pytest.mark.parametrize("name", [*TRAINED, "paper/zero_shot", "starter"])
+    @pytest.mark.parametrize("name", [*TRAINED, "paper/zero_shot", "best/own", "starter"])
     def test_a_recipe_is_what_its_dump_is(self, name, tmp_path):
         recipe = load_recipe(name)
         (tmp_path / "recipe.yaml").write_text(dumped(recipe), "utf-8")
@@ -133,8 +138,10 @@ class TestShipped:
             assert recipe.model.trained == ("decoder" if words and model != "cris" else "all")
             assert all(s.as_listed != s.tested_only for s in recipe.sources)
             if words:
-                assert recipe.prompts.wording == "release" and recipe.prompts.per_mask and recipe.prompts.per_image == 1
-                assert not (recipe.prompts.absent or recipe.prompts.wrong or recipe.prompts.carriers)
+                assert (
+                    recipe.prompts.wording == "upstream" and recipe.prompts.per_mask and recipe.prompts.per_image == 1
+                )
+                assert not (recipe.prompts.absent or recipe.prompts.wrong or recipe.prompts.templates)
                 levels = {*recipe.prompts.mix} - {"random"}
                 assert all(levels <= {*load_datasets()[s.folder].family.reference} for s in recipe.sources)
 
@@ -388,8 +395,8 @@ class TestRuns:
         with pytest.raises(ValueError, match=r"would mislead: .*\(image-in-two-splits\).*accept image-in-two-splits"):
             train(load_recipe("paper/kvasir_polyp", words), data, tmp_path / "run")
         accepted = load_recipe("paper/bkai_polyp", [*words, "sources=[{folder: kvasir_polyp, as_listed: true}]"])
-        assert len(read_items(accepted, data)["train"]) == 7
-        assert len(read_items(load_recipe("best/kvasir_polyp", words), data)["train"]) == 6
+        assert len(read_items(accepted, data, VOCABULARY)["train"]) == 7
+        assert len(read_items(load_recipe("best/kvasir_polyp", words), data, VOCABULARY)["train"]) == 6
 
     def test_without_validation_images_nothing_starts(self, data, model_folder, tmp_path):
         (data / "kvasir_polyp" / "anns" / "val.json").write_text("[]")
@@ -401,7 +408,7 @@ class TestRuns:
         for split in ("train", "val"):
             (data / "etis_polyp" / "anns" / f"{split}.json").unlink()
         recipe = load_recipe("best/kvasir_polyp", ["sources=[{folder: etis_polyp, tested_only: true}, kvasir_polyp]"])
-        assert {split: len(found) for split, found in read_items(recipe, data).items()} == {
+        assert {split: len(found) for split, found in read_items(recipe, data, VOCABULARY).items()} == {
             "train": 6,
             "val": 2,
             "test": 5,

@@ -93,7 +93,8 @@ class PromptConfig:
     wrong : float
         Part of the prompts that name a wrong side or size (where there is an opposite): the true mask is empty.
     absent : float
-        Part of the prompts that name something else: the true mask is empty. Images of an unknown kind of scan have none.
+        Part of the prompts that name something else: the true mask is empty. Images of an unknown kind of scan have
+        none.
     absent_same : float
         Part of these, nonsense words apart, that name something which such a scan cannot show (the vocabulary's
         `absent`), rather than a target of another kind of scan.

@@ -1,8 +1,8 @@
 """The data sets that are known: one file each, `data/datasets/NAME.yaml`.
 
-A file holds where the data come from, their terms and how the folder must look, and the sections `recipe` (what a recipe
-that names the set takes from there), `prompts` (upstream's words, read by `core.prompts.reference`) and `published` (the
-paper's numbers).
+A file holds where the data come from, their terms and how the folder must look, and the sections `recipe` (what a
+recipe that names the set takes from there), `prompts` (upstream's words, read by `core.prompts.reference`) and
+`published` (the paper's numbers).
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def recipe_sources() -> dict[str, Mapping[str, Any]]:
 def published() -> dict[str, Any]:
     """The paper's numbers (Dice in percent) with their sources, table by table.
 
-    `table_2` has `sets` and `rows` of `trained_on`, `model` and `dice` by set; `zero_shot` and `fine_tuned` have `levels`
-    and `rows` of `set`, `model` and `dice` by level. None stands where nothing was published.
+    `table_2` has `sets` and `rows` of `trained_on`, `model` and `dice` by set; `zero_shot` and `fine_tuned` have
+    `levels` and `rows` of `set`, `model` and `dice` by level. None stands where nothing was published.
     """
     tables = _tables()
     second = tables["table_2"]

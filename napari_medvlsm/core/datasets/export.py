@@ -1,4 +1,4 @@
-"""Corrected outlines to a data set's folder, in the layout of the paper's code and with everything that is known of them.
+"""Outlines to a data set's folder, in the layout of the paper's code, with everything that is known of them.
 
     dataset.yaml               title, licence, modality, schema version (`info`)
     vocabulary.yaml            the words that the cases were written with (`vocabularies`)
@@ -7,8 +7,9 @@
     anns/{train,val,test}.json
 
 A case of an annotation file has upstream's fields (`img_name`, `mask_name`, `bbox`, `prompts`, ...), and beside them
-`target`, `attributes` (`said`, `measured`), `modality`, `group`, `spacing_mm`, `absent` and `annotation`, the record of
-`core.annotation`. The annotation file is written last: what an interrupted export leaves is not listed yet.
+`target`, `attributes` (`said`, `measured`), `modality`, `group`, `split_rank` (see `splits`), `spacing_mm`, `absent`
+and `annotation`, the record of `core.annotation`. The annotation file is written last: what an interrupted export
+leaves behind is not listed yet.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from napari_medvlsm.core import annotation as records
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.groups import tidy
 from napari_medvlsm.core.datasets.info import INFO_FILE, DatasetInfo, read_info, write_info
-from napari_medvlsm.core.datasets.splits import SPLITS, Placed, choose_split
+from napari_medvlsm.core.datasets.splits import SPLITS, Placed, place
 from napari_medvlsm.core.datasets.vocabularies import extend_snapshot, require_modality
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.images import Scan, content_hash, to_unit_rgb
@@ -100,8 +101,9 @@ def export_case(
     Raises
     ------
     ValueError
-        If there is no target, the sizes differ, the modality or a word has no or another meaning, the group and the scan
-        are in different splits already, or the folder holds something else. Nothing was changed then.
+        If there is no target, the sizes differ, the modality is unknown, a word means something else in the folder,
+        the group and the scan are in different splits already, or the folder holds something else. No case was changed
+        then.
     """
     if not annotation.target:
         raise ValueError("Choose what was outlined before you export: the training prompts are built from it.")
@@ -113,11 +115,14 @@ def export_case(
     cases = {split: _read_cases(folder / "anns" / f"{split}.json") for split in SPLITS}
     info = read_info(folder) or DatasetInfo(folder.absolute().name, salt=stem)
     modality = modality or vocabulary.target(annotation.target).modality or info.modality
-    before = next((split for split in SPLITS for c in cases[split] if c.get("mask_name") == mask_name), None)
-    others = [_placed(c, split) for split in SPLITS for c in cases[split] if c.get("mask_name") != mask_name]
-    stays = [Placed(before, image_name)] if before else []
-    chosen = choose_split(image_name, group, [*others, *stays], info.salt)
-    split = before or chosen
+    before = next(
+        (_placed(c, split) for split in SPLITS for c in cases[split] if c.get("mask_name") == mask_name), None
+    )
+    earlier = [_placed(c, split) for split in SPLITS for c in cases[split] if c.get("mask_name") != mask_name]
+    if before is not None:  # its old group is given up, its split is not
+        earlier.append(replace(before, group=""))
+    placed = place(image_name, group, earlier, info.salt)
+    split = placed.split if before is None else before.split
     case = {
         "bbox": _bbox(annotation.mask),
         "cat": 0,
@@ -127,7 +132,7 @@ def export_case(
         "sentences": [{"idx": 0, "sent_id": 0, "sent": ""}],
         "sentences_num": 1,
         "prompts": training_prompts(scan, annotation.mask, _said(annotation), vocabulary, seed),
-        **_as_data(scan, annotation, modality, group),
+        **_as_data(scan, annotation, modality, placed),
     }
     for part in ("images", "masks", "anns"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -143,19 +148,19 @@ def export_case(
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(cases[name], indent=1), "utf-8")
     number = sum(map(len, cases.values()))
-    return ExportedCase(folder / "anns" / f"{split}.json", split, before is not None, number)
+    return ExportedCase(folder / "anns" / f"{split}.json", split, bool(before), number)
 
 
 def _placed(case: Mapping[str, Any], split: str) -> Placed:
-    group = tidy(str(case.get("group") or ""))
-    return Placed(split, str(case.get("img_name")), group, by_rule="annotation" in case)
+    group, rank = tidy(str(case.get("group") or "")), case.get("split_rank")
+    return Placed(split, str(case.get("img_name")), group, rank if isinstance(rank, int) else None)
 
 
 def _said(annotation: Annotation) -> Attributes:
     return replace(annotation.said, target=annotation.target)
 
 
-def _as_data(scan: Scan, annotation: Annotation, modality: str, group: str) -> dict[str, Any]:
+def _as_data(scan: Scan, annotation: Annotation, modality: str, placed: Placed) -> dict[str, Any]:
     """What a case holds beside upstream's fields."""
     measured = annotation.measured
     if not measured.named() and annotation.mask.any():
@@ -171,7 +176,8 @@ def _as_data(scan: Scan, annotation: Annotation, modality: str, group: str) -> d
         "target": annotation.target,
         "attributes": attributes,
         "modality": modality,
-        "group": group,
+        "group": placed.group,
+        "split_rank": placed.rank,
         "spacing_mm": None if spacing is None else list(spacing),
         "absent": annotation.absent,
         "annotation": records.to_dict(annotation),

@@ -27,7 +27,7 @@ GROUP_TABLES = {
     "licences.csv": ("url", "case"),
 }
 IMAGE = "image"
-_KINDS = {column: kind for column, kind in GROUP_TABLES.values()}
+_KINDS = dict(GROUP_TABLES.values())
 _PATIENT = re.compile(r"patient(\d+)")
 
 

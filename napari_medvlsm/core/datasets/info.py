@@ -13,8 +13,8 @@ from napari_medvlsm.core.io.atomic import replacing
 INFO_FILE = "dataset.yaml"
 SCHEMA_VERSION = 1
 _HEADER = """\
-# About this data set. Title, licence, citation and modality may be changed; schema_version and salt (from which the splits
-# of new cases follow) must stay as they are.
+# About this data set. Title, licence, citation and modality may be changed; schema_version and salt (from which the
+# splits of new cases follow) must stay as they are.
 """
 
 

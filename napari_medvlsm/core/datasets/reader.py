@@ -175,9 +175,9 @@ def _wanted(entries: Iterable[Entry], folder: Path, source: SourceConfig, layout
     """What a split lists, but for what the source leaves out."""
     licences = _licences(folder) if source.licences else None
     for entry in entries:
-        if entry.image in source.leave_out or (
-            licences is not None and licences.get(entry.image) not in source.licences
-        ):
+        if entry.image in source.leave_out:
+            continue
+        if licences is not None and licences.get(entry.image) not in source.licences:
             continue
         if layout == LISTS and source.only and not source.target and entry.target not in source.only:
             continue
@@ -234,11 +234,11 @@ def _mask(entry: Entry, source: SourceConfig, known: Dataset | None, vocabulary:
     if known is not None:
         upstream = reference_attributes(known, prompts)
         target = source.target or upstream.target
-        attributes = _beyond_the_mask(upstream, target, vocabulary)
-        return target, TargetMask((path,), entry.mask, attributes, prompts, replace(upstream, target=target))
-    attributes = stated_attributes(entry.record) or _beyond_the_mask(
-        *_read_text(prompts, source, vocabulary), vocabulary
-    )
+        beyond = _beyond_the_mask(upstream, target, vocabulary)
+        return target, TargetMask((path,), entry.mask, beyond, prompts, replace(upstream, target=target))
+    attributes = stated_attributes(entry.record)
+    if attributes is None:
+        attributes = _beyond_the_mask(*_read_text(prompts, source, vocabulary), vocabulary)
     target = source.target or attributes.target
     return target, TargetMask((path,), entry.mask, replace(attributes, target=target), prompts)
 

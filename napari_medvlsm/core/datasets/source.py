@@ -17,8 +17,8 @@ class SourceConfig:
     folder : str
         Its folder inside the data folder; "." where the data folder itself is the data set.
     layout : str
-        "upstream" (`anns/*.json`), "lists" (`splits/*.txt`, with `targets.csv` where an image has several masks), or "" to
-        see which it is.
+        "upstream" (`anns/*.json`), "lists" (`splits/*.txt`, with `targets.csv` where an image has several masks), or ""
+        to see which it is.
     modality : str
         Key of the vocabulary's modalities; "" to take it from the cases, from `dataset.yaml`, or from the target.
     name, licence, citation : str

@@ -1,10 +1,10 @@
 """Training, validation or test: chosen once for every group of scans, and never changed afterwards.
 
-A new group (a patient, a video sequence; a scan of which nothing is known is its own group) gets its split by its rank:
-how many groups the folder already holds. Nothing that comes later matters. The first groups come in the fixed order
-train, val, test, train, train, so that three scans have all splits; then come blocks, as in the randomisation of clinical
-trials: five groups (3 train, 1 val, 1 test), then ten at a time (8, 1, 1), each block in an order of its own that the
-folder's salt fixes.
+A new group (a patient, a video sequence; a scan of which nothing is known is its own group) gets its split by its
+rank: how many groups the folder was given before it. Nothing that comes later matters. The first groups come in the
+fixed order train, val, test, train, train, so that three scans have all splits; then come blocks, as in the
+randomisation of clinical trials: five groups (3 train, 1 val, 1 test), then ten at a time (8, 1, 1), each block in an
+order of its own that the folder's salt fixes.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class Placed:
         Name of the image's file, which says its content.
     group : str
         "" where nothing is known.
-    by_rule : bool
-        False of cases that version 0.1.0 wrote, all of them into train: they do not count as ranks.
+    rank : int or None
+        Of its group, from 0; None of cases of version 0.1.0, which are all in train.
     """
 
     split: str
     image: str
     group: str = ""
-    by_rule: bool = True
+    rank: int | None = None
 
 
-def choose_split(image: str, group: str, earlier: Sequence[Placed], salt: str) -> str:
-    """The split of a case: that of its image or group where these are known, else that of the next rank.
+def place(image: str, group: str, earlier: Sequence[Placed], salt: str) -> Placed:
+    """The case with its split: that of its image or group where these are known, else that of the next rank.
 
     Parameters
     ----------
@@ -64,13 +64,14 @@ def choose_split(image: str, group: str, earlier: Sequence[Placed], salt: str) -
     of_group = {case.split for case in earlier if group and case.group == group}
     if of_group and of_image and of_group != of_image:
         raise ValueError(
-            f"This scan is in {_or(of_image)} already, but other scans of {group} are in {_or(of_group)}, and one group "
-            "must stay in one split. Export it without the group, or into another folder."
+            f"This scan is in {_listed(of_image)} already, but other scans of {group} are in {_listed(of_group)}, and "
+            "one group must stay in one split. Export it without the group, or into another folder."
         )
     if known := of_group or of_image:
-        return min(known, key=SPLITS.index)
-    ranks = {case.group or case.image for case in earlier if case.by_rule}
-    return split_of_rank(len(ranks), salt)
+        same = [case.rank for case in earlier if case.image == image or (group and case.group == group)]
+        return Placed(min(known, key=SPLITS.index), image, group, next((r for r in same if r is not None), None))
+    rank = 1 + max((case.rank for case in earlier if case.rank is not None), default=-1)
+    return Placed(split_of_rank(rank, salt), image, group, rank)
 
 
 def split_of_rank(rank: int, salt: str) -> str:
@@ -130,5 +131,5 @@ def _shows_a_target(items: Iterable[Item]) -> bool:
     return any(mask.any() for item in items for mask in item.load_masks().values())
 
 
-def _or(splits: Collection[str]) -> str:
+def _listed(splits: Collection[str]) -> str:
     return " and ".join(sorted(splits, key=SPLITS.index))

@@ -150,8 +150,8 @@ def _one_target(phrase: str, first: Raw, second: Raw, names: tuple[str, str], st
         stated = [value for value in values if value != unset]
         if strict and len({*stated}) > 1:
             raise ValueError(
-                f"The target {phrase!r} has the {key} {values[0]!r} {names[0]}, but {values[1]!r} {names[1]}; rename one "
-                "of the two, or give them one meaning."
+                f"The target {phrase!r} has the {key} {values[0]!r} {names[0]}, but {values[1]!r} {names[1]}; rename "
+                "one of the two, or give them one meaning."
             )
         if stated:
             entry[key] = stated[0]
@@ -199,6 +199,6 @@ def _refuse_two_meanings(
     for name in first.keys() & second.keys():
         if not first[name] & second[name]:
             raise ValueError(
-                f"The {what} {name!r} means the {of} {min(first[name])!r} {names[0]}, but {min(second[name])!r} {names[1]}; "
-                "rename one of the two, or give them one meaning."
+                f"The {what} {name!r} means the {of} {min(first[name])!r} {names[0]}, but {min(second[name])!r} "
+                f"{names[1]}; rename one of the two, or give them one meaning."
             )

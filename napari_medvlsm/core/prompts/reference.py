@@ -1,7 +1,7 @@
 """The eleven data sets of the paper: every prompt of upstream, to the letter, from the attributes of an item.
 
-Annotations: naamiinepal/medvlsm (MIT licence), called upstream here. Templates lie in `data/prompts/families`, the words of
-each data set in `data/datasets`.
+Annotations: naamiinepal/medvlsm (MIT licence), called upstream here. Templates lie in `data/prompts/families`, the
+words of each data set in `data/datasets`.
 """
 
 from __future__ import annotations

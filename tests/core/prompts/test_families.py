@@ -100,12 +100,12 @@ def test_descriptions_of_the_release_have_a_clean_one_each():
                 assert len(vocabulary.targets[target].general) == len(dataset.general) == 5
 
 
-def test_the_clean_words_are_free_of_the_releases_slips():
+def test_the_clean_words_are_free_of_upstreams_slips():
     slips = re.compile(
         r"mucuos|abnormailty|\bresemble\b|a bumpy flesh|Xray|in foot|of colon\b|in rectum|end of the \w+ cycle"
     )
-    released = (resources.files("napari_medvlsm") / "data" / "prompts" / "datasets").joinpath("dfu.yaml")
-    assert slips.search(released.read_text("utf-8")), "the search finds nothing anywhere"
+    upstream = (resources.files("napari_medvlsm") / "data" / "datasets").joinpath("dfu.yaml")
+    assert slips.search(upstream.read_text("utf-8")), "the search finds nothing anywhere"
     for target in load_vocabulary().targets.values():
         assert not any(slips.search(words) for words in (*target.general, *target.names, *target.shapes))
     for family in FAMILIES.values():

@@ -12,7 +12,7 @@ from napari_medvlsm.core.prompts.reference import (
     rebuilt,
     reference_attributes,
     reference_prompts,
-    release_sentences,
+    upstream_sentences,
 )
 
 DATASETS = load_datasets()
@@ -115,6 +115,6 @@ def test_what_is_missing_or_of_another_form_is_said():
 
 
 def test_descriptions_stand_in_the_order_of_the_clean_ones():
-    assert release_sentences("polyp")[4].startswith("which is an abnormal growth")
+    assert upstream_sentences("polyp")[4].startswith("which is an abnormal growth")
     assert VOCABULARY.targets["polyp"].general[4].startswith("an abnormal growth")
-    assert release_sentences("lungs") == ()
+    assert upstream_sentences("lungs") == ()
