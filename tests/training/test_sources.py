@@ -23,7 +23,9 @@ from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
 
 OWN_WORDS = """
-targets: {gallstone: {modality: abdominal ultrasound, synonyms: [stone], lateralised: true}, liver: {modality: abdominal ultrasound}}
+targets:
+  gallstone: {modality: abdominal ultrasound, synonyms: [stone], lateralised: true}
+  liver: {modality: abdominal ultrasound}
 attributes: {color: [maroon]}
 modalities: {abdominal ultrasound: {absent: [womb]}}
 """
@@ -31,7 +33,7 @@ modalities: {abdominal ultrasound: {absent: [womb]}}
 
 @pytest.fixture
 def own(tmp_path, rng):
-    """Makes a folder of exported scans with a word of the user's own, a disk in the left half; the words are gone then."""
+    """Makes a folder of exported scans, outlined in the left half, and takes the user's own words away afterwards."""
 
     def made(count=5, target="gallstone", words=OWN_WORDS):
         path = own_words_path()
@@ -74,8 +76,6 @@ def shown(folder, epochs=12, **prompts):
 def test_a_target_of_ones_own_that_is_lateralised_is_never_mirrored(own):
     for sample in shown(own()):
         assert np.nonzero(sample.masks[0].numpy())[1].mean() < 24
-    columns = {np.nonzero(sample.masks[0].numpy())[1].mean() < 24 for sample in shown(own(target="liver"))}
-    assert columns == {True}, "the first scan is still a gallstone's"
 
 
 def test_other_targets_of_ones_own_are_mirrored(own):
@@ -103,7 +103,7 @@ def test_a_target_without_a_kind_of_scan_is_trained_without_absent_ones(own):
 def test_an_unknown_kind_of_scan_names_the_nearest(own):
     folder = own()
     recipe = replace(RECIPE, sources=(SourceConfig(".", modality="colonoscopy"),))
-    with pytest.raises(ValueError, match="names the modality 'colonoscopy', .* did you mean 'endoscopy'"):
+    with pytest.raises(ValueError, match=r"names the modality 'colonoscopy', .* did you mean 'endoscopy'"):
         train(recipe, folder, folder.parent / "run")
 
 
@@ -191,7 +191,7 @@ def test_keys_of_the_version_before_are_read_with_a_warning(tmp_path, caplog):
     assert (prompts.templates, prompts.template_prob, prompts.nonsense_prob) == (("a {}",), 0.25, 0.2)
     assert prompts.negatives_start_epoch == 3 and recipe.sources[0].layout == "upstream"
     told = [record.getMessage() for record in caplog.records]
-    assert "old.yaml: the key prompts.carriers is now called templates; the old name will be refused" in told[1]
+    assert "old.yaml: the key prompts.carriers is now called templates; the old name will be refused" in told[0]
     assert any("The key prompts.carried is now called template_prob" in text for text in told)
     assert any("the value layout: reference is now called upstream" in text for text in told) and len(told) == 6
     words = ["prompts={mix: {p1: 1}}", "prompts.wording=release"]
