@@ -41,8 +41,8 @@ def picture(path, rng, box=None, size=(40, 60)):
     Image.fromarray(mask).save(path[1])
 
 
-def reference_set(root, name, items, rng):
-    """A folder in the reference layout from items of the release; those of number zero get an empty mask."""
+def upstream_set(root, name, items, rng):
+    """A folder in upstream's layout from items of upstream; those of number zero get an empty mask."""
     for part in ("images", "masks", "anns"):
         (root / name / part).mkdir(parents=True)
     written = []
@@ -59,12 +59,12 @@ def reference_set(root, name, items, rng):
 def busi(tmp_path, rng):
     absent = [i for i in SAMPLE["busi"] if "No " in str(i["prompts"]["p1"])]
     shown = [i for i in SAMPLE["busi"] if "No " not in str(i["prompts"]["p1"])]
-    return reference_set(tmp_path, "busi", [*shown[:3], *absent[:1]], rng)
+    return upstream_set(tmp_path, "busi", [*shown[:3], *absent[:1]], rng)
 
 
 @pytest.fixture
 def polyps(tmp_path, rng):
-    folder = reference_set(tmp_path, "clinicdb_polyp", SAMPLE["clinicdb_polyp"][:4], rng)
+    folder = upstream_set(tmp_path, "clinicdb_polyp", SAMPLE["clinicdb_polyp"][:4], rng)
     (folder / "sequences.csv").write_text("image,sequence\n0.png,1\n1.png,1\n2.png,2\n3.png,2\n")
     return folder
 
@@ -159,7 +159,7 @@ def test_mask_outside_the_folder_is_a_missing_file(busi):
 
 def asked(data, case, **more):
     wishes = Wishes(ALL_KINDS, **more)
-    return {(q.kind, q.level): q.text for q in questions(case, case.load_mask(), wishes, VOCABULARY, data.reference)}
+    return {(q.kind, q.level): q.text for q in questions(case, case.load_mask(), wishes, VOCABULARY, data.paper_dataset)}
 
 
 def located(case, place):
@@ -170,14 +170,14 @@ def located(case, place):
 def test_prompts_by_what_they_know(polyps):
     data = read_data(polyps, "test", VOCABULARY)
     case = data.cases[0]
-    released = asked(data, case, wording=UPSTREAM, levels=("p0", "p1", "p6"))
-    assert released[Kind.CLASS, "p1"] == "polyp" and released[Kind.ORACLE, "p0"] == ""
-    assert released[Kind.ORACLE, "p6"] == case.prompts["p6"]
+    theirs = asked(data, case, wording=UPSTREAM, levels=("p0", "p1", "p6"))
+    assert theirs[Kind.CLASS, "p1"] == "polyp" and theirs[Kind.ORACLE, "p0"] == ""
+    assert theirs[Kind.ORACLE, "p6"] == case.prompts["p6"]
     clean = asked(data, case, wording=INTERFACE)
     assert clean[Kind.CLASS, "p1"] == "polyp" and "located in the" in clean[Kind.ORACLE, "p6"]
-    for texts in (released, clean):
+    for texts in (theirs, clean):
         assert texts[Kind.WRONG_SIZE, "p6"] != texts[Kind.ORACLE, "p6"]
-    assert (Kind.WRONG_SIZE, "p1") not in released
+    assert (Kind.WRONG_SIZE, "p1") not in theirs
     left = located(case, "top left")
     assert "located in the bottom right of the image" in asked(data, left)[Kind.WRONG_SIDE, "p6"]
     assert (Kind.WRONG_SIDE, "p4") not in asked(data, left, levels=("p4",))
@@ -188,9 +188,9 @@ def test_prompts_by_what_they_know(polyps):
 def test_class_prompts_never_tell_that_nothing_is_there(busi):
     data = read_data(busi, "test", VOCABULARY)
     shown, absent = data.cases[0], data.cases[-1]
-    released = asked(data, absent, wording=UPSTREAM, levels=("p1",))
-    assert released[Kind.CLASS, "p1"] == asked(data, shown, wording=UPSTREAM)[Kind.CLASS, "p1"]
-    assert "No tumor" in released[Kind.ORACLE, "p1"]
+    theirs = asked(data, absent, wording=UPSTREAM, levels=("p1",))
+    assert theirs[Kind.CLASS, "p1"] == asked(data, shown, wording=UPSTREAM)[Kind.CLASS, "p1"]
+    assert "No tumor" in theirs[Kind.ORACLE, "p1"]
     assert asked(data, absent)[Kind.CLASS, "p1"] == "breast tumor" == asked(data, absent)[Kind.ORACLE, "p6"]
 
 

@@ -30,7 +30,7 @@ from napari_medvlsm.core.models.architectures.image_only import ImageOnly, Image
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
-from napari_medvlsm.core.prompts.reference import load_datasets
+from napari_medvlsm.core.prompts.upstream import load_datasets
 
 SAMPLE = json.loads((Path(__file__).parents[1] / "core" / "data" / "annotations_sample.json").read_text("utf-8"))[
     "items"
@@ -55,8 +55,8 @@ def scan(rng, radius, size=48):
     return (rng.integers(0, 80, (size, size, 3)) + 150 * mask[..., None]).astype(np.uint8), mask
 
 
-def release(root, name, rng, counts=(6, 2, 2)):
-    """A set of the paper in its own layout, with prompts of the release and made pictures."""
+def upstream_set(root, name, rng, counts=(6, 2, 2)):
+    """A set of the paper in its own layout, with prompts of upstream and made pictures."""
     for part in ("images", "masks", "anns"):
         (root / name / part).mkdir(parents=True)
     for split, count in zip(("train", "val", "test"), counts, strict=True):
@@ -73,7 +73,7 @@ def release(root, name, rng, counts=(6, 2, 2)):
 @pytest.fixture
 def data(tmp_path, rng):
     root = tmp_path / "data"
-    release(root, "kvasir_polyp", rng)
+    upstream_set(root, "kvasir_polyp", rng)
     return root
 
 
@@ -143,7 +143,7 @@ class TestShipped:
                 )
                 assert not (recipe.prompts.absent or recipe.prompts.wrong or recipe.prompts.templates)
                 levels = {*recipe.prompts.mix} - {"random"}
-                assert all(levels <= {*load_datasets()[s.folder].family.reference} for s in recipe.sources)
+                assert all(levels <= {*load_datasets()[s.folder].family.upstream} for s in recipe.sources)
 
     @pytest.mark.parametrize("name", [name for name in TRAINED if name.startswith("best/")])
     def test_our_way(self, name):
@@ -271,7 +271,7 @@ class TestLoss:
         truth[3] = 0
         for model in MODELS:
             ours = prompt_loss(logits, truth, load_recipe("paper/busi", [f"model={model}"]).loss)
-            # As the release calls it: the sigmoid before, and no activation of its own.
+            # As upstream calls it: the sigmoid before, and no activation of its own.
             assert torch.equal(ours.mean(), DiceLoss()(logits.sigmoid()[:, None], truth[:, None]))
 
     def test_asking_for_what_an_image_shows_is_the_tuned_loss_of_all_planes(self):
@@ -359,7 +359,7 @@ class TestRuns:
         assert [event.steps_per_epoch for event in seen if hasattr(event, "steps_per_epoch")] == [1, 2]
 
     def test_no_epochs_measure_the_base_as_it_is(self, data, rng, model_folder, tmp_path):
-        release(data, "etis_polyp", rng, (1, 0, 3))
+        upstream_set(data, "etis_polyp", rng, (1, 0, 3))
         theirs = {"recipe": {"sources": [{"folder": "isic"}]}}
         card = replace(read_card(model_folder), licence="Apache-2.0", citation="someone", training=theirs)
         write_card(card, model_folder)
@@ -377,7 +377,7 @@ class TestRuns:
         assert all(torch.equal(value, after[key]) for key, value in before.items())
 
     def test_an_image_only_baseline_is_trained_and_measured_by_the_same_commands(self, data, rng, tmp_path):
-        release(data, "isic", rng)
+        upstream_set(data, "isic", rng)
         words = ["sources=[kvasir_polyp, isic]", "model.image_size=64", "model.sizes.encoder=mobilenet_v2"]
         words += ["model.sizes.encoder_weights=null", "model.sizes.decoder_channels=[32, 24, 16, 8, 8]"]
         card = trained("paper/pooled", data, tmp_path / "run", "", "model=unet", *words)
@@ -404,7 +404,7 @@ class TestRuns:
             train(load_recipe("best/kvasir_polyp", [f"model.base={model_folder}"]), data, tmp_path / "run")
 
     def test_a_tested_set_needs_no_other_lists(self, data, rng):
-        release(data, "etis_polyp", rng, (2, 2, 3))
+        upstream_set(data, "etis_polyp", rng, (2, 2, 3))
         for split in ("train", "val"):
             (data / "etis_polyp" / "anns" / f"{split}.json").unlink()
         recipe = load_recipe("best/kvasir_polyp", ["sources=[{folder: etis_polyp, tested_only: true}, kvasir_polyp]"])
@@ -429,7 +429,7 @@ class TestStart:
         write_card(ModelCard("cris", "Cris", "cris"), folder)
         return folder
 
-    def test_cris_reads_as_the_release_does(self, cris, tmp_path):
+    def test_cris_reads_as_upstream_does(self, cris, tmp_path):
         for name, words in (("paper/isic", (77, True)), ("best/isic", (77, False))):
             recipe = load_recipe(name, ["model=cris", f"model.base={cris}", "model.image_size=0"])
             model = starting_model(recipe, (), VOCABULARY)

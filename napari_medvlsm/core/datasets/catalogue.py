@@ -1,7 +1,7 @@
 """The data sets that are known: one file each, `data/datasets/NAME.yaml`.
 
 A file holds where the data come from, their terms and how the folder must look, and the sections `recipe` (what a
-recipe that names the set takes from there), `prompts` (upstream's words, read by `core.prompts.reference`) and
+recipe that names the set takes from there), `prompts` (upstream's words, read by `core.prompts.upstream`) and
 `published` (the paper's numbers).
 """
 

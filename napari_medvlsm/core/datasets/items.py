@@ -15,7 +15,7 @@ from napari_medvlsm.core.datasets.annotation_files import read_binary
 from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.prompts.attributes import Attributes
-from napari_medvlsm.core.prompts.reference import Prompts
+from napari_medvlsm.core.prompts.upstream import Prompts
 
 LUNGS, SIDES = "lungs", ("left lung", "right lung")
 Mask = npt.NDArray[np.bool_]

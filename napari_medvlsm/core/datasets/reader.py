@@ -29,7 +29,7 @@ from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.datasets.vocabularies import require_modality
 from napari_medvlsm.core.prompts import ATTRIBUTES, Attributes, Vocabulary, parse
-from napari_medvlsm.core.prompts.reference import Dataset, Prompts, load_datasets, reference_attributes
+from napari_medvlsm.core.prompts.upstream import Dataset, Prompts, load_datasets, upstream_attributes
 
 # Read from the mask itself, so never taken from an annotation.
 FROM_MASK = frozenset({"number", "size", "location"})
@@ -217,7 +217,7 @@ def _is_upstreams(dataset: Dataset, entries: Iterable[Entry]) -> bool:
     """Whether all prompts are of upstream's forms: a folder of the name of a paper's data set may hold other ones."""
     try:
         for entry in entries:
-            reference_attributes(dataset, entry.record["prompts"])
+            upstream_attributes(dataset, entry.record["prompts"])
     except ValueError:
         return False
     return True
@@ -232,7 +232,7 @@ def _mask(entry: Entry, source: SourceConfig, known: Dataset | None, vocabulary:
         return target, TargetMask((path,), entry.mask, Attributes(target))
     prompts: Prompts = entry.record["prompts"]
     if known is not None:
-        upstream = reference_attributes(known, prompts)
+        upstream = upstream_attributes(known, prompts)
         target = source.target or upstream.target
         beyond = _beyond_the_mask(upstream, target, vocabulary)
         return target, TargetMask((path,), entry.mask, beyond, prompts, replace(upstream, target=target))

@@ -18,7 +18,7 @@ from napari_medvlsm.core.prompts.coverage import LITTLE_WORDS, normalise
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
 from napari_medvlsm.core.prompts.families import Family
 from napari_medvlsm.core.prompts.forms import Form, matched_words, slot_pattern
-from napari_medvlsm.core.prompts.reference import upstream_sentences, upstream_words
+from napari_medvlsm.core.prompts.upstream import upstream_sentences, upstream_words
 from napari_medvlsm.core.prompts.vocabulary import Target, Vocabulary
 
 # Attributes whose words can stand right before the name of the target.
@@ -107,8 +107,8 @@ def _readings(vocabulary: Vocabulary) -> tuple[_Reading, ...]:
     readings = []
     for family in families.values():
         of_slot = _slot_patterns(family, vocabulary)
-        absent = [family.clean_absent, *filter(None, [family.reference_absent])]
-        said = [*family.clean, *(form for level in family.reference for form in family.reference_forms(level))]
+        absent = [family.clean_absent, *filter(None, [family.upstream_absent])]
+        said = [*family.clean, *(form for level in family.upstream for form in family.upstream_forms(level))]
         for form in (*absent, *said):
             # Upstream's space at the end of a sentence is not in a tidy text.
             if template := form.template.strip():
@@ -128,8 +128,8 @@ def _slot_words(family: Family, vocabulary: Vocabulary) -> dict[str, list[str]]:
     """All words that can stand in each slot."""
     targets = [t for t in vocabulary.targets.values() if t.family == family.name]
     names = [name for target in targets for name in target.names]
-    words = {"target": [*names, *family.reference_names.values()]}
-    words["targets"] = [*words["target"], *(f"{name}s" for name in family.reference_names.values())]
+    words = {"target": [*names, *family.upstream_names.values()]}
+    words["targets"] = [*words["target"], *(f"{name}s" for name in family.upstream_names.values())]
     for name in family.attributes:
         known = {word for target in targets for word in vocabulary.words(name, target.phrase)}
         same = {s for synonyms in vocabulary.attributes.get(name, {}).values() for s in synonyms}
@@ -141,7 +141,7 @@ def _slot_words(family: Family, vocabulary: Vocabulary) -> dict[str, list[str]]:
 
 def _from_words(words: dict[str, str], reading: _Reading, vocabulary: Vocabulary) -> Attributes | None:
     name = words.get("target") or words.get("targets", "")
-    names = {theirs: phrase for phrase, theirs in reading.family.reference_names.items()}
+    names = {theirs: phrase for phrase, theirs in reading.family.upstream_names.items()}
     names |= {f"{theirs}s": phrase for theirs, phrase in names.items()}
     target = vocabulary.find_target(names.get(name, name))
     if target is None:

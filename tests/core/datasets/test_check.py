@@ -1,4 +1,4 @@
-"""The check of data before training, on small sets made here and on the release's own annotation files."""
+"""The check of data before training, on small sets made here and on upstream's own annotation files."""
 
 import gzip
 import json
@@ -24,13 +24,13 @@ from napari_medvlsm.core.datasets.layouts import read_split
 from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
-from napari_medvlsm.core.prompts.reference import load_datasets, reference_prompts
+from napari_medvlsm.core.prompts.upstream import load_datasets, upstream_prompts
 
 VOCABULARY = load_vocabulary()
 SHARED = Path(__file__).parents[4] / "shared"
-RELEASE = SHARED / "reference" / "medvlsm_anns"
+UPSTREAM = SHARED / "reference" / "medvlsm_anns"
 needs_data = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the development data are not here")
-needs_release = pytest.mark.skipif(not RELEASE.is_dir(), reason="the release's annotation files are not here")
+needs_upstream = pytest.mark.skipif(not UPSTREAM.is_dir(), reason="upstream's annotation files are not here")
 
 
 def picture(path, rng, size=(24, 20)):
@@ -57,7 +57,7 @@ def lists(folder, **splits):
 
 @pytest.fixture
 def polyps(tmp_path, rng):
-    """A sound data set in the reference layout: 4 training, 1 validation and 1 test image."""
+    """A sound data set in upstream's layout: 4 training, 1 validation and 1 test image."""
     folder = tmp_path / "polyps"
     for i in range(6):
         picture(folder / "images" / f"{i}.png", rng)
@@ -207,7 +207,7 @@ def camus(tmp_path, rng):
             outline(folder / "masks" / part / f"mask_{k}" / f"{name}_gt.png", value=255)
             said = Attributes(target, view="two-chamber", cycle="end of diastole", sex="male", age="forty")
             said = replace(said, shape="oval", quality="good")
-            prompts = reference_prompts(dataset, said)
+            prompts = upstream_prompts(dataset, said)
             made = {"img_name": f"{name}.png", "mask_name": f"mask_{k}/{name}_gt.png", "prompts": prompts}
             entries[split].append(made)
     lists(folder, train=entries["train"])
@@ -336,7 +336,7 @@ def test_the_command_lists_sets_and_checks_folders(polyps, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "gone")]) == 2
 
 
-@needs_release
+@needs_upstream
 @pytest.mark.parametrize(
     ("name", "kind", "items"),
     [
@@ -350,9 +350,9 @@ def test_the_command_lists_sets_and_checks_folders(polyps, tmp_path, capsys):
         ("chexlocalize", "group-in-two-splits", set()),
     ],
 )
-def test_known_faults_of_the_release_are_found(name, kind, items):
+def test_known_faults_of_upstream_are_found(name, kind, items):
     """Those of them that the stored three quarters of its files hold; images are not needed."""
-    assert {finding.item for finding in check_data(RELEASE / name).of(kind)} == items
+    assert {finding.item for finding in check_data(UPSTREAM / name).of(kind)} == items
 
 
 @needs_data

@@ -19,7 +19,7 @@ from napari_medvlsm.core.datasets.layouts import LISTS, layout_of
 from napari_medvlsm.core.datasets.reader import read_items, read_source, source_folder, with_info
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.prompts import Attributes, Vocabulary
-from napari_medvlsm.core.prompts.reference import Dataset, Prompts, load_datasets
+from napari_medvlsm.core.prompts.upstream import Dataset, Prompts, load_datasets
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +99,8 @@ class DataSet:
         Over the names, targets and bytes of all cases: another number means other data.
     vocabulary : Vocabulary
         That the targets and attributes are of.
-    reference : Dataset or None
-        The data set of the paper.
+    paper_dataset : Dataset or None
+        The data set of the paper, where all its prompts are upstream's.
     """
 
     name: str
@@ -110,7 +110,7 @@ class DataSet:
     missing: int
     sha256: str
     vocabulary: Vocabulary
-    reference: Dataset | None = None
+    paper_dataset: Dataset | None = None
 
 
 def read_data(
@@ -203,8 +203,8 @@ def _data_set(
         return None
     upstream = all(mask.upstream is not None for item in items for mask in item.masks.values())
     by = grouped_by(case.item.group for case in chosen)
-    reference = load_datasets().get(folder.name) if upstream else None
-    return DataSet(folder.name, split, tuple(chosen), by, missing, _hash(chosen), vocabulary, reference)
+    paper_dataset = load_datasets().get(folder.name) if upstream else None
+    return DataSet(folder.name, split, tuple(chosen), by, missing, _hash(chosen), vocabulary, paper_dataset)
 
 
 def _cases(item: Item) -> Iterator[Case]:

@@ -38,7 +38,7 @@ class Score:
     kind, level, wording, prompt : str
         See `questions`.
     size : str
-        "model" (the mask resized to the model's square by nearest neighbour, as the reference does) or "original".
+        "model" (the mask resized to the model's square by nearest neighbour, as upstream does) or "original".
     target : str
         Of the case; of an absent one what was asked for.
     present : bool
@@ -144,7 +144,7 @@ def answers(
         scan, truth = read_scan(case.image), case.load_mask()
         if scan.size != truth.shape:
             raise ValueError(f"{case.image.name} has {scan.size} pixels (rows, columns), its mask {truth.shape}.")
-        asked = questions(case, truth, wishes, vocabulary, data.reference)
+        asked = questions(case, truth, wishes, vocabulary, data.paper_dataset)
         if not asked:
             continue
         segmenter.set_image(scan)
@@ -190,7 +190,7 @@ def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: 
         target=question.absent or case.target,
         kind=question.kind.value,
         level=question.level,
-        wording=wording if data.reference and not question.kind.several else INTERFACE,
+        wording=wording if data.paper_dataset and not question.kind.several else INTERFACE,
         prompt=question.text,
         size=view.size,
         present=bool(truth.any()),

@@ -24,7 +24,7 @@ from medvlsm_training.prompting import worded
 from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import LEVELS, Attributes, Vocabulary, build
-from napari_medvlsm.core.prompts.reference import Dataset, reference_prompts
+from napari_medvlsm.core.prompts.upstream import Dataset, upstream_prompts
 from napari_medvlsm.core.prompts.variants import opposite_side, opposite_size
 
 
@@ -69,7 +69,7 @@ class Wishes:
     ----------
     kinds : tuple of Kind
     levels : tuple of str
-        Of oracle and wrong prompts: "p0" to "p9", or "random": for each case one of its levels but P0, as the reference
+        Of oracle and wrong prompts: "p0" to "p9", or "random": for each case one of its levels but P0, as upstream
         trains and tests its pools.
     wording : str
         "interface", or "release" for the paper's to the letter (its sets only).
@@ -196,7 +196,7 @@ class _Sayer:
         return self._cleanly(facts) if self.dataset is None else self._as_released(self.dataset, facts)
 
     def _as_released(self, dataset: Dataset, facts: Attributes) -> str | None:
-        prompts = self.case.prompts if facts == self.case.upstream else reference_prompts(dataset, facts)
+        prompts = self.case.prompts if facts == self.case.upstream else upstream_prompts(dataset, facts)
         level = self._level([name for name in prompts if name != "p0"])
         text = prompts.get(level)
         return text if text is None or isinstance(text, str) else self._pick(text, level)
@@ -222,5 +222,5 @@ def _plain(target: str, vocabulary: Vocabulary) -> str:
 
 def _release_name(dataset: Dataset, target: str) -> str:
     """The release's P1 of a case that shows the target: of one that does not, it would tell that there is nothing."""
-    name = dataset.family.reference_names.get(target, target)
-    return dataset.family.reference_forms("p1")[0].fill({"target": name, "targets": name})
+    name = dataset.family.upstream_names.get(target, target)
+    return dataset.family.upstream_forms("p1")[0].fill({"target": name, "targets": name})

@@ -10,7 +10,7 @@ from medvlsm_training.evaluation.questions import Kind
 from medvlsm_training.evaluation.results import ALL_TARGETS, About, Results
 from napari_medvlsm.core.datasets.catalogue import published
 from napari_medvlsm.core.models.families import FAMILIES
-from napari_medvlsm.core.prompts.reference import load_datasets
+from napari_medvlsm.core.prompts.upstream import load_datasets
 
 ENDOSCOPY = frozenset({"kvasir_polyp", "clinicdb_polyp", "bkai_polyp"})
 EIGHT = ENDOSCOPY | {"isic", "dfu", "camus", "busi", "chexlocalize"}

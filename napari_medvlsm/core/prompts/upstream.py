@@ -50,7 +50,7 @@ def load_datasets() -> dict[str, Dataset]:
     return {name: _dataset(name, raw["prompts"]) for name, raw in sorted(read_catalogue().items()) if "prompts" in raw}
 
 
-def reference_prompts(dataset: Dataset, attributes: Attributes) -> Prompts:
+def upstream_prompts(dataset: Dataset, attributes: Attributes) -> Prompts:
     """Every prompt that upstream has for an item, character for character.
 
     Parameters
@@ -72,13 +72,13 @@ def reference_prompts(dataset: Dataset, attributes: Attributes) -> Prompts:
     family = dataset.family
     words = _upstream_words(attributes, family)
     prompts: Prompts = {}
-    for level, forms in family.reference.items():
-        per_sentence = any("general" in form.slots for form in family.reference_forms(level))
-        if attributes.number == "zero" and level != "p0" and family.reference_absent:
-            text = family.reference_absent.fill(words)
+    for level, forms in family.upstream.items():
+        per_sentence = any("general" in form.slots for form in family.upstream_forms(level))
+        if attributes.number == "zero" and level != "p0" and family.upstream_absent:
+            text = family.upstream_absent.fill(words)
             prompts[level] = [text] if per_sentence else text
         elif per_sentence:
-            (form,) = family.reference_forms(level)
+            (form,) = family.upstream_forms(level)
             prompts[level] = [form.fill(words | {"general": sentence}) for sentence in dataset.general]
         elif isinstance(forms, tuple):
             prompts[level] = [form.fill(words) for form in forms]
@@ -87,7 +87,7 @@ def reference_prompts(dataset: Dataset, attributes: Attributes) -> Prompts:
     return prompts
 
 
-def reference_attributes(dataset: Dataset, prompts: Mapping[str, str | list[str]]) -> Attributes:
+def upstream_attributes(dataset: Dataset, prompts: Mapping[str, str | list[str]]) -> Attributes:
     """The attributes of an item of upstream, in its own words, from its richest prompts.
 
     Raises
@@ -107,7 +107,7 @@ def reference_attributes(dataset: Dataset, prompts: Mapping[str, str | list[str]
     name = found.pop("target", "") or found.pop("targets", "")
     if not name:
         raise ValueError(f"These prompts are not of the form of {dataset.title}: {dict(prompts)}.")
-    phrases = {theirs: phrase for phrase, theirs in dataset.family.reference_names.items()}
+    phrases = {theirs: phrase for phrase, theirs in dataset.family.upstream_names.items()}
     singular = name.removesuffix("s") if name.removesuffix("s") in phrases else name
     said = {k: v for k, v in found.items() if k in vars(Attributes()) and k != "general"}
     return Attributes(phrases.get(singular, name), **said)
@@ -116,7 +116,7 @@ def reference_attributes(dataset: Dataset, prompts: Mapping[str, str | list[str]
 def rebuilt(dataset: Dataset, prompts: Mapping[str, str | list[str]]) -> bool:
     """Whether the item's attributes give all its prompts again, character for character."""
     try:
-        return reference_prompts(dataset, reference_attributes(dataset, prompts)) == prompts
+        return upstream_prompts(dataset, upstream_attributes(dataset, prompts)) == prompts
     except ValueError:
         return False
 
@@ -147,7 +147,7 @@ def _dataset(name: str, raw: Mapping[str, Any]) -> Dataset:
 
 
 def _upstream_words(attributes: Attributes, family: Family) -> dict[str, str]:
-    name = family.reference_names.get(attributes.target, attributes.target)
+    name = family.upstream_names.get(attributes.target, attributes.target)
     return {k: v for k, v in vars(attributes).items() if v} | {
         "target": name,
         "targets": name if attributes.number in ("", "one") else f"{name}s",
@@ -160,7 +160,7 @@ def _readings(name: str) -> tuple[tuple[str, re.Pattern[str], bool], ...]:
     """(level, pattern, whether of an absent target) of the levels that say everything between them."""
     dataset = load_datasets()[name]
     family = dataset.family
-    names = [family.reference_names.get(target, target) for target in dataset.targets]
+    names = [family.upstream_names.get(target, target) for target in dataset.targets]
     slots = {"target": names, "targets": [*names, *(f"{n}s" for n in names)]}
     # The words of all sets: upstream's CVC-300 files describe ColonDB.
     slots |= {k: [*v] for k, v in family.words.items()} | {k: [*upstream_words(k)] for k in ("shape", "color")}
@@ -168,11 +168,11 @@ def _readings(name: str) -> tuple[tuple[str, re.Pattern[str], bool], ...]:
     slots |= {"size": list(_SIZES), "location": list(_LOCATIONS), "regularity": list(REGULARITY.values())}
     patterns = {slot: slot_pattern(slot, words) for slot, words in slots.items()}
     readings = []
-    if family.reference_absent:
-        readings.append(("p1", family.reference_absent.pattern(patterns.__getitem__), True))
-    for level in family.reference:
+    if family.upstream_absent:
+        readings.append(("p1", family.upstream_absent.pattern(patterns.__getitem__), True))
+    for level in family.upstream:
         if level != "p0":
-            form = family.reference_forms(level)[0]
+            form = family.upstream_forms(level)[0]
             readings.append((level, form.pattern(patterns.__getitem__), False))
     return tuple(readings)
 
