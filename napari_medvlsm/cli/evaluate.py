@@ -109,19 +109,19 @@ def _evaluate(options: argparse.Namespace) -> int:
         return _compare(options)
     from tqdm import tqdm
 
-    from medvlsm_training.evaluation.questions import Kind, Wishes
+    from medvlsm_training.evaluation.prompts import EvaluationPrompts, PromptKind
     from medvlsm_training.evaluation.run import evaluate_sets
 
     if options.out is None:
         raise ValueError("Say where the results go, with --out FOLDER.")
     names = [*(options.kinds or ["class"]), *(["typed"] if options.prompt else [])]
-    kinds = [kind for kind in Kind if kind.value.split()[0] in names]
-    wishes = Wishes(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
+    kinds = [kind for kind in PromptKind if kind.value.split()[0] in names]
+    prompts = EvaluationPrompts(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
     results = evaluate_sets(
         options.model or _model_of(options.recipe),
         _sets(options),
         options.out,
-        wishes,
+        prompts,
         threshold=options.threshold,
         tolerance=options.tolerance,
         seen=options.trained_on,

@@ -78,7 +78,7 @@ def measure(condition: Condition, data: Path, run: Path) -> list[Score]:
     """Scores at original size on the test splits of all three sets, in the way that the model was trained."""
     from medvlsm_training.evaluation.data import read_data
     from medvlsm_training.evaluation.measure import ORIGINAL
-    from medvlsm_training.evaluation.questions import Kind, Wishes
+    from medvlsm_training.evaluation.prompts import EvaluationPrompts, PromptKind
     from medvlsm_training.evaluation.results import read_scores
     from medvlsm_training.evaluation.run import evaluate_sets
     from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
@@ -86,8 +86,8 @@ def measure(condition: Condition, data: Path, run: Path) -> list[Score]:
     out = run / "all"
     if not out.is_dir():
         asked = {
-            "p0": Wishes((Kind.ORACLE,), ("p0",)),
-            "p6": Wishes((Kind.ORACLE, Kind.WRONG_SIDE, Kind.WRONG_SIZE), ("p6",)),
+            "p0": EvaluationPrompts((PromptKind.ORACLE,), ("p0",)),
+            "p6": EvaluationPrompts((PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE), ("p6",)),
         }
         words = dataset_vocabulary(data / name for name in SETS)
         sets = [read_data(data / name, "test", words) for name in SETS]

@@ -15,7 +15,7 @@ from medvlsm_training.config import INTERFACE, UPSTREAM
 from medvlsm_training.evaluation.compare import compare, pair_up
 from medvlsm_training.evaluation.data import read_data
 from medvlsm_training.evaluation.measure import Score, measure, nearest
-from medvlsm_training.evaluation.questions import Kind, Wishes, questions
+from medvlsm_training.evaluation.prompts import EvaluationPrompts, PromptKind, evaluation_prompts
 from medvlsm_training.evaluation.results import About, Results, contrasts, read_results, read_scores, summarise
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.table import cross_table, paper_tables, trained_as
@@ -28,7 +28,7 @@ from napari_medvlsm.core.upsampling import to_scan_size
 
 VOCABULARY = load_vocabulary()
 SAMPLE = json.loads((Path(__file__).parents[1] / "core" / "data" / "annotations_sample.json").read_text())["items"]
-ALL_KINDS = (Kind.CLASS, Kind.ORACLE, Kind.WRONG_SIDE, Kind.WRONG_SIZE)
+ALL_KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE)
 
 
 def picture(path, rng, box=None, size=(40, 60)):
@@ -158,8 +158,11 @@ def test_mask_outside_the_folder_is_a_missing_file(busi):
 
 
 def asked(data, case, **more):
-    wishes = Wishes(ALL_KINDS, **more)
-    return {(q.kind, q.level): q.text for q in questions(case, case.load_mask(), wishes, VOCABULARY, data.paper_dataset)}
+    prompts = EvaluationPrompts(ALL_KINDS, **more)
+    return {
+        (q.kind, q.level): q.text
+        for q in evaluation_prompts(case, case.load_mask(), prompts, VOCABULARY, data.paper_dataset)
+    }
 
 
 def located(case, place):
@@ -171,48 +174,48 @@ def test_prompts_by_what_they_know(polyps):
     data = read_data(polyps, "test", VOCABULARY)
     case = data.cases[0]
     theirs = asked(data, case, wording=UPSTREAM, levels=("p0", "p1", "p6"))
-    assert theirs[Kind.CLASS, "p1"] == "polyp" and theirs[Kind.ORACLE, "p0"] == ""
-    assert theirs[Kind.ORACLE, "p6"] == case.prompts["p6"]
+    assert theirs[PromptKind.CLASS, "p1"] == "polyp" and theirs[PromptKind.ORACLE, "p0"] == ""
+    assert theirs[PromptKind.ORACLE, "p6"] == case.prompts["p6"]
     clean = asked(data, case, wording=INTERFACE)
-    assert clean[Kind.CLASS, "p1"] == "polyp" and "located in the" in clean[Kind.ORACLE, "p6"]
+    assert clean[PromptKind.CLASS, "p1"] == "polyp" and "located in the" in clean[PromptKind.ORACLE, "p6"]
     for texts in (theirs, clean):
-        assert texts[Kind.WRONG_SIZE, "p6"] != texts[Kind.ORACLE, "p6"]
-    assert (Kind.WRONG_SIZE, "p1") not in theirs
+        assert texts[PromptKind.WRONG_SIZE, "p6"] != texts[PromptKind.ORACLE, "p6"]
+    assert (PromptKind.WRONG_SIZE, "p1") not in theirs
     left = located(case, "top left")
-    assert "located in the bottom right of the image" in asked(data, left)[Kind.WRONG_SIDE, "p6"]
-    assert (Kind.WRONG_SIDE, "p4") not in asked(data, left, levels=("p4",))
+    assert "located in the bottom right of the image" in asked(data, left)[PromptKind.WRONG_SIDE, "p6"]
+    assert (PromptKind.WRONG_SIDE, "p4") not in asked(data, left, levels=("p4",))
     middle = located(case, "center")
-    assert (Kind.WRONG_SIDE, "p6") not in asked(data, middle)
+    assert (PromptKind.WRONG_SIDE, "p6") not in asked(data, middle)
 
 
 def test_class_prompts_never_tell_that_nothing_is_there(busi):
     data = read_data(busi, "test", VOCABULARY)
     shown, absent = data.cases[0], data.cases[-1]
     theirs = asked(data, absent, wording=UPSTREAM, levels=("p1",))
-    assert theirs[Kind.CLASS, "p1"] == asked(data, shown, wording=UPSTREAM)[Kind.CLASS, "p1"]
-    assert "No tumor" in theirs[Kind.ORACLE, "p1"]
-    assert asked(data, absent)[Kind.CLASS, "p1"] == "breast tumor" == asked(data, absent)[Kind.ORACLE, "p6"]
+    assert theirs[PromptKind.CLASS, "p1"] == asked(data, shown, wording=UPSTREAM)[PromptKind.CLASS, "p1"]
+    assert "No tumor" in theirs[PromptKind.ORACLE, "p1"]
+    assert asked(data, absent)[PromptKind.CLASS, "p1"] == "breast tumor" == asked(data, absent)[PromptKind.ORACLE, "p6"]
 
 
 def test_lists_of_sentences_and_random_levels_are_drawn_by_seed(polyps):
     data = read_data(polyps, "test", VOCABULARY)
     drawn = [[asked(data, c, wording=UPSTREAM, levels=("p9", "random"), seed=s) for c in data.cases] for s in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert drawn[0][0][Kind.ORACLE, "p9"] in data.cases[0].prompts["p9"]
+    assert drawn[0][0][PromptKind.ORACLE, "p9"] in data.cases[0].prompts["p9"]
 
 
 def test_sets_without_annotations_take_oracle_attributes_from_the_mask(chest):
     data = read_data(chest, "test", VOCABULARY)
     texts = asked(data, data.cases[0], levels=("p6", "p4"))
-    assert texts[Kind.CLASS, "p1"] == "left lung"
+    assert texts[PromptKind.CLASS, "p1"] == "left lung"
     assert len(texts) > 1 and all("left lung" in text for text in texts.values())
 
 
-def test_wishes_are_checked():
+def test_evaluation_prompts_are_checked():
     with pytest.raises(ValueError, match="p12"):
-        Wishes(levels=("p12",))
+        EvaluationPrompts(levels=("p12",))
     with pytest.raises(ValueError, match="--prompt"):
-        Wishes((Kind.TYPED,))
+        EvaluationPrompts((PromptKind.TYPED,))
 
 
 def test_nearest_keeps_every_second_pixel_of_a_checkered_mask():
@@ -224,7 +227,7 @@ def test_nearest_keeps_every_second_pixel_of_a_checkered_mask():
 def test_numbers_are_those_of_the_segmenter(polyps, small_clipseg, small_card):
     data = read_data(polyps, "test", VOCABULARY)
     segmenter = Segmenter(small_clipseg, small_card, "cpu")
-    found = measure(segmenter, data, Wishes(), VOCABULARY, 0.5)
+    found = measure(segmenter, data, EvaluationPrompts(), VOCABULARY, 0.5)
     assert len(found.scores) == 8 and {s.size for s in found.scores} == {"model", "original"}
     case = data.cases[1]
     segmenter.set_image(np.asarray(Image.open(case.image)))
@@ -385,7 +388,7 @@ def test_comparison_by_case_and_refusal_of_other_cases(polyps, busi, model_folde
     with pytest.raises(ValueError, match="holds no results on"):
         pair_up(first, made("c", busi))
     with pytest.raises(ValueError, match="for example"):
-        pair_up(first, made("d", polyps, wishes=Wishes((Kind.ORACLE,))))
+        pair_up(first, made("d", polyps, prompts=EvaluationPrompts((PromptKind.ORACLE,))))
     Image.new("L", (60, 40), 9).save(polyps / "images" / "0.png")
     with pytest.raises(ValueError, match="other data"):
         pair_up(first, made("e", polyps))

@@ -26,7 +26,7 @@ from medvlsm_training.config import (
 from medvlsm_training.evaluation.compare import pair_up
 from medvlsm_training.evaluation.data import read_data, recipe_sets
 from medvlsm_training.evaluation.measure import Score, measure
-from medvlsm_training.evaluation.questions import Kind, Wishes, paraphrases, questions
+from medvlsm_training.evaluation.prompts import EvaluationPrompts, PromptKind, evaluation_prompts, paraphrases
 from medvlsm_training.evaluation.results import contrasts, read_results, read_scores, summarise, trained_on
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.threshold import choose_threshold
@@ -41,7 +41,7 @@ from napari_medvlsm.core.prompts import load_vocabulary, normalise
 from napari_medvlsm.core.runs import events
 
 VOCABULARY = load_vocabulary()
-LISTENING = (Kind.CLASS, Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
+LISTENING = (PromptKind.CLASS, PromptKind.PARAPHRASE, PromptKind.OTHER, PromptKind.ABSENT)
 SPLITS = {"train": range(4), "val": range(4, 6), "test": range(6, 10)}
 BENCH = Path(__file__).parents[1] / "bench"
 
@@ -116,10 +116,15 @@ def test_a_folder_and_a_recipe_give_the_same_cases(data):
 
 def test_annotations_of_ones_own_speak_in_oracle_prompts(data):
     case = read_data(data / "mine", "test", VOCABULARY).cases[0]
-    (asked,) = questions(case, case.load_mask(), Wishes((Kind.ORACLE,)), VOCABULARY)
+    (asked,) = evaluation_prompts(case, case.load_mask(), EvaluationPrompts((PromptKind.ORACLE,)), VOCABULARY)
     assert "white round polyp" in asked.text and "located in" in asked.text
     chest = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[0]
-    assert questions(chest, chest.load_mask(), Wishes((Kind.ORACLE,), annotated=True), VOCABULARY) == []
+    assert (
+        evaluation_prompts(
+            chest, chest.load_mask(), EvaluationPrompts((PromptKind.ORACLE,), annotated=True), VOCABULARY
+        )
+        == []
+    )
 
 
 def test_one_mask_of_both_lungs_is_three_cases(data):
@@ -159,19 +164,19 @@ def test_a_folder_without_splits_is_measured_whole(data, tmp_path):
 
 
 def asked(case, *kinds):
-    return [(q.kind, q.text) for q in questions(case, case.load_mask(), Wishes(kinds), VOCABULARY)]
+    return [(q.kind, q.text) for q in evaluation_prompts(case, case.load_mask(), EvaluationPrompts(kinds), VOCABULARY)]
 
 
 def test_the_other_target_is_no_part_and_no_whole(data):
     both, left, right = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[:3]
-    assert asked(left, Kind.OTHER) == [(Kind.OTHER, "right lung")]
-    assert asked(right, Kind.OTHER) == [(Kind.OTHER, "left lung")] and asked(both, Kind.OTHER) == []
+    assert asked(left, PromptKind.OTHER) == [(PromptKind.OTHER, "right lung")]
+    assert asked(right, PromptKind.OTHER) == [(PromptKind.OTHER, "left lung")] and asked(both, PromptKind.OTHER) == []
 
 
 def test_what_a_scan_cannot_show_is_asked_once_an_image(data):
     both, left, _ = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[:3]
-    assert [text for _, text in asked(both, Kind.ABSENT)] == list(VOCABULARY.modalities["chest x-ray"].absent)
-    assert asked(left, Kind.ABSENT) == []
+    assert [text for _, text in asked(both, PromptKind.ABSENT)] == list(VOCABULARY.modalities["chest x-ray"].absent)
+    assert asked(left, PromptKind.ABSENT) == []
 
 
 def test_paraphrases_are_unseen_in_training():
@@ -187,7 +192,7 @@ def test_paraphrases_are_unseen_in_training():
 
 def test_answers_are_held_against_what_should_be_drawn(data, small_clipseg, small_card):
     chest = recipe_sets(RECIPE, data, "test", VOCABULARY, limit=2)[1]
-    found = measure(Segmenter(small_clipseg, small_card, "cpu"), chest, Wishes(LISTENING), VOCABULARY, 0.5)
+    found = measure(Segmenter(small_clipseg, small_card, "cpu"), chest, EvaluationPrompts(LISTENING), VOCABULARY, 0.5)
     scores = [s for s in found.scores if s.size == "original"]
     absent = [s for s in scores if s.kind == "absent"]
     assert len(absent) == 2 * 3 and {s.target for s in absent} == set(VOCABULARY.modalities["chest x-ray"].absent)
@@ -206,7 +211,11 @@ def test_answers_are_held_against_what_should_be_drawn(data, small_clipseg, smal
 def test_absent_targets_do_not_split_the_rows_of_the_name(data, small_clipseg, small_card):
     (mine, *_) = recipe_sets(RECIPE, data, "test", VOCABULARY)
     found = measure(
-        Segmenter(small_clipseg, small_card, "cpu"), mine, Wishes((Kind.CLASS, Kind.ABSENT)), VOCABULARY, 0.5
+        Segmenter(small_clipseg, small_card, "cpu"),
+        mine,
+        EvaluationPrompts((PromptKind.CLASS, PromptKind.ABSENT)),
+        VOCABULARY,
+        0.5,
     )
     rows = [(row["target"], row["kind"]) for row in summarise(found.scores) if row["size"] == "original"]
     assert rows.count(("polyp", "class")) == 1 and ("all targets", "class") not in rows
@@ -221,8 +230,8 @@ class Killed(BaseException):
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(data, model_folder, tmp_path):
-    sets, wishes = recipe_sets(RECIPE, data, "test", VOCABULARY), Wishes(LISTENING)
-    evaluate_sets(str(model_folder), sets, tmp_path / "whole", wishes, device="cpu")
+    sets, prompts = recipe_sets(RECIPE, data, "test", VOCABULARY), EvaluationPrompts(LISTENING)
+    evaluate_sets(str(model_folder), sets, tmp_path / "whole", prompts, device="cpu")
     seen = []
 
     def killed_in_the_second(cases):
@@ -238,10 +247,10 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(data, mo
 
     out = tmp_path / "parts"
     with pytest.raises(Killed):
-        evaluate_sets(str(model_folder), sets, out, wishes, device="cpu", progress=killed_in_the_second)
+        evaluate_sets(str(model_folder), sets, out, prompts, device="cpu", progress=killed_in_the_second)
     assert not out.exists() and len(list((tmp_path / "parts.unfinished").iterdir())) == 1
     seen.clear()
-    evaluate_sets(str(model_folder), sets, out, wishes, device="cpu", progress=counted)
+    evaluate_sets(str(model_folder), sets, out, prompts, device="cpu", progress=counted)
     assert seen == [12, 4]  # the first set is not measured again
     for name in ("cases.csv", "summary.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -312,7 +312,7 @@ class MeasureConfig:
     ----------
     kinds : tuple of str
         "class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"; see
-        `evaluation.questions.Kind`. Oracle and wrong prompts are asked only of sets with annotations.
+        `evaluation.prompts.PromptKind`. Oracle and wrong prompts are asked only of sets with annotations.
     levels : tuple of str
         Of oracle and wrong prompts: "p0" to "p9", or "random".
     """

@@ -22,7 +22,7 @@ from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
 from medvlsm_training.environment import environment, read_environment
 from medvlsm_training.evaluation.data import recipe_sets
 from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, ORIGINAL, Score
-from medvlsm_training.evaluation.questions import Kind, Wishes
+from medvlsm_training.evaluation.prompts import EvaluationPrompts, PromptKind
 from medvlsm_training.evaluation.results import BASE_TRAINED_ON, Results, read_scores, trained_on
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
@@ -97,15 +97,15 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
         _save(model, recipe, fresh)
         threshold, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
         card = replace(card, threshold=threshold)
-        wishes = Wishes(
-            tuple(Kind(kind) for kind in recipe.measure.kinds),
+        prompts = EvaluationPrompts(
+            tuple(PromptKind(kind) for kind in recipe.measure.kinds),
             recipe.measure.levels,
             recipe.prompts.wording,
             annotated=True,
         )
-        about = about_model(card.name, segmenter, weights_hash(fresh), wishes, threshold, chosen_from)
+        about = about_model(card.name, segmenter, weights_hash(fresh), prompts, threshold, chosen_from)
         sets = recipe_sets(recipe, data, "test", vocabulary)
-        results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, wishes, replace=True) if sets else None
+        results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, prompts, replace=True) if sets else None
         scores = read_scores(results.folder) if results else []
         # A base that is only measured has no sets of its own here: all that was measured counts.
         seen = trained_on(card.training) if recipe.trainer.max_epochs else None
@@ -149,11 +149,11 @@ def _metrics(results: Results | None, scores: Sequence[Score], seen: tuple[str, 
         return {"test": {}, "sets": {}, "rows": []}
     original = [score for score in scores if score.size == ORIGINAL]
     metrics: dict[str, Any] = {
-        "test": by_target([s for s in original if s.kind == Kind.CLASS.value and (not seen or s.set in seen)]),
+        "test": by_target([s for s in original if s.kind == PromptKind.CLASS.value and (not seen or s.set in seen)]),
         "sets": results.sets,
         "rows": [{k: row[k] for k in _KEPT if k in row} for row in results.rows if row["size"] == ORIGINAL],
     }
-    if absent := [score for score in original if score.kind == Kind.ABSENT.value]:
+    if absent := [score for score in original if score.kind == PromptKind.ABSENT.value]:
         metrics["test_absent"] = {"cases": len(absent), "drawn": _drawn(absent)}
     return metrics
 

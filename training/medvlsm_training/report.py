@@ -24,7 +24,7 @@ from matplotlib.patheffects import withStroke
 from medvlsm_training.callbacks import CURVES_FILE
 from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import ORIGINAL, Score
-from medvlsm_training.evaluation.questions import Kind
+from medvlsm_training.evaluation.prompts import PromptKind
 from medvlsm_training.evaluation.results import ALL_TARGETS, Results, trained_on
 from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.images import to_unit_rgb
@@ -93,11 +93,11 @@ def write_report(
         card=card,
         family=FAMILIES[card.family].title if card.family in FAMILIES else card.family,
         results=results,
-        main=[] if results is None else _rows(results, [Kind.CLASS.value]),
-        more=[] if results is None else _rows(results, [k.value for k in Kind if k is not Kind.CLASS]),
-        facts={kind.value: kind.facts for kind in Kind},
+        main=[] if results is None else _rows(results, [PromptKind.CLASS.value]),
+        more=[] if results is None else _rows(results, [k.value for k in PromptKind if k is not PromptKind.CLASS]),
+        facts={kind.value: kind.attributes_from for kind in PromptKind},
         all_targets=ALL_TARGETS,
-        absent=Kind.ABSENT.value,
+        absent=PromptKind.ABSENT.value,
         resamples=RESAMPLES,
         unseen=[data.name for data in sets if seen is not None and data.name not in seen],
         curves=curves,
@@ -115,7 +115,7 @@ def write_report(
 def choose_examples(scores: Sequence[Score]) -> dict[str, Score]:
     """The worst, median and best of the cases that show their target, asked by name; fewer where there are fewer."""
     shown = sorted(
-        (s for s in scores if (s.kind, s.size) == (Kind.CLASS.value, ORIGINAL) and s.present),
+        (s for s in scores if (s.kind, s.size) == (PromptKind.CLASS.value, ORIGINAL) and s.present),
         key=lambda s: (s.dice, s.case),
     )
     if not shown:
@@ -206,7 +206,7 @@ def _rows(results: Results, kinds: Sequence[str]) -> list[Mapping[str, Any]]:
     rows = [row for row in results.rows if row["size"] == ORIGINAL and row["kind"] in kinds]
     # Of what a scan cannot show, no single thing is of interest.
     whole = {(row["set"], row["kind"]) for row in rows if row["target"] == ALL_TARGETS}
-    absent = Kind.ABSENT.value
+    absent = PromptKind.ABSENT.value
     rows = [r for r in rows if r["kind"] != absent or r["target"] == ALL_TARGETS or (r["set"], absent) not in whole]
     return sorted(rows, key=lambda row: kinds.index(row["kind"]))
 

@@ -17,8 +17,8 @@ from napari_medvlsm.core.describe.clean import describe
 from napari_medvlsm.core.describe.color import COLOR_WORDS
 from napari_medvlsm.core.describe.contradictions import Contradiction, contradictions
 from napari_medvlsm.core.describe.description import MANY, SIZE_WORDS, Description
-from napari_medvlsm.core.describe.upstream import describe_upstream
 from napari_medvlsm.core.describe.shape import SHAPE_WORDS
+from napari_medvlsm.core.describe.upstream import describe_upstream
 
 __all__ = [
     "COLOR_WORDS",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvlsm_training.evaluation.measure import Score
-from medvlsm_training.evaluation.questions import Kind
+from medvlsm_training.evaluation.prompts import PromptKind
 from medvlsm_training.evaluation.results import METRICS, read_results, read_scores
 from napari_medvlsm.core.statistics import Paired, paired
 
@@ -112,5 +112,5 @@ def _sides(pairs: Sequence[Pair]) -> tuple[list[Score], list[Score]]:
 
 
 def _key(score: Score) -> Key:
-    text = score.prompt if Kind(score.kind).several else ""
+    text = score.prompt if PromptKind(score.kind).several else ""
     return score.set, score.case, score.kind, score.level, score.size, text

@@ -12,7 +12,7 @@ from typing import Any
 
 from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, Measured, Score
-from medvlsm_training.evaluation.questions import Kind
+from medvlsm_training.evaluation.prompts import PromptKind
 from napari_medvlsm.core.statistics import LEVEL, RESAMPLES, Estimate, estimate, paired
 
 CASES_FILE, SUMMARY_FILE = "cases.csv", "summary.json"
@@ -145,7 +145,11 @@ def write_results(folder: Path, about: About, sets: Sequence[DataSet], measured:
     content = {
         "about": asdict(about),
         "conventions": CONVENTIONS,
-        "kinds": {kind.value: kind.facts for kind in Kind if any(s.kind == kind.value for s in measured.scores)},
+        "kinds": {
+            kind.value: kind.attributes_from
+            for kind in PromptKind
+            if any(s.kind == kind.value for s in measured.scores)
+        },
         "sets": facts,
         "rows": rows,
         "contrasts": contrasted,
@@ -215,10 +219,10 @@ def summarise(scores: Sequence[Score], seed: int = 0) -> list[dict[str, Any]]:
 
 # What each kind is held against: the right words of the same case.
 _RIGHT = {
-    Kind.WRONG_SIDE.value: Kind.ORACLE.value,
-    Kind.WRONG_SIZE.value: Kind.ORACLE.value,
-    Kind.PARAPHRASE.value: Kind.CLASS.value,
-    Kind.OTHER.value: Kind.CLASS.value,
+    PromptKind.WRONG_SIDE.value: PromptKind.ORACLE.value,
+    PromptKind.WRONG_SIZE.value: PromptKind.ORACLE.value,
+    PromptKind.PARAPHRASE.value: PromptKind.CLASS.value,
+    PromptKind.OTHER.value: PromptKind.CLASS.value,
 }
 
 

@@ -13,26 +13,26 @@ import numpy as np
 
 from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import Measured, Score
-from medvlsm_training.evaluation.questions import Wishes
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.results import About
 from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.io.atomic import replacing
 
 
 class ResumeState:
-    """Finished sets on disk. What was measured of other data, weights or wishes is another file, and never read.
+    """Finished sets on disk. What was measured of other data, weights or prompts is another file, and never read.
 
     Parameters
     ----------
     folder : Path
         Made when the first set is kept.
     about : About
-    wishes : Wishes
+    prompts : EvaluationPrompts
     """
 
-    def __init__(self, folder: Path, about: About, wishes: Wishes) -> None:
+    def __init__(self, folder: Path, about: About, prompts: EvaluationPrompts) -> None:
         self.folder = folder
-        self._depends = asdict(about) | {"wishes": repr(wishes)}
+        self._depends = asdict(about) | {"prompts": repr(prompts)}
 
     def read(self, data: DataSet) -> Measured | None:
         """What was measured of a set; None where it was not, or its file is damaged."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medvlsm_training.evaluation.data import Case, DataSet
 from medvlsm_training.evaluation.measure import TOLERANCE, Measured, measure
-from medvlsm_training.evaluation.questions import Wishes
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.results import (
     SUMMARY_FILE,
     About,
@@ -34,7 +34,7 @@ def evaluate_sets(
     model: str,
     sets: Sequence[DataSet],
     out: Path,
-    wishes: Wishes | None = None,
+    prompts: EvaluationPrompts | None = None,
     *,
     threshold: float | None = None,
     tolerance: float = TOLERANCE,
@@ -56,7 +56,7 @@ def evaluate_sets(
         See `data.read_data` and `data.recipe_sets`.
     out : Path
         The folder of results to make.
-    wishes : Wishes, optional
+    prompts : EvaluationPrompts, optional
         What to ask; by default the class name alone.
     threshold : float, optional
         By default the model's own. One of another choice must not come from the cases that are measured.
@@ -83,7 +83,7 @@ def evaluate_sets(
     if tolerance < 0:
         raise ValueError(f"The tolerance must be at least 0, but is {tolerance}.")
     _check_out(out, replace)
-    entry, wishes = find_model(model), wishes or Wishes()
+    entry, prompts = find_model(model), prompts or EvaluationPrompts()
     if len({data.name for data in sets}) < len(sets):
         raise ValueError("Two data set folders have the same name; results could not tell them apart.")
     for data in sets:
@@ -94,20 +94,20 @@ def evaluate_sets(
         entry.name,
         segmenter,
         weights_hash(entry.folder),
-        wishes,
+        prompts,
         entry.card.threshold if threshold is None else threshold,
         tolerance=tolerance,
         threshold_from="the model's card" if threshold is None else "the command",
         seen=seen,
     )
-    return measure_sets(segmenter, sets, out, about, wishes, replace, progress)
+    return measure_sets(segmenter, sets, out, about, prompts, replace, progress)
 
 
 def about_model(
     name: str,
     segmenter: Segmenter,
     weights: str,
-    wishes: Wishes,
+    prompts: EvaluationPrompts,
     threshold: float,
     threshold_from: str,
     tolerance: float = TOLERANCE,
@@ -124,8 +124,8 @@ def about_model(
         threshold=threshold,
         threshold_from=threshold_from,
         tolerance=tolerance,
-        wording=wishes.wording,
-        seed=wishes.seed,
+        wording=prompts.wording,
+        seed=prompts.seed,
         software=__version__,
         torch=importlib.metadata.version("torch"),
         device=str(segmenter.device),
@@ -138,17 +138,17 @@ def measure_sets(
     sets: Sequence[DataSet],
     out: Path,
     about: About,
-    wishes: Wishes,
+    prompts: EvaluationPrompts,
     replace: bool = False,
     progress: Progress = iter,
 ) -> Results:
     """Measure set by set, going on where an interruption was, and write the folder of results."""
-    parts, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, wishes), Measured()
+    parts, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, prompts), Measured()
     for data in sets:
         found = parts.read(data)
         if found is None:
             found = measure(
-                segmenter, data, wishes, data.vocabulary, about.threshold, about.tolerance, progress=progress
+                segmenter, data, prompts, data.vocabulary, about.threshold, about.tolerance, progress=progress
             )
             parts.keep(data, found)
         measured.scores += found.scores

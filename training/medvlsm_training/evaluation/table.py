@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from medvlsm_training.evaluation.measure import MODEL, ORIGINAL
-from medvlsm_training.evaluation.questions import Kind
+from medvlsm_training.evaluation.prompts import PromptKind
 from medvlsm_training.evaluation.results import ALL_TARGETS, About, Results
 from napari_medvlsm.core.datasets.catalogue import published
 from napari_medvlsm.core.models.families import FAMILIES
@@ -63,7 +63,9 @@ def cross_table(results: Sequence[Results], metric: str = "dice", size: str = OR
     return "\n\n".join([f"{what}{stars}", _markdown(head, lines), _notes(results)])
 
 
-def paper_tables(results: Sequence[Results], kind: str = Kind.CLASS.value, level: str = "p1", size: str = MODEL) -> str:
+def paper_tables(
+    results: Sequence[Results], kind: str = PromptKind.CLASS.value, level: str = "p1", size: str = MODEL
+) -> str:
     """Table 2 and the prompt tables of the paper: a line with the published numbers and one with ours.
 
     Parameters
@@ -116,7 +118,7 @@ def _prompt_table(results: Sequence[Results], name: str, size: str) -> Iterator[
         lines.append([row["set"], row["model"], "published", *_numbers(row["dice"], 1)])
         own = []
         for level in table["levels"]:
-            asked = [(Kind.ORACLE.value, level)] + ([(Kind.CLASS.value, level)] if level == "p1" else [])
+            asked = [(PromptKind.ORACLE.value, level)] + ([(PromptKind.CLASS.value, level)] if level == "p1" else [])
             own.append(_ours(results, trained, row["model"], row["set"], asked, size))
         lines.append(["", "", "ours", *own])
     yield f"Published: {table['source']}. {table['note']}"
