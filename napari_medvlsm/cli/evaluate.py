@@ -70,7 +70,8 @@ def add_to(commands: Any) -> None:
     made.add_argument("--prompt", default="", help="text of the typed prompt")
     made.add_argument(
         "--wording",
-        choices=("interface", "release"),
+        type=_wording,
+        choices=("interface", "upstream"),
         default="interface",
         help="prompts as the panel writes them, or the paper's to the letter (default: %(default)s)",
     )
@@ -110,19 +111,19 @@ def _evaluate(options: argparse.Namespace) -> int:
         return _compare(options)
     from tqdm import tqdm
 
-    from medvlsm_training.evaluation.questions import Wishes
+    from medvlsm_training.evaluation.prompts import EvaluationPrompts
     from medvlsm_training.evaluation.run import evaluate_sets
 
     if options.out is None:
         raise ValueError("Say where the results go, with --out FOLDER.")
     names = [*(options.kinds or ["class"]), *(["typed"] if options.prompt else [])]
     kinds = [kind for kind in PromptKind if kind.value.split()[0] in names]
-    wishes = Wishes(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
+    prompts = EvaluationPrompts(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
     results = evaluate_sets(
         options.model or _model_of(options.recipe),
         _sets(options),
         options.out,
-        wishes,
+        prompts,
         threshold=options.threshold,
         tolerance=options.tolerance,
         seen=options.trained_on,
@@ -135,10 +136,20 @@ def _evaluate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _wording(name: str) -> str:
+    """The wording's name; "release" is what versions before 0.2 called that of upstream."""
+    if name == "release":
+        print("medvlsm: --wording release is now called upstream.", file=sys.stderr)
+        return "upstream"
+    return name
+
+
 def _sets(options: argparse.Namespace) -> list[DataSet]:
     """The data sets of folders, or of a recipe."""
     from medvlsm_training.evaluation.data import read_data, recipe_sets
     from medvlsm_training.recipes import load_recipe
+    from medvlsm_training.sources import recipe_vocabulary
+    from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 
     if options.limit < 0:
         raise ValueError(f"--limit is a number of images, but is {options.limit}.")
@@ -147,10 +158,14 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
             "Name data set folders, or a recipe with --recipe and the folder of its data sets with --data."
         )
     if options.folders:
-        return [read_data(Path(name), options.split, options.target, options.limit) for name in options.folders]
+        return [
+            read_data(Path(name), options.split, dataset_vocabulary([Path(name)]), options.target, options.limit)
+            for name in options.folders
+        ]
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)
-    sets = recipe_sets(recipe, options.data, options.split, options.target, options.limit)
+    vocabulary = recipe_vocabulary(recipe, options.data)
+    sets = recipe_sets(recipe, options.data, options.split, vocabulary, options.target, options.limit)
     if not sets:
         raise ValueError(f"The data sets of {recipe.name} have nothing in the split {options.split!r}.")
     return sets

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.controllers.engine import EngineController, EngineState
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
@@ -201,7 +202,7 @@ class Panel(QWidget):
         target = self.desk.target.phrase
         said = self.session.said if self.session.said.target == target else Attributes(target)
         try:
-            export_case(folder, self.view.scan, found[0], said, self.session.vocabulary)
+            export_case(folder, self.view.scan, Annotation(target, found[0] > 0, said=said), self.session.vocabulary)
         except (ValueError, OSError) as error:
             self._report(error, "Nothing was added")
             return

@@ -77,19 +77,21 @@ def train(condition: Condition, data: Path, run: Path) -> None:
 def measure(condition: Condition, data: Path, run: Path) -> list[Score]:
     """Scores at original size on the test splits of all three sets, in the way that the model was trained."""
     from medvlsm_training.evaluation.data import read_data
-    from medvlsm_training.evaluation.questions import Kind, Wishes
+    from medvlsm_training.evaluation.prompts import EvaluationPrompts
     from medvlsm_training.evaluation.run import evaluate_sets
+    from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
+    from napari_medvlsm.core.runs.prompt_kinds import PromptKind
     from napari_medvlsm.core.runs.scores import ORIGINAL, read_scores
 
     out = run / "all"
     if not out.is_dir():
         asked = {
-            "p0": Wishes((Kind.ORACLE,), ("p0",)),
-            "p6": Wishes((Kind.ORACLE, Kind.WRONG_SIDE, Kind.WRONG_SIZE), ("p6",)),
+            "p0": EvaluationPrompts((PromptKind.ORACLE,), ("p0",)),
+            "p6": EvaluationPrompts((PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE), ("p6",)),
         }
-        evaluate_sets(
-            str(run / "model"), [read_data(data / name, "test") for name in SETS], out, asked.get(condition.way)
-        )
+        words = dataset_vocabulary(data / name for name in SETS)
+        sets = [read_data(data / name, "test", words) for name in SETS]
+        evaluate_sets(str(run / "model"), sets, out, asked.get(condition.way))
     return [score for score in read_scores(out) if score.size == ORIGINAL]
 
 

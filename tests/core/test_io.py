@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 
@@ -7,14 +6,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_medvlsm.core.datasets.export import export_case, training_prompts
-from napari_medvlsm.core.images import Scan, to_unit_rgb
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.images import read_image, read_scan, read_spacing
 from napari_medvlsm.core.io.labels import load_mask, save_mask, story
 from napari_medvlsm.core.masks import Cleanup
-from napari_medvlsm.core.prompts import LEVELS, Attributes, build, load_vocabulary, parse
+from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
 
 VOCABULARY = load_vocabulary()
 
@@ -166,154 +163,6 @@ def test_mask_of_a_wrong_kind_is_refused(tmp_path):
         save_mask(tmp_path / "m.tif", np.zeros((3, 3, 3)), {})
 
 
-def test_export_writes_the_reference_layout(tmp_path, rng):
-    scan = Scan(rng.integers(0, 4000, (90, 120)).astype(np.uint16), source="Jane Doe 1950-01-01.tif")
-    mask = np.zeros((90, 120), np.uint8)
-    mask[5:20, 100:115] = 1
-    path = export_case(tmp_path, scan, mask, Attributes("polyp", color="pink", shape="round"), VOCABULARY)
-    (entry,) = json.loads(path.read_text())
-    assert entry["prompts"]["p6"] == "one small pink round polyp, located in the top right of the image"
-    assert list(entry["prompts"]) == list(LEVELS) and entry["bbox"] == [99, 4, 115, 20]
-    image = np.asarray(Image.open(tmp_path / "images" / entry["img_name"]))
-    np.testing.assert_array_equal(image, np.rint(to_unit_rgb(scan.pixels) * 255).astype(np.uint8))
-    stored = np.asarray(Image.open(tmp_path / "masks" / entry["mask_name"]))
-    assert sorted(np.unique(stored)) == [0, 255] and (stored > 0).sum() == mask.sum()
-    assert {p.name for p in (tmp_path / "anns").iterdir()} == {"train.json", "val.json", "test.json"}
-    everything = b"".join(p.read_bytes() for p in tmp_path.rglob("*.*")) + str(list(tmp_path.rglob("*"))).encode()
-    assert b"Jane" not in everything and b"1950" not in everything
-
-
-def test_export_again_replaces_and_other_targets_add(tmp_path, rng):
-    scan = Scan(rng.integers(0, 255, (30, 30), dtype=np.uint8))
-    for target, value in (("polyp", 0), ("polyp", 1), ("foot ulcer", 1)):
-        path = export_case(tmp_path, scan, np.full((30, 30), value), Attributes(target), VOCABULARY)
-    entries = json.loads(path.read_text())
-    assert len(entries) == 2 and len(list((tmp_path / "images").iterdir())) == 1
-    assert entries[0]["prompts"]["p5"] == "one large rectangular polyp"
-
-
-def test_a_case_of_another_split_is_replaced_where_it_is(tmp_path, rng):
-    scan = Scan(rng.integers(0, 255, (30, 30), dtype=np.uint8))
-    path = export_case(tmp_path, scan, np.zeros((30, 30)), Attributes("polyp"), VOCABULARY)
-    (tmp_path / "anns" / "val.json").write_text(path.read_text())
-    path.write_text("[]")
-    again = export_case(tmp_path, scan, np.ones((30, 30)), Attributes("polyp"), VOCABULARY)
-    assert again.name == "val.json" and json.loads(path.read_text()) == []
-    assert json.loads(again.read_text())[0]["prompts"]["p1"] == "polyp"
-
-
-@pytest.fixture
-def left_half(rng):
-    """A colour scan, brown on the left, and a mask of two parts there."""
-    pixels = np.full((90, 120, 3), (139, 69, 19), np.uint8)
-    pixels[:, 60:] = rng.integers(0, 255, (90, 60, 3))
-    mask = np.zeros((90, 120), bool)
-    mask[5:15, 5:25] = mask[40:55, 5:25] = True
-    return Scan(pixels), mask
-
-
-def test_prompts_have_every_level_of_the_targets_kind_of_scan(left_half):
-    scan, mask = left_half
-    polyp = training_prompts(scan, mask, Attributes("polyp"), VOCABULARY)
-    assert list(polyp) == [f"p{i}" for i in range(10)] and polyp["p0"] == "" and polyp["p1"] == "polyp"
-    assert polyp["p6"] == "two small brown rectangular polyps, located in the top left and left of the image"
-    tumor = training_prompts(scan, mask, Attributes("breast tumor", tumor_type="malignant"), VOCABULARY)
-    assert list(tumor) == [f"p{i}" for i in range(7)]
-    assert tumor["p5"] in (
-        "two small malignant breast tumors, located in the top left and left of the image",
-        "two small irregular-shaped breast tumors, located in the top left and left of the image",
-    )
-    said = Attributes("myocardium", view="two-chamber", cycle="diastole", sex="male", age="eighty", quality="good")
-    heart = training_prompts(scan, mask, said, VOCABULARY)
-    assert list(heart) == [f"p{i}" for i in range(8)]
-    assert heart["p5"].endswith("at the end of diastole of an eighty-year-old male")
-    assert heart["p7"].startswith("rectangular myocardium in the two-chamber view of the ")
-    chest = training_prompts(scan, mask, Attributes("edema", view="frontal", findings="edema, fracture"), VOCABULARY)
-    assert list(chest) == [f"p{i}" for i in range(7)]
-    assert chest["p4"] == (
-        "rectangular edema in the frontal view of a chest X-ray, located in the top left and left of the image"
-    )
-    assert chest["p6"] == "edema; edema and fracture are present"
-
-
-def test_number_size_and_place_are_the_masks_and_the_rest_the_persons(left_half):
-    scan, mask = left_half
-    said = Attributes("polyp", "one", "large", "pink", "round", "right", "odd")
-    prompts = training_prompts(scan, mask, said, VOCABULARY)
-    assert prompts["p8"] == "two small pink round polyps which are odd"
-    assert prompts["p6"].endswith("located in the top left and left of the image")
-    unsaid = training_prompts(scan, mask, Attributes("polyp", shape="round"), VOCABULARY)
-    assert unsaid["p3"] == "brown round polyp"
-
-
-@pytest.mark.parametrize("value", [0, -1])
-def test_what_is_absent_is_asked_for_in_the_words_of_what_is_not(left_half, value):
-    scan, mask = left_half
-    said = Attributes("polyp", "zero", "small", shape="round", color="pink", general="odd")
-    prompts = training_prompts(scan, np.full(mask.shape, value), said, VOCABULARY)
-    assert prompts["p4"] == prompts["p6"] == "pink round polyp" and prompts["p7"] == "polyp which is odd"
-
-
-def test_descriptions_and_paraphrases_are_drawn_by_seed(left_half):
-    scan, mask = left_half
-    said = Attributes("myocardium", view="two-chamber")
-
-    def drawn(seed, of=scan):
-        return training_prompts(of, mask, Attributes("polyp"), VOCABULARY, seed), training_prompts(
-            of, mask, said, VOCABULARY, seed
-        )
-
-    assert drawn(3) == drawn(3) and drawn(3, Scan(scan.pixels.copy(), source="b")) == drawn(3)
-    polyps, hearts = zip(*(drawn(seed) for seed in range(40)), strict=True)
-    general = VOCABULARY.targets["polyp"].general
-    assert {p["p7"] for p in polyps} == {f"polyp which is {sentence}" for sentence in general}
-    assert {h["p2"] for h in hearts} == {
-        "myocardium in the two-chamber view of the heart",
-        "myocardium in the two-chamber view of the cardiac ultrasound",
-    }
-    # Each level and each scan draws for itself.
-    assert any(general.index(p["p7"].removeprefix("polyp which is ")) != _drawn_at(p["p8"]) for p in polyps)
-    others = [Scan(np.full((90, 120), i, np.uint8)) for i in range(20)]
-    assert len({training_prompts(s, mask, Attributes("polyp"), VOCABULARY)["p7"] for s in others}) > 1
-    # What is not drawn is the same whatever the seed.
-    assert len({p["p6"] for p in polyps}) == 1
-
-
-def _drawn_at(text):
-    return next(i for i, s in enumerate(VOCABULARY.targets["polyp"].general) if text.endswith(s))
-
-
-def test_the_seed_reaches_the_file(tmp_path, left_half):
-    scan, mask = left_half
-    found = []
-    for seed in (0, 0, 1, 2, 3):
-        path = export_case(tmp_path / str(len(found)), scan, mask, Attributes("polyp"), VOCABULARY, seed)
-        found.append(json.loads(path.read_text())[0]["prompts"])
-    assert found[0] == found[1] and len({str(prompts) for prompts in found}) > 1
-
-
-def test_clean_words_are_written_not_the_releases(left_half):
-    scan, mask = left_half
-    for seed in range(10):
-        for target in VOCABULARY.targets:
-            for text in training_prompts(scan, mask, Attributes(target), VOCABULARY, seed).values():
-                assert parse(text, VOCABULARY).attributes.target == (target if text else "")
-                assert "mucuos" not in text and "Xray" not in text
-
-
-def test_export_refuses_what_it_cannot_do_and_changes_nothing(tmp_path):
-    scan = Scan(np.zeros((5, 5), np.uint8))
-    with pytest.raises(ValueError, match="Choose what was outlined"):
-        export_case(tmp_path, scan, np.zeros((5, 5)), Attributes(), VOCABULARY)
-    with pytest.raises(ValueError, match="one size"):
-        export_case(tmp_path, scan, np.zeros((5, 6)), Attributes("polyp"), VOCABULARY)
-    (tmp_path / "anns").mkdir()
-    (tmp_path / "anns" / "val.json").write_text("{broken")
-    with pytest.raises(ValueError, match="nothing was changed"):
-        export_case(tmp_path, scan, np.zeros((5, 5)), Attributes("polyp"), VOCABULARY)
-    assert not list((tmp_path / "images").iterdir()) and (tmp_path / "anns" / "val.json").read_text() == "{broken"
-
-
 def test_autosave_offers_only_what_earlier_sittings_left(tmp_path, rng):
     mask = rng.random((8, 9)) > 0.5
     first = AutosaveStore(tmp_path)
@@ -382,11 +231,3 @@ def test_saved_files_are_as_readable_as_any_other(tmp_path):
     (tmp_path / "other").write_text("x")
     save_mask(tmp_path / "m.tif", np.eye(5), {})
     assert (tmp_path / "m.tif").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_targets_of_any_script_get_files_of_their_own(tmp_path):
-    scan = Scan(np.zeros((30, 30), np.uint8))
-    long = " ".join(["очень длинное название"] * 10)
-    for target in ("полип", "язва", "polyp", "polyp?", "../polyp", long, f"{long}!"):
-        path = export_case(tmp_path, scan, np.ones((30, 30)), Attributes(target), VOCABULARY)
-    assert len(json.loads(path.read_text())) == 7 and len(list((tmp_path / "masks").iterdir())) == 7

@@ -22,13 +22,22 @@ from napari_medvlsm.core.runs.start import RunProcess, start_run
 MODULES = ("events", "start", "folder", "prompt_kinds", "scores", "summary", "results", "comparison", "renamed_keys")
 HEAVY = ("torch", "torchvision", "lightning", "monai", "transformers", "open_clip", "timm", "medvlsm_training")
 ABOUT = About(
-    **dict.fromkeys(("model", "title", "family", "weights", "threshold_from", "wording"), "a"),
+    **dict.fromkeys(("model", "title", "family", "weights", "threshold_from"), "a"),
     **dict.fromkeys(("software", "torch", "device", "precision"), "1"),
-    **{"trained_on": ("busi",), "threshold": 0.5, "tolerance": 2.0, "seed": 0},
+    **{"wording": "upstream", "trained_on": ("busi",), "threshold": 0.5, "tolerance": 2.0, "seed": 0},
 )
 SCORE = Score(
-    **dict.fromkeys(("split", "image", "target", "level", "wording", "prompt"), "a"),
-    **{"set": "busi", "case": "1", "group": "1", "kind": "class", "size": "original", "unit": "px", "present": True},
+    **dict.fromkeys(("split", "image", "target", "level", "prompt"), "a"),
+    **{
+        "set": "busi",
+        "case": "1",
+        "wording": "upstream",
+        "group": "1",
+        "kind": "class",
+        "size": "original",
+        "unit": "px",
+        "present": True,
+    },
     **dict.fromkeys(("dice", "iou", "precision", "recall", "hd95", "nsd"), 0.5),
     predicted_fraction=0.1,
 )
@@ -48,6 +57,7 @@ def as_written_by_earlier_versions(path):
         ("any_false_positive_rate", "absent_any"),
         ("false_positive_rate", "absent_drawn"),
         ("predicted_fraction", "drawn_fraction"),
+        ("upstream", "release"),
     ):
         text = text.replace(today, before)
     path.write_text(text, "utf-8")
@@ -73,8 +83,9 @@ def test_results_of_earlier_versions_are_read(tmp_path):
     for name in ("summary.json", "cases.csv"):
         as_written_by_earlier_versions(tmp_path / "before" / name)
     assert "absent_drawn" in (tmp_path / "before" / "summary.json").read_text()
+    assert ",release," in (tmp_path / "before" / "cases.csv").read_text()
     found = read_results(tmp_path / "before")
-    assert found.rows == today.rows == before.rows
+    assert found.rows == today.rows == before.rows and found.about == ABOUT
     assert [repr(s) for s in read_scores(tmp_path / "before")] == [repr(s) for s in read_scores(tmp_path / "today")]
 
 

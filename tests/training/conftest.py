@@ -12,7 +12,7 @@ name: disks
 title: Disks
 summary: For tests.
 licence: CC0
-sources: [{folder: disks, layout: reference, modality: endoscopy, target: polyp, repeat: 2, name: disks, licence: CC0,
+sources: [{folder: disks, layout: upstream, modality: endoscopy, target: polyp, repeat: 2, name: disks, licence: CC0,
   citation: none}]
 model: {image_size: 32, sizes: TINY}
 prompts: {mix: {p1: 1, attributes: 1}, per_image: 2, attribute_dropout: 0.5, absent: 0.2}

@@ -29,6 +29,7 @@ from medvlsm_training.data import collate
 from medvlsm_training.init import init_from_scratch
 from medvlsm_training.models import ClipSegSizes, clipseg_config, starting_model
 from medvlsm_training.module import SegmentationModule
+from medvlsm_training.sources import read_items
 from medvlsm_training.tokenizer import cut_tokenizer
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.families import load_model
@@ -39,6 +40,7 @@ from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
 from tests.training.builders import TINY, disk, source, write_set
 
 SIDE = 32
+VOCABULARY = load_vocabulary()
 TURNED = AugmentationConfig(degrees=15, shift=0.08, shear=5, zoom=(0.8, 1.3), flip=True, brightness=0.25, hue=0.02)
 
 
@@ -83,10 +85,15 @@ def recipe(base):
 @pytest.fixture
 def parts(recipe, data):
     """(model, its cache, training set with it, the same without)."""
-    items = training.read_items(recipe, data)
-    model = starting_model(recipe, items["train"], load_vocabulary()).eval()
+    items = read_items(recipe, data, VOCABULARY)
+    model = starting_model(recipe, items["train"], VOCABULARY).eval()
     cache = ActivationCache(model, 1)
-    return model, cache, training.datasets(recipe, items, model, cache)[0], training.datasets(recipe, items, model)[0]
+    return (
+        model,
+        cache,
+        training.datasets(recipe, items, model, VOCABULARY, cache)[0],
+        training.datasets(recipe, items, model, VOCABULARY)[0],
+    )
 
 
 def weights(checkpoint):
@@ -294,8 +301,10 @@ def test_name_is_that_of_the_content_and_the_way_it_is_shown(parts, data, recipe
     assert len(kept.names(9)) == 8
     image = data / "polyps" / "images" / "3.png"
     shutil.copyfile(data / "polyps" / "images" / "4.png", image)
-    items = training.read_items(recipe, data)
-    changed, _ = training.datasets(replace(recipe, augmentation=AugmentationConfig()), items, parts[0], cache)
+    items = read_items(recipe, data, VOCABULARY)
+    changed, _ = training.datasets(
+        replace(recipe, augmentation=AugmentationConfig()), items, parts[0], VOCABULARY, cache
+    )
     assert changed.name(3, 0) == changed.name(4, 0) == kept.name(4, 0) != kept.name(3, 0)
 
 

@@ -16,10 +16,12 @@ from filelock import FileLock
 from medvlsm_training.__main__ import main
 from medvlsm_training.callbacks.checkpoints import AtomicCheckpointIO, model_weights
 from medvlsm_training.recipes import load_recipe
+from medvlsm_training.sources import read_items
 from medvlsm_training.stopping import StopRequests
-from medvlsm_training.train import load_trained, read_items, train
+from medvlsm_training.train import load_trained, train
 from medvlsm_training.trainer import Machine, precision
 from napari_medvlsm.core.exit_codes import ExitCode
+from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.events import Checked, Epoch, Started, Step, Stopped, ignore_event, read_line
 from napari_medvlsm.core.runs.folder import BEST_FILE, CURVES_FILE, LAST_FILE, Run
 from napari_medvlsm.core.runs.start import start_run
@@ -311,7 +313,7 @@ def test_divergence_keeps_the_best(trained, disks, disks_recipe, tmp_path):
     assert told[-1].reason == "diverged" and told[-1].checkpoint == str(best)
     assert (best.read_bytes(), last.read_bytes()) == before
     recipe = load_recipe(disks_recipe, ["optimizer.ema=0"])
-    model = load_trained(best, recipe, read_items(recipe, disks))
+    model = load_trained(best, recipe, read_items(recipe, disks, load_vocabulary()), load_vocabulary())
     assert all(p.isfinite().all() for p in model.parameters())
 
 

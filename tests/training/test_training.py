@@ -25,11 +25,13 @@ from medvlsm_training.models import starting_model
 from medvlsm_training.package import package
 from medvlsm_training.prompting import Prompter, every_text, trained_targets
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.sources import read_source
+from medvlsm_training.sources import read_items
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
-from medvlsm_training.train import load_trained, read_items, train
+from medvlsm_training.train import load_trained, train
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.datasets.items import data_hash, split_lungs
+from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
@@ -66,7 +68,7 @@ def data(tmp_path, rng):
     return tmp_path / "data"
 
 
-def source(folder="polyps", layout="reference", **more):
+def source(folder="polyps", layout="upstream", **more):
     return builders.source(folder, layout, **more)
 
 
@@ -121,7 +123,7 @@ def test_unknown_key_names_the_nearest(tmp_path):
 def test_both_layouts_are_read(data):
     found = read_source(data, source(), VOCABULARY)
     assert {k: len(v) for k, v in found.items()} == {"train": 8, "val": 2, "test": 3}
-    assert found["train"][0].words == {"polyp": {"shape": "round", "color": "white"}}
+    assert found["train"][0].masks["polyp"].attributes == Attributes("polyp", shape="round", color="white")
     lists = read_source(data, source("chest", "lists", target="lungs"), VOCABULARY)
     assert lists["test"][0].load_masks()["lungs"].sum() == 30 * 30
 
@@ -165,8 +167,10 @@ def test_left_lung_lies_on_the_right_of_the_image():
 def test_our_export_can_be_trained_on(tmp_path, rng):
     for _ in range(3):
         image, mask = disk(rng)
-        export_case(tmp_path / "mine", Scan(image), mask, Attributes("polyp", color="white"), VOCABULARY)
-    items = read_source(tmp_path, source("mine", target=""), VOCABULARY)["train"]
+        annotation = Annotation("polyp", mask, said=Attributes("polyp", color="white"))
+        export_case(tmp_path / "mine", Scan(image), annotation, VOCABULARY)
+    found = read_source(tmp_path, source("mine", target=""), VOCABULARY)
+    items = [item for split in ("train", "val", "test") for item in found[split]]
     assert len(items) == 3 and list(items[0].masks) == ["polyp"]
     sample = prompted(items, 32, 1, PromptConfig(per_image=3))[0]
     assert sample.pixels.shape == (3, 32, 32) and sample.masks.shape == (3, 32, 32)
@@ -256,10 +260,10 @@ def test_training_learns_and_resumes_to_the_same_weights(data, recipe, tmp_path)
     assert after_one == 0 and len(states[0]) > 100
     for key, value in states[0].items():
         torch.testing.assert_close(states[1][key], value, rtol=1e-4, atol=1e-5, msg=key)
-    items = read_items(recipe, data)
+    items = read_items(recipe, data, VOCABULARY)
     _, texts = every_text(recipe.prompts, items["train"], VOCABULARY)
     assert "left lung" in texts
-    fresh = load_trained(resumed, recipe, items)
+    fresh = load_trained(resumed, recipe, items, VOCABULARY)
     assert not any(torch.isnan(p).any() for p in fresh.parameters())
 
 
@@ -280,7 +284,7 @@ def test_a_small_cris_is_validated_by_its_average(data, recipe, tmp_path, norm):
     with (tmp_path / "run" / "curves.csv").open() as file:
         losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
     assert len(losses) == 2 and np.isfinite(losses).all()
-    model = load_trained(tmp_path / "run" / BEST_FILE, recipe, read_items(recipe, data)).eval()
+    model = load_trained(tmp_path / "run" / BEST_FILE, recipe, read_items(recipe, data, VOCABULARY), VOCABULARY).eval()
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 32, 32), ["polyp"]).shape == (1, 32, 32)
 
@@ -302,7 +306,7 @@ def test_data_hash_sees_every_byte(data):
     items = read_source(data, source(), VOCABULARY)["train"]
     before = data_hash(items)
     assert before == data_hash(list(reversed(items)))
-    Path(items[0].masks["polyp"]).write_bytes(b"changed")
+    items[0].mask_paths[0].write_bytes(b"changed")
     assert data_hash(items) != before
 
 

@@ -11,8 +11,8 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 from medvlsm_training.config import SourceConfig
-from medvlsm_training.sources import read_source
 from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import load_mask, save_mask
@@ -320,7 +320,7 @@ def test_export_is_ready_to_train_on(segmented, tmp_path):
     correction(panel).paint((5, 5), 1)
     panel.export_to(tmp_path / "set")
     assert "Added" in panel.footer.status.text()
-    config = SourceConfig("set", "reference", "dermoscopy", "set", "mine", "none")
+    config = SourceConfig("set", "upstream", "dermoscopy", "set", "mine", "none")
     (item,) = read_source(tmp_path, config, load_vocabulary())["train"]
     np.testing.assert_array_equal(item.load_masks()["skin melanoma"], correction(panel).data > 0)
     assert item.load_image().shape[:2] == panel.view.scan.size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.images import resize, to_unit_square
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
 
-# Kinds of draws, so that the same numbers never serve two purposes.
+# Purposes of random numbers, so that the same ones never serve two.
 _VIEW, _PROMPTS, _VALIDATION = 1, 2, 3
 
 
@@ -129,13 +129,13 @@ class PromptedImages(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         item = self.items[index]
         masks = self._masks(item, index)
-        drawn = self._draw(item, masks, index)
+        prompts = self._sample_prompts(item, masks, index)
         nothing = torch.zeros(self.side, self.side)
-        planes = [nothing if d.target is None else torch.from_numpy(masks[d.target]).float() for d in drawn]
+        planes = [nothing if p.target is None else torch.from_numpy(masks[p.target]).float() for p in prompts]
         name = self.name(index, self.epoch)
         kept = self.cache.read(name) if self.cache else None
         pixels = self._pixels(item, index) if kept is None else None
-        return Sample(pixels, tuple(d.text for d in drawn), torch.stack(planes), kept, name)
+        return Sample(pixels, tuple(p.text for p in prompts), torch.stack(planes), kept, name)
 
     def name(self, index: int, epoch: int) -> str:
         """The view of an image in an epoch, in letters and digits; empty where every epoch has its own."""
@@ -187,18 +187,13 @@ class PromptedImages(Dataset[Sample]):
         stack = self._changed(tv_tensors.Mask(torch.from_numpy(np.stack(planes))), item, index)
         return dict(zip(names, (stack > 0.5).numpy(), strict=True))
 
-    def _draw(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[SampledPrompt]:
+    def _sample_prompts(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[SampledPrompt]:
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, _PROMPTS, self.epoch, index))
-            return self.prompter.draw(item, masks, rng, self.epoch)
+            return self.prompter.sample(item, masks, rng, self.epoch)
         # By name, so that an image gets the same prompt whatever else is validated.
         name = zlib.crc32(f"{item.source}/{item.image.name}".encode())
         return self.prompter.for_validation(item, masks, np.random.default_rng((self.seed, _VALIDATION, name)))
-
-
-def per_mask(items: Sequence[Item]) -> list[Item]:
-    """One item for each mask, as the reference trains."""
-    return [replace(item, masks={name: path}) for item in items for name, path in item.masks.items()]
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -18,12 +18,13 @@ from typing import Any
 from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
 from medvlsm_training.environment import environment
 from medvlsm_training.evaluation.data import recipe_sets
-from medvlsm_training.evaluation.questions import Wishes
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.prompting import every_text
 from medvlsm_training.report import write_report
-from medvlsm_training.train import load_trained, read_items
+from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
+from medvlsm_training.train import load_trained
 from napari_medvlsm import __version__
 from napari_medvlsm.core.datasets.items import Item, data_hash
 from napari_medvlsm.core.inference import Segmenter
@@ -33,7 +34,7 @@ from napari_medvlsm.core.models.architectures.lora import save_lora
 from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
-from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
+from napari_medvlsm.core.prompts import Vocabulary, normalise
 from napari_medvlsm.core.runs import events
 from napari_medvlsm.core.runs.folder import BEST_FILE, REPORT_FILE, TEST_FOLDER, Run
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
@@ -82,9 +83,9 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
     """
     if out.exists() and any(out.iterdir()) and not (out / CARD_FILE).is_file():
         raise ValueError(f"{out} holds something that is no model; choose another folder with --out.")
-    vocabulary = load_vocabulary()
-    items = read_items(recipe, data)
-    model = load_trained(run / BEST_FILE, recipe, items)
+    recipe, vocabulary = resolved(recipe, data), recipe_vocabulary(recipe, data)
+    items = read_items(recipe, data, vocabulary)
+    model = load_trained(run / BEST_FILE, recipe, items, vocabulary)
     card = _card(recipe, items, vocabulary)
     card = replace(card, training=card.training | _training_facts(run, model))
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.
@@ -93,15 +94,15 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
         _save(model, recipe, fresh)
         threshold, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
         card = replace(card, threshold=threshold)
-        wishes = Wishes(
+        prompts = EvaluationPrompts(
             tuple(PromptKind(kind) for kind in recipe.measure.kinds),
             recipe.measure.levels,
             recipe.prompts.wording,
             annotated=True,
         )
-        about = about_model(card.name, segmenter, weights_hash(fresh), wishes, threshold, chosen_from)
-        sets = recipe_sets(recipe, data, "test")
-        results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, wishes, replace=True) if sets else None
+        about = about_model(card.name, segmenter, weights_hash(fresh), prompts, threshold, chosen_from)
+        sets = recipe_sets(recipe, data, "test", vocabulary)
+        results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, prompts, replace=True) if sets else None
         scores = read_scores(results.folder) if results else []
         # A base that is only measured has no sets of its own here: all that was measured counts.
         seen = trained_on(card.training) if recipe.trainer.max_epochs else None
@@ -131,7 +132,7 @@ def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
 
 def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[float, str]:
     """(chosen on the validation split where there is one and the recipe wants it, else the recipe's; its origin)."""
-    sets = recipe_sets(recipe, data, "val") if recipe.trainer.tune_threshold else []
+    sets = recipe_sets(recipe, data, "val", vocabulary) if recipe.trainer.tune_threshold else []
     if not sets:
         return recipe.trainer.threshold, "the recipe"
     threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))

@@ -20,7 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from medvlsm_training.evaluation.data import DataSet, Mask
+from medvlsm_training.evaluation.data import DataSet
+from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import replacing
@@ -94,7 +95,7 @@ def write_report(
         results=results,
         main=[] if results is None else _rows(results, [PromptKind.CLASS.value]),
         more=[] if results is None else _rows(results, [k.value for k in PromptKind if k is not PromptKind.CLASS]),
-        facts={kind.value: kind.facts for kind in PromptKind},
+        facts={kind.value: kind.attributes_from for kind in PromptKind},
         all_targets=ALL_TARGETS,
         absent=PromptKind.ABSENT.value,
         resamples=RESAMPLES,

@@ -20,36 +20,26 @@ from medvlsm_training.callbacks.progress import EventReporter
 from medvlsm_training.callbacks.stop_request import StopOnRequest
 from medvlsm_training.callbacks.time_limit import TimeLimit
 from medvlsm_training.config import Recipe
-from medvlsm_training.data import PromptedImages, per_mask
+from medvlsm_training.data import PromptedImages
 from medvlsm_training.environment import write_environment
 from medvlsm_training.loaders import Loaders, make_loaders
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import dumped, load_recipe
-from medvlsm_training.sources import read_source
+from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
 from medvlsm_training.stopping import Interrupted, StopRequests
 from medvlsm_training.trainer import EpochPlan, Machine, make_trainer, recipe_callbacks
 from napari_medvlsm.core.datasets.check import check_items
 from napari_medvlsm.core.datasets.items import Item
-from napari_medvlsm.core.datasets.layouts import SPLITS
+from napari_medvlsm.core.datasets.splits import require_enough
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.architectures.base import VLSM
-from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.prompts import Vocabulary
 from napari_medvlsm.core.runs.events import Checked, Report, Started, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import BEST_FILE, RECIPE_FILE, Run
 
 _log = logging.getLogger(__name__)
-
-
-def read_items(recipe: Recipe, data: Path) -> dict[str, list[Item]]:
-    """All items of a recipe by split, training images not yet repeated."""
-    vocabulary = load_vocabulary()
-    items: dict[str, list[Item]] = {split: [] for split in SPLITS}
-    for source in recipe.sources:
-        for split, found in read_source(data, source, vocabulary, "missing-file" in recipe.accept).items():
-            items[split] += per_mask(found) if recipe.prompts.per_mask else found
-    return items
 
 
 def train(
@@ -98,11 +88,12 @@ def train(
     machine, requests = machine or Machine(), requests or StopRequests()
     if rank_zero_only.rank:
         report = ignore_event
-    vocabulary = load_vocabulary()
 
     # Data
-    items = read_items(recipe, data)
-    _require_validation(recipe, items)
+    recipe, vocabulary = resolved(recipe, data), recipe_vocabulary(recipe, data)
+    items = read_items(recipe, data, vocabulary)
+    if recipe.trainer.max_epochs:
+        require_enough(recipe.name, items, foreground=not recipe.trainer.count_empty)
     findings = refuse_misleading(recipe, items)
     if not rank_zero_only.rank:
         _save_recipe(recipe, run)
@@ -116,7 +107,7 @@ def train(
     seed_everything(recipe.seed, verbose=False)
     model = starting_model(recipe, items["train"] + items["val"], vocabulary)
     cache = ActivationCache(model, recipe.cache.limit_gb) if recipe.cache.views else None
-    train_set, val_set = datasets(recipe, items, model, cache)
+    train_set, val_set = datasets(recipe, items, model, vocabulary, cache)
     epoch = EpochPlan.of(len(train_set), recipe.trainer, machine)
     module = SegmentationModule(model, recipe, recipe.trainer.max_epochs * epoch.steps, cache)
 
@@ -175,10 +166,14 @@ def refuse_misleading(recipe: Recipe, items: dict[str, list[Item]]) -> dict[str,
 
 
 def datasets(
-    recipe: Recipe, items: dict[str, list[Item]], model: VLSM, cache: ActivationCache | None = None
+    recipe: Recipe,
+    items: dict[str, list[Item]],
+    model: VLSM,
+    vocabulary: Vocabulary,
+    cache: ActivationCache | None = None,
 ) -> tuple[PromptedImages, PromptedImages]:
     """The images of training, repeated as the recipe says and augmented, and those of validation."""
-    prompter = Prompter(recipe.prompts, load_vocabulary(), sorted(trained_targets(items["train"])))
+    prompter = Prompter(recipe.prompts, vocabulary, sorted(trained_targets(items["train"])))
     repeats = {source.folder: source.repeat for source in recipe.sources}
     shown = [item for item in items["train"] for _ in range(repeats[item.source])]
     return (
@@ -187,19 +182,12 @@ def datasets(
     )
 
 
-def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]]) -> VLSM:
+def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) -> VLSM:
     """The model of a run's checkpoint, or the base of a run that trains nothing, ready for use."""
-    model = starting_model(recipe, items["train"] + items["val"], load_vocabulary(), pretrained=False)
+    model = starting_model(recipe, items["train"] + items["val"], vocabulary, pretrained=False)
     if recipe.trainer.max_epochs:
         model.load_state_dict(model_weights(checkpoint))
     return model.eval()
-
-
-def _require_validation(recipe: Recipe, items: dict[str, list[Item]]) -> None:
-    if not items["val"] and (recipe.trainer.max_epochs or recipe.trainer.tune_threshold):
-        raise ValueError(
-            f"The data sets of {recipe.name} list no validation images, by which the best model is chosen."
-        )
 
 
 def _fit(

@@ -6,7 +6,7 @@ import enum
 
 
 class PromptKind(enum.Enum):
-    """What a prompt knows; `facts` says where its attributes come from."""
+    """What a prompt may know; `attributes_from` says where its attributes come from."""
 
     CLASS = "class"
     TYPED = "typed"
@@ -23,7 +23,7 @@ class PromptKind(enum.Enum):
         return self in (PromptKind.PARAPHRASE, PromptKind.OTHER, PromptKind.ABSENT)
 
     @property
-    def facts(self) -> str:
+    def attributes_from(self) -> str:
         """Where the attributes come from."""
         return {
             "class": "none, the name alone",
@@ -34,5 +34,5 @@ class PromptKind(enum.Enum):
             "paraphrase": "none, the target in words that no shipped recipe trains with (each case with each of them)",
             "other": "none, the name of another target that the image shows, compared with the mask of the first: "
             "little of that should be outlined",
-            "absent": "none, the name of what such a scan cannot show, asked once an image: nothing should be outlined",
+            "absent": "none, the name of what such a scan cannot show, asked once an image: the answer should be empty",
         }[self.value]

@@ -11,16 +11,23 @@ _RENAMED = {
     "val_absent_drawn": "val_false_positive_rate",
     "drawn_fraction": "predicted_fraction",
 }
+# Values that were renamed, by key.
+_RENAMED_VALUES = {("wording", "release"): "upstream"}
 
 
 def with_current_keys(value: Any) -> Any:
     """The same mappings and lists with today's keys, at any depth; a key that has today's name already wins."""
     if isinstance(value, Mapping):
         old = {_RENAMED[k]: with_current_keys(v) for k, v in value.items() if k in _RENAMED}
-        return old | {k: with_current_keys(v) for k, v in value.items() if k not in _RENAMED}
+        return old | {k: _current(k, v) for k, v in value.items() if k not in _RENAMED}
     if isinstance(value, list):
         return [with_current_keys(v) for v in value]
     return value
+
+
+def _current(key: str, value: Any) -> Any:
+    current = _RENAMED_VALUES.get((key, value)) if isinstance(value, str) else None
+    return with_current_keys(value) if current is None else current
 
 
 def with_current_metrics(metrics: Any) -> Any:

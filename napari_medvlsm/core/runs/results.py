@@ -50,7 +50,7 @@ class About:
     tolerance : float
         Of NSD, in mm or pixels.
     wording : str
-        Whose prompts: "interface" or "release".
+        Whose prompts: "interface" or "upstream".
     seed : int
         Of the intervals and of lists of sentences.
     software, torch, device, precision : str
@@ -153,7 +153,7 @@ def write_results(folder: Path, about: About, sets: Mapping[str, MeasuredSet], m
     content = {
         "about": asdict(about),
         "conventions": CONVENTIONS,
-        "kinds": {kind.value: kind.facts for kind in PromptKind if kind.value in asked},
+        "kinds": {kind.value: kind.attributes_from for kind in PromptKind if kind.value in asked},
         "sets": {name: asdict(found) for name, found in sets.items()},
         "rows": rows,
         "contrasts": contrasted,

@@ -1,7 +1,7 @@
 """How good a model is on a data set, with everything that the numbers depend on.
 
 `data`       data sets on disk to cases, with the patient or video of each
-`questions`  the prompts of a case, by what they are allowed to know
+`prompts`    the prompts of a case, by what they are allowed to know
 `measure`    a model's answers as scores, case by case
 `threshold`  the decision threshold, chosen on validation cases
 `resume`     what was measured before an interruption

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from medvlsm_training.evaluation.data import Case, DataSet, Mask
-from medvlsm_training.evaluation.questions import INTERFACE, Question, Wishes, questions
+from medvlsm_training.config import INTERFACE
+from medvlsm_training.evaluation.data import Case, DataSet
+from medvlsm_training.evaluation.prompts import EvaluationPrompt, EvaluationPrompts, evaluation_prompts
 from napari_medvlsm.core import metrics
 from napari_medvlsm.core.calibration import Calibration
+from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Prediction, Segmenter
 from napari_medvlsm.core.io.images import read_scan
@@ -26,7 +28,7 @@ from napari_medvlsm.core.upsampling import to_scan_size
 def measure(
     segmenter: Segmenter,
     data: DataSet,
-    wishes: Wishes,
+    prompts: EvaluationPrompts,
     vocabulary: Vocabulary,
     threshold: float,
     tolerance: float = TOLERANCE,
@@ -38,7 +40,7 @@ def measure(
     ----------
     segmenter : Segmenter
     data : DataSet
-    wishes : Wishes
+    prompts : EvaluationPrompts
     vocabulary : Vocabulary
     threshold : float
         One that was chosen elsewhere than on these cases.
@@ -53,22 +55,22 @@ def measure(
         If an image cannot be read, or a mask has another size than its image.
     """
     measured = Measurements()
-    for answer in answers(segmenter, data, wishes, vocabulary, progress):
+    for answer in answers(segmenter, data, prompts, vocabulary, progress):
         for view in _views(answer, segmenter.model.image_size):
-            measured.scores.append(_score(data, answer, wishes.wording, view, threshold, tolerance))
+            measured.scores.append(_score(data, answer, prompts.wording, view, threshold, tolerance))
             # Compared with the mask of something else, probabilities are neither right nor wrong.
-            if answer.question.kind is not PromptKind.OTHER:
-                key = (data.name, answer.question.kind.value, answer.question.level, view.size)
+            if answer.prompt.kind is not PromptKind.OTHER:
+                key = (data.name, answer.prompt.kind.value, answer.prompt.level, view.size)
                 measured.calibration.setdefault(key, Calibration()).add(view.probability, view.truth)
     return measured
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A model's answer to one question about a case; `truth` (H, W) is what should be outlined."""
+    """A model's answer to one prompt about a case; `truth` (H, W) is what should be outlined."""
 
     case: Case
-    question: Question
+    prompt: EvaluationPrompt
     scan: Scan
     truth: Mask
     prediction: Prediction
@@ -77,21 +79,21 @@ class Answer:
 def answers(
     segmenter: Segmenter,
     data: DataSet,
-    wishes: Wishes,
+    prompts: EvaluationPrompts,
     vocabulary: Vocabulary,
     progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
 ) -> Iterator[Answer]:
-    """Ask the questions of every case; parameters and errors as those of `measure`."""
+    """Ask every prompt of every case; parameters and errors as those of `measure`."""
     for case in progress(data.cases):
         scan, truth = read_scan(case.image), case.load_mask()
         if scan.size != truth.shape:
             raise ValueError(f"{case.image.name} has {scan.size} pixels (rows, columns), its mask {truth.shape}.")
-        asked = questions(case, truth, wishes, vocabulary, data.reference)
+        asked = evaluation_prompts(case, truth, prompts, vocabulary, data.paper_dataset)
         if not asked:
             continue
         segmenter.set_image(scan)
-        for question, made in zip(asked, segmenter.segment([q.text for q in asked]), strict=True):
-            yield Answer(case, question, scan, np.zeros_like(truth) if question.absent else truth, made)
+        for prompt, made in zip(asked, segmenter.segment([q.text for q in asked]), strict=True):
+            yield Answer(case, prompt, scan, np.zeros_like(truth) if prompt.absent else truth, made)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +122,7 @@ def nearest(mask: Mask, side: int) -> Mask:
 
 
 def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: float, tolerance: float) -> Score:
-    case, question = answer.case, answer.question
+    case, prompt = answer.case, answer.prompt
     predicted, truth, spacing = cut(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
     hd95, nsd = metrics.surface_scores(predicted, truth, tolerance, spacing)
     return Score(
@@ -129,11 +131,11 @@ def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: 
         case=case.name,
         image=case.image.name,
         group=case.group,
-        target=question.absent or case.target,
-        kind=question.kind.value,
-        level=question.level,
-        wording=wording if data.reference and not question.kind.several else INTERFACE,
-        prompt=question.text,
+        target=prompt.absent or case.target,
+        kind=prompt.kind.value,
+        level=prompt.level,
+        wording=wording if data.paper_dataset and not prompt.kind.several else INTERFACE,
+        prompt=prompt.text,
         size=view.size,
         present=bool(truth.any()),
         dice=metrics.dice(predicted, truth),

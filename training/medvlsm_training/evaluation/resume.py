@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medvlsm_training.evaluation.data import DataSet
-from medvlsm_training.evaluation.questions import Wishes
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.runs.results import About
@@ -27,12 +27,12 @@ class ResumeState:
     folder : Path
         Made when the first set is saved.
     about : About
-    wishes : Wishes
+    prompts : EvaluationPrompts
     """
 
-    def __init__(self, folder: Path, about: About, wishes: Wishes) -> None:
+    def __init__(self, folder: Path, about: About, prompts: EvaluationPrompts) -> None:
         self.folder = folder
-        self._depends = asdict(about) | {"wishes": repr(wishes)}
+        self._depends = asdict(about) | {"prompts": repr(prompts)}
 
     def load(self, data: DataSet) -> Measurements | None:
         """The measurements of a set; None where there are none, or the file is damaged."""

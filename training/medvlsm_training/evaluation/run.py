@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medvlsm_training.evaluation.data import Case, DataSet
 from medvlsm_training.evaluation.measure import measure
-from medvlsm_training.evaluation.questions import Wishes
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.resume import ResumeState
 from napari_medvlsm import __version__
 from napari_medvlsm.core.inference import Segmenter
@@ -18,7 +18,6 @@ from napari_medvlsm.core.models.store.card import ModelCard
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO
-from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.results import (
     SUMMARY_FILE,
     About,
@@ -37,7 +36,7 @@ def evaluate_sets(
     model: str,
     sets: Sequence[DataSet],
     out: Path,
-    wishes: Wishes | None = None,
+    prompts: EvaluationPrompts | None = None,
     *,
     threshold: float | None = None,
     tolerance: float = TOLERANCE,
@@ -59,7 +58,7 @@ def evaluate_sets(
         See `data.read_data` and `data.recipe_sets`.
     out : Path
         The folder of results to make.
-    wishes : Wishes, optional
+    prompts : EvaluationPrompts, optional
         What to ask; by default the class name alone.
     threshold : float, optional
         By default the model's own. One of another choice must not come from the cases that are measured.
@@ -86,7 +85,7 @@ def evaluate_sets(
     if tolerance < 0:
         raise ValueError(f"The tolerance must be at least 0, but is {tolerance}.")
     _check_out(out, replace)
-    entry, wishes = find_model(model), wishes or Wishes()
+    entry, prompts = find_model(model), prompts or EvaluationPrompts()
     if len({data.name for data in sets}) < len(sets):
         raise ValueError("Two data set folders have the same name; results could not tell them apart.")
     for data in sets:
@@ -97,20 +96,20 @@ def evaluate_sets(
         entry.name,
         segmenter,
         weights_hash(entry.folder),
-        wishes,
+        prompts,
         entry.card.threshold if threshold is None else threshold,
         tolerance=tolerance,
         threshold_from="the model's card" if threshold is None else "the command",
         seen=seen,
     )
-    return measure_sets(segmenter, sets, out, about, wishes, replace, progress)
+    return measure_sets(segmenter, sets, out, about, prompts, replace, progress)
 
 
 def about_model(
     name: str,
     segmenter: Segmenter,
     weights: str,
-    wishes: Wishes,
+    prompts: EvaluationPrompts,
     threshold: float,
     threshold_from: str,
     tolerance: float = TOLERANCE,
@@ -127,8 +126,8 @@ def about_model(
         threshold=threshold,
         threshold_from=threshold_from,
         tolerance=tolerance,
-        wording=wishes.wording,
-        seed=wishes.seed,
+        wording=prompts.wording,
+        seed=prompts.seed,
         software=__version__,
         torch=importlib.metadata.version("torch"),
         device=str(segmenter.device),
@@ -141,17 +140,17 @@ def measure_sets(
     sets: Sequence[DataSet],
     out: Path,
     about: About,
-    wishes: Wishes,
+    prompts: EvaluationPrompts,
     replace: bool = False,
     progress: Progress = iter,
 ) -> Results:
     """Measure set by set, going on where an interruption was, and write the folder of results."""
-    state, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, wishes), Measurements()
+    state, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, prompts), Measurements()
     for data in sets:
         found = state.load(data)
         if found is None:
             found = measure(
-                segmenter, data, wishes, load_vocabulary(), about.threshold, about.tolerance, progress=progress
+                segmenter, data, prompts, data.vocabulary, about.threshold, about.tolerance, progress=progress
             )
             state.save(data, found)
         measured.scores += found.scores

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from napari_medvlsm.core.datasets.catalogue import published
 from napari_medvlsm.core.models.families import FAMILIES
-from napari_medvlsm.core.prompts.reference import load_datasets
+from napari_medvlsm.core.prompts.upstream import load_datasets
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.results import About, Results
 from napari_medvlsm.core.runs.scores import MODEL, ORIGINAL
@@ -19,13 +16,6 @@ from napari_medvlsm.core.runs.summary import ALL_TARGETS
 ENDOSCOPY = frozenset({"kvasir_polyp", "clinicdb_polyp", "bkai_polyp"})
 EIGHT = ENDOSCOPY | {"isic", "dfu", "camus", "busi", "chexlocalize"}
 ZERO_SHOT, INDIVIDUAL, POOLED, ENDOSCOPY_POOLED = "zero-shot", "individual", "pooled", "endoscopy pooled"
-
-
-@cache
-def published() -> dict[str, Any]:
-    """The paper's numbers with their sources: `published.yaml`."""
-    loaded: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text("utf-8"))
-    return loaded
 
 
 def trained_as(about: About, tested: str) -> str:
@@ -126,8 +116,7 @@ def _prompt_table(results: Sequence[Results], name: str, size: str) -> Iterator[
     trained = ZERO_SHOT if name == "zero_shot" else INDIVIDUAL
     lines = []
     for row in table["rows"]:
-        blank = [None] * (len(table["levels"]) - len(row["dice"]))
-        lines.append([row["set"], row["model"], "published", *_numbers([*row["dice"], *blank], 1)])
+        lines.append([row["set"], row["model"], "published", *_numbers(row["dice"], 1)])
         own = []
         for level in table["levels"]:
             asked = [(PromptKind.ORACLE.value, level)] + ([(PromptKind.CLASS.value, level)] if level == "p1" else [])

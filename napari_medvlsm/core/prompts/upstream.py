@@ -1,6 +1,7 @@
-"""The eleven data sets of the paper: every prompt of the release, to the letter, from the attributes of an item.
+"""The eleven data sets of the paper: every prompt of upstream, to the letter, from the attributes of an item.
 
-Annotations: naamiinepal/medvlsm (MIT licence); templates and words lie in `data/prompts`.
+Annotations: naamiinepal/medvlsm (MIT licence), called upstream here. Templates lie in `data/prompts/families`, the
+words of each data set in `data/datasets`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
+from typing import Any
 
+from napari_medvlsm.core.datasets.catalogue import read_catalogue
 from napari_medvlsm.core.prompts.attributes import Attributes
 from napari_medvlsm.core.prompts.build import REGULARITY
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
-from napari_medvlsm.core.prompts.families import Family, load_families, read_data
+from napari_medvlsm.core.prompts.families import Family, load_families
 from napari_medvlsm.core.prompts.forms import matched_words, slot_pattern
 
 Prompts = dict[str, str | list[str]]
@@ -45,24 +47,22 @@ class Dataset:
 @cache
 def load_datasets() -> dict[str, Dataset]:
     """The eleven data sets by name."""
-    folder = resources.files("napari_medvlsm") / "data" / "prompts" / "datasets"
-    names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
-    return {name: _dataset(name) for name in names}
+    return {name: _dataset(name, raw["prompts"]) for name, raw in sorted(read_catalogue().items()) if "prompts" in raw}
 
 
-def reference_prompts(dataset: Dataset, attributes: Attributes) -> Prompts:
-    """Every prompt that the release has for an item, character for character.
+def upstream_prompts(dataset: Dataset, attributes: Attributes) -> Prompts:
+    """Every prompt that upstream has for an item, character for character.
 
     Parameters
     ----------
     dataset : Dataset
     attributes : Attributes
-        Of the item, in the release's own words; a number of "zero" is an item without the target.
+        Of the item, in upstream's own words; a number of "zero" is an item without the target.
 
     Returns
     -------
     dict
-        Level to text, or to a list of texts where the release has a list.
+        Level to text, or to a list of texts where upstream has a list.
 
     Raises
     ------
@@ -70,15 +70,15 @@ def reference_prompts(dataset: Dataset, attributes: Attributes) -> Prompts:
         If an attribute that a level says is missing.
     """
     family = dataset.family
-    words = _release_words(attributes, family)
+    words = _upstream_words(attributes, family)
     prompts: Prompts = {}
-    for level, forms in family.reference.items():
-        per_sentence = any("general" in form.slots for form in family.reference_forms(level))
-        if attributes.number == "zero" and level != "p0" and family.reference_absent:
-            text = family.reference_absent.fill(words)
+    for level, forms in family.upstream.items():
+        per_sentence = any("general" in form.slots for form in family.upstream_forms(level))
+        if attributes.number == "zero" and level != "p0" and family.upstream_absent:
+            text = family.upstream_absent.fill(words)
             prompts[level] = [text] if per_sentence else text
         elif per_sentence:
-            (form,) = family.reference_forms(level)
+            (form,) = family.upstream_forms(level)
             prompts[level] = [form.fill(words | {"general": sentence}) for sentence in dataset.general]
         elif isinstance(forms, tuple):
             prompts[level] = [form.fill(words) for form in forms]
@@ -87,8 +87,8 @@ def reference_prompts(dataset: Dataset, attributes: Attributes) -> Prompts:
     return prompts
 
 
-def reference_attributes(dataset: Dataset, prompts: Mapping[str, str | list[str]]) -> Attributes:
-    """The attributes of an item of the release, in its own words, from its richest prompts.
+def upstream_attributes(dataset: Dataset, prompts: Mapping[str, str | list[str]]) -> Attributes:
+    """The attributes of an item of upstream, in its own words, from its richest prompts.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def reference_attributes(dataset: Dataset, prompts: Mapping[str, str | list[str]
     name = found.pop("target", "") or found.pop("targets", "")
     if not name:
         raise ValueError(f"These prompts are not of the form of {dataset.title}: {dict(prompts)}.")
-    phrases = {release: phrase for phrase, release in dataset.family.reference_names.items()}
+    phrases = {theirs: phrase for phrase, theirs in dataset.family.upstream_names.items()}
     singular = name.removesuffix("s") if name.removesuffix("s") in phrases else name
     said = {k: v for k, v in found.items() if k in vars(Attributes()) and k != "general"}
     return Attributes(phrases.get(singular, name), **said)
@@ -116,13 +116,13 @@ def reference_attributes(dataset: Dataset, prompts: Mapping[str, str | list[str]
 def rebuilt(dataset: Dataset, prompts: Mapping[str, str | list[str]]) -> bool:
     """Whether the item's attributes give all its prompts again, character for character."""
     try:
-        return reference_prompts(dataset, reference_attributes(dataset, prompts)) == prompts
+        return upstream_prompts(dataset, upstream_attributes(dataset, prompts)) == prompts
     except ValueError:
         return False
 
 
 @cache
-def release_words(attribute: str) -> tuple[str, ...]:
+def upstream_words(attribute: str) -> tuple[str, ...]:
     """Every word of an attribute in the annotations of all data sets."""
     every = (word for d in load_datasets().values() for word in (*d.words.get(attribute, ()),))
     if attribute == "general":
@@ -130,13 +130,12 @@ def release_words(attribute: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(every))
 
 
-def release_sentences(target: str) -> tuple[str, ...]:
-    """The release's general descriptions of a target, in its order."""
+def upstream_sentences(target: str) -> tuple[str, ...]:
+    """Upstream's general descriptions of a target, in its order."""
     return next((d.general for d in load_datasets().values() if target in d.targets), ())
 
 
-def _dataset(name: str) -> Dataset:
-    raw = read_data("datasets", f"{name}.yaml")
+def _dataset(name: str, raw: Mapping[str, Any]) -> Dataset:
     return Dataset(
         name=name,
         title=raw["title"],
@@ -147,8 +146,8 @@ def _dataset(name: str) -> Dataset:
     )
 
 
-def _release_words(attributes: Attributes, family: Family) -> dict[str, str]:
-    name = family.reference_names.get(attributes.target, attributes.target)
+def _upstream_words(attributes: Attributes, family: Family) -> dict[str, str]:
+    name = family.upstream_names.get(attributes.target, attributes.target)
     return {k: v for k, v in vars(attributes).items() if v} | {
         "target": name,
         "targets": name if attributes.number in ("", "one") else f"{name}s",
@@ -161,19 +160,19 @@ def _readings(name: str) -> tuple[tuple[str, re.Pattern[str], bool], ...]:
     """(level, pattern, whether of an absent target) of the levels that say everything between them."""
     dataset = load_datasets()[name]
     family = dataset.family
-    names = [family.reference_names.get(target, target) for target in dataset.targets]
+    names = [family.upstream_names.get(target, target) for target in dataset.targets]
     slots = {"target": names, "targets": [*names, *(f"{n}s" for n in names)]}
-    # The words of all sets: the release's CVC-300 files describe ColonDB.
-    slots |= {k: [*v] for k, v in family.words.items()} | {k: [*release_words(k)] for k in ("shape", "color")}
-    slots |= {"number": list(NUMBER_WORDS), "age": list(NUMBER_WORDS), "general": [*release_words("general")]}
+    # The words of all sets: upstream's CVC-300 files describe ColonDB.
+    slots |= {k: [*v] for k, v in family.words.items()} | {k: [*upstream_words(k)] for k in ("shape", "color")}
+    slots |= {"number": list(NUMBER_WORDS), "age": list(NUMBER_WORDS), "general": [*upstream_words("general")]}
     slots |= {"size": list(_SIZES), "location": list(_LOCATIONS), "regularity": list(REGULARITY.values())}
     patterns = {slot: slot_pattern(slot, words) for slot, words in slots.items()}
     readings = []
-    if family.reference_absent:
-        readings.append(("p1", family.reference_absent.pattern(patterns.__getitem__), True))
-    for level in family.reference:
+    if family.upstream_absent:
+        readings.append(("p1", family.upstream_absent.pattern(patterns.__getitem__), True))
+    for level in family.upstream:
         if level != "p0":
-            form = family.reference_forms(level)[0]
+            form = family.upstream_forms(level)[0]
             readings.append((level, form.pattern(patterns.__getitem__), False))
     return tuple(readings)
 

@@ -1,4 +1,4 @@
-"""The check of data before training, on small sets made here and on the release's own annotation files."""
+"""The check of data before training, on small sets made here and on upstream's own annotation files."""
 
 import gzip
 import json
@@ -12,23 +12,25 @@ from PIL import Image
 
 from medvlsm_training.config import ModelConfig, Recipe, SourceConfig, TrainerConfig
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.sources import read_source
-from medvlsm_training.train import read_items, refuse_misleading, train
+from medvlsm_training.sources import read_items
+from medvlsm_training.train import refuse_misleading, train
 from napari_medvlsm.cli import main
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.annotation_files import image_items
 from napari_medvlsm.core.datasets.catalogue import load_catalogue
 from napari_medvlsm.core.datasets.check import KINDS, check_data, check_items
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.datasets.layouts import read_split
+from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
-from napari_medvlsm.core.prompts.reference import load_datasets, reference_prompts
+from napari_medvlsm.core.prompts.upstream import load_datasets, upstream_prompts
 
 VOCABULARY = load_vocabulary()
-SHARED = Path(__file__).parents[3] / "shared"
-RELEASE = SHARED / "reference" / "medvlsm_anns"
+SHARED = Path(__file__).parents[4] / "shared"
+UPSTREAM = SHARED / "reference" / "medvlsm_anns"
 needs_data = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the development data are not here")
-needs_release = pytest.mark.skipif(not RELEASE.is_dir(), reason="the release's annotation files are not here")
+needs_upstream = pytest.mark.skipif(not UPSTREAM.is_dir(), reason="upstream's annotation files are not here")
 
 
 def picture(path, rng, size=(24, 20)):
@@ -55,7 +57,7 @@ def lists(folder, **splits):
 
 @pytest.fixture
 def polyps(tmp_path, rng):
-    """A sound data set in the reference layout: 4 training, 1 validation and 1 test image."""
+    """A sound data set in upstream's layout: 4 training, 1 validation and 1 test image."""
     folder = tmp_path / "polyps"
     for i in range(6):
         picture(folder / "images" / f"{i}.png", rng)
@@ -65,7 +67,7 @@ def polyps(tmp_path, rng):
     return folder
 
 
-def source(folder="polyps", layout="reference", **more):
+def source(folder="polyps", layout="upstream", **more):
     facts = {"modality": "endoscopy", "name": folder, "licence": "CC0", "citation": "none"}
     return SourceConfig(folder=folder, layout=layout, **(facts | more))
 
@@ -148,7 +150,7 @@ def test_patients_sequences_and_cases_in_two_splits(polyps):
     (polyps / "clinic.csv").write_text("image,patient\n" + "".join(f"{i}.png,{'ab'[i > 4]}\n" for i in range(5)))
     report = check_data(polyps)
     assert [f.sentence for f in report.findings] == ["The images of sequence 3 are spread: 1 in train, 1 in val."]
-    assert check_data(polyps, group_column="patient").of("group-in-two-splits")[0].item == "a"
+    assert check_data(polyps, group_column="patient").of("group-in-two-splits")[0].item == "patient a"
     with pytest.raises(ValueError, match=r"No table in .* has the columns 'image' and 'doctor'"):
         check_data(polyps, group_column="doctor")
     # Found by the check, but taken out only where a recipe names the column.
@@ -205,7 +207,7 @@ def camus(tmp_path, rng):
             outline(folder / "masks" / part / f"mask_{k}" / f"{name}_gt.png", value=255)
             said = Attributes(target, view="two-chamber", cycle="end of diastole", sex="male", age="forty")
             said = replace(said, shape="oval", quality="good")
-            prompts = reference_prompts(dataset, said)
+            prompts = upstream_prompts(dataset, said)
             made = {"img_name": f"{name}.png", "mask_name": f"mask_{k}/{name}_gt.png", "prompts": prompts}
             entries[split].append(made)
     lists(folder, train=entries["train"])
@@ -219,14 +221,14 @@ def test_camus_has_two_parts_and_three_masks_an_image(camus):
     report = check_data(camus)
     assert report.findings == () and report.images == {"train": 1, "val": 1, "test": 1}
     assert report.masks == {"train": 3, "val": 3, "test": 3}
-    groups = {s: next(iter(read_split(camus, "reference", s))).group for s in ("train", "val", "test")}
-    assert groups == {"train": "train/patient0002", "val": "train/patient0001", "test": "test/patient0001"}
+    groups = {s: next(iter(read_split(camus, "upstream", s))).group for s in ("train", "val", "test")}
+    assert groups == {"train": "patient train/0002", "val": "patient train/0001", "test": "patient test/0001"}
     items = read_source(camus.parent, source("camus", modality="heart ultrasound"), VOCABULARY)
     assert {k: len(v) for k, v in items.items()} == {"train": 1, "val": 1, "test": 1}
     (item,) = items["test"]
     assert sorted(item.masks) == ["left atrium cavity", "left ventricular cavity", "myocardium"]
-    assert item.image.parent.name == "test" and item.masks["myocardium"].parent.parent.name == "test"
-    assert set(item.prompts) == set(item.masks) and "p7" in item.prompts["myocardium"]
+    assert item.image.parent.name == "test" and item.masks["myocardium"].paths[0].parent.parent.name == "test"
+    assert all("p7" in mask.prompts and mask.upstream is not None for mask in item.masks.values())
     assert len(list(image_items(camus, "test"))) == 3
     # The same patient in training and validation.
     path = camus / "anns" / "train.json"
@@ -265,11 +267,12 @@ def test_our_export_is_read_with_all_targets_of_an_image(tmp_path, rng):
         mask = np.zeros((40, 30), bool)
         mask[5:20, 5:20] = i < 2
         for target in ("left lung", "right lung"):
-            export_case(tmp_path / "mine", scan, mask, Attributes(target), VOCABULARY)
+            export_case(tmp_path / "mine", scan, Annotation(target, mask), VOCABULARY)
     report = check_data(tmp_path / "mine")
-    assert report.counts() == {"empty-split": 2, "empty-mask": 2} and report.masks == {"train": 6}
-    items = read_source(tmp_path, source("mine", modality="chest x-ray"), VOCABULARY)["train"]
-    assert len({item.image for item in items}) == 3 and {t for i in items for t in i.masks} == {
+    assert report.counts() == {"empty-mask": 2} and report.masks == {"train": 2, "val": 2, "test": 2}
+    found = read_source(tmp_path, source("mine", modality="chest x-ray"), VOCABULARY)
+    items = [item for split in found.values() for item in split]
+    assert len(items) == 3 and {t for i in items for t in i.masks} == {
         "left lung",
         "right lung",
     }
@@ -296,13 +299,13 @@ def test_training_is_refused_unless_the_recipe_says_that_it_knows(polyps, tmp_pa
     with pytest.raises(ValueError, match=r"Training on r would mislead: .*polyps/0\.png"):
         train(recipe, tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    refuse_misleading(replace(recipe, accept=("copy-in-two-splits",)), read_items(recipe, tmp_path))
+    refuse_misleading(replace(recipe, accept=("copy-in-two-splits",)), read_items(recipe, tmp_path, VOCABULARY))
     without = replace(recipe, sources=(source(leave_out=("0.png",)),))
-    refuse_misleading(without, read_items(without, tmp_path))
+    refuse_misleading(without, read_items(without, tmp_path, VOCABULARY))
     (polyps / "masks" / "1.png").unlink()
     with pytest.raises(ValueError, match="does not exist"):
-        read_items(without, tmp_path)
-    assert len(read_items(replace(without, accept=("missing-file",)), tmp_path)["train"]) == 2
+        read_items(without, tmp_path, VOCABULARY)
+    assert len(read_items(replace(without, accept=("missing-file",)), tmp_path, VOCABULARY)["train"]) == 2
 
 
 def test_the_catalogue_knows_the_eleven_sets():
@@ -333,7 +336,7 @@ def test_the_command_lists_sets_and_checks_folders(polyps, tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "gone")]) == 2
 
 
-@needs_release
+@needs_upstream
 @pytest.mark.parametrize(
     ("name", "kind", "items"),
     [
@@ -347,9 +350,9 @@ def test_the_command_lists_sets_and_checks_folders(polyps, tmp_path, capsys):
         ("chexlocalize", "group-in-two-splits", set()),
     ],
 )
-def test_known_faults_of_the_release_are_found(name, kind, items):
+def test_known_faults_of_upstream_are_found(name, kind, items):
     """Those of them that the stored three quarters of its files hold; images are not needed."""
-    assert {finding.item for finding in check_data(RELEASE / name).of(kind)} == items
+    assert {finding.item for finding in check_data(UPSTREAM / name).of(kind)} == items
 
 
 @needs_data
@@ -368,7 +371,7 @@ def test_normals_of_busi_are_counted_as_empty_masks():
 def test_the_starter_may_be_trained():
     recipe = load_recipe("starter")
     items = read_items(
-        replace(recipe, sources=tuple(s for s in recipe.sources if "ulcer" in s.folder)), SHARED / "data"
+        replace(recipe, sources=tuple(s for s in recipe.sources if "ulcer" in s.folder)), SHARED / "data", VOCABULARY
     )
     assert len(items["train"]) == 453 and check_items("starter", items).refusals() == {}
 

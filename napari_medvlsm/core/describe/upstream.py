@@ -13,7 +13,7 @@ from napari_medvlsm.core.masks import SPECK_FRACTION
 from napari_medvlsm.core.prompts.english import number_word
 
 
-def describe_reference(mask: Array) -> Description:
+def describe_upstream(mask: Array) -> Description:
     """Number, size and location by the rules of the paper's annotation code.
 
     Every component counts, specks too. For x the location compares the centre of the bounding box with thirds of
@@ -27,7 +27,7 @@ def describe_reference(mask: Array) -> Description:
     Returns
     -------
     Description
-        `number` in words (the release goes to "nineteen"), "many" above 999; `size` lists the distinct sizes from tiny
+        `number` in words (upstream goes to "nineteen"), "many" above 999; `size` lists the distinct sizes from tiny
         to large, components of at most 0.01 % of the image give none; `location` has one place per component, in the
         order of their first pixels row by row. No shape, no colour.
     """
@@ -37,7 +37,7 @@ def describe_reference(mask: Array) -> Description:
     else:
         grey = bool(mask.max() > 1)
         foreground = mask > (127.5 if grey else 0.5)
-        # The release counts pixels of exactly 255. JPEG specks have none.
+        # Upstream counts pixels of exactly 255. JPEG specks have none.
         full = mask >= 255 if grey else foreground
     labels, count = ndimage.label(foreground)
     if count == 0:
@@ -49,14 +49,14 @@ def describe_reference(mask: Array) -> Description:
         number=number_word(count) if count <= NAMED else MANY,
         size=list_sizes(f for f in fractions if f > SPECK_FRACTION),
         location=", ".join(
-            _reference_place(labels[box] == i, full[box], box, mask.shape) for i, box in enumerate(boxes, 1)
+            _upstream_place(labels[box] == i, full[box], box, mask.shape) for i, box in enumerate(boxes, 1)
         ),
         fraction=int(areas.sum()) / mask.size,
         parts=tuple(float(f) for f in np.sort(fractions)[::-1][:PARTS]),
     )
 
 
-def _reference_place(part: Bool, full: Bool, box: Box, shape: tuple[int, ...]) -> str:
+def _upstream_place(part: Bool, full: Bool, box: Box, shape: tuple[int, ...]) -> str:
     """The cell of one component, all of `part` and `full` cut out at `box`; `shape` (H, W) is the image's."""
     white = part & full
     total = np.count_nonzero(white)
