@@ -53,7 +53,7 @@ class About:
     tolerance : float
         Of NSD, in mm or pixels.
     wording : str
-        Whose prompts: "interface" or "release".
+        Whose prompts: "interface" or "upstream".
     seed : int
         Of the intervals and of lists of sentences.
     software, torch, device, precision : str

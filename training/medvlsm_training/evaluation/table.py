@@ -84,7 +84,7 @@ def paper_tables(
     """
     parts = [
         f"Dice in percent, mean over all cases of the test split. Ours: {kind} prompts, {level.upper()}, in Table 2; "
-        f"with its 95 % interval, at {size} size. The release does not say at which size its numbers were taken. Where "
+        f"with its 95 % interval, at {size} size. Upstream does not say at which size its numbers were taken. Where "
         "an image shows nothing, its own P1 says so ('No tumor ...'); class prompts of ours never do."
     ]
     parts += ["## Table 2", *_table_2(results, kind, level, size)]
