@@ -142,8 +142,10 @@ def test_prompts_are_parsed_and_masks_described(tmp_path, capsys):
     assert found["measured"] == {"number": "one", "size": "small", "location": "top right"}
     assert found["suggested"]["color"] == "red"
     assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--rules", "upstream"]) == 0
-    # By the release's rule a column counts against thirds of the height: right all the same.
+    # By upstream's rule a column counts against thirds of the height: right all the same.
     assert json.loads(capsys.readouterr().out)["location"] == "top right"
+    assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--rules", "reference"]) == 0
+    assert "--rules reference is now called upstream" in capsys.readouterr().err
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other.png")
     assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--image", str(tmp_path / "other.png")]) == 2
     assert "must have one size" in capsys.readouterr().err

@@ -246,18 +246,22 @@ def _named(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case
 
 
 def _annotated(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case]:
-    from napari_medvlsm.core.datasets.annotation_files import dataset_of, image_items, read_mask
+    from napari_medvlsm.core.datasets.annotation_files import dataset_of
+    from napari_medvlsm.core.datasets.reader import read_items
+    from napari_medvlsm.core.datasets.source import SourceConfig
     from napari_medvlsm.core.effect import Case
     from napari_medvlsm.core.io.images import read_scan
-    from napari_medvlsm.core.prompts.upstream import upstream_attributes
 
     dataset = dataset_of(options.data)
-    for image, mask, item in image_items(options.data, options.split):
-        said = upstream_attributes(dataset, item["prompts"])
-        clean = {name: vocabulary.canonical(name, value) for name, value in vars(said).items() if name != "target"}
-        if said.number == "zero":
-            clean = {"number": ""}
-        prompt = build(Attributes(said.target, **clean), vocabulary, options.level)
-        theirs = item["prompts"].get(options.level, prompt.text)
-        also = {"upstream's wording": theirs if isinstance(theirs, str) else theirs[0]}
-        yield Case(read_scan(image), prompt, read_mask(mask) > 127, also)
+    source = SourceConfig(dataset.name, "upstream")
+    for item in read_items(options.data, source, options.split, vocabulary, skip_missing=True).items:
+        for mask in item.masks.values():
+            if mask.upstream is None:
+                raise ValueError(f"The prompts of {options.data} are not those of {dataset.title}.")
+            clean = {k: vocabulary.canonical(k, value) for k, value in vars(mask.upstream).items() if k != "target"}
+            if mask.upstream.number == "zero":
+                clean = {"number": ""}
+            prompt = build(Attributes(mask.upstream.target, **clean), vocabulary, options.level)
+            theirs = mask.prompts.get(options.level, prompt.text)
+            also = {"upstream's wording": theirs if isinstance(theirs, str) else theirs[0]}
+            yield Case(read_scan(item.image), prompt, mask.load(), also)

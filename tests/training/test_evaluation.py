@@ -221,6 +221,13 @@ def test_evaluation_prompts_are_checked():
         EvaluationPrompts((PromptKind.TYPED,))
 
 
+def test_the_wordings_name_of_the_version_before_is_read(polyps, model_folder, tmp_path, capsys):
+    words = ["evaluate", str(polyps), "--model", str(model_folder), "--device", "cpu", "--wording", "release"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert "--wording release is now called upstream" in capsys.readouterr().err
+    assert read_results(tmp_path / "out").about.wording == "upstream"
+
+
 def test_nearest_keeps_every_second_pixel_of_a_checkered_mask():
     mask = np.zeros((4, 8), bool)
     mask[:, 4:] = True

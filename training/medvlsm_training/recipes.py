@@ -100,7 +100,7 @@ def dumped(recipe: Recipe) -> str:
 
 
 def listing() -> str:
-    """The shipped recipes as lines for people: by family, with their titles and the models to choose from."""
+    """The shipped recipes as lines of text: by family, with their titles and the models to choose from."""
     lines = []
     names = shipped_recipes()
     width = max(map(len, names)) + 2
@@ -154,23 +154,20 @@ def _read(path: Path) -> dict[str, Any]:
 def _renamed(raw: dict[str, Any], where: str) -> dict[str, Any]:
     """Plain values of a recipe with today's keys."""
     raw = dict(raw)
-    if isinstance(prompts := raw.get("prompts"), dict):
-        raw["prompts"] = {
-            _new(key, _OLD_PROMPT_KEYS, f"{where}: the key prompts."): _new(
-                value, _OLD_WORDING, f"{where}: the value prompts.wording: "
-            )
-            if key == "wording"
-            else value
-            for key, value in prompts.items()
-        }
-    if isinstance(sources := raw.get("sources"), list | tuple):
-        raw["sources"] = [
-            {**source, "layout": _new(source["layout"], _OLD_LAYOUT, f"{where}: the value layout: ")}
-            if isinstance(source, dict) and "layout" in source
-            else source
-            for source in sources
-        ]
+    if isinstance(raw.get("prompts"), dict):
+        prompts = {_new(k, _OLD_PROMPT_KEYS, f"{where}: the key prompts."): v for k, v in raw["prompts"].items()}
+        if "wording" in prompts:
+            prompts["wording"] = _new(prompts["wording"], _OLD_WORDING, f"{where}: the value prompts.wording: ")
+        raw["prompts"] = prompts
+    if isinstance(raw.get("sources"), list | tuple):
+        raw["sources"] = [_renamed_source(source, where) for source in raw["sources"]]
     return raw
+
+
+def _renamed_source(source: Any, where: str) -> Any:
+    if not isinstance(source, dict) or "layout" not in source:
+        return source
+    return {**source, "layout": _new(source["layout"], _OLD_LAYOUT, f"{where}: the value layout: ")}
 
 
 def _renamed_change(keys: list[str], value: Any) -> tuple[list[str], Any]:

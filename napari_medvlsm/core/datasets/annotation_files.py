@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,22 +207,3 @@ def inside(folder: Path, name: str) -> Path | None:
     except ValueError:
         return None
     return path if path.is_file() else None
-
-
-def image_items(folder: Path, split: str) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
-    """(image, mask, item) of one split of a folder in upstream's layout; items without their files are passed over.
-
-    Raises
-    ------
-    ValueError
-        If the split does not exist.
-    """
-    files = annotation_files(folder)
-    if split not in files:
-        raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(files)}.")
-    images, masks = split_folders(folder, split)
-    for item in read_annotations(files[split]):
-        image = inside(images, str(item.get("img_name")))
-        mask = inside(masks, str(item.get("mask_name")))
-        if image is not None and mask is not None:
-            yield image, mask, item

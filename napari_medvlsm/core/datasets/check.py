@@ -121,7 +121,7 @@ class Report:
         return {kind: found for kind, found in stops.items() if found}
 
     def refuse(self, accept: Collection[str] = ()) -> None:
-        """Raise ValueError, with one sentence, if training on this data would mislead.
+        """Raise ValueError, with one sentence, if training on this data would fail or its results would be wrong.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The image's name for people."""
+        """The image's name for sentences."""
         return f"{self.place}{self.image.name}"
 
 
@@ -333,7 +333,7 @@ def _mask_findings(path: Path, seen: _Mask, split: str) -> Iterator[Finding]:
         yield _finding("empty-mask", split, path.name, f"{path.name} holds no foreground.")
     if seen.between:
         sentence = (
-            f"{seen.between} of {pixels} pixels of {path.name} are neither 0 nor 255; cut at 127.5, "
+            f"{seen.between} of {pixels} pixels of {path.name} are neither 0 nor 255; binarised at 127.5, "
             f"{seen.specks} of them are background, which a reader of anything above 0 takes for foreground."
         )
         yield _finding("non-binary-mask", split, path.name, sentence)

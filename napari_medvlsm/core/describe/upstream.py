@@ -22,7 +22,7 @@ def describe_upstream(mask: Array) -> Description:
     Parameters
     ----------
     mask : array of shape (H, W)
-        Grey masks are cut at 127.5; where nothing is above 1 (0 and 1, or probabilities) at 0.5; bool as it is.
+        Grey masks are binarised at 127.5; where nothing is above 1 (0 and 1, or probabilities) at 0.5; bool as it is.
 
     Returns
     -------

@@ -16,7 +16,6 @@ from medvlsm_training.sources import read_items
 from medvlsm_training.train import refuse_misleading, train
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.annotation import Annotation
-from napari_medvlsm.core.datasets.annotation_files import image_items
 from napari_medvlsm.core.datasets.catalogue import load_catalogue
 from napari_medvlsm.core.datasets.check import KINDS, check_data, check_items
 from napari_medvlsm.core.datasets.export import export_case
@@ -229,7 +228,6 @@ def test_camus_has_two_parts_and_three_masks_an_image(camus):
     assert sorted(item.masks) == ["left atrium cavity", "left ventricular cavity", "myocardium"]
     assert item.image.parent.name == "test" and item.masks["myocardium"].paths[0].parent.parent.name == "test"
     assert all("p7" in mask.prompts and mask.upstream is not None for mask in item.masks.values())
-    assert len(list(image_items(camus, "test"))) == 3
     # The same patient in training and validation.
     path = camus / "anns" / "train.json"
     path.write_text(path.read_text().replace("0002_2CH_ED", "0001_4CH_ED"))
@@ -364,7 +362,8 @@ def test_the_video_sequences_of_clinicdb_are_in_two_splits():
 
 @needs_data
 def test_normals_of_busi_are_counted_as_empty_masks():
-    assert check_data(SHARED / "data" / "busi").counts() == {"empty-mask": 32}
+    normals = list((SHARED / "data" / "busi" / "masks").glob("*normal*"))
+    assert check_data(SHARED / "data" / "busi").counts() == {"empty-mask": len(normals)}
 
 
 @needs_data
