@@ -1,6 +1,7 @@
 """The loop of the README as one piece: corrections, an exported folder, a finetuned model, and the next scan."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def own_words():
     return path
 
 
-def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_path):
+def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_path, monkeypatch):
     vocabulary, folder = load_vocabulary(own_words), tmp_path / "stones"
     starter = Segmenter.load("starter", device="cpu")
     splits = Counter()
@@ -63,9 +64,10 @@ def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_
         splits[exported.split] += 1
     assert splits == {"train": 6, "val": 2, "test": 2}
 
-    run = tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs") / "best_own-stones"
     words = ["trainer.max_epochs=4", "optimizer.ema=0"]
-    assert main(["train", "best/own", *words, "--data", str(folder), "--run", str(run)]) == 0
+    assert main(["train", "best/own", *words, "--data", str(folder)]) == 0
     card = read_card(run / "model")
     assert card.targets == ("gallstone",) and {"gallstone", "stone"} <= {*card.phrases}
     assert {"maroon", "bulgy", "womb"} <= {*card.words}

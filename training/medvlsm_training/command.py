@@ -45,12 +45,17 @@ def add_to(commands: Any) -> None:
         "train",
         help="finetune a model by a recipe",
         description="Train a recipe; the same command goes on after an interruption. Without a recipe: list them; "
-        "without --data and --run: show the recipe.",
+        "without --data: show the recipe.",
     )
     trainer.add_argument("recipe", nargs="?", help="name of a shipped recipe, or a YAML file")
     trainer.add_argument("changes", nargs="*", metavar="key=value", help="such as trainer.max_epochs=5 or model=cris")
     trainer.add_argument("--data", type=Path, help="folder with the recipe's data sets")
-    trainer.add_argument("--run", type=Path, help="folder for checkpoints, curves, model and report", dest="folder")
+    trainer.add_argument(
+        "--run",
+        type=Path,
+        help="folder for checkpoints, curves, model and report (default: runs/RECIPE-DATA in the current folder)",
+        dest="folder",
+    )
     trainer.add_argument(
         "--accept",
         action="append",
@@ -88,8 +93,11 @@ def _train(options: argparse.Namespace) -> int:
     if options.data is None and options.folder is None:
         print(dumped(load_recipe(options.recipe, options.changes)), end="")
         return 0
-    if options.data is None or options.folder is None:
-        raise ValueError("Training needs --data, the folder of data sets, and --run, a folder for what comes out.")
+    if options.data is None:
+        raise ValueError("Training needs --data, the folder of the recipe's data sets.")
+    if options.folder is None:
+        recipe_name = load_recipe(options.recipe, options.changes).name
+        options.folder = Path("runs") / f"{recipe_name}-{options.data.resolve().name}"
 
     def work(report: Report, requests: StopRequests) -> int:
         from medvlsm_training.train import train
@@ -98,6 +106,7 @@ def _train(options: argparse.Namespace) -> int:
         recipe = load_recipe(options.recipe, options.changes)
         recipe = replace(recipe, accept=(*recipe.accept, *options.accept))
         machine = Machine(options.accelerator, options.devices, options.nodes)
+        logging.getLogger(__name__).info("The run is kept in %s.", options.folder)
         with _alone_in(options.folder):
             stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, requests=requests)
             if stopped.reason == "diverged":
