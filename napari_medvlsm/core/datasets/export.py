@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.images import Scan, content_hash, to_unit_rgb
 from napari_medvlsm.core.io.atomic import replacing
@@ -24,14 +25,26 @@ SPLITS = ("train", "val", "test")
 _NAME_BYTES = 120
 
 
+@dataclass(frozen=True)
+class ExportedCase:
+    """Where a case went: the annotation file, its split, whether it was there before, and how many cases there are."""
+
+    annotations: Path
+    split: str
+    replaced: bool
+    number: int
+
+
 def export_case(
     folder: Path,
     scan: Scan,
-    mask: npt.NDArray[np.generic],
-    attributes: Attributes,
+    annotation: Annotation,
     vocabulary: Vocabulary,
+    *,
+    modality: str = "",
+    group: str = "",
     seed: int = 0,
-) -> Path:
+) -> ExportedCase:
     """Add one scan with one mask to a training folder; the same scan and target again replaces its entry.
 
     The scan is written as 8-bit RGB PNG through the normalisation that every model sees, named by its
@@ -43,24 +56,20 @@ def export_case(
     folder : Path
         Made if it does not exist.
     scan : Scan
-    mask : array of shape (H, W)
-        Foreground is anything above zero; an empty mask says that the target is absent.
-    attributes : Attributes
-        `target` is needed.
+    annotation : Annotation
+        An empty mask says that the target is absent.
     vocabulary : Vocabulary
+    modality, group : str
+        Not kept yet.
     seed : int
         Draws descriptions and paraphrases.
-
-    Returns
-    -------
-    Path
-        The annotation file.
 
     Raises
     ------
     ValueError
         If there is no target, the sizes differ, or the folder holds something else.
     """
+    mask, attributes = annotation.mask, replace(annotation.said, target=annotation.target)
     if not attributes.target:
         raise ValueError("Choose what was outlined before you export: the training prompts are built from it.")
     if mask.shape != scan.size:
@@ -83,13 +92,15 @@ def export_case(
         "sentences_num": 1,
         "prompts": training_prompts(scan, mask, attributes, vocabulary, seed),
     }
-    split = next((s for s in SPLITS if any(e.get("mask_name") == mask_name for e in entries[s])), "train")
+    before = next((s for s in SPLITS if any(e.get("mask_name") == mask_name for e in entries[s])), None)
+    split = before or "train"
     entries[split] = [e for e in entries[split] if e.get("mask_name") != mask_name] + [entry]
     for name in SPLITS:
         if name == split or not (folder / "anns" / f"{name}.json").exists():
             with replacing(folder / "anns" / f"{name}.json") as temporary:
                 temporary.write_text(json.dumps(entries[name], indent=1), "utf-8")
-    return folder / "anns" / f"{split}.json"
+    number = sum(map(len, entries.values()))
+    return ExportedCase(folder / "anns" / f"{split}.json", split, before is not None, number)
 
 
 def training_prompts(

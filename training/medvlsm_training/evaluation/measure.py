@@ -16,7 +16,7 @@ from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Prediction, Segmenter
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.masks import Bytes, cut
+from napari_medvlsm.core.masks import Bytes, binarize
 from napari_medvlsm.core.prompts import Vocabulary
 from napari_medvlsm.core.upsampling import to_scan_size
 
@@ -177,7 +177,7 @@ def nearest(mask: Mask, side: int) -> Mask:
 
 def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: float, tolerance: float) -> Score:
     case, question = answer.case, answer.question
-    drawn, truth, spacing = cut(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
+    drawn, truth, spacing = binarize(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
     hd95, nsd = metrics.surface_scores(drawn, truth, tolerance, spacing)
     return Score(
         set=data.name,
