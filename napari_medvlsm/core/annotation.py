@@ -141,7 +141,9 @@ def new_provenance(**values: Any) -> Provenance:
 
 def dumps(annotation: Annotation) -> str:
     """All of an annotation but its mask, as one line of JSON in ASCII. Values that are as by default are left out."""
-    return json.dumps(to_dict(annotation), allow_nan=False)
+    # tifffile, and with it napari, takes a TIFF's description with '"shape":' in it for a record of its own and refuses
+    # the file; an attribute has that name. A space before the colon keeps it from doing so.
+    return json.dumps(to_dict(annotation), allow_nan=False, separators=(", ", " : "))
 
 
 def loads(text: str, mask: Mask) -> Annotation:

@@ -18,6 +18,7 @@ from napari_medvlsm.cli import main
 from napari_medvlsm.core.datasets.annotation_files import image_items
 from napari_medvlsm.core.datasets.catalogue import load_catalogue
 from napari_medvlsm.core.datasets.check import KINDS, check_data, check_items
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.datasets.layouts import read_split
 from napari_medvlsm.core.images import Scan
@@ -265,7 +266,7 @@ def test_our_export_is_read_with_all_targets_of_an_image(tmp_path, rng):
         mask = np.zeros((40, 30), bool)
         mask[5:20, 5:20] = i < 2
         for target in ("left lung", "right lung"):
-            export_case(tmp_path / "mine", scan, mask, Attributes(target), VOCABULARY)
+            export_case(tmp_path / "mine", scan, Annotation(target, mask), VOCABULARY)
     report = check_data(tmp_path / "mine")
     assert report.counts() == {"empty-split": 2, "empty-mask": 2} and report.masks == {"train": 6}
     items = read_source(tmp_path, source("mine", modality="chest x-ray"), VOCABULARY)["train"]

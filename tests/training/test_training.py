@@ -32,6 +32,7 @@ from medvlsm_training.recipes import load_recipe
 from medvlsm_training.sources import read_source
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
 from medvlsm_training.train import load_trained, read_items, train
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.datasets.items import data_hash, split_lungs
 from napari_medvlsm.core.images import Scan
@@ -187,7 +188,8 @@ def test_left_lung_lies_on_the_right_of_the_image():
 def test_our_export_can_be_trained_on(tmp_path, rng):
     for _ in range(3):
         image, mask = disk(rng)
-        export_case(tmp_path / "mine", Scan(image), mask, Attributes("polyp", color="white"), VOCABULARY)
+        annotation = Annotation("polyp", mask, said=Attributes("polyp", color="white"))
+        export_case(tmp_path / "mine", Scan(image), annotation, VOCABULARY)
     items = read_source(tmp_path, source("mine", target=""), VOCABULARY)["train"]
     assert len(items) == 3 and list(items[0].masks) == ["polyp"]
     sample = prompted(items, 32, 1, PromptConfig(per_image=3))[0]

@@ -111,7 +111,10 @@ def _pixels(path: Path) -> Any:
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("L"))
         else:
-            pixels = tifffile.imread(path)
+            # The page and not `imread`: version 1 of the record could hold '"shape":'; see `annotation.dumps`.
+            with tifffile.TiffFile(path) as tiff:
+                pages = [page.asarray() for page in tiff.pages[:2]]
+            pixels = pages[0] if len(pages) == 1 else np.stack(pages)
     except Exception as error:  # a damaged file makes the decoders raise nearly anything
         raise ValueError(f"{path.name} cannot be read as a mask ({error}).") from error
     if pixels.ndim != 2:

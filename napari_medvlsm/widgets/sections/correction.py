@@ -57,8 +57,8 @@ class CorrectionSection(Section):
         self.redo.clicked.connect(self.redoRequested)
         self.absent = QPushButton("Nothing to segment here")
         self.absent.setToolTip(
-            "Answer that this scan does not show the target. It is saved and exported as an answer of its own; an empty "
-            "mask is not one."
+            "Answer that this scan does not show the target. It is saved and exported as such; an empty "
+            "mask alone says nothing."
         )
         self.absent.clicked.connect(self.absentRequested)
         self.retract = QPushButton("Take this back")
