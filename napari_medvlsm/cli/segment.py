@@ -77,7 +77,7 @@ def _segment(options: argparse.Namespace) -> int:
     outcome = outline_folder(
         {path: output.name for path, output in outputs.items()},
         options.out,
-        Question(entry, prompt, options.threshold, where, options.device, options.precision),
+        Question(entry, prompt, options.threshold, where, options.device, options.precision, vocabulary.digest),
         sharing,
         again=options.again,
         progress=True,

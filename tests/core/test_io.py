@@ -1,19 +1,10 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.images import read_image, read_scan, read_spacing
-from napari_medvlsm.core.io.labels import load_mask, save_mask, story
-from napari_medvlsm.core.masks import Cleanup
-from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
-
-VOCABULARY = load_vocabulary()
 
 
 @pytest.fixture
@@ -141,78 +132,6 @@ def test_replacing_leaves_the_old_file_when_writing_fails(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".png"])
-def test_mask_and_its_story_come_back(tmp_path, rng, suffix):
-    mask = rng.random((20, 30)) > 0.5
-    prompt = build(Attributes("polyp", size="small"), VOCABULARY)
-    made = story(prompt, "starter", 0.35, Cleanup(fill_holes=True), corrected=False, scan_hash="ab")
-    save_mask(tmp_path / f"m{suffix}", mask, made, spacing=(0.4, 0.2))
-    again, description = load_mask(tmp_path / f"m{suffix}")
-    np.testing.assert_array_equal(again, mask)
-    assert description["prompt"]["text"] == "small polyp" and description["threshold"] == 0.35
-    assert description["cleanup"] == ["fill_holes"] and description["spacing_mm"] == [0.4, 0.2]
-    if suffix == ".tif":
-        assert read_spacing(tmp_path / "m.tif") == pytest.approx((0.4, 0.2))
-        assert tifffile.imread(tmp_path / "m.tif").max() == 1
-
-
-def test_mask_of_a_wrong_kind_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="saved as"):
-        save_mask(tmp_path / "m.jpg", np.zeros((3, 3)), {})
-    with pytest.raises(ValueError, match="2D"):
-        save_mask(tmp_path / "m.tif", np.zeros((3, 3, 3)), {})
-
-
-def test_autosave_offers_only_what_earlier_sittings_left(tmp_path, rng):
-    mask = rng.random((8, 9)) > 0.5
-    first = AutosaveStore(tmp_path)
-    first.save("abc", "left lung", mask, {"model": "m"})
-    assert first.find("abc") == []
-    second = AutosaveStore(tmp_path)
-    assert second.find("abc") == [], "the first sitting still runs"
-    first.close()
-    second.save("abc", "left lung", ~mask, {})
-    (found,) = second.find("abc")
-    assert found.target == "left lung"
-    np.testing.assert_array_equal(second.load(found)[0], mask)
-    (tmp_path / "abc-x-y.tif").write_bytes(b"broken")
-    assert len(second.find("abc")) == 1 and second.find("other") == []
-    second.discard(found)
-    assert second.find("abc") == []
-    second.close()
-    assert AutosaveStore(tmp_path).find("abc")
-
-
-def test_a_killed_sitting_leaves_its_correction_to_the_next(tmp_path):
-    code = (
-        "import os, sys, numpy as np; from pathlib import Path\n"
-        "from napari_medvlsm.core.io.autosave import AutosaveStore\n"
-        "AutosaveStore(Path(sys.argv[1])).save('abc', 'polyp', np.eye(5), {}); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    (found,) = AutosaveStore(tmp_path).find("abc")
-    assert found.target == "polyp"
-
-
-@pytest.mark.parametrize("suffix", [".tif", ".png"])
-def test_damaged_files_always_give_a_sentence(tmp_path, rng, suffix):
-    mask = rng.random((64, 64)) > 0.5
-    save_mask(tmp_path / f"m{suffix}", mask, {"software": "napari-medvlsm"})
-    whole = (tmp_path / f"m{suffix}").read_bytes()
-    refused = 0
-    for _ in range(60):
-        broken = bytearray(whole)
-        for place in rng.integers(0, len(whole), 8):
-            broken[place] = rng.integers(256)
-        (tmp_path / f"b{suffix}").write_bytes(broken)
-        for read in (read_image, load_mask):
-            try:
-                read(tmp_path / f"b{suffix}")
-            except ValueError:
-                refused += 1
-    assert refused > 20
-
-
 def test_lzw_and_jpeg_tiff_grey_alpha_and_turned_photographs(tmp_path, rgb):
     for compression in ("lzw", "jpeg"):
         tifffile.imwrite(tmp_path / "c.tif", rgb, photometric="rgb", compression=compression)
@@ -224,10 +143,3 @@ def test_lzw_and_jpeg_tiff_grey_alpha_and_turned_photographs(tmp_path, rgb):
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to show
     Image.fromarray(rgb).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / "turned.png").pixels, np.rot90(rgb, -1))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
-def test_saved_files_are_as_readable_as_any_other(tmp_path):
-    (tmp_path / "other").write_text("x")
-    save_mask(tmp_path / "m.tif", np.eye(5), {})
-    assert (tmp_path / "m.tif").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -18,12 +18,13 @@ from lightning.pytorch import LightningModule
 from tqdm import tqdm
 
 from napari_medvlsm import __version__
+from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.bulk.manifest import DONE, FAILED, ManifestWriter, Row, Texts, is_done, tidy
 from napari_medvlsm.core.bulk.prefetch import ahead
 from napari_medvlsm.core.images import Scan, content_hash
 from napari_medvlsm.core.inference import ModelInput, Prediction, Segmenter
 from napari_medvlsm.core.io.images import own_limit, read_scan
-from napari_medvlsm.core.io.labels import is_correction, save_mask, story
+from napari_medvlsm.core.io.labels import is_correction, save_mask
 from napari_medvlsm.core.models.families import load_model
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -55,6 +56,8 @@ class Question:
         Where the model looks.
     device, precision : str
         See `Segmenter`.
+    vocabulary_hash : str
+        `Vocabulary.digest` of the words that the prompt was read with.
     """
 
     model: ModelEntry
@@ -63,6 +66,7 @@ class Question:
     options: SegmentOptions = WHOLE_SCAN
     device: str = AUTO
     precision: str = AUTO
+    vocabulary_hash: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,8 +248,21 @@ class Worker(LightningModule):  # type: ignore[misc]
                 "--out."
             )
         mask = prediction.mask(row.threshold)
-        made = story(question.prompt, row.model, row.threshold, None, False, row.scan_hash, question.options)
-        save_mask(path, mask, made, loaded.spacing)
+        prompt = question.prompt
+        provenance = new_provenance(
+            scan_hash=row.scan_hash,
+            scan_size=mask.shape,
+            spacing=loaded.spacing,
+            prompt=prompt,
+            vocabulary_version=prompt.vocabulary_version,
+            vocabulary_hash=question.vocabulary_hash,
+            model=row.model,
+            weights_hash=row.weights,
+            threshold=row.threshold,
+            options=question.options,
+        )
+        target = prompt.attributes.target or prompt.text
+        save_mask(path, Annotation(target, mask, said=prompt.attributes, provenance=provenance))
         area = int(mask.sum())
         self._add(
             replace(

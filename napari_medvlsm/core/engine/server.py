@@ -7,9 +7,11 @@ import queue
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from napari_medvlsm.core.engine.protocol import Array, Message, read_frame, write_frame
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO, SegmentOptions
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Engine:
         self._asked: tuple[str, str] = (AUTO, AUTO)
         self._choice = 0
         self._reported: Message = {}
+        self._weights_hash = ""
 
     def answer(self, message: Message, arrays: list[Array]) -> list[Array]:
         """Carry out one request and return the arrays of its answer."""
@@ -136,6 +139,7 @@ class Engine:
             self._progress(number, "Loading the model")
             self.forget()
             self._segmenter = Segmenter.load(message["model"], *asked, notify=self._notice)
+            self._weights_hash = weights_hash(Path(message["model"]))
             self._model, self._asked, self._choice = message["model"], asked, choice
         elif (asked, choice) != (self._asked, self._choice):
             self._segmenter.use(*asked)
@@ -148,6 +152,7 @@ class Engine:
 
         assert self._segmenter is not None
         running: Message = {"device": device_name(self._segmenter.device), "precision": self._segmenter.precision}
+        running["weights_hash"] = self._weights_hash
         same = running.items() <= self._reported.items()
         if difference is not None:
             running["difference"] = difference

@@ -18,7 +18,7 @@ from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Prediction, Segmenter
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.masks import Bytes, cut
+from napari_medvlsm.core.masks import Bytes, binarize
 from napari_medvlsm.core.prompts import Vocabulary
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.scores import MODEL, ORIGINAL, TOLERANCE, Measurements, Score
@@ -123,7 +123,7 @@ def nearest(mask: Mask, side: int) -> Mask:
 
 def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: float, tolerance: float) -> Score:
     case, prompt = answer.case, answer.prompt
-    predicted, truth, spacing = cut(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
+    predicted, truth, spacing = binarize(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
     hd95, nsd = metrics.surface_scores(predicted, truth, tolerance, spacing)
     return Score(
         set=data.name,
