@@ -24,7 +24,7 @@ from napari_medvlsm.core.images import Scan, content_hash
 from napari_medvlsm.core.inference import ModelInput, Prediction, Segmenter
 from napari_medvlsm.core.io.images import own_limit, read_scan
 from napari_medvlsm.core.io.labels import is_correction, save_mask, story
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO, WHOLE_SCAN, SegmentOptions
