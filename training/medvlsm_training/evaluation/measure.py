@@ -11,7 +11,7 @@ from PIL import Image
 
 from medvlsm_training.evaluation.data import Case, DataSet, Mask
 from medvlsm_training.evaluation.questions import INTERFACE, Kind, Question, Wishes, questions
-from napari_medvlsm.core import metrics
+from napari_medvlsm.core import metrics, surface_metrics
 from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Prediction, Segmenter
@@ -178,7 +178,7 @@ def nearest(mask: Mask, side: int) -> Mask:
 def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: float, tolerance: float) -> Score:
     case, question = answer.case, answer.question
     drawn, truth, spacing = cut(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
-    hd95, nsd = metrics.surface_scores(drawn, truth, tolerance, spacing)
+    hd95, nsd = surface_metrics.surface_scores(drawn, truth, tolerance, spacing)
     return Score(
         set=data.name,
         split=data.split,
