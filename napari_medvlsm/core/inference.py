@@ -20,7 +20,7 @@ from napari_medvlsm.core.devices import out_of_memory, pick_device, pick_precisi
 from napari_medvlsm.core.images import Scan, Window, content_hash, to_model_input, window_of
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, binarize
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations, Conditions, repeat_for_prompts
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard
 from napari_medvlsm.core.models.store.registry import STARTER, find_model
 from napari_medvlsm.core.options import AUTO, Region, Tiling, check_region

@@ -32,7 +32,7 @@ from medvlsm_training.module import SegmentationModule
 from medvlsm_training.sources import read_items
 from medvlsm_training.tokenizer import cut_tokenizer
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.events import Encoded, Epoch

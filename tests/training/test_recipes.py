@@ -26,7 +26,7 @@ from medvlsm_training.train import train
 from napari_medvlsm.core.datasets.check import KINDS
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.prompts.upstream import load_datasets

@@ -34,9 +34,11 @@ from napari_medvlsm.core.datasets.items import data_hash, split_lungs
 from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
-from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, save_lora
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.architectures.lora import add_lora
+from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.card import DataSource, read_card, write_card
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE

@@ -29,8 +29,8 @@ from napari_medvlsm import __version__
 from napari_medvlsm.core.datasets.items import Item, data_hash
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
+from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.base import VLSM
-from napari_medvlsm.core.models.architectures.lora import save_lora
 from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash

@@ -12,7 +12,7 @@ from PIL import Image
 from medvlsm_training.config import INTERFACE
 from medvlsm_training.evaluation.data import Case, DataSet
 from medvlsm_training.evaluation.prompts import EvaluationPrompt, EvaluationPrompts, evaluation_prompts
-from napari_medvlsm.core import metrics
+from napari_medvlsm.core import metrics, surface_metrics
 from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.images import Scan
@@ -124,7 +124,7 @@ def nearest(mask: Mask, side: int) -> Mask:
 def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: float, tolerance: float) -> Score:
     case, prompt = answer.case, answer.prompt
     predicted, truth, spacing = binarize(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
-    hd95, nsd = metrics.surface_scores(predicted, truth, tolerance, spacing)
+    hd95, nsd = surface_metrics.surface_scores(predicted, truth, tolerance, spacing)
     return Score(
         set=data.name,
         split=data.split,

@@ -25,7 +25,7 @@ def known_encoder(encoder: str) -> Iterator[None]:
         raise ValueError(f"segmentation_models_pytorch has no encoder {encoder!r}; one is resnet50.") from error
 
 
-class LibraryEncoder(nn.Module):
+class SMPEncoder(nn.Module):
     """An encoder with random weights, and a projection of its coarsest level.
 
     Parameters
@@ -38,6 +38,8 @@ class LibraryEncoder(nn.Module):
     ----------
     channels : tuple of int
         Of the levels as they come out, from fine to coarse.
+    attention : tuple of str
+        None of its modules projects for attention.
 
     Raises
     ------
@@ -45,8 +47,11 @@ class LibraryEncoder(nn.Module):
         If the library knows no such encoder, or it has not five levels.
     """
 
+    attention: tuple[str, ...] = ()
+
     def __init__(self, name: str, width: int) -> None:
         super().__init__()
+        # Here, since the library takes a second to import and only models with one of its encoders need it.
         from segmentation_models_pytorch.encoders import get_encoder
 
         with known_encoder(name):
