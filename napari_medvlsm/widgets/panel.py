@@ -39,9 +39,10 @@ from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._layers import SPACING_KEY, LayerManager, SliceInView
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
-from napari_medvlsm.widgets._prompt_presenter import PromptPresenter
+from napari_medvlsm.widgets._prompt_presenter import PromptPresenter, open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
+from napari_medvlsm.widgets.dialogs import GuideDialog
 from napari_medvlsm.widgets.sections import (
     CorrectionSection,
     Footer,
@@ -52,7 +53,7 @@ from napari_medvlsm.widgets.sections import (
     ScanSection,
 )
 from napari_medvlsm.widgets.sections._section import rule
-from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, SEGMENT_KEYS
+from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
 from napari_medvlsm.widgets.sections.scan import Look
 
 if TYPE_CHECKING:
@@ -207,6 +208,12 @@ class Panel(QWidget):
             return
         self.footer.set_status(f"Added to the training set in {folder.name}.")
 
+    def show_help(self) -> None:
+        """Open the guide beside the window, or bring it to the front."""
+        guide = self.findChild(GuideDialog) or GuideDialog(parent=self)
+        open_dialog(guide)
+        guide.raise_()
+
     def close_engine(self) -> None:
         """End the engine and finish what is being written; the panel is done."""
         if self._closed:
@@ -337,6 +344,7 @@ class Panel(QWidget):
         self.save_section.exportRequested.connect(self._ask_export)
         self.footer.segmentRequested.connect(self.segment)
         self.footer.cancelRequested.connect(self.engine.cancel)
+        self.footer.helpRequested.connect(self.show_help)
 
         self.engine.state_changed.connect(self._on_engine_state)
         self.engine.progressed.connect(lambda text: self.footer.set_status(f"{text}…", passing=True))
@@ -360,7 +368,8 @@ class Panel(QWidget):
         self.viewer.dims.events.connect(self._on_dims)
 
         self._shortcuts = []
-        for keys, function in ((SEGMENT_KEYS, self.segment), (CANCEL_KEYS, self.engine.cancel)):
+        keyed = ((SEGMENT_KEYS, self.segment), (CANCEL_KEYS, self.engine.cancel), (HELP_KEYS, self.show_help))
+        for keys, function in keyed:
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(function)
