@@ -44,9 +44,9 @@ class GuideDialog(QDialog):
     def __init__(self, page: str = INDEX, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("MedVLSM: guide")
+        self.page = page
         self.contents = QListWidget()
-        self.contents.setFixedWidth(200)
-        self.contents.setWordWrap(True)
+        self.contents.setFixedWidth(210)
         for name, title in guide_pages().items():
             item = QListWidgetItem(title)
             item.setData(Qt.ItemDataRole.UserRole, name)
@@ -59,13 +59,8 @@ class GuideDialog(QDialog):
         row = QHBoxLayout(self)
         row.addWidget(self.contents)
         row.addWidget(self.text, 1)
-        self.resize(1000, 720)
+        self.resize(1050, 720)
         self.show_page(page)
-
-    @property
-    def page(self) -> str:
-        """Name of the page that is shown."""
-        return Path(self.text.source().toLocalFile()).stem
 
     def show_page(self, page: str) -> None:
         """Show a page from its beginning."""
@@ -77,7 +72,9 @@ class GuideDialog(QDialog):
         if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange) and hasattr(self, "text"):
             self._color_links()
 
-    def _on_page(self) -> None:
+    def _on_page(self, source: QUrl) -> None:
+        # Qt 5 says it before `source()` knows it.
+        self.page = Path(source.toLocalFile()).stem
         with QSignalBlocker(self.contents):
             self.contents.setCurrentRow(list(guide_pages()).index(self.page))
         self._color_links()
