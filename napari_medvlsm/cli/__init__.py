@@ -1,14 +1,4 @@
-"""`medvlsm`: the command line. Knows no Qt; the window's entry point is `widgets.app`.
-
-`segment`   outline one thing in many scans
-`models`    list, fetch, import and check models
-`prompts`   build, read, check and measure prompts
-`data`      where data sets come from, and a check before training
-`train`     finetune a model by a recipe
-`package`   measure a run's model and write its model folder
-`evaluate`  measure a model on data sets, or compare two results
-`table`     results in one table, the paper's numbers beside them
-"""
+"""`medvlsm`: the command line, a module a command. Knows no Qt; the window's entry point is `widgets.app`."""
 
 from __future__ import annotations
 

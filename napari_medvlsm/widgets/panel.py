@@ -35,12 +35,13 @@ from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
-from napari_medvlsm.widgets._prompt_presenter import PromptPresenter
+from napari_medvlsm.widgets._prompt_presenter import PromptPresenter, open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
 from napari_medvlsm.widgets._scan_presenter import ScanPresenter
 from napari_medvlsm.widgets._segment_presenter import SegmentPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
+from napari_medvlsm.widgets.dialogs import GuideDialog
 from napari_medvlsm.widgets.sections import (
     CorrectionSection,
     Footer,
@@ -51,7 +52,7 @@ from napari_medvlsm.widgets.sections import (
     ScanSection,
 )
 from napari_medvlsm.widgets.sections._section import rule
-from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, SEGMENT_KEYS
+from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -122,6 +123,12 @@ class Panel(QWidget):
     def export_to(self, folder: Path) -> None:
         """Add the scan and the annotation in view to a training folder."""
         self.saving.export_to(folder)
+
+    def show_help(self) -> None:
+        """Open the guide beside the window, or bring it to the front."""
+        guide = self.findChild(GuideDialog) or GuideDialog(parent=self)
+        open_dialog(guide)
+        guide.raise_()
 
     def close_engine(self) -> None:
         """End the engine and finish what is being written; the panel is done."""
@@ -250,12 +257,14 @@ class Panel(QWidget):
         self.correcting.started.connect(lambda: self.result_section.certainty.setChecked(False))
         session.model_changed.connect(lambda: self.result_section.set_threshold(session.threshold))
         self.corrections.message.connect(status)
+        self.footer.helpRequested.connect(self.show_help)
         for presenter in (self.prompts, self.comparison, self.scans, self.saves):
             presenter.message.connect(status)
 
     def _add_shortcuts(self) -> None:
         self._shortcuts = []
-        for keys, function in ((SEGMENT_KEYS, self.segment), (CANCEL_KEYS, self.engine.cancel)):
+        keyed = ((SEGMENT_KEYS, self.segment), (CANCEL_KEYS, self.engine.cancel), (HELP_KEYS, self.show_help))
+        for keys, function in keyed:
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(function)

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from napari_medvlsm.core.calibration import Calibration
+from napari_medvlsm.core.renamed_keys import with_current_metrics
 from napari_medvlsm.core.runs import start
 from napari_medvlsm.core.runs.comparison import compare, pair_up
 from napari_medvlsm.core.runs.events import Epoch, Failed, Stopped, read_line
 from napari_medvlsm.core.runs.folder import CURVES_FILE, ENVIRONMENT_FILE, Run
-from napari_medvlsm.core.runs.renamed_keys import with_current_metrics
 from napari_medvlsm.core.runs.results import About, MeasuredSet, find_results, read_results, write_results
 from napari_medvlsm.core.runs.scores import Measurements, Score, false_positive_rate, read_scores
 from napari_medvlsm.core.runs.start import RunProcess, start_run

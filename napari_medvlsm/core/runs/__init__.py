@@ -8,5 +8,4 @@
 `summary`       means with intervals by data set, target and kind of prompt
 `results`       the folder of `medvlsm evaluate`, written and read
 `comparison`    two results on the same cases
-`renamed_keys`  files of earlier versions
 """

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from napari_medvlsm.core.runs.renamed_keys import with_current_keys
+from napari_medvlsm.core.renamed_keys import with_current_keys
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_medvlsm.core.models.store.card import CARD_FILE
+from napari_medvlsm.core.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.events import Epoch
-from napari_medvlsm.core.runs.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.results import SUMMARY_FILE, Results, read_results
 
 # Written by training: the whole recipe, the machine and versions, the epochs, and the state to go on from.

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_medvlsm.core.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
-from napari_medvlsm.core.runs.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION, Measurements, write_scores
 from napari_medvlsm.core.runs.summary import contrasts, json_ready, summarise
 from napari_medvlsm.core.statistics import LEVEL, RESAMPLES

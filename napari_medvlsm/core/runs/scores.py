@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_medvlsm.core.runs.renamed_keys import with_current_keys
+from napari_medvlsm.core.renamed_keys import with_current_keys
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.calibration import Calibration

@@ -13,9 +13,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.events import Epoch, Report, Step
 from napari_medvlsm.core.runs.folder import CURVES_FILE
-from napari_medvlsm.core.runs.renamed_keys import with_current_keys
 
 # Seconds between two events of steps.
 _INTERVAL = 1.0

@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.store.validation_errors import first_problem
-from napari_medvlsm.core.runs.renamed_keys import with_current_metrics
+from napari_medvlsm.core.renamed_keys import with_current_metrics
 
 CARD_FILE = "model_card.json"
 WEIGHTS_FILE = "model.safetensors"
