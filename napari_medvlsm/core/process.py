@@ -193,6 +193,8 @@ def _watch_stdin() -> None:
 
 def main() -> None:
     """Run the module that the command line names, as `python -m` does, until it or stdin ends."""
+    # A shell starts background jobs with SIGINT ignored, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_watch_stdin, name="end-of-stdin", daemon=True).start()
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -19,7 +19,7 @@ from napari_medvlsm.core.runs.results import About, MeasuredSet, find_results, r
 from napari_medvlsm.core.runs.scores import Measurements, Score, false_positive_rate, read_scores
 from napari_medvlsm.core.runs.start import RunProcess, start_run
 
-MODULES = ("events", "start", "folder", "prompt_kinds", "scores", "summary", "results", "comparison", "renamed_keys")
+MODULES = ("events", "start", "folder", "prompt_kinds", "scores", "summary", "results", "comparison")
 HEAVY = ("torch", "torchvision", "lightning", "monai", "transformers", "open_clip", "timm", "medvlsm_training")
 ABOUT = About(
     **dict.fromkeys(("model", "title", "family", "weights", "threshold_from"), "a"),

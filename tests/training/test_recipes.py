@@ -205,7 +205,9 @@ class TestShipped:
         assert main(["train", "best/isic", *words]) == 0
         (tmp_path / "shown.yaml").write_text(capsys.readouterr().out, "utf-8")
         assert load_recipe(tmp_path / "shown.yaml") == load_recipe("best/isic", words)
-        assert main(["train", "best/isic", "--data", "data"]) != 0 and "--run" in capsys.readouterr().err
+
+    def test_a_run_folder_needs_data(self, capsys):
+        assert main(["train", "best/isic", "--run", "run"]) == 2 and "needs --data" in capsys.readouterr().err
 
 
 class TestWords:

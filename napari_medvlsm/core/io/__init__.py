@@ -5,4 +5,5 @@
 `labels`          masks to label TIFF and PNG, and back
 `autosave`        corrections that survive a crash
 `prompt_history`  favourites and prompts used before
+`settings`        what the program remembers of the person, such as the name of the author
 """
