@@ -80,7 +80,8 @@ class Saving:
             return
         split = _SPLITS.get(case.split, case.split)
         if case.replaced:
-            text = f"Replaced the case of this scan in {folder.name} ({split}); {case.number} cases in all."
+            count = "1 case" if case.number == 1 else f"{case.number} cases"
+            text = f"Replaced the case of this scan in {folder.name} ({split}); {count} in all."
         else:
             text = f"Added to the training set in {folder.name}: case {case.number}, {split}."
         self.message.emit(text, False)

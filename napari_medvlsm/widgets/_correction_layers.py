@@ -10,6 +10,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.annotation import Annotation
@@ -131,10 +132,19 @@ class CorrectionLayers:
     # What a person does ---------------------------------------------------------------------------------------------
 
     def _on_paint(self, event: Any) -> None:
-        """A stroke is finished: `paint` is emitted for each undoable step."""
-        if not self._writing:
-            self._view.settle()
-            self._report(event.source, stroke=True)
+        """A stroke is finished: `paint` is emitted for each undoable step.
+
+        Outside of `block_history` (a fill, for instance) napari emits it before the pixels change, so they are read
+        again when it is done.
+        """
+        if self._writing:
+            return
+        self._view.settle()
+        layer = event.source
+        self._report(layer, stroke=True)
+        if self._shown(layer) and self._view.slice is not None:
+            place = layer, self._view.scan_hash, self._view.slice.index
+            QTimer.singleShot(0, lambda: self._report_plane(*place, stroke=False))
 
     def _on_set_data(self, event: Any) -> None:
         """The layer was drawn anew, which also follows an undo by the keyboard, and each move of a slider."""
@@ -196,6 +206,8 @@ class CorrectionLayers:
                 self._report_plane(layer, scan_hash, index, stroke=False)
 
     def _report_plane(self, layer: Labels, scan_hash: str, index: tuple[int, ...], stroke: bool) -> None:
+        if layer not in self._viewer.layers:
+            return  # deleted since
         mask, noted = _plane(layer, index), _notes(layer).get(scan_hash)
         before = noted[1].mask if noted is not None else np.zeros_like(mask)
         if stroke or not np.array_equal(mask, before):

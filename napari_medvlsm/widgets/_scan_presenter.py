@@ -17,6 +17,7 @@ from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask
 from napari_medvlsm.core.options import SegmentOptions, Tiling
+from napari_medvlsm.widgets._correction_layers import NOTES
 from napari_medvlsm.widgets._layers import SPACING_KEY, LayerManager, scan_layers
 from napari_medvlsm.widgets._workers import Background
 from napari_medvlsm.widgets.sections import ScanSection
@@ -61,7 +62,8 @@ class ScanPresenter(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SETTLE_MS)
         self._timer.timeout.connect(lambda: view.settle())
-        view.moving_started.connect(self._timer.start)
+        # A function of ours: psygnal cannot read the signature of Qt's own.
+        view.moving_started.connect(lambda: self._timer.start())
         view.changed.connect(self._show)
         view.image_changed.connect(self._follow)
         section.layerChosen.connect(self._choose)
@@ -160,7 +162,9 @@ class ScanPresenter(QObject):
 
     def _add_file(self, path: Path, found: ImageFile | Annotation) -> None:
         if isinstance(found, Annotation):
-            self._viewer.add_layer(Labels(found.mask.astype(np.uint8), name=path.stem))
+            # What is known of it comes along, for when it becomes a correction of its scan.
+            notes = {found.provenance.scan_hash: ((), found)}
+            self._viewer.add_layer(Labels(found.mask.astype(np.uint8), name=path.stem, metadata={NOTES: notes}))
             self.message.emit(f"Opened the mask {path.name}; it can be used as a correction.", False)
             return
         layer = Image(found.pixels, name=path.stem, rgb=found.colour, metadata={SPACING_KEY: found.spacing})

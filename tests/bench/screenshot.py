@@ -98,7 +98,7 @@ class Photographer:
         self.readme, self.guide = readme, guide
         self.viewer, self.panel = open_window([], "skin-lesion")
         self.viewer.window.resize(1280, 800)
-        wait(lambda: self.panel.view is not None)
+        wait(lambda: self.panel.view.slice is not None)
 
     def work(self) -> None:
         """Outline a skin lesion, correct it, look at words."""
