@@ -24,6 +24,7 @@ from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig, line_positions, plane_positions
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
 from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, merge_folder, save_lora
+from napari_medvlsm.core.models.architectures.wordunet import WordUNet, WordUNetConfig
 from napari_medvlsm.core.models.families import FAMILIES, load_model
 from napari_medvlsm.core.models.store.card import WEIGHTS_FILE, ModelCard, write_card
 
@@ -93,6 +94,14 @@ def small_biomedclipseg_d() -> BiomedCLIPSeg:
     )
 
 
+def small_wordunet() -> WordUNet:
+    tokenizer = clip_tokenizer()
+    sizes = {"image_widths": (16, 12, 8, 8), "prompt_widths": (12, 8, 8, 8), "guides": 4, "width": 32}
+    return WordUNet.from_config(
+        WordUNetConfig(vision="mobilenet_v2", vocab_size=len(tokenizer), **sizes), tokenizer, 96
+    )
+
+
 def small_image_only(architecture: str, **options: object) -> ImageOnly:
     targets = ("polyp", "skin melanoma")
     return ImageOnly.from_config(ImageOnlyConfig(targets, architecture, "mobilenet_v2", **options), 96)
@@ -136,6 +145,7 @@ SMALL = {
         "decoder.layers.0.norm1.weight",
         "cris",
     ),
+    "wordunet": Small(small_wordunet, first="decoder.presence.weight"),
     "biomedclipseg": Small(small_biomedclipseg, _BIOMED_UNUSED),
     "biomedclipseg-d": Small(small_biomedclipseg_d, _BIOMED_UNUSED),
     **{
@@ -362,7 +372,7 @@ def base(tmp_path, model, family):
 @pytest.fixture
 def everywhere(family):
     """Adapters on all that can have them."""
-    encoders = ("text",) if family == "cris, mobile" else ENCODERS
+    encoders = ("text",) if family in ("cris, mobile", "wordunet") else ENCODERS
     return LoraSettings(2, encoders=encoders, projections=PROJECTIONS)
 
 
@@ -417,7 +427,7 @@ class TestAdaptersOnEveryFamily:
     @pytest.mark.parametrize("projection", PROJECTIONS)
     def test_each_projection_of_either_encoder_reaches_the_answer(self, base, family, pixels, encoder, projection):
         adapted = load_model(base)
-        if family == "cris, mobile" and encoder == "vision":
+        if family in ("cris, mobile", "wordunet") and encoder == "vision":
             with pytest.raises(ValueError, match="of which this model's vision encoder has none; leave vision out"):
                 add_lora(adapted, LoraSettings(2, encoders=("text", "vision"), projections=(projection,)))
             return
@@ -531,7 +541,7 @@ def test_settings_that_cannot_be_are_refused(wrong):
 
 def test_unknown_family_lists_the_known(folder):
     write_card(ModelCard(name="small", title="Small", family="sam"), folder)
-    with pytest.raises(ValueError, match=r"'sam'\. Known: clipseg, cris, biomedclipseg, biomedclipseg-d, image-only"):
+    with pytest.raises(ValueError, match=r"'sam'\. Known: clipseg, cris, biomedclipseg, biomedclipseg-d, wordunet, image-only"):
         load_model(folder)
 
 

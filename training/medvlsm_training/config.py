@@ -93,7 +93,8 @@ class ModelConfig:
     Attributes
     ----------
     family : str
-        "clipseg", "cris", "biomedclipseg", "biomedclipseg-d", or "image-only" for a baseline that hears no words.
+        "clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "wordunet", or "image-only" for a baseline that ignores
+        the text.
     base : str
         Name or folder of the model to start from; "" for random weights in `sizes`.
     trained : str
@@ -105,18 +106,28 @@ class ModelConfig:
         Rows and columns of the input; 0 for the base's own. Must be given with random weights.
     sizes : mapping
         Without a base: sizes of the family, see `models.ClipSegSizes`, `core.models.cris.CRISConfig` and
-        `core.models.image_only.ImageOnlyConfig` (there also `encoder_weights: imagenet`). With one: what no weight
-        depends on, which is how a CRIS reads (`word_length`, up to the positions that it has, and `attend_padding`).
+        `core.models.image_only.ImageOnlyConfig`. With one: what no weight depends on, which is how a CRIS reads
+        (`word_length`, up to the positions that it has, and `attend_padding`).
+    encoder_weights : str
+        ImageNet weights that an image encoder of `segmentation_models_pytorch` starts from: "package" (an installed
+        one), "library" (the library's own, fetched once) or a file; "" for random ones. See `pretrained`.
+    stored : str
+        Number format of the packaged weights: "float32", or "float16" at half the size. They are rounded before
+        anything is measured.
     """
 
-    family: Literal["clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "image-only"] = "clipseg"
+    family: Literal["clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "wordunet", "image-only"] = "clipseg"
     base: str = ""
     trained: Literal["all", "decoder", "lora"] = "all"
     lora: LoraConfig = field(default_factory=LoraConfig)
     image_size: int = 0
     sizes: dict[str, Any] = field(default_factory=dict)
+    encoder_weights: str = ""
+    stored: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
+        if self.encoder_weights and self.base:
+            raise ValueError("A base has its own encoder: leave out encoder_weights, or the base.")
         if self.trained != "all" and not self.base:
             raise ValueError(f"trained: {self.trained} keeps weights of a trained model: name it as base.")
         if not self.base and self.image_size <= 0:

@@ -26,6 +26,7 @@ from medvlsm_training.evaluation.questions import Kind, Wishes
 from medvlsm_training.evaluation.results import BASE_TRAINED_ON, Results, read_scores, trained_on
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
+from medvlsm_training.pretrained import read_weights_source
 from medvlsm_training.prompting import every_text
 from medvlsm_training.report import write_report
 from medvlsm_training.train import load_trained, read_items
@@ -35,6 +36,7 @@ from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.models.architectures.lora import save_lora
+from napari_medvlsm.core.models.architectures.weights import halve
 from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -88,8 +90,12 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
     vocabulary = load_vocabulary()
     items = read_items(recipe, data)
     model = load_trained(run / BEST, recipe, items)
+    if recipe.model.stored == "float16":
+        model.half().float()  # so that what is measured is what is stored
     card = _card(recipe, items, vocabulary)
     card = replace(card, training=card.training | _training_facts(run, model))
+    if source := read_weights_source(run):
+        card = replace(card, base=f"{source['weights']} in the image encoder, random weights elsewhere")
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.
     segmenter = Segmenter(model, card, precision="float32")
     with making_folder(out, replace=True) as fresh:
@@ -126,6 +132,8 @@ def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
         save_lora(model, folder, base)
     else:
         model.save(folder)
+        if recipe.model.stored == "float16":
+            halve(folder)
     if recipe.trainer.max_epochs:  # what did not train keeps the terms of its base
         shutil.copyfile(_LICENCE_FILE, folder / "LICENSE")
     if base is not None and (base / "LICENSE").is_file():
@@ -191,6 +199,8 @@ def _line(row: dict[str, Any]) -> str:
 def _training_facts(run: Path, model: VLSM) -> dict[str, Any]:
     """How long it took, on what, and how much was seen; of a run that trained nothing, what measured it."""
     facts: dict[str, Any] = {"parameters": model.parameter_count()}
+    if source := read_weights_source(run):
+        facts["encoder_weights"] = source
     trained = read_environment(run)
     facts |= trained or environment(model.device)
     if trained and (run / CURVES_FILE).is_file():

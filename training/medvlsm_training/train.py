@@ -23,8 +23,9 @@ from medvlsm_training.checkpoints import BEST, LAST, AtomicCheckpointIO, BestChe
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import PromptedImages, collate, per_mask
 from medvlsm_training.environment import write_environment
-from medvlsm_training.models import starting_model
+from medvlsm_training.models import image_encoder, starting_model
 from medvlsm_training.module import SegmentationModule
+from medvlsm_training.pretrained import normalise_as, read_weights_source, start_from
 from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import dumped, load_recipe
 from medvlsm_training.sources import read_source
@@ -123,6 +124,8 @@ def train(
         return stopped
     seed_everything(recipe.seed, verbose=False)
     model = starting_model(recipe, items["train"] + items["val"], vocabulary)
+    if recipe.model.encoder_weights:
+        start_from(model, *image_encoder(model), recipe.model.encoder_weights, run)
     cache = ActivationCache(model, recipe.cache.limit_gb) if recipe.cache.views else None
     train_set, val_set = datasets(recipe, items, model, cache)
     per_step = recipe.trainer.batch_size * machine.devices * machine.nodes
@@ -196,7 +199,9 @@ def datasets(
 
 def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]]) -> VLSM:
     """The model of a run's checkpoint, or the base of a run that trains nothing, ready for use."""
-    model = starting_model(recipe, items["train"] + items["val"], load_vocabulary(), pretrained=False)
+    model = starting_model(recipe, items["train"] + items["val"], load_vocabulary())
+    if source := read_weights_source(checkpoint.parent):
+        normalise_as(model, source["mean"], source["std"])
     if recipe.trainer.max_epochs:
         model.load_state_dict(weights_of(checkpoint))
     return model.eval()

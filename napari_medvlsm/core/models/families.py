@@ -52,6 +52,7 @@ FAMILIES = {
         Family("cris", "CRIS", f"{_HERE}.cris", "CRIS"),
         Family("biomedclipseg", "BiomedCLIPSeg", f"{_HERE}.biomedclipseg", "BiomedCLIPSeg"),
         Family("biomedclipseg-d", "BiomedCLIPSeg-D", f"{_HERE}.biomedclipseg", "BiomedCLIPSeg"),
+        Family("wordunet", "WordUNet", f"{_HERE}.wordunet", "WordUNet", importable=False),
         Family("image-only", "UNet, UNet++, DeepLabV3+", f"{_HERE}.image_only", "ImageOnly", importable=False),
     )
 }
