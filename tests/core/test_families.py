@@ -541,7 +541,9 @@ def test_settings_that_cannot_be_are_refused(wrong):
 
 def test_unknown_family_lists_the_known(folder):
     write_card(ModelCard(name="small", title="Small", family="sam"), folder)
-    with pytest.raises(ValueError, match=r"'sam'\. Known: clipseg, cris, biomedclipseg, biomedclipseg-d, wordunet, image-only"):
+    with pytest.raises(
+        ValueError, match=r"'sam'\. Known: clipseg, cris, biomedclipseg, biomedclipseg-d, wordunet, image-only"
+    ):
         load_model(folder)
 
 

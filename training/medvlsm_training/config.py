@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -163,6 +163,11 @@ class PromptConfig:
     absent_same : float
         Part of these, but for the `made_up`, that name something which such a scan cannot show (the vocabulary's
         `absent`), rather than a target of another kind of scan.
+    absent_described : float
+        Part of those that name a target of another kind of scan which give it a place and a size too.
+    opposed : bool
+        Whether each image has a further pair of prompts, a true sentence and the same with the opposite side or size
+        (where there is an opposite), for `LossConfig.opposition`.
     negatives_start_epoch : int
         Epochs of training before any prompt is `wrong` or `absent`: where to look is learned faster before when not to.
     carriers : tuple of str
@@ -185,6 +190,8 @@ class PromptConfig:
     wrong: float = 0.0
     absent: float = 0.0
     absent_same: float = 0.5
+    absent_described: float = 0.0
+    opposed: bool = False
     negatives_start_epoch: int = 0
     carriers: tuple[str, ...] = ()
     carried: float = 0.0
@@ -203,7 +210,7 @@ class PromptConfig:
             raise ValueError(f"per_image must be at least 0, but is {self.per_image}.")
         if self.negatives_start_epoch < 0:
             raise ValueError(f"negatives_start_epoch must be at least 0, but is {self.negatives_start_epoch}.")
-        for name in ("attribute_dropout", "wrong", "absent", "absent_same", "carried", "made_up"):
+        for name in ("attribute_dropout", "wrong", "absent", "absent_same", "absent_described", "carried", "made_up"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
         if self.wrong + self.absent >= 1:
@@ -227,6 +234,9 @@ class AugmentationConfig:
         Mirror both ways, but never an image with a lateralised target.
     brightness, contrast, saturation, hue : float
         As in `torchvision.transforms.ColorJitter`.
+    mosaic : float
+        Part of the images that share their frame with another one of the same target, so that the words alone tell
+        which of two is meant; see `mosaics`. An image with a lateralised target, or without any, never does.
     """
 
     degrees: float = 0.0
@@ -238,6 +248,11 @@ class AugmentationConfig:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    mosaic: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mosaic <= 1:
+            raise ValueError(f"mosaic is a part between 0 and 1, but is {self.mosaic}.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -246,11 +261,16 @@ class LossConfig:
 
     `smooth` is added above and below in the Dice term: 1e-5 in the reference; one pixel makes an empty mask pull
     the answer to zero.
+
+    `opposition` times the loss of the pairs of `PromptConfig.opposed` is added: that on the true region the right
+    sentence wins over the wrong one, by some logits (`opposition_lead`); see `opposition`.
     """
 
     dice: float = 1.0
     bce: float = 1.0
     smooth: float = 1.0
+    opposition: float = 0.0
+    opposition_lead: float = 2.0
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -262,6 +282,8 @@ class OptimizerConfig:
     name : str
         "adamw" (no decay on biases, norms and embeddings) or "adam".
     learning_rate, weight_decay : float
+    encoder_rate : float
+        Times `learning_rate`: that of an image encoder with `ModelConfig.encoder_weights`.
     decay_all : bool
         Decay every weight, as the reference does.
     schedule : str
@@ -275,6 +297,7 @@ class OptimizerConfig:
 
     name: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 1e-3
+    encoder_rate: float = 1.0
     weight_decay: float = 0.05
     decay_all: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
@@ -308,6 +331,8 @@ class TrainerConfig:
         "auto" (bfloat16 where the device has it, else float32) or a precision of Lightning's Trainer.
     workers : int
         Processes that read images.
+    keep_scans : bool
+        Keep the scans in memory at the model's size, in each of these: some 150 MB for 1000 at 192 pixels.
     threshold : float
         At which the validation Dice is taken.
     tune_threshold : bool
@@ -327,6 +352,7 @@ class TrainerConfig:
     early_epochs: int = 0
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
     workers: int = 0
+    keep_scans: bool = False
     threshold: float = 0.5
     tune_threshold: bool = True
     count_empty: bool = False
@@ -440,6 +466,8 @@ class Recipe:
         if self.model.family == IMAGE_ONLY:
             # It hears no words: whatever a recipe says of them, each mask is asked for by the name of its plane.
             object.__setattr__(self, "prompts", PromptConfig(per_image=0))
+            object.__setattr__(self, "loss", replace(self.loss, opposition=0.0))
+            object.__setattr__(self, "augmentation", replace(self.augmentation, mosaic=0.0))
         if self.cache.views and self.model.trained != "decoder":
             raise ValueError(
                 f"Activations can be kept only of encoders that stay as they are, but this recipe trains "
@@ -447,6 +475,10 @@ class Recipe:
             )
         if self.cache.views and self.model.family == IMAGE_ONLY:
             raise ValueError("Activations of an image-only model cannot be kept; set cache.views to 0.")
+        if self.cache.views and self.augmentation.mosaic:
+            raise ValueError("Activations of mosaics cannot be kept; set augmentation.mosaic or cache.views to 0.")
+        if self.prompts.opposed != bool(self.loss.opposition):
+            raise ValueError("prompts.opposed and loss.opposition go together: set both or neither.")
         if self.cache.views and self.trainer.early_epochs:
             raise ValueError(
                 "Activations are kept of images of the model's own size only; set trainer.early_epochs or cache.views "

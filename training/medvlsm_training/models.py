@@ -90,12 +90,16 @@ def image_encoder(model: VLSM) -> tuple[nn.Module, str]:
     ValueError
         If the model has none.
     """
+    encoder: Any
     if isinstance(model, WordUNet):
-        return model.encoders["image"], model.config.vision
+        encoder = model.encoders["image"]
+        return encoder, model.config.vision
     if isinstance(model, ImageOnly):
-        return model.net.encoder, model.config.encoder
+        encoder = model.net.encoder
+        return encoder, model.config.encoder
     if isinstance(model, CRIS) and model.config.vision != "resnet":
-        return model.backbone.visual.net, model.config.vision
+        encoder = model.backbone.visual.net
+        return encoder, model.config.vision
     raise ValueError(
         "Only an image encoder of segmentation_models_pytorch starts from ImageNet weights, which this model has not: "
         "leave out model.encoder_weights."

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medvlsm_training.config import ATTRIBUTES, RANDOM, SYNONYM, TYPED, PromptConfig
+from medvlsm_training.mosaics import TELLING, sentence, telling
 from napari_medvlsm.core.datasets.items import Item, Mask
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, build
@@ -23,10 +24,21 @@ Pick = Callable[[Sequence[str]], str]
 
 @dataclass(frozen=True)
 class SampledPrompt:
-    """One prompt. `target` names the mask that it asks for; None: nothing is to be drawn."""
+    """One prompt.
+
+    Attributes
+    ----------
+    text : str
+    target : str, optional
+        Names the mask that it asks for; None: nothing is to be drawn.
+    against : int
+        Of a wrong sentence about that mask: the place, among the prompts drawn with it, of the right one, which must
+        win there. -1: a prompt like others.
+    """
 
     text: str
     target: str | None
+    against: int = -1
 
 
 class Prompter:
@@ -68,6 +80,37 @@ class Prompter:
             name = names[i % len(names)]
             kind = str(rng.choice(self._kinds, p=self._weights))
             drawn.append(self._one(item, name, masks[name], kind, rng, negatives))
+        if self.config.opposed:
+            name = names[int(rng.integers(len(names)))]
+            if pair := self._opposed(item, name, masks[name], rng):
+                right, wrong = pair
+                drawn += [SampledPrompt(right, name), SampledPrompt(wrong, name, len(drawn))]
+        return drawn
+
+    def draw_mosaic(
+        self, item: Item, name: str, masks: Masks, parts: tuple[str, str], rng: np.random.Generator, epoch: int = 0
+    ) -> list[SampledPrompt]:
+        """Prompts for two images in one frame; empty where no words tell their lesions apart.
+
+        Parameters
+        ----------
+        item : Item
+            One of the two.
+        name : str
+            The target that both show.
+        masks : mapping of name to bool array of shape (H, W)
+            Of `name` in the whole frame, and of both `parts`.
+        parts : (str, str)
+        rng, epoch
+            See `draw`.
+        """
+        told = telling(masks[parts[0]], masks[parts[1]])
+        made = [(sentence(name, masks[part], told, self.vocabulary, rng), part) for part in parts]
+        drawn = [SampledPrompt(self._carried(text, rng), part) for text, part in made if text]
+        if drawn:
+            kind = str(rng.choice(self._kinds, p=self._weights))
+            negatives = epoch >= self.config.negatives_start_epoch
+            drawn.append(self._one(item, name, masks[name], kind, rng, negatives, alone=True))
         return drawn
 
     def for_validation(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[SampledPrompt]:
@@ -81,8 +124,18 @@ class Prompter:
         return drawn
 
     def _one(
-        self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator, negatives: bool
+        self,
+        item: Item,
+        name: str,
+        mask: Mask,
+        kind: str,
+        rng: np.random.Generator,
+        negatives: bool,
+        alone: bool = False,
     ) -> SampledPrompt:
+        """A prompt of a kind, or a negative; `alone`: its name without what the annotation says of one image."""
+        if alone:
+            kind = SYNONYM if rng.random() < 0.5 else "p1"
         draw = rng.random() if negatives else 1.0
         if draw < self.config.absent:
             return SampledPrompt(self._carried(self._absent(item, rng), rng), None)
@@ -115,15 +168,26 @@ class Prompter:
 
     def _wrong(self, item: Item, name: str, mask: Mask, rng: np.random.Generator) -> str | None:
         """The name with a side or size that the mask contradicts; None where neither has an opposite."""
+        pair = self._opposed(item, name, mask, rng)
+        return pair[1] if pair else None
+
+    def _opposed(self, item: Item, name: str, mask: Mask, rng: np.random.Generator) -> tuple[str, str] | None:
+        """(a true sentence, the same with the opposite side or size); None where neither has an opposite."""
+        if not mask.any():
+            return None
         facts = facts_of(item, name, mask)
         family = self.vocabulary.family(name)
         wrong = {"location": opposite_side(facts.location), "size": opposite_size(facts.size)}
         able = [k for k, word in wrong.items() if word and k in family.attributes]
-        if not able or not mask.any():
+        if not able:
             return None
         attribute = str(rng.choice(able))
         others = frozenset(n for n in sorted(facts.named() - wrong.keys()) if rng.random() < 0.5)
-        return build(replace(facts.only(others), **{attribute: wrong[attribute]}), self.vocabulary).text
+        right = facts.only(others | {attribute})
+        return (
+            build(right, self.vocabulary).text,
+            build(replace(right, **{attribute: wrong[attribute]}), self.vocabulary).text,
+        )
 
     def _absent(self, item: Item, rng: np.random.Generator) -> str:
         if self.config.made_up and rng.random() < self.config.made_up:
@@ -138,6 +202,10 @@ class Prompter:
                 "modalities, or set prompts.absent to 0."
             )
         target = others[int(rng.integers(len(others)))]
+        if rng.random() < self.config.absent_described and not target.lateralised:
+            sayable = self.vocabulary.family(target.phrase).attributes
+            words = {n: str(rng.choice([*self.vocabulary.attributes[n]])) for n in TELLING if n in sayable}
+            return build(Attributes(target.phrase, **words), self.vocabulary).text
         return str(rng.choice((target.phrase, *target.synonyms)))
 
     def _carried(self, text: str, rng: np.random.Generator) -> str:

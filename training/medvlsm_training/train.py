@@ -189,11 +189,12 @@ def datasets(
 ) -> tuple[PromptedImages, PromptedImages]:
     """The images of training, repeated as the recipe says and augmented, and those of validation."""
     prompter = Prompter(recipe.prompts, load_vocabulary(), sorted(trained_targets(items["train"])))
+    keep = recipe.trainer.keep_scans
     repeats = {source.folder: source.repeat for source in recipe.sources}
     shown = [item for item in items["train"] for _ in range(repeats[item.source])]
     return (
-        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation, recipe.cache.views, cache),
-        PromptedImages(items["val"], prompter, model, recipe.seed, None, min(1, recipe.cache.views), cache),
+        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation, recipe.cache.views, cache, keep),
+        PromptedImages(items["val"], prompter, model, recipe.seed, None, min(1, recipe.cache.views), cache, keep),
     )
 
 

@@ -87,7 +87,9 @@ class WordUNetConfig:
             if len(getattr(self, name)) != _SCALES:
                 raise ValueError(f"{name} are {_SCALES} numbers, from coarse to fine, but {list(getattr(self, name))}.")
         if self.width % self.heads or self.width % 4:
-            raise ValueError(f"width must be a multiple of heads and of 4, but is {self.width} with {self.heads} heads.")
+            raise ValueError(
+                f"width must be a multiple of heads and of 4, but is {self.width} with {self.heads} heads."
+            )
 
 
 class WordUNet(VLSM):
@@ -308,7 +310,8 @@ class ImageDecoder(nn.Module):
         """Levels from fine to coarse to tokens (B, N, D) and planes from coarse to fine."""
         *finer, coarse = levels
         tokens = self.tokens(coarse)
-        where = plane_positions(*tokens.shape[-2:], tokens.shape[1]).to(tokens)
+        rows, cols = tokens.shape[-2:]
+        where = plane_positions(rows, cols, tokens.shape[1]).to(tokens)
         found = [tokens.flatten(2).transpose(1, 2) + where]
         plane = self.start(coarse)
         for stage, skip in zip(self.stages, reversed(finer), strict=True):
@@ -349,7 +352,7 @@ class MaskDecoder(nn.Module):
 
 
 def _coordinates(plane: Tensor) -> Tensor:
-    """x and y in [-1, 1], and one: (P, 3, rows, cols)."""
+    """Of every pixel x and y in [-1, 1], and one: (P, 3, rows, cols)."""
     rows, cols = plane.shape[-2:]
     x = torch.linspace(-1, 1, cols).to(plane).expand(rows, cols)
     y = torch.linspace(-1, 1, rows).to(plane)[:, None].expand(rows, cols)
