@@ -22,6 +22,7 @@ from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
 from medvlsm_training.environment import environment, read_environment
 from medvlsm_training.evaluation.data import recipe_sets
 from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, ORIGINAL, Score
+from medvlsm_training.evaluation.presence import ask_everywhere, choose_presence
 from medvlsm_training.evaluation.questions import Kind, Wishes
 from medvlsm_training.evaluation.results import BASE_TRAINED_ON, Results, read_scores, trained_on
 from medvlsm_training.evaluation.run import about_model, measure_sets
@@ -101,7 +102,7 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
     with making_folder(out, replace=True) as fresh:
         _save(model, recipe, fresh)
         threshold, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
-        card = replace(card, threshold=threshold)
+        card = replace(card, threshold=threshold, presence=_presence(recipe, data, segmenter, threshold, vocabulary))
         wishes = Wishes(
             tuple(Kind(kind) for kind in recipe.measure.kinds),
             recipe.measure.levels,
@@ -148,6 +149,14 @@ def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Voc
     threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))
     _log.info("Threshold %.2f, chosen on %d validation cases", threshold, sum(len(found.cases) for found in sets))
     return threshold, "the validation split"
+
+
+def _presence(recipe: Recipe, data: Path, segmenter: Segmenter, threshold: float, vocabulary: Vocabulary) -> float:
+    """Below which score nothing is there: chosen on the validation split, where negatives were trained; else 0."""
+    sets = recipe_sets(recipe, data, "val") if recipe.trainer.max_epochs and recipe.prompts.absent else []
+    if not sets:
+        return 0.0
+    return choose_presence(ask_everywhere(segmenter, sets, segmenter.card.targets, vocabulary, threshold))
 
 
 def _metrics(results: Results | None, scores: Sequence[Score], seen: tuple[str, ...] | None) -> dict[str, Any]:
