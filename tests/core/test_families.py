@@ -732,6 +732,83 @@ class TestImageOnly:
         config = ImageOnlyConfig(("polyp",), "unet", "timm-mobilenetv3_small_minimal_100", (32, 24, 16, 8, 8))
         assert ImageOnly.from_config(config, 64).parameter_count() > 0
 
+    def test_a_saved_folder_asks_no_hub(self, monkeypatch, tmp_path):
+        made = SMALL["cris, mobile"].build()
+        made.save(tmp_path)
+        write_card(ModelCard("small", "Small", "cris"), tmp_path)
+        monkeypatch.setattr(
+            "segmentation_models_pytorch.encoders.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked")
+        )
+        assert load_model(tmp_path).config == made.config
+
+    def test_its_finest_level_reaches_the_answer(self):
+        """One bright pixel more or less, which the pyramid at a sixteenth hardly sees."""
+        torch.manual_seed(1)
+        made = SMALL["cris, mobile"].build().eval()
+        pixels = torch.zeros(1, 3, 96, 96)
+        with torch.no_grad():
+            *pyramid, eighth, quarter, half = made.encode_image(pixels)
+            said = made.encode_text([SHORT])
+            before = made.decode((*pyramid, eighth, quarter, half), said)
+            changed = half.clone()
+            changed[..., 24, 24] += 1
+            after = made.decode((*pyramid, eighth, quarter, changed), said)
+        where = (before - after).abs()[0] > 1e-6
+        assert where[48, 48] and where.float().mean() < 0.04
+
+
+class TestImageOnly:
+    @pytest.fixture(scope="class")
+    def small(self):
+        torch.manual_seed(3)
+        config = ImageOnlyConfig(("lungs", "left lung", "gall-stone"), "unet", "mobilenet_v2", (32, 24, 16, 8, 8))
+        return ImageOnly.from_config(config, 64).eval()
+
+    @pytest.mark.parametrize(
+        ("text", "plane"),
+        [
+            ("lungs", 1),
+            ("outline the Lungs, please", 1),
+            ("left lung", 2),
+            ("the gall-stone", 3),
+            ("small gall stone", 3),
+            ("right lung", 0),
+            ("knee joint", 0),
+            ("galling stones", 0),
+            ("", 0),
+        ],
+    )
+    def test_a_name_picks_its_plane_and_nothing_else_does(self, small, text, plane):
+        assert small.tokenize([text]).tolist() == [[plane]]
+
+    def test_describing_words_change_nothing_and_a_foreign_name_outlines_nothing(self, small, image):
+        segmenter = Segmenter(small, ModelCard("small", "Small", "image-only"), device="cpu")
+        segmenter.set_image(image)
+        plain, described, foreign, empty = segmenter.segment(["lungs", "tiny lungs, on the left", "knee joint", ""])
+        assert np.array_equal(plain.probability, described.probability)
+        assert not foreign.probability.any() and not empty.probability.any()
+
+    def test_adapters_are_refused_in_a_sentence(self, small):
+        with pytest.raises(ValueError, match="no attention to put adapters on; train all of it"):
+            add_lora(small, LoraSettings(2))
+
+    def test_what_it_cannot_be_is_said(self, small):
+        for wrong, sentence in (({"architecture": "unett"}, "there are unet, unet"), ({"targets": ()}, "names of its")):
+            with pytest.raises(ValueError, match=sentence):
+                ImageOnlyConfig(**({"targets": ("polyp",)} | wrong))
+        for unknown in ("resnet5", "tu-resnet5"):
+            with pytest.raises(ValueError, match=f"no encoder '{unknown}'"):
+                ImageOnly.from_config(replace(small.config, encoder=unknown), 64)
+        for elsewhere in ("tu-hf-hub:someone/something", "tu-local-dir:/somewhere"):
+            with pytest.raises(ValueError, match=f"must be one that .* knows, not '{elsewhere}'"):
+                ImageOnly.from_config(replace(small.config, encoder=elsewhere), 64)
+        with pytest.raises(ValueError, match="multiple of 32, but is 100"):
+            ImageOnly.from_config(small.config, 100)
+
+    def test_an_encoder_that_the_library_takes_from_timm_is_one_too(self):
+        config = ImageOnlyConfig(("polyp",), "unet", "timm-mobilenetv3_small_minimal_100", (32, 24, 16, 8, 8))
+        assert ImageOnly.from_config(config, 64).parameter_count() > 0
+
     def test_pretrained_weights_that_cannot_be_fetched_give_a_sentence(self, small, monkeypatch, tmp_path):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -741,7 +818,6 @@ class TestImageOnly:
     def test_a_saved_folder_asks_no_hub(self, small, monkeypatch, tmp_path):
         small.save(tmp_path)
         write_card(ModelCard("small", "Small", "image-only"), tmp_path)
-        assert "encoder_weights" not in (tmp_path / "config.json").read_text()
         monkeypatch.setattr(
             "segmentation_models_pytorch.encoders.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked")
         )

