@@ -118,9 +118,9 @@ def test_a_pickle_of_more_than_tensors_is_never_run(tmp_path):
 
 
 def test_what_cannot_start_so_is_said(tmp_path):
-    with pytest.raises(ValueError, match="there is no file 'nowhere.pth'"):
+    with pytest.raises(ValueError, match=r"there is no file 'nowhere\.pth'"):
         pretrained.pretrained(library_encoder("mobilenet_v2"), "mobilenet_v2", "nowhere.pth")
     with pytest.raises(ValueError, match="A base has its own encoder"):
         load_recipe("best/isic", ["model.encoder_weights=package"])
-    with pytest.raises(ValueError, match="leave out model.encoder_weights"):
+    with pytest.raises(ValueError, match=r"leave out model\.encoder_weights"):
         image_encoder(starting_model(load_recipe("starter", ["model=clipseg-small"]), [], load_vocabulary()))
