@@ -291,7 +291,7 @@ class TestLoss:
         owner = torch.tensor([i for i, names in enumerate(shown) for _ in names])
         texts = [name for names in shown for name in names]
         masks = torch.stack([planes[i, targets.index(n)] for i, names in enumerate(shown) for n in names])
-        batch = Batch(pixels, texts, masks, owner)
+        batch = Batch(pixels, texts, masks, owner, torch.full_like(owner, -1))
         ours = mean_over_images(module._losses(module._logits(pixels, batch), batch), owner)
 
         every = module.model.net(pixels).sigmoid()
@@ -317,7 +317,7 @@ class TestLoss:
         logits = torch.full((4, 64, 64), -5.0)
         logits[0, :32] = logits[1, :32] = logits[3, :32] = 5  # right, right, rightly nothing, wrongly something
         monkeypatch.setattr(module, "_logits", lambda *_: logits)
-        batch = Batch(torch.zeros(4, 3, 64, 64), ["breast tumor"] * 4, masks, torch.arange(4))
+        batch = Batch(torch.zeros(4, 3, 64, 64), ["breast tumor"] * 4, masks, torch.arange(4), torch.full((4,), -1))
         loader = DataLoader(
             range(4), 4, sampler=DistributedSampler(range(4), 1, 0, shuffle=False), collate_fn=lambda _: batch
         )
@@ -381,7 +381,7 @@ class TestRuns:
     def test_an_image_only_baseline_is_trained_and_measured_by_the_same_commands(self, data, rng, tmp_path):
         upstream_set(data, "isic", rng)
         words = ["sources=[kvasir_polyp, isic]", "model.image_size=64", "model.sizes.encoder=mobilenet_v2"]
-        words += ["model.sizes.encoder_weights=null", "model.sizes.decoder_channels=[32, 24, 16, 8, 8]"]
+        words += ["model.encoder_weights=''", "model.sizes.decoder_channels=[32, 24, 16, 8, 8]"]
         card = trained("paper/pooled", data, tmp_path / "run", "", "model=unet", *words)
         assert card.family == "image-only" and card.targets == ("polyp", "skin melanoma")
         assert not card.open_vocabulary and "pink" not in card.words and "polyp" in card.words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -38,7 +38,8 @@ class ModelConfig:
     Attributes
     ----------
     family : str
-        "clipseg", "cris", "biomedclipseg", "biomedclipseg-d", or "image-only" for a baseline that ignores text.
+        "clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "wordunet", or "image-only" for a baseline that ignores
+        the text.
     base : str
         Name or folder of the model to start from; "" for random weights in `sizes`.
     trained : str
@@ -50,18 +51,28 @@ class ModelConfig:
         Rows and columns of the input; 0 for the base's own. Must be given with random weights.
     sizes : mapping
         Without a base: sizes of the family, see `models.ClipSegSizes`, `core.models.cris.CRISConfig` and
-        `core.models.image_only.ImageOnlyConfig` (there also `encoder_weights: imagenet`). With one: what no weight
-        depends on, which is how a CRIS reads (`word_length`, up to the positions that it has, and `attend_padding`).
+        `core.models.image_only.ImageOnlyConfig`. With one: what no weight depends on, which is how a CRIS reads
+        (`word_length`, up to the positions that it has, and `attend_padding`).
+    encoder_weights : str
+        ImageNet weights that an image encoder of `segmentation_models_pytorch` starts from: "package" (an installed
+        one), "library" (the library's own, fetched once) or a file; "" for random ones. See `pretrained`.
+    stored : str
+        Number format of the packaged weights: "float32", or "float16" at half the size. They are rounded before
+        anything is measured.
     """
 
-    family: Literal["clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "image-only"] = "clipseg"
+    family: Literal["clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "wordunet", "image-only"] = "clipseg"
     base: str = ""
     trained: Literal["all", "decoder", "lora"] = "all"
     lora: LoraConfig = field(default_factory=LoraConfig)
     image_size: int = 0
     sizes: dict[str, Any] = field(default_factory=dict)
+    encoder_weights: str = ""
+    stored: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
+        if self.encoder_weights and self.base:
+            raise ValueError("A base has its own encoder: leave out encoder_weights, or the base.")
         if self.trained != "all" and not self.base:
             raise ValueError(f"trained: {self.trained} keeps weights of a trained model: name it as base.")
         if not self.base and self.image_size <= 0:
@@ -98,6 +109,11 @@ class PromptConfig:
     absent_same : float
         Part of these, nonsense words apart, that name something which such a scan cannot show (the vocabulary's
         `absent`), rather than a target of another kind of scan.
+    absent_described : float
+        Part of those that name a target of another kind of scan which give it a place and a size too.
+    opposed : bool
+        Whether each image has a further pair of prompts, a true sentence and the same with the opposite side or size
+        (where there is an opposite), for `LossConfig.opposition`.
     negatives_start_epoch : int
         Epochs of training before any prompt is `wrong` or `absent`: where to look is learned faster before when not to.
     templates : tuple of str
@@ -121,6 +137,8 @@ class PromptConfig:
     wrong: float = 0.0
     absent: float = 0.0
     absent_same: float = 0.5
+    absent_described: float = 0.0
+    opposed: bool = False
     negatives_start_epoch: int = 0
     templates: tuple[str, ...] = ()
     template_prob: float = 0.0
@@ -139,7 +157,8 @@ class PromptConfig:
             raise ValueError(f"per_image must be at least 0, but is {self.per_image}.")
         if self.negatives_start_epoch < 0:
             raise ValueError(f"negatives_start_epoch must be at least 0, but is {self.negatives_start_epoch}.")
-        for name in ("attribute_dropout", "wrong", "absent", "absent_same", "template_prob", "nonsense_prob"):
+        fractions = ("attribute_dropout", "wrong", "absent", "absent_same", "absent_described")
+        for name in (*fractions, "template_prob", "nonsense_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
         if self.wrong + self.absent >= 1:
@@ -163,6 +182,9 @@ class AugmentationConfig:
         Mirror both ways, but never an image with a lateralised target.
     brightness, contrast, saturation, hue : float
         As in `torchvision.transforms.ColorJitter`.
+    mosaic : float
+        Part of the images that share their frame with another one of the same target, so that the words alone tell
+        which of two is meant; see `mosaics`. An image with a lateralised target, or without any, never does.
     """
 
     degrees: float = 0.0
@@ -174,6 +196,11 @@ class AugmentationConfig:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    mosaic: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mosaic <= 1:
+            raise ValueError(f"mosaic is a part between 0 and 1, but is {self.mosaic}.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -182,11 +209,16 @@ class LossConfig:
 
     `smooth` is added above and below in the Dice term: 1e-5 upstream; one pixel makes an empty mask pull
     the answer to zero.
+
+    `opposition` times the loss of the pairs of `PromptConfig.opposed` is added: that on the true region the right
+    sentence wins over the wrong one, by some logits (`opposition_lead`); see `opposition`.
     """
 
     dice: float = 1.0
     bce: float = 1.0
     smooth: float = 1.0
+    opposition: float = 0.0
+    opposition_lead: float = 2.0
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -198,6 +230,8 @@ class OptimizerConfig:
     name : str
         "adamw" (no decay on biases, norms and embeddings) or "adam".
     learning_rate, weight_decay : float
+    encoder_rate : float
+        Times `learning_rate`: that of an image encoder with `ModelConfig.encoder_weights`.
     decay_all : bool
         Decay every weight, as upstream does.
     schedule : str
@@ -211,6 +245,7 @@ class OptimizerConfig:
 
     name: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 1e-3
+    encoder_rate: float = 1.0
     weight_decay: float = 0.05
     decay_all: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
@@ -244,6 +279,8 @@ class TrainerConfig:
         "auto" (bfloat16 where the device has it, else float32) or a precision of Lightning's Trainer.
     workers : int
         Processes that read images.
+    keep_scans : bool
+        Keep the scans in memory at the model's size, in each of these: some 150 MB for 1000 at 192 pixels.
     threshold : float
         At which the validation Dice is taken.
     tune_threshold : bool
@@ -263,6 +300,7 @@ class TrainerConfig:
     early_epochs: int = 0
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
     workers: int = 0
+    keep_scans: bool = False
     threshold: float = 0.5
     tune_threshold: bool = True
     count_empty: bool = False
@@ -376,6 +414,8 @@ class Recipe:
         if self.model.family == IMAGE_ONLY:
             # It ignores text: whatever a recipe says of prompts, each mask is asked for by the name of its plane.
             object.__setattr__(self, "prompts", PromptConfig(per_image=0))
+            object.__setattr__(self, "loss", replace(self.loss, opposition=0.0))
+            object.__setattr__(self, "augmentation", replace(self.augmentation, mosaic=0.0))
         if self.cache.views and self.model.trained != "decoder":
             raise ValueError(
                 f"Activations can be kept only of encoders that stay as they are, but this recipe trains "
@@ -383,6 +423,10 @@ class Recipe:
             )
         if self.cache.views and self.model.family == IMAGE_ONLY:
             raise ValueError("Activations of an image-only model cannot be kept; set cache.views to 0.")
+        if self.cache.views and self.augmentation.mosaic:
+            raise ValueError("Activations of mosaics cannot be kept; set augmentation.mosaic or cache.views to 0.")
+        if self.prompts.opposed != bool(self.loss.opposition):
+            raise ValueError("prompts.opposed and loss.opposition go together: set both or neither.")
         if self.cache.views and self.trainer.early_epochs:
             raise ValueError(
                 "Activations are kept of images of the model's own size only; set trainer.early_epochs or cache.views "

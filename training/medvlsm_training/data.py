@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,13 +18,16 @@ from torchvision.transforms import v2
 from medvlsm_training.augmentation import augmented
 from medvlsm_training.cache import ActivationCache, file_digest
 from medvlsm_training.config import AugmentationConfig
+from medvlsm_training.memory import Squares
+from medvlsm_training.mosaics import framed, pick_frame
 from medvlsm_training.prompting import Prompter, SampledPrompt
 from napari_medvlsm.core.datasets.items import Item
-from napari_medvlsm.core.images import resize, to_unit_square
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
 
 # Purposes of random numbers, so that the same ones never serve two.
-_VIEW, _PROMPTS, _VALIDATION = 1, 2, 3
+_VIEW, _PROMPTS, _VALIDATION, _MOSAIC = 1, 2, 3, 4
+# The masks of a mosaic's two images, beside that of their target.
+_FIRST, _SECOND = "first", "second"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Sample:
     kept : float16 tensors without a batch axis, or None
     name : str
         Under which activations are kept; empty without a cache.
+    against : P ints, or none
+        See `prompting.SampledPrompt`; none stands for -1 everywhere.
     """
 
     pixels: Tensor | None
@@ -46,6 +52,7 @@ class Sample:
     masks: Tensor
     kept: Activations | None = None
     name: str = ""
+    against: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,15 @@ class Batch:
         Activations of the other images; empty if there are none.
     names : F names
         Under which the activations of `pixels` are kept.
+    against : int (P,)
+        Of a wrong sentence: the place of the right one in the batch; -1 for other prompts.
     """
 
     pixels: Tensor
     texts: list[str]
     masks: Tensor
     owner: Tensor
+    against: Tensor
     kept: Activations = ()
     names: tuple[str, ...] = ()
 
@@ -78,9 +88,9 @@ class Batch:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """The batch on a device; the Trainer calls this."""
-        moved = (t.to(device, non_blocking=non_blocking) for t in (self.pixels, self.masks, self.owner, *self.kept))
-        pixels, masks, owner, *kept = moved
-        return Batch(pixels, self.texts, masks, owner, tuple(kept), self.names)
+        here = (self.pixels, self.masks, self.owner, self.against, *self.kept)
+        pixels, masks, owner, against, *kept = (t.to(device, non_blocking=non_blocking) for t in here)
+        return Batch(pixels, self.texts, masks, owner, against, tuple(kept), self.names)
 
 
 class PromptedImages(Dataset[Sample]):
@@ -100,6 +110,8 @@ class PromptedImages(Dataset[Sample]):
         content, in turn.
     cache : ActivationCache, optional
         With `views`: activations found there are shown in place of pixels, and the image is not read at all.
+    keep_scans : bool
+        Keep the scans in memory.
     """
 
     def __init__(
@@ -111,8 +123,10 @@ class PromptedImages(Dataset[Sample]):
         augmentation: AugmentationConfig | None = None,
         views: int = 0,
         cache: ActivationCache | None = None,
+        keep_scans: bool = False,
     ) -> None:
         self.items = items
+        self.squares = Squares(model.image_size, keep_scans)
         self.prompter = prompter
         self.side = model.image_size
         self.seed = seed
@@ -120,6 +134,11 @@ class PromptedImages(Dataset[Sample]):
         self.views = views
         self.cache = cache
         self.epoch = 0
+        # Places of the images of each target that may share a frame: those with one mask.
+        self._alike: dict[str, list[int]] = defaultdict(list)
+        for i, item in enumerate(items):
+            if len(item.masks) == 1:
+                self._alike[next(iter(item.masks))].append(i)
         self._standardise = v2.Normalize(list(model.mean), list(model.std))
         self._digests = {path: file_digest(path) for path in {item.image for item in items}} if views else {}
 
@@ -128,14 +147,51 @@ class PromptedImages(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         item = self.items[index]
+        if mosaic := self._mosaic(index):
+            return mosaic
         masks = self._masks(item, index)
         prompts = self._sample_prompts(item, masks, index)
-        nothing = torch.zeros(self.side, self.side)
-        planes = [nothing if p.target is None else torch.from_numpy(masks[p.target]).float() for p in prompts]
         name = self.name(index, self.epoch)
         kept = self.cache.read(name) if self.cache else None
         pixels = self._pixels(item, index) if kept is None else None
-        return Sample(pixels, tuple(p.text for p in prompts), torch.stack(planes), kept, name)
+        return self._sample(pixels, masks, prompts, kept, name)
+
+    def _sample(
+        self,
+        pixels: Tensor | None,
+        masks: dict[str, np.ndarray],
+        prompts: Sequence[SampledPrompt],
+        kept: Activations | None = None,
+        name: str = "",
+    ) -> Sample:
+        nothing = torch.zeros(self.side, self.side)
+        planes = [nothing if p.target is None else torch.from_numpy(masks[p.target]).float() for p in prompts]
+        texts, against = tuple(p.text for p in prompts), tuple(p.against for p in prompts)
+        return Sample(pixels, texts, torch.stack(planes), kept, name, against)
+
+    def _mosaic(self, index: int) -> Sample | None:
+        """The image in one frame with another of the same target, as often as the recipe says and words allow."""
+        if self.augmentation is None or not self.augmentation.mosaic:
+            return None
+        rng = np.random.default_rng((self.seed, _MOSAIC, self.epoch, index))
+        if rng.random() >= self.augmentation.mosaic:
+            return None
+        item = self.items[index]
+        name = next(iter(item.masks))
+        alike = self._alike.get(name, ())
+        if self._lateralised(item) or len(item.masks) > 1 or len(alike) < 2:
+            return None
+        other = alike[int(rng.integers(len(alike)))]
+        frame = pick_frame(rng)
+        places = [index, other]
+        planes = [torch.from_numpy(self._masks(self.items[i], i)[name]).float()[None] for i in places]
+        first, second = ((part > 0.5).numpy()[0] for part in framed(planes[0], planes[1], frame))
+        masks = {name: first | second, _FIRST: first, _SECOND: second}
+        prompts = self.prompter.sample_mosaic(item, name, masks, (_FIRST, _SECOND), rng, self.epoch)
+        if not prompts:
+            return None
+        left, right = framed(self._pixels(item, index), self._pixels(self.items[other], other), frame)
+        return self._sample(left + right, masks, prompts)
 
     def name(self, index: int, epoch: int) -> str:
         """The view of an image in an epoch, in letters and digits; empty where every epoch has its own."""
@@ -175,16 +231,15 @@ class PromptedImages(Dataset[Sample]):
 
     def _pixels(self, item: Item, index: int) -> Tensor:
         """The image, standardised: (3, S, S)."""
-        unit = torch.from_numpy(to_unit_square(item.load_image(), self.side).transpose(2, 0, 1).copy())
+        unit = torch.from_numpy(self.squares.image(item))
         standard: Tensor = self._standardise(self._changed(tv_tensors.Image(unit), item, index))
         return standard
 
     def _masks(self, item: Item, index: int) -> dict[str, np.ndarray]:
         """Masks (S, S) by target."""
-        found = item.load_masks()
+        found = self.squares.masks(item)
         names = sorted(found)
-        planes = [resize(found[name].astype(np.float32), (self.side, self.side)) for name in names]
-        stack = self._changed(tv_tensors.Mask(torch.from_numpy(np.stack(planes))), item, index)
+        stack = self._changed(tv_tensors.Mask(torch.from_numpy(np.stack([found[n] for n in names]))), item, index)
         return dict(zip(names, (stack > 0.5).numpy(), strict=True))
 
     def _sample_prompts(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[SampledPrompt]:
@@ -202,12 +257,19 @@ def collate(samples: Sequence[Sample]) -> Batch:
     kept = [s.kept for s in samples if s.kept is not None]
     counts = torch.tensor([len(sample.texts) for sample in samples])
     # Stable: where all are of one kind, places are those in the batch.
+    starts = (counts.cumsum(0) - counts).tolist()
+    against = [a if a < 0 else a + start for s, start in zip(samples, starts, strict=True) for a in _against(s)]
     places = torch.tensor([s.pixels is None for s in samples]).int().argsort(stable=True).argsort()
     return Batch(
         torch.stack([s.pixels for s in fresh if s.pixels is not None]) if fresh else torch.zeros(0),
         [text for sample in samples for text in sample.texts],
         torch.cat([s.masks for s in samples]),
         torch.repeat_interleave(places, counts),
+        torch.tensor(against),
         tuple(torch.stack(column) for column in zip(*kept, strict=True)),
         tuple(s.name for s in fresh),
     )
+
+
+def _against(sample: Sample) -> tuple[int, ...]:
+    return sample.against or (-1,) * len(sample.texts)

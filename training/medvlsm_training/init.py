@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.cris import CRIS
+from napari_medvlsm.core.models.architectures.wordunet import WordUNet
 
 # Strength of noise and of identity for queries and keys, and for values and output
 # (Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023, section 4).
@@ -30,6 +31,13 @@ def init_cris(model: CRIS) -> None:
     """Let the projector's answer begin as background for every sentence."""
     nn.init.zeros_(model.proj.txt.bias[:-1])
     nn.init.constant_(model.proj.txt.bias[-1:], _BACKGROUND_LOGIT)
+
+
+@torch.no_grad()
+def init_wordunet(model: WordUNet) -> None:
+    """Let every prompt's answer begin as background."""
+    nn.init.zeros_(model.decoder.presence.weight)
+    nn.init.constant_(model.decoder.presence.bias, _BACKGROUND_LOGIT)
 
 
 def _init_decoder(model: CLIPSeg) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from torch import nn
 from transformers import CLIPSegConfig, CLIPTokenizer
 
 from medvlsm_training.config import IMAGE_ONLY, Recipe
-from medvlsm_training.init import init_cris, init_from_scratch
+from medvlsm_training.init import init_cris, init_from_scratch, init_wordunet
 from medvlsm_training.prompting import every_text, trained_targets
 from medvlsm_training.tokenizer import cut_tokenizer
 from napari_medvlsm.core.datasets.items import Item
@@ -18,6 +19,7 @@ from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
 from napari_medvlsm.core.models.architectures.lora import add_lora, merge_lora
+from napari_medvlsm.core.models.architectures.wordunet import WordUNet, WordUNetConfig
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.registry import find_model
@@ -39,7 +41,7 @@ class ClipSegSizes:
     decoder_mlp: int = 256
 
 
-def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary, pretrained: bool = True) -> VLSM:
+def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary) -> VLSM:
     """The recipe's base, or a model with fresh weights, in which exactly what trains requires gradients.
 
     Parameters
@@ -48,8 +50,6 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     items : sequence of Item
         Of training and validation: a fresh model's tokenizer knows their texts, an image-only one has their targets.
     vocabulary : Vocabulary
-    pretrained : bool
-        Whether to fetch the encoder weights that an image-only model starts with; no need where all weights follow.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     """
     wanted = recipe.model
     if not wanted.base:
-        return _fresh(recipe, items, vocabulary, pretrained)
+        return _fresh(recipe, items, vocabulary)
     entry = find_model(wanted.base)
     if entry.card.family != wanted.family:
         raise ValueError(
@@ -83,6 +83,30 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     return model
 
 
+def image_encoder(model: VLSM) -> tuple[nn.Module, str]:
+    """The image encoder of `segmentation_models_pytorch` inside a model, and its name there.
+
+    Raises
+    ------
+    ValueError
+        If the model has none.
+    """
+    encoder: Any
+    if isinstance(model, WordUNet):
+        encoder = model.encoders["image"]
+        return encoder, model.config.vision
+    if isinstance(model, ImageOnly):
+        encoder = model.net.encoder
+        return encoder, model.config.encoder
+    if isinstance(model, CRIS) and model.config.vision != "resnet":
+        encoder = model.backbone.visual.net
+        return encoder, model.config.vision
+    raise ValueError(
+        "Only an image encoder of segmentation_models_pytorch starts from ImageNet weights, which this model has not: "
+        "leave out model.encoder_weights."
+    )
+
+
 def _read_as(model: VLSM, recipe: Recipe) -> None:
     """Set how a base reads its texts, on which no weight depends."""
     sizes = recipe.model.sizes
@@ -97,19 +121,21 @@ def _read_as(model: VLSM, recipe: Recipe) -> None:
     model.config = replace(model.config, **sizes | {"word_length": longest})
 
 
-def _fresh(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary, pretrained: bool) -> VLSM:
+def _fresh(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary) -> VLSM:
     sizes, side = recipe.model.sizes, recipe.model.image_size
     if recipe.model.family == IMAGE_ONLY:
-        sizes = dict(sizes)
-        weights = sizes.pop("encoder_weights", None)
         config = _sized(ImageOnlyConfig, {"targets": sorted(trained_targets(items))} | sizes)
-        return ImageOnly.from_config(config, side, weights if pretrained else None)
+        return ImageOnly.from_config(config, side)
     _, texts = every_text(recipe.prompts, items, vocabulary)
     tokenizer = cut_tokenizer(texts | set(vocabulary.targets))
     if recipe.model.family == "cris":
         cris = CRIS.from_config(_sized(CRISConfig, {"vocab_size": len(tokenizer)} | sizes), tokenizer, side)
         init_cris(cris)
         return cris
+    if recipe.model.family == "wordunet":
+        made = WordUNet.from_config(_sized(WordUNetConfig, {"vocab_size": len(tokenizer)} | sizes), tokenizer, side)
+        init_wordunet(made)
+        return made
     clipseg = CLIPSeg.from_config(clipseg_config(_sized(ClipSegSizes, sizes), tokenizer, side), tokenizer, side)
     init_from_scratch(clipseg)
     return clipseg

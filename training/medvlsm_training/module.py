@@ -14,6 +14,8 @@ from medvlsm_training.cache import ActivationCache
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import Batch
 from medvlsm_training.losses import mean_over_images, prompt_loss
+from medvlsm_training.models import image_encoder
+from medvlsm_training.opposition import opposition
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations, Conditions
 from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION
 
@@ -66,7 +68,7 @@ class SegmentationModule(LightningModule):
         pixels = batch.pixels
         if self.current_epoch < self.recipe.trainer.early_epochs:
             pixels = _to_side(pixels, self.recipe.trainer.early_size)
-        loss = mean_over_images(self._losses(self._logits(pixels, batch), batch), batch.owner)
+        loss = self._loss(self._logits(pixels, batch), batch)
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
 
@@ -110,10 +112,16 @@ class SegmentationModule(LightningModule):
         """As the recipe's `optimizer` says."""
         config = self.recipe.optimizer
         trained = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        plain = [p for n, p in trained if not config.decay_all and (p.ndim < 2 or "embedding" in n)]
-        without_decay = {id(p) for p in plain}
-        decayed = [p for _, p in trained if id(p) not in without_decay]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+        slow: set[int] = set()
+        if self.recipe.model.encoder_weights and config.encoder_rate != 1:
+            slow = {id(p) for p in image_encoder(self.model)[0].parameters()}
+        groups: list[dict[str, Any]] = []
+        for ids, rate in ((slow, config.encoder_rate * config.learning_rate), (None, config.learning_rate)):
+            own = [(n, p) for n, p in trained if (id(p) in slow) == (ids is not None)]
+            plain = [p for n, p in own if not config.decay_all and (p.ndim < 2 or "embedding" in n)]
+            without_decay = {id(p) for p in plain}
+            decayed = [p for _, p in own if id(p) not in without_decay]
+            groups += [{"params": decayed, "lr": rate}, {"params": plain, "lr": rate, "weight_decay": 0.0}]
         kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
         optimizer = kind(
             [group for group in groups if group["params"]],
@@ -168,6 +176,16 @@ class SegmentationModule(LightningModule):
                 with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                     self._conditions[text] = self.model.encode_text([text])
         return Conditions.join([self._conditions[text] for text in texts])
+
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Of a batch: the prompts' own, but for wrong sentences, and the opposition of these to the right ones."""
+        plain = batch.against < 0
+        loss = mean_over_images(self._losses(logits, batch)[plain], batch.owner[plain])
+        config = self.recipe.loss
+        if config.opposition:
+            truth = _to_side(batch.masks[:, None], logits.shape[-1])[:, 0]
+            loss = loss + config.opposition * opposition(logits, truth, batch.against, config.opposition_lead)
+        return loss
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:
         truth = _to_side(batch.masks[:, None], logits.shape[-1])[:, 0]

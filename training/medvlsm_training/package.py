@@ -18,9 +18,11 @@ from typing import Any
 from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
 from medvlsm_training.environment import environment
 from medvlsm_training.evaluation.data import recipe_sets
+from medvlsm_training.evaluation.presence import ask_everywhere, choose_presence
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
+from medvlsm_training.pretrained import read_weights_source
 from medvlsm_training.prompting import every_text
 from medvlsm_training.report import write_report
 from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
@@ -31,6 +33,7 @@ from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.base import VLSM
+from napari_medvlsm.core.models.architectures.weights import halve
 from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -86,14 +89,18 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
     recipe, vocabulary = resolved(recipe, data), recipe_vocabulary(recipe, data)
     items = read_items(recipe, data, vocabulary)
     model = load_trained(run / BEST_FILE, recipe, items, vocabulary)
+    if recipe.model.stored == "float16":
+        model.half().float()  # so that what is measured is what is stored
     card = _card(recipe, items, vocabulary)
     card = replace(card, training=card.training | _training_facts(run, model))
+    if source := read_weights_source(run):
+        card = replace(card, base=f"{source['weights']} in the image encoder, random weights elsewhere")
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.
     segmenter = Segmenter(model, card, precision="float32")
     with making_folder(out, replace=True) as fresh:
         _save(model, recipe, fresh)
         threshold, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
-        card = replace(card, threshold=threshold)
+        card = replace(card, threshold=threshold, presence=_presence(recipe, data, segmenter, threshold, vocabulary))
         prompts = EvaluationPrompts(
             tuple(PromptKind(kind) for kind in recipe.measure.kinds),
             recipe.measure.levels,
@@ -124,6 +131,8 @@ def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
         save_lora(model, folder, base)
     else:
         model.save(folder)
+        if recipe.model.stored == "float16":
+            halve(folder)
     if recipe.trainer.max_epochs:  # what did not train keeps the terms of its base
         shutil.copyfile(_LICENCE_FILE, folder / "LICENSE")
     if base is not None and (base / "LICENSE").is_file():
@@ -138,6 +147,14 @@ def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Voc
     threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))
     _log.info("Threshold %.2f, chosen on %d validation cases", threshold, sum(len(found.cases) for found in sets))
     return threshold, "the validation split"
+
+
+def _presence(recipe: Recipe, data: Path, segmenter: Segmenter, threshold: float, vocabulary: Vocabulary) -> float:
+    """Below which score nothing is there: chosen on the validation split, where negatives were trained; else 0."""
+    sets = recipe_sets(recipe, data, "val", vocabulary) if recipe.trainer.max_epochs and recipe.prompts.absent else []
+    if not sets:
+        return 0.0
+    return choose_presence(ask_everywhere(segmenter, sets, segmenter.card.targets, vocabulary, threshold))
 
 
 def _metrics(results: Results | None, scores: Sequence[Score], seen: tuple[str, ...] | None) -> dict[str, Any]:
@@ -185,6 +202,8 @@ def _line(row: dict[str, Any]) -> str:
 def _training_facts(run: Path, model: VLSM) -> dict[str, Any]:
     """How long it took, on what, and how much was seen; of a run that trained nothing, what measured it."""
     facts: dict[str, Any] = {"parameters": model.parameter_count()}
+    if source := read_weights_source(run):
+        facts["encoder_weights"] = source
     trained, epochs = Run(run).environment(), Run(run).epochs()
     facts |= trained or environment(model.device)
     if trained and epochs:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medvlsm_training.config import ATTRIBUTES, RANDOM, SYNONYM, TYPED, UPSTREAM, PromptConfig
+from medvlsm_training.mosaics import TELLING, sentence, telling
 from napari_medvlsm.core.datasets.items import LUNGS, SIDES, Item, Mask
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import Attributes, Target, Vocabulary, build
@@ -23,10 +24,21 @@ Pick = Callable[[Sequence[str]], str]
 
 @dataclass(frozen=True)
 class SampledPrompt:
-    """One prompt. `target` names the mask that it asks for; None: the true mask is empty."""
+    """One prompt.
+
+    Attributes
+    ----------
+    text : str
+    target : str, optional
+        Names the mask that it asks for; None: the true mask is empty.
+    against : int
+        Of a wrong sentence about that mask: the place, among the prompts sampled with it, of the right one, which must
+        win there. -1: a prompt like others.
+    """
 
     text: str
     target: str | None
+    against: int = -1
 
 
 class Prompter:
@@ -70,6 +82,37 @@ class Prompter:
             name = names[i % len(names)]
             kind = str(rng.choice(self._kinds, p=self._weights))
             prompts.append(self._one(item, name, masks[name], kind, rng, negatives))
+        if self.config.opposed:
+            name = names[int(rng.integers(len(names)))]
+            if pair := self._opposed(item, name, masks[name], rng):
+                right, wrong = pair
+                prompts += [SampledPrompt(right, name), SampledPrompt(wrong, name, len(prompts))]
+        return prompts
+
+    def sample_mosaic(
+        self, item: Item, name: str, masks: Masks, parts: tuple[str, str], rng: np.random.Generator, epoch: int = 0
+    ) -> list[SampledPrompt]:
+        """Prompts for two images in one frame; empty where no words tell their lesions apart.
+
+        Parameters
+        ----------
+        item : Item
+            One of the two.
+        name : str
+            The target that both show.
+        masks : mapping of name to bool array of shape (H, W)
+            Of `name` in the whole frame, and of both `parts`.
+        parts : (str, str)
+        rng, epoch
+            See `sample`.
+        """
+        told = telling(masks[parts[0]], masks[parts[1]])
+        made = [(sentence(name, masks[part], told, self.vocabulary, rng), part) for part in parts]
+        prompts = [SampledPrompt(self._in_template(text, rng), part) for text, part in made if text]
+        if prompts:
+            kind = str(rng.choice(self._kinds, p=self._weights))
+            negatives = epoch >= self.config.negatives_start_epoch
+            prompts.append(self._one(item, name, masks[name], kind, rng, negatives, alone=True))
         return prompts
 
     def for_validation(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[SampledPrompt]:
@@ -83,8 +126,18 @@ class Prompter:
         return prompts
 
     def _one(
-        self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator, negatives: bool
+        self,
+        item: Item,
+        name: str,
+        mask: Mask,
+        kind: str,
+        rng: np.random.Generator,
+        negatives: bool,
+        alone: bool = False,
     ) -> SampledPrompt:
+        """A prompt of a kind, or a negative; `alone`: its name without what the annotation says of one image."""
+        if alone:
+            kind = SYNONYM if rng.random() < 0.5 else "p1"
         chance = rng.random() if negatives else 1.0
         if chance < self.config.absent and (absent := self._absent(item, rng)) is not None:
             return SampledPrompt(self._in_template(absent, rng), None)
@@ -118,15 +171,26 @@ class Prompter:
 
     def _wrong(self, item: Item, name: str, mask: Mask, rng: np.random.Generator) -> str | None:
         """The name with a side or size that the mask contradicts; None where neither has an opposite."""
+        pair = self._opposed(item, name, mask, rng)
+        return pair[1] if pair else None
+
+    def _opposed(self, item: Item, name: str, mask: Mask, rng: np.random.Generator) -> tuple[str, str] | None:
+        """(a true sentence, the same with the opposite side or size); None where neither has an opposite."""
+        if not mask.any():
+            return None
         known = known_attributes(item, name, mask)
         family = self.vocabulary.family(name)
         wrong = {"location": opposite_side(known.location), "size": opposite_size(known.size)}
         able = [k for k, word in wrong.items() if word and k in family.attributes]
-        if not able or not mask.any():
+        if not able:
             return None
         attribute = str(rng.choice(able))
         others = frozenset(n for n in sorted(known.named() - wrong.keys()) if rng.random() < 0.5)
-        return build(replace(known.only(others), **{attribute: wrong[attribute]}), self.vocabulary).text
+        right = known.only(others | {attribute})
+        return (
+            build(right, self.vocabulary).text,
+            build(replace(right, **{attribute: wrong[attribute]}), self.vocabulary).text,
+        )
 
     def _absent(self, item: Item, rng: np.random.Generator) -> str | None:
         """The name of what the scan cannot show; None where nothing is known of the kind of scan."""
@@ -144,6 +208,10 @@ class Prompter:
         if not others:
             return None
         target = others[int(rng.integers(len(others)))]
+        if rng.random() < self.config.absent_described and not target.lateralised:
+            sayable = self.vocabulary.family(target.phrase).attributes
+            words = {n: str(rng.choice([*self.vocabulary.attributes[n]])) for n in TELLING if n in sayable}
+            return build(Attributes(target.phrase, **words), self.vocabulary).text
         return str(rng.choice((target.phrase, *target.synonyms)))
 
     def _in_template(self, text: str, rng: np.random.Generator) -> str:

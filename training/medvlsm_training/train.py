@@ -23,8 +23,9 @@ from medvlsm_training.config import Recipe
 from medvlsm_training.data import PromptedImages
 from medvlsm_training.environment import write_environment
 from medvlsm_training.loaders import Loaders, make_loaders
-from medvlsm_training.models import starting_model
+from medvlsm_training.models import image_encoder, starting_model
 from medvlsm_training.module import SegmentationModule
+from medvlsm_training.pretrained import normalise_as, read_weights_source, start_from
 from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import dumped, load_recipe
 from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
@@ -106,6 +107,8 @@ def train(
     # Model
     seed_everything(recipe.seed, verbose=False)
     model = starting_model(recipe, items["train"] + items["val"], vocabulary)
+    if recipe.model.encoder_weights:
+        start_from(model, *image_encoder(model), recipe.model.encoder_weights, run)
     cache = ActivationCache(model, recipe.cache.limit_gb) if recipe.cache.views else None
     train_set, val_set = datasets(recipe, items, model, vocabulary, cache)
     epoch = EpochPlan.of(len(train_set), recipe.trainer, machine)
@@ -174,17 +177,20 @@ def datasets(
 ) -> tuple[PromptedImages, PromptedImages]:
     """The images of training, repeated as the recipe says and augmented, and those of validation."""
     prompter = Prompter(recipe.prompts, vocabulary, sorted(trained_targets(items["train"])))
+    keep = recipe.trainer.keep_scans
     repeats = {source.folder: source.repeat for source in recipe.sources}
     shown = [item for item in items["train"] for _ in range(repeats[item.source])]
     return (
-        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation, recipe.cache.views, cache),
-        PromptedImages(items["val"], prompter, model, recipe.seed, None, min(1, recipe.cache.views), cache),
+        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation, recipe.cache.views, cache, keep),
+        PromptedImages(items["val"], prompter, model, recipe.seed, None, min(1, recipe.cache.views), cache, keep),
     )
 
 
 def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) -> VLSM:
     """The model of a run's checkpoint, or the base of a run that trains nothing, ready for use."""
-    model = starting_model(recipe, items["train"] + items["val"], vocabulary, pretrained=False)
+    model = starting_model(recipe, items["train"] + items["val"], vocabulary)
+    if source := read_weights_source(checkpoint.parent):
+        normalise_as(model, source["mean"], source["std"])
     if recipe.trainer.max_epochs:
         model.load_state_dict(model_weights(checkpoint))
     return model.eval()

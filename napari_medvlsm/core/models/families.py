@@ -45,6 +45,7 @@ FAMILIES = {
         Family("cris", "CRIS", "cris", "CRIS"),
         Family("biomedclipseg", "BiomedCLIPSeg", "biomedclipseg", "BiomedCLIPSeg"),
         Family("biomedclipseg-d", "BiomedCLIPSeg-D", "biomedclipseg", "BiomedCLIPSeg"),
+        Family("wordunet", "WordUNet", "wordunet", "WordUNet", importable=False),
         Family("image-only", "UNet, UNet++, DeepLabV3+", "image_only", "ImageOnly", importable=False),
     )
 }

@@ -78,14 +78,11 @@ class ImageOnly(VLSM):
     config : ImageOnlyConfig
     preprocessing : ViTImageProcessor
         The side of its squares is a multiple of 32.
-    encoder_weights : str, optional
-        "imagenet" fetches pretrained weights of the encoder, at the revision that the library pins; by default they are
-        random.
 
     Raises
     ------
     ValueError
-        If the library knows no such encoder, or its weights cannot be fetched.
+        If the library knows no such encoder.
     """
 
     MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
@@ -93,15 +90,13 @@ class ImageOnly(VLSM):
     # The encoders halve the image five times.
     STRIDE = 32
 
-    def __init__(
-        self, config: ImageOnlyConfig, preprocessing: ViTImageProcessor, encoder_weights: str | None = None
-    ) -> None:
+    def __init__(self, config: ImageOnlyConfig, preprocessing: ViTImageProcessor) -> None:
         super().__init__(None, preprocessing)
         if self.image_size % self.STRIDE:
             raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
         self.config = config
         self._names = _names_of(config.targets)
-        self.net = _network(config, encoder_weights)
+        self.net = _network(config)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -114,9 +109,9 @@ class ImageOnly(VLSM):
         return model.eval()
 
     @classmethod
-    def from_config(cls, config: ImageOnlyConfig, image_size: int = 256, encoder_weights: str | None = None) -> Self:
-        """A model with random weights, but for those of the encoder where they are asked for."""
-        return cls(config, cls.default_preprocessing(image_size), encoder_weights)
+    def from_config(cls, config: ImageOnlyConfig, image_size: int = 256) -> Self:
+        """A model with random weights."""
+        return cls(config, cls.default_preprocessing(image_size))
 
     def save(self, folder: Path) -> None:
         """Write configuration, weights and preprocessing into `folder`."""
@@ -171,18 +166,11 @@ def _names_of(targets: Sequence[str]) -> dict[str, int]:
     return names | {normalise(name): i for name, i in own}
 
 
-def _network(config: ImageOnlyConfig, encoder_weights: str | None) -> nn.Module:
+def _network(config: ImageOnlyConfig) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     more: dict[str, Any] = {"decoder_channels": config.decoder_channels} if config.decoder_channels else {}
     make = getattr(smp, ARCHITECTURES[config.architecture])
-    try:
-        with known_encoder(config.encoder):
-            net: nn.Module = make(config.encoder, encoder_weights=encoder_weights, classes=len(config.targets), **more)
-    except OSError as error:  # what the hub's client raises, whether offline or without an answer
-        raise ValueError(
-            f"The {encoder_weights} weights of {config.encoder} are not here and cannot be fetched "
-            f"({type(error).__name__}); connect to the network once, or start from random weights with "
-            "model.sizes.encoder_weights=null."
-        ) from error
+    with known_encoder(config.encoder):
+        net: nn.Module = make(config.encoder, encoder_weights=None, classes=len(config.targets), **more)
     return net

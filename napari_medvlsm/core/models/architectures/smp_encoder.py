@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,6 +24,24 @@ def known_encoder(encoder: str) -> Iterator[None]:
         yield
     except (KeyError, RuntimeError) as error:  # the library's own names, and those it takes from timm
         raise ValueError(f"segmentation_models_pytorch has no encoder {encoder!r}; one is resnet50.") from error
+
+
+def smp_encoder(name: str) -> Any:
+    """An encoder with random weights that halves an image five times: (B, 3, S, S) to that and five levels.
+
+    Raises
+    ------
+    ValueError
+        If segmentation_models_pytorch has no such encoder, or it has not five levels.
+    """
+    # Here, since the library takes a second to import and only models with one of its encoders need it.
+    from segmentation_models_pytorch.encoders import get_encoder
+
+    with known_encoder(name):
+        net = get_encoder(name, weights=None)
+    if len(net.out_channels) != 6 or not all(net.out_channels[1:]):
+        raise ValueError(f"The encoder {name} does not halve the image five times; one that does is mobilenet_v2.")
+    return net
 
 
 class SMPEncoder(nn.Module):
@@ -51,14 +70,8 @@ class SMPEncoder(nn.Module):
 
     def __init__(self, name: str, width: int) -> None:
         super().__init__()
-        # Here, since the library takes a second to import and only models with one of its encoders need it.
-        from segmentation_models_pytorch.encoders import get_encoder
-
-        with known_encoder(name):
-            self.net = get_encoder(name, weights=None)
+        self.net = smp_encoder(name)
         *finer, last = self.net.out_channels[1:]
-        if len(finer) != 4 or not all(finer):
-            raise ValueError(f"The encoder {name} does not halve the image five times; one that does is mobilenet_v2.")
         self.channels: tuple[int, ...] = (*finer, width)
         self.project = nn.Sequential(
             nn.Conv2d(last, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)

@@ -92,6 +92,8 @@ class ModelCard:
         hub also "repository" and "revision".
     threshold : float
         Decision threshold on the probability, chosen on validation data.
+    presence : float
+        Below this presence score (`core.presence`) a scan probably does not show what was asked for; 0: never said.
     targets : tuple of str
         Phrases of `prompts.Target` that the model was trained on; empty means an open vocabulary.
     phrases, words : tuple of str
@@ -116,6 +118,7 @@ class ModelCard:
     citation: str = ""
     source: dict[str, Any] = field(default_factory=dict)
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    presence: Annotated[float, Field(ge=0, le=1)] = 0.0
     targets: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     words: tuple[str, ...] = ()

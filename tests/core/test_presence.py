@@ -1,0 +1,35 @@
+"""The presence score of a probability map, and the threshold that is chosen for it."""
+
+import numpy as np
+import pytest
+
+from medvlsm_training.evaluation.presence import EMPTY, OTHER, PRESENT, Presence, choose_presence
+from napari_medvlsm.core.presence import presence_score
+
+
+def test_a_small_target_is_enough_and_a_single_pixel_is_not():
+    nothing = np.full((100, 100), 5, np.uint8)
+    pixel, target = nothing.copy(), nothing.copy()
+    pixel[50, 50] = 255
+    target[50:55, 50:55] = 255
+    assert presence_score(nothing) == pytest.approx(5 / 255)
+    assert presence_score(pixel) < 0.1 and presence_score(target) == 1
+
+
+def test_maps_of_any_size():
+    assert presence_score(np.full((1, 3), 255, np.uint8)) == 1
+
+
+def answers(what, scores):
+    return [Presence("set", f"{i}.png", "polyp", what, 0.0, score) for i, score in enumerate(scores)]
+
+
+def test_the_threshold_loses_few_and_is_no_higher_than_useful():
+    apart = [*answers(PRESENT, np.linspace(0.8, 1, 101)), *answers(OTHER, np.linspace(0, 0.1, 101))]
+    assert 0.1 <= choose_presence(apart) <= 0.11
+    mixed = [*answers(PRESENT, np.linspace(0, 1, 101)), *answers(EMPTY, np.linspace(0, 1, 101))]
+    assert choose_presence(mixed) == pytest.approx(0.01, abs=1e-3)  # one in a hundred
+
+
+def test_nothing_absent_asked_says_nothing():
+    assert choose_presence(answers(PRESENT, [0.5])) == 0
