@@ -94,14 +94,14 @@ def compare_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-class Prediction(Protocol):
+class PredictionLike(Protocol):
     """An answer to one prompt: `core.inference.Prediction`."""
 
     def mask(self) -> Mask:
         """The binary mask (H, W)."""
 
 
-class Segmenter(Protocol):
+class SegmenterLike(Protocol):
     """What is measured: `core.inference.Segmenter`, whose torch this module does without."""
 
     @property
@@ -111,12 +111,12 @@ class Segmenter(Protocol):
     def set_image(self, image: Scan) -> str:
         """Encode a scan."""
 
-    def segment(self, prompts: list[str], *, size: tuple[int, int]) -> Sequence[Prediction]:
+    def segment(self, prompts: list[str], *, size: tuple[int, int]) -> Sequence[PredictionLike]:
         """One answer for each prompt, at `size` (rows, cols)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class EffectCase:
     """One scan with a prompt.
 
     `truth` is the true mask (H, W) of the scan's size, where it is known; `also` are other texts to compare, by what
@@ -129,13 +129,13 @@ class Case:
     also: Mapping[str, str] = field(default_factory=dict)
 
 
-def measure(segmenter: Segmenter, cases: Iterable[Case], vocabulary: Vocabulary) -> dict[str, Any]:
+def measure(segmenter: SegmenterLike, cases: Iterable[EffectCase], vocabulary: Vocabulary) -> dict[str, Any]:
     """The prompt effect of a model over a set of scans, for its card.
 
     Parameters
     ----------
-    segmenter : Segmenter
-    cases : iterable of Case
+    segmenter : SegmenterLike
+    cases : iterable of EffectCase
     vocabulary : Vocabulary
 
     Returns

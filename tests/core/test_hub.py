@@ -24,7 +24,7 @@ from safetensors.torch import save
 
 from napari_medvlsm.core.io import atomic
 from napari_medvlsm.core.models.checkpoints import convert
-from napari_medvlsm.core.models.checkpoints.convert import Wishes, import_model
+from napari_medvlsm.core.models.checkpoints.convert import ImportOptions, import_model
 from napari_medvlsm.core.models.checkpoints.import_process import import_in_process
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store import hub
@@ -251,10 +251,10 @@ def test_every_source_becomes_a_model_folder(published, small_builders, small_mo
     folder = hub.fetch(planned, lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen) and seen[-1] == (planned.total, planned.total)
     family = find_source(name).family
-    wishes = Wishes() if name == "clipseg" else Wishes(like=small_model_like[family])
+    options = ImportOptions() if name == "clipseg" else ImportOptions(like=small_model_like[family])
     if name == "cris":
-        wishes = replace(wishes, tokenizer=small_model_like[family])
-    made = import_model(folder, wishes=wishes)
+        options = replace(options, tokenizer=small_model_like[family])
+    made = import_model(folder, options=options)
     card = read_card(made)
     assert list(available_models())[1:] == [name] and card.title == find_source(name).title
     assert card.licence == " and ".join(f"licence of {r.name}" for r in find_source(name).repositories)
@@ -576,7 +576,7 @@ def test_exactly_the_listed_weights_are_read(published, tmp_path, small_model_li
     folder = hub.fetch(hub.plan(find_source("biomedclipseg-d"), tmp_path / "f", published.endpoint))
     read, seen = convert.read_checkpoint, []
     monkeypatch.setattr(convert, "read_checkpoint", lambda path: seen.append(path) or read(path))
-    import_model(folder, wishes=Wishes(like=small_model_like["biomedclipseg-d"]))
+    import_model(folder, options=ImportOptions(like=small_model_like["biomedclipseg-d"]))
     listed = [f"microsoft--small/{name}" for name in ("open_clip_pytorch_model.bin",)] + [
         f"CIDAS--small/{WEIGHTS_FILE}"
     ]

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,15 @@ import torch
 from PIL import Image
 
 from napari_medvlsm.cli import main
-from napari_medvlsm.core.effect import Case, measure
+from napari_medvlsm.core.effect import EffectCase, measure
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig, plane_names
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import Attributes, build, coverage, load_vocabulary
+from napari_medvlsm.core.prompts.own_words import OwnWords
 from napari_medvlsm.core.prompts.upstream import load_datasets, upstream_attributes
 
 SAMPLE = json.loads((Path(__file__).parent / "data" / "annotations_sample.json").read_text("utf-8"))["items"]
@@ -39,7 +43,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_every_prompt_of_the_release_names_the_plane_of_its_target():
+def test_every_upstream_prompt_names_the_plane_of_its_target():
     model = small(TARGETS)
     assert len(TARGETS) == 17
     for name, dataset in load_datasets().items():
@@ -62,11 +66,35 @@ def test_every_prompt_of_the_interface_names_the_plane_of_its_target():
 def test_the_effect_of_the_words_is_measured_and_is_the_names_alone(folder, samples):
     scan = Scan(np.asarray(Image.open(samples / "breast_ultrasound.png").convert("L")))
     prompt = build(Attributes("breast tumor", size="small", location="left"), VOCABULARY)
-    found = measure(Segmenter.load(str(folder), device="cpu"), [Case(scan, prompt)], VOCABULARY)
+    found = measure(Segmenter.load(str(folder), device="cpu"), [EffectCase(scan, prompt)], VOCABULARY)
     assert found["outlined"] == 1
     changes = {what: row["change"] for what, row in found["contrasts"].items()}
     assert changes["the name alone"] == changes["the opposite side"] == changes["the wrong size"] == 0
     assert changes["no words at all"] == 1
+
+
+def test_a_users_own_names_select_planes_and_travel_with_the_model(tmp_path):
+    own = {"targets": {"polyp": {"synonyms": ["bump"]}, "gallstone": {"synonyms": ["bile pebble"]}}}
+    vocabulary = load_vocabulary(OwnWords(tmp_path / "words.yaml", own))
+    config = replace(small(("polyp",)).config, names=plane_names(("polyp",), vocabulary))
+    ImageOnly.from_config(config, 64).save(tmp_path / "own")
+    write_card(ModelCard("own", "Own", "image-only", targets=("polyp",)), tmp_path / "own")
+    model = load_model(tmp_path / "own")
+    assert model.config.names == config.names
+    assert model.tokenize(["bump", "polyp", "a bile pebble beside a bump"]).tolist() == [[1], [1], [0]]
+
+
+def test_a_folder_without_names_takes_those_of_the_shipped_vocabulary(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "old")
+    config = json.loads((tmp_path / "old" / "config.json").read_text("utf-8"))
+    del config["names"]
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    assert load_model(tmp_path / "old").tokenize(["polyp", "polyps", "bump"]).tolist() == [[2], [2], [0]]
+
+
+def test_names_of_planes_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match=r"refer to planes \[1\]; there are 1"):
+        ImageOnlyConfig(("polyp",), names={"bump": 1})
 
 
 def test_words_beyond_the_names_are_told_as_unknown():
@@ -109,7 +137,7 @@ def test_the_commands_take_it(folder, samples, tmp_path, capsys, monkeypatch):
     item = SAMPLE["busi"][0] | {"img_name": "a.png", "mask_name": "a.png"}
     (busi / "anns" / "test.json").write_text(json.dumps([item]))
     arguments = ["evaluate", str(busi), "--model", str(folder), "--out", str(tmp_path / "result"), "--device", "cpu"]
-    assert main([*arguments, "--kinds", "class", "oracle", "wrong", "--wording", "release"]) == 0
+    assert main([*arguments, "--kinds", "class", "oracle", "wrong", "--wording", "upstream"]) == 0
     with (tmp_path / "result" / "cases.csv").open() as file:
         scores = {row["dice"] for row in csv.DictReader(file) if row["size"] == "original"}
     assert len(scores) == 1  # whatever is said

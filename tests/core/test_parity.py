@@ -1,4 +1,4 @@
-"""The small models agree with the reference implementations' numbers, which lie in `data`."""
+"""The small models agree with the upstream implementations' numbers, which lie in `data`."""
 
 import json
 from pathlib import Path

@@ -16,7 +16,7 @@ from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
-from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig, plane_names
 from napari_medvlsm.core.models.architectures.lora import add_lora, merge_lora
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.adapter import LoraSettings
@@ -102,7 +102,8 @@ def _fresh(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary, pretra
     if recipe.model.family == IMAGE_ONLY:
         sizes = dict(sizes)
         weights = sizes.pop("encoder_weights", None)
-        config = _sized(ImageOnlyConfig, {"targets": sorted(trained_targets(items))} | sizes)
+        targets = sizes.get("targets") or sorted(trained_targets(items))
+        config = _sized(ImageOnlyConfig, {"names": plane_names(targets, vocabulary)} | sizes | {"targets": targets})
         return ImageOnly.from_config(config, side, weights if pretrained else None)
     _, texts = every_text(recipe.prompts, items, vocabulary)
     tokenizer = cut_tokenizer(texts | set(vocabulary.targets))

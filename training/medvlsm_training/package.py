@@ -58,7 +58,9 @@ _COLUMNS = (
 )
 
 
-def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Report = events.ignore_event) -> ModelCard:
+def package(
+    recipe: Recipe, data: Path, run: Path, out: Path, report: events.EventSink = events.ignore_event
+) -> ModelCard:
     """Measure a run's best weights; write the model folder, and results and report into the run's.
 
     The threshold is chosen on the validation split; the test split is read once, after that. A set that was measured

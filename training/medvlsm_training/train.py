@@ -36,7 +36,7 @@ from napari_medvlsm.core.datasets.splits import require_enough
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.prompts import Vocabulary
-from napari_medvlsm.core.runs.events import Checked, Report, Started, Stopped, ignore_event
+from napari_medvlsm.core.runs.events import Checked, EventSink, Started, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import BEST_FILE, RECIPE_FILE, Run
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def train(
     run: Path,
     minutes: float | None = None,
     machine: Machine | None = None,
-    report: Report = ignore_event,
+    report: EventSink = ignore_event,
     callbacks: tuple[Callback, ...] = (),
     requests: StopRequests | None = None,
 ) -> Stopped:

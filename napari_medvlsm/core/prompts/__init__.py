@@ -19,7 +19,7 @@ patient's. The two are never mixed.
 from napari_medvlsm.core.prompts.attributes import ATTRIBUTES, LABELS, LEVELS, Attributes, Prompt
 from napari_medvlsm.core.prompts.build import build, explain, level_of
 from napari_medvlsm.core.prompts.coverage import Coverage, coverage, normalise
-from napari_medvlsm.core.prompts.families import Family, load_families
+from napari_medvlsm.core.prompts.families import PromptFamily, load_families
 from napari_medvlsm.core.prompts.parse import Parsed, free_text, parse
 from napari_medvlsm.core.prompts.vocabulary import Modality, Target, Vocabulary, load_vocabulary
 
@@ -29,10 +29,10 @@ __all__ = [
     "LEVELS",
     "Attributes",
     "Coverage",
-    "Family",
     "Modality",
     "Parsed",
     "Prompt",
+    "PromptFamily",
     "Target",
     "Vocabulary",
     "build",

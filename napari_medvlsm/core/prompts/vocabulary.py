@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from napari_medvlsm.core.prompts.attributes import LISTS
 from napari_medvlsm.core.prompts.coverage import normalise
-from napari_medvlsm.core.prompts.families import GENERIC, Family, load_families, read_data
+from napari_medvlsm.core.prompts.families import GENERIC, PromptFamily, load_families, read_data
 from napari_medvlsm.core.prompts.own_words import OwnWords
 
 # Words of an attribute that a target's entry lists, the likeliest for it first.
@@ -171,7 +171,7 @@ class Vocabulary:
         plurals = tuple(self.target(phrase).plural for phrase in card.targets)
         return (*card.phrases, *plurals), (*card.words, *plurals)
 
-    def family(self, target: str) -> Family:
+    def family(self, target: str) -> PromptFamily:
         """How prompts about a target are written."""
         return load_families()[self.target(target).family]
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from medvlsm_training.cache import ActivationCache
-from napari_medvlsm.core.runs.events import Encoded, Report
+from napari_medvlsm.core.runs.events import Encoded, EventSink
 
 # Seconds between two looks at how many files there are.
 _INTERVAL = 10.0
@@ -25,7 +25,7 @@ class CacheProgress(Callback):
     report : callable
     """
 
-    def __init__(self, cache: ActivationCache, names: Collection[str], report: Report) -> None:
+    def __init__(self, cache: ActivationCache, names: Collection[str], report: EventSink) -> None:
         self.cache = cache
         self.names = names
         self.report = report
