@@ -1,4 +1,4 @@
-"""`medvlsm data`: where the paper's data sets come from, and a look at data before it is trained on."""
+"""`medvlsm data`: where the paper's data sets come from, and a check of data before training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
     lister.add_argument("names", nargs="*", help="only these")
     lister.set_defaults(run=_list)
 
-    checker = below.add_parser("check", help="look for what would make training fail or mislead")
+    checker = below.add_parser("check", help="find what would make training fail or its results wrong")
     checker.add_argument("folders", nargs="+", type=Path, help="with images/, masks/ and anns/ or splits/")
     checker.add_argument(
         "--accept",

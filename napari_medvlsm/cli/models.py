@@ -86,7 +86,7 @@ def _fetch(options: argparse.Namespace) -> int:
     source = find_source(options.name)
     name = options.model_name or source.name
     if options.to is None:
-        # Before the hub is asked.
+        # Before any request to the hub.
         target_dir(name, replace=options.replace)
     planned = plan(source, options.to or fetched_folder(source.name), revision=options.revision)
     print("\n".join(_told(planned)))
@@ -116,7 +116,7 @@ def _import_here(path: Path, name: str, /, *, replace_existing: bool, check: Cal
 
 
 def _told(plan: Plan) -> Iterator[str]:
-    """What a person should know before anything is fetched."""
+    """What the user should know before the download."""
     yield f"{plan.source.title}. {plan.source.summary}"
     for repository in plan.source.repositories:
         files = [file for file in plan.files if file.repository == repository]

@@ -118,7 +118,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _listed(attributes: Attributes, vocabulary: Vocabulary) -> Attributes:
-    """The interface's words for what was given; one that it does not list is kept, and said."""
+    """The vocabulary's words for those given; an unknown one is kept, with a warning."""
     words = {n: vocabulary.canonical(n, v) for n, v in vars(attributes).items() if n != "target"}
     for name, value in words.items():
         known = {*vocabulary.words(name, attributes.target), *(NUMBER_WORDS if name in ("age", "number") else ()), ""}

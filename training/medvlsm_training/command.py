@@ -156,7 +156,7 @@ def _alone_in(run: Path) -> Iterator[None]:
 def _reporting(options: argparse.Namespace, work: Callable[[EventSink, StopRequests], int]) -> int:
     """Run with events for a program or sentences for people; return the exit code.
 
-    Of several processes the first one reports and listens to stdin. The others end with code 0 when all stop together:
+    Of several processes only the first one reports and watches stdin. The others end with code 0 when all stop together:
     Lightning kills the first one where another fails.
     """
     first = not _rank()
@@ -203,6 +203,6 @@ def _set_log_levels(events: bool) -> None:
 
 def _rank() -> int:
     """Of this process among several, however they were started."""
-    # As Lightning looks for it; without importing it, which takes seconds in which nobody listens.
+    # As Lightning does, but without importing it: signals are not handled during the seconds that takes.
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)

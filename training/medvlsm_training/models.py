@@ -67,7 +67,7 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
         )
     model = load_model(entry.folder).train()
     if model.adapter is not None and wanted.trained != "lora":
-        merge_lora(model)  # what comes out is a model of its own
+        merge_lora(model)  # the result is a plain model
     if wanted.image_size and wanted.image_size != model.image_size:
         model.preprocessing.size = {"height": wanted.image_size, "width": wanted.image_size}
     if wanted.sizes:
@@ -84,7 +84,7 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
 
 
 def _read_as(model: VLSM, recipe: Recipe) -> None:
-    """Set how a base reads its texts, on which no weight depends."""
+    """Change how a base tokenizes its texts; no weight depends on that."""
     sizes = recipe.model.sizes
     if not isinstance(model, CRIS) or not set(sizes) <= {"word_length", "attend_padding"}:
         raise ValueError(

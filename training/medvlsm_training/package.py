@@ -1,4 +1,4 @@
-"""What comes out of a run: the model folder with its card, the results on the test split, and the report.
+"""The outputs of a run: the model folder with its card, the results on the test split, and the report.
 
 The numbers are those of `evaluation`, as `medvlsm evaluate --recipe RUN` gives them.
 """
@@ -69,7 +69,7 @@ def package(
     Parameters
     ----------
     recipe : Recipe
-        `measure` says what is asked.
+        `measure` configures the evaluation.
     data : Path
         Folder of the recipe's data sets.
     run : Path

@@ -1,4 +1,4 @@
-"""Where events go: to a program as lines of JSON, or to people as sentences and a progress bar."""
+"""Output of events: lines of JSON for a program, or sentences and a progress bar for people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def json_on_stdout(on_closed: OnClosed) -> Iterator[EventSink]:
     Parameters
     ----------
     on_closed : callable
-        Called once when nobody reads any more; further events are then dropped.
+        Called once when the reader has closed the pipe; further events are dropped.
     """
     printed = sys.stdout
     printed.flush()

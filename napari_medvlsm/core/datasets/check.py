@@ -1,6 +1,6 @@
-"""A look at data before training: what is missing, broken, listed twice, or in two splits, as a table.
+"""Check of the data before training: files that are missing, broken, listed twice, or in two splits, as a table.
 
-Files are looked at once each, two at a time; what stays in memory of a file is its size and a hash.
+Each file is read once, two at a time; only its size and a hash stay in memory.
 Images are compared by their pixels, so a copy under another name or in another lossless format is found;
 one that was scaled or compressed again is not.
 """
@@ -25,7 +25,7 @@ from napari_medvlsm.core.datasets.layouts import ALL, UPSTREAM, ListedMask, layo
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.io.images import own_limit, read_scan
 
-# Training on such data would mislead or fail; warnings are to be known; notes are counted.
+# "stop": training would fail or give wrong results; "warning": should be known; "note": only counted.
 STOP, WARNING, NOTE = "stop", "warning", "note"
 
 
@@ -242,7 +242,7 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
     total = len(images) + len(masks)
     looks: dict[Path, _Image | _Mask | _Problem] = {}
     with own_limit(), ThreadPoolExecutor(workers) as pool:
-        # A few at a time: a stop is heeded, and nothing piles up.
+        # A few at a time, so that an interruption takes effect and memory stays bounded.
         for look, paths in ((_look_at_image, images), (_look_at_mask, masks)):
             for start in range(0, len(paths), 64):
                 some = paths[start : start + 64]
@@ -397,7 +397,7 @@ def _groups(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
             members[pair.group].setdefault(pair.image, set()).add(pair.split)
     for group, images in members.items():
         count = Counter(split for where in images.values() for split in where)
-        # One image in two splits is told as such.
+        # One image in two splits is a finding of its own.
         if len(count) > 1 and len(images) > 1:
             told = ", ".join(f"{number} in {split}" for split, number in sorted(count.items(), key=_order))
             yield _leak("group-in-two-splits", set(count), group, f"The images of {group} are spread: {told}.")

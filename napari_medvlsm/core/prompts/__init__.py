@@ -1,4 +1,4 @@
-"""Prompts made of attributes: built from words, read back into words, and compared with what a model knows.
+"""Prompts made of attributes: attributes to text, text to attributes, and coverage by a model's training.
 
 `attributes`  what a prompt can say, and a prompt with its origin
 `english`     number words and articles

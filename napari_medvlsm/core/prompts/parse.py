@@ -37,7 +37,7 @@ _AROUND = {"quality": ("{} image quality", "{} quality"), "view": ("{} view", "{
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a text says.
+    """A parsed prompt.
 
     Attributes
     ----------

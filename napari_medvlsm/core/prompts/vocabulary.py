@@ -22,7 +22,7 @@ _OF_TARGET = {"shape": "shapes", "color": "colors", "general": "general"}
 
 
 class Trained(Protocol):
-    """What a model card says of the words that a model was trained on."""
+    """The part of a model card that lists the trained words."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ class Vocabulary:
         return tuple(dict.fromkeys((*first, *family, *rest)))
 
     def target(self, phrase: str) -> Target:
-        """The target of a phrase; one that nobody listed is its own label."""
+        """The target of a phrase; an unlisted phrase becomes its own label."""
         return self.targets.get(phrase) or Target(phrase, phrase.capitalize(), plural=phrase)
 
     def trained(self, card: Trained) -> tuple[tuple[str, ...], tuple[str, ...]]:

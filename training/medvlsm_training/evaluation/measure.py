@@ -1,4 +1,4 @@
-"""A model's answers as scores, case by case, at the model's size and at the scan's own."""
+"""Scores of a model's predictions, case by case, at the model's size and at the scan's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def measure(
     tolerance: float = TOLERANCE,
     progress: Callable[[Iterable[EvaluationCase]], Iterable[EvaluationCase]] = iter,
 ) -> Measurements:
-    """Ask a model about every case of a data set.
+    """Evaluate a model on every case of a data set.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def answers(
     vocabulary: Vocabulary,
     progress: Callable[[Iterable[EvaluationCase]], Iterable[EvaluationCase]] = iter,
 ) -> Iterator[Answer]:
-    """Ask every prompt of every case; parameters and errors as those of `measure`."""
+    """Predict every prompt of every case; parameters and errors as those of `measure`."""
     for case in progress(data.cases):
         scan, truth = read_scan(case.image), case.load_mask()
         if scan.size != truth.shape:

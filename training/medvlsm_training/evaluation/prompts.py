@@ -30,7 +30,7 @@ from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 
 @dataclass(frozen=True)
 class EvaluationPrompts:
-    """Which prompts to ask.
+    """Which prompts to evaluate.
 
     Attributes
     ----------

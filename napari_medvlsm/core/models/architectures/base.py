@@ -35,7 +35,7 @@ _TRAINER_PREFIXES = ("net.clipseg.", "net.", "module.")
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What a decoder gets to know of P prompts.
+    """The encoding of P prompts, for the decoder.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class VLSM(nn.Module, ABC):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, preprocessing: ViTImageProcessor) -> None:
         super().__init__()
-        # None in a model that reads no text, which nobody asks for its tokenizer.
+        # None in a model that ignores text.
         self.tokenizer: Any = tokenizer
         self.preprocessing = preprocessing
         #: How the model is adapted, where it is; see `lora.add_lora`.

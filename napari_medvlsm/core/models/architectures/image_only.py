@@ -123,7 +123,7 @@ class ImageOnly(VLSM):
 
     @classmethod
     def from_config(cls, config: ImageOnlyConfig, image_size: int = 256, encoder_weights: str | None = None) -> Self:
-        """A model with random weights, but for those of the encoder where they are asked for."""
+        """A model with random weights, except those of the encoder if `encoder_weights` is given."""
         return cls(config, cls.default_preprocessing(image_size), encoder_weights)
 
     def save(self, folder: Path) -> None:

@@ -68,12 +68,12 @@ _BESIDE = 8_000_000
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What an import is told beside the path.
+    """Options of an import.
 
     Attributes
     ----------
     family : str, optional
-        What the weights are to become; needed where their names do not tell.
+        Family of the model; needed where the names of the weights do not tell.
     tokenizer : Path, optional
         Folder with the tokenizer; CLIP's own is known, BERT's is not.
     like : Path, optional
@@ -259,7 +259,7 @@ def _cris(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
         config = CRISConfig(
             context_length=stored,
             word_length=min(stored, _CRIS_WORDS if checkpoint.parallel else CRISConfig.word_length),
-            # The release pads with words that its mask does not see, and its checkpoints learned with them.
+            # Upstream's attention mask does not cover its padding, and its checkpoints were trained that way.
             attend_padding=checkpoint.lightning,
         )
     return _empty_cris(config, family, options).from_upstream_state_dict(checkpoint.state)

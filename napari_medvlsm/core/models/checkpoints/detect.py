@@ -21,7 +21,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class CheckpointKind:
-    """What a set of weights can be.
+    """A kind of checkpoint.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Checkpoint:
 
     @property
     def origin(self) -> str:
-        """What wrote it, in words."""
+        """The program that wrote it, in words."""
         if self.lightning:
             return "a Lightning checkpoint of upstream medvlsm"
         return "a checkpoint of distributed training" if self.parallel else "a state dict"

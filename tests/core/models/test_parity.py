@@ -9,7 +9,7 @@ import pytest
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.models.parity import compare
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 KEYS, LOGITS = DATA / "parity_keys.json", DATA / "parity_logits.npz"
 
 

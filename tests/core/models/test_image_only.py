@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +19,15 @@ from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig, plane_names
+from napari_medvlsm.core.models.architectures.lora import add_lora
 from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import Attributes, build, coverage, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import OwnWords
 from napari_medvlsm.core.prompts.upstream import load_datasets, upstream_attributes
 
-SAMPLE = json.loads((Path(__file__).parent / "data" / "annotations_sample.json").read_text("utf-8"))["items"]
+SAMPLE = json.loads((Path(__file__).parents[1] / "data" / "annotations_sample.json").read_text("utf-8"))["items"]
 VOCABULARY = load_vocabulary()
 TARGETS = tuple(sorted({target for dataset in load_datasets().values() for target in dataset.targets}))
 
@@ -142,3 +146,87 @@ def test_the_commands_take_it(folder, samples, tmp_path, capsys, monkeypatch):
         scores = {row["dice"] for row in csv.DictReader(file) if row["size"] == "original"}
     assert len(scores) == 1  # whatever is said
     assert main(["prompts", "effect", str(scan), "--prompt", "breast tumor", "--model", str(folder)]) == 0
+
+
+class TestImageOnly:
+    @pytest.fixture(scope="class")
+    def small(self):
+        torch.manual_seed(3)
+        config = ImageOnlyConfig(("lungs", "left lung", "gall-stone"), "unet", "mobilenet_v2", (32, 24, 16, 8, 8))
+        return ImageOnly.from_config(config, 64).eval()
+
+    @pytest.mark.parametrize(
+        ("text", "plane"),
+        [
+            ("lungs", 1),
+            ("outline the Lungs, please", 1),
+            ("left lung", 2),
+            ("the gall-stone", 3),
+            ("small gall stone", 3),
+            ("right lung", 0),
+            ("knee joint", 0),
+            ("galling stones", 0),
+            ("", 0),
+        ],
+    )
+    def test_a_name_picks_its_plane_and_nothing_else_does(self, small, text, plane):
+        assert small.tokenize([text]).tolist() == [[plane]]
+
+    def test_describing_words_change_nothing_and_a_foreign_name_outlines_nothing(self, small, image):
+        segmenter = Segmenter(small, ModelCard("small", "Small", "image-only"), device="cpu")
+        segmenter.set_image(image)
+        plain, described, foreign, empty = segmenter.segment(["lungs", "tiny lungs, on the left", "knee joint", ""])
+        assert np.array_equal(plain.probability, described.probability)
+        assert not foreign.probability.any() and not empty.probability.any()
+
+    def test_adapters_are_refused_in_a_sentence(self, small):
+        with pytest.raises(ValueError, match="no attention to put adapters on; train all of it"):
+            add_lora(small, LoraSettings(2))
+
+    def test_what_it_cannot_be_is_said(self, small):
+        for wrong, sentence in (({"architecture": "unett"}, "there are unet, unet"), ({"targets": ()}, "names of its")):
+            with pytest.raises(ValueError, match=sentence):
+                ImageOnlyConfig(**({"targets": ("polyp",)} | wrong))
+        for unknown in ("resnet5", "tu-resnet5"):
+            with pytest.raises(ValueError, match=f"no encoder '{unknown}'"):
+                ImageOnly.from_config(replace(small.config, encoder=unknown), 64)
+        for elsewhere in ("tu-hf-hub:someone/something", "tu-local-dir:/somewhere"):
+            with pytest.raises(ValueError, match=f"must be one that .* knows, not '{elsewhere}'"):
+                ImageOnly.from_config(replace(small.config, encoder=elsewhere), 64)
+        with pytest.raises(ValueError, match="multiple of 32, but is 100"):
+            ImageOnly.from_config(small.config, 100)
+
+    def test_an_encoder_that_the_library_takes_from_timm_is_one_too(self):
+        config = ImageOnlyConfig(("polyp",), "unet", "timm-mobilenetv3_small_minimal_100", (32, 24, 16, 8, 8))
+        assert ImageOnly.from_config(config, 64).parameter_count() > 0
+
+    def test_pretrained_weights_that_cannot_be_fetched_give_a_sentence(self, small, monkeypatch, tmp_path):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        with pytest.raises(ValueError, match=r"imagenet weights of resnet50 .*encoder_weights=null"):
+            ImageOnly.from_config(replace(small.config, encoder="resnet50", decoder_channels=()), 64, "imagenet")
+
+    def test_a_saved_folder_asks_no_hub(self, small, monkeypatch, tmp_path):
+        small.save(tmp_path)
+        write_card(ModelCard("small", "Small", "image-only"), tmp_path)
+        assert "encoder_weights" not in (tmp_path / "config.json").read_text()
+        monkeypatch.setattr(
+            "segmentation_models_pytorch.encoders.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked")
+        )
+        assert load_model(tmp_path).config == small.config
+
+    def test_the_library_is_imported_only_where_such_a_model_is_made(self):
+        code = (
+            "import sys, medvlsm_training.models, napari_medvlsm.core.models.architectures.image_only\n"
+            "print('segmentation_models_pytorch' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "False"
+
+    @pytest.mark.parametrize(
+        ("architecture", "parameters"), [("unet", 32_521_105), ("unet++", 48_985_745), ("deeplabv3+", 26_677_585)]
+    )
+    def test_as_many_parameters_as_the_papers(self, architecture, parameters):
+        with torch.device("meta"):
+            model = ImageOnly.from_config(ImageOnlyConfig(("polyp",), architecture))
+        assert model.parameter_count() == parameters
