@@ -156,8 +156,8 @@ def _alone_in(run: Path) -> Iterator[None]:
 def _reporting(options: argparse.Namespace, work: Callable[[EventSink, StopRequests], int]) -> int:
     """Run with events for a program or sentences for people; return the exit code.
 
-    Of several processes only the first one reports and watches stdin. The others end with code 0 when all stop together:
-    Lightning kills the first one where another fails.
+    Of several processes only the first one reports and watches stdin. The others end with code 0 when
+    all stop together: Lightning kills the first one where another fails.
     """
     first = not _rank()
     requests = StopRequests()
