@@ -2,24 +2,28 @@
 
 What imports torch says so; everything else does without.
 
-`images`       one 2D scan plane, and the one normalisation shared with training
-`prompts`      attributes, templates and vocabulary of the prompts
-`describe`     number, size, shape, colour and place read back from a mask
-`annotation`   an outline of one target, with everything that a person said and decided about it
-`masks`        probability to mask: threshold and clean-up
-`inference`    `Segmenter`: encode the image once, prompt it many times (imports torch)
-`options`      where in the scan to look, and on what to compute
-`tiles`        overlapping tiles, and their answers blended
-`upsampling`   from the model's resolution to the scan's (imports torch)
-`devices`      what there is to compute on (imports torch)
-`effect`       how much the words of a prompt change the outline
-`models`       model folders, their cards, and the model families
-`engine`       the `Segmenter` in a process of its own, behind a pipe
-`bulk`         one target in many scans
-`io`           readers and writers of scans, masks and prompts
-`datasets`     data sets on disk: layouts, export, check
-`runs`         what a training run reports and leaves behind
-`metrics`      agreement of two masks
-`calibration`  whether probabilities mean what they say
-`statistics`   means with intervals, and paired differences
+`images`           one 2D scan plane, and the one normalisation shared with training
+`prompts`          attributes, templates and vocabulary of the prompts
+`describe`         number, size, shape, colour and place read back from a mask
+`annotation`       an outline of one target, with everything that a person said and decided about it
+`masks`            probability to mask: threshold and clean-up
+`inference`        `Segmenter`: encode the image once, prompt it many times (imports torch)
+`options`          tiles, a rectangle, device and precision of a segmentation
+`tiles`            overlapping tiles, and their answers blended
+`upsampling`       from the model's resolution to the scan's (imports torch)
+`devices`          available devices and their precisions (imports torch)
+`effect`           how much the words of a prompt change the mask
+`models`           model folders, their cards, and the model families
+`engine`           the `Segmenter` in a process of its own, behind a pipe
+`bulk`             one target in many scans
+`io`               readers and writers of scans, masks and prompts
+`datasets`         data sets on disk: layouts, export, check
+`runs`             what a training run reports and leaves behind
+`metrics`          agreement of two masks
+`calibration`      reliability of probabilities
+`statistics`       means with intervals, and paired differences
+`surface_metrics`  Hausdorff distance and surface Dice (imports torch)
+`process`          child processes that run a module of ours
+`exit_codes`       exit codes of every command
+`renamed_keys`     keys of results of earlier versions
 """

@@ -19,7 +19,7 @@ from napari_medvlsm.core.runs.results import About, MeasuredSet, find_results, r
 from napari_medvlsm.core.runs.scores import Measurements, Score, false_positive_rate, read_scores
 from napari_medvlsm.core.runs.start import RunProcess, start_run
 
-MODULES = ("events", "start", "folder", "prompt_kinds", "scores", "summary", "results", "comparison", "renamed_keys")
+MODULES = ("events", "start", "folder", "prompt_kinds", "scores", "summary", "results", "comparison")
 HEAVY = ("torch", "torchvision", "lightning", "monai", "transformers", "open_clip", "timm", "medvlsm_training")
 ABOUT = About(
     **dict.fromkeys(("model", "title", "family", "weights", "threshold_from"), "a"),
@@ -63,7 +63,9 @@ def as_written_by_earlier_versions(path):
     path.write_text(text, "utf-8")
 
 
-@pytest.mark.parametrize("module", [*(f"core.runs.{name}" for name in MODULES), "core.datasets.check"])
+@pytest.mark.parametrize(
+    "module", [*(f"core.runs.{name}" for name in MODULES), "core.renamed_keys", "core.datasets.check"]
+)
 def test_the_window_may_import_it(module):
     code = f"import sys, napari_medvlsm.{module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
