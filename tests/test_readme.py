@@ -18,7 +18,12 @@ from napari_medvlsm.core.models.store.registry import find_model
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("training/*.md"), *ROOT.glob("tests/**/*.md"), *ROOT.glob("napari_medvlsm/guide/*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("training/*.md"),
+        *ROOT.glob("tests/**/*.md"),
+        *ROOT.glob("napari_medvlsm/guide/*.md"),
+    ]
 )
 BENCH = (ROOT / "tests" / "bench" / "README.md").read_text("utf-8")
 
@@ -111,7 +116,9 @@ def test_recipes_and_changes_that_are_shown_load(changes):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_recipe_keys_that_are_named_exist(path):
-    for key in re.findall(r"\b((?:prompts|trainer|cache|model|augmentation|optimizer|loss|measure)\.\w+)[=`:]", path.read_text("utf-8")):
+    for key in re.findall(
+        r"\b((?:prompts|trainer|cache|model|augmentation|optimizer|loss|measure)\.\w+)[=`:]", path.read_text("utf-8")
+    ):
         section, field = key.split(".")
         (kind,) = [f.type for f in dataclasses.fields(Recipe) if f.name == section]
         module = __import__("medvlsm_training.config", fromlist=["config"])
