@@ -5,12 +5,37 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# napari keeps its settings in memory: tests neither read nor write the user's, nor those of another worker.
+os.environ["NAPARI_CONFIG"] = ""
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread for each worker and for the processes that it starts, set before numpy and torch read it: threads
+    # that outnumber the cores wait for one another. LP_NUM_THREADS is that of Mesa's software renderer.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
 import numpy as np
+import psutil
 import pytest
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
 SAMPLES = Path(__file__).parents[1] / "napari_medvlsm" / "data" / "samples"
+# A worker with torch, a window and an engine process of its own.
+WORKER_BYTES = 3 * 2**30
+# What opens a window, directly or through other fixtures.
+GUI_FIXTURES = {"qapp", "qtbot", "make_napari_viewer"}
+
+
+def pytest_xdist_auto_num_workers(config):
+    """For `-n auto`: a worker for each core that this process may use, as far as the memory goes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, psutil.virtual_memory().available // WORKER_BYTES))
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what opens a window."""
+    for item in items:
+        if GUI_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("gui")
 
 
 @pytest.fixture(autouse=True)

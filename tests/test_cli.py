@@ -12,8 +12,12 @@ from PIL import Image
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.io.labels import load_mask
+from napari_medvlsm.core.io.labels import load_mask, read_record
 from napari_medvlsm.core.models.store.card import read_card
+from napari_medvlsm.core.models.store.registry import find_model
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
+from napari_medvlsm.core.options import SegmentOptions
+from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.prompts.variants import Contrast
 
 
@@ -26,14 +30,17 @@ def test_segments_files_folders_and_patterns_and_python_gives_the_same(tmp_path,
     code = main(["segment", str(folder), str(samples / "skin_*.jpg"), "--prompt", "skin melanoma", "--out", str(out)])
     assert code == 0 and {p.name for p in out.glob("*.tif")} == {"us.tif", "deep.tif", "skin_lesion.tif"}
     assert "3 of 3 scans outlined" in capsys.readouterr().out
-    mask, story = load_mask(out / "skin_lesion.tif")
+    annotation = load_mask(out / "skin_lesion.tif")
+    mask, made = annotation.mask, annotation.provenance
     scan = read_scan(samples / "skin_lesion.jpg")
     segmenter = Segmenter.load(device="cpu")
     segmenter.set_image(scan)
     assert mask.shape == scan.size
     np.testing.assert_array_equal(mask, segmenter.segment("skin melanoma")[0].mask())
-    assert story["model"] == "starter" and story["prompt"]["text"] == "skin melanoma"
-    assert "skin_lesion" not in json.dumps(story)
+    assert made.model == "starter" and made.prompt.text == annotation.target == "skin melanoma"
+    assert made.scan_size == scan.size and made.vocabulary_hash == load_vocabulary().digest
+    assert made.weights_hash == weights_hash(find_model("starter").folder) and not annotation.corrected
+    assert "skin_lesion" not in json.dumps(read_record(out / "skin_lesion.tif"))
 
 
 def test_goes_on_after_bad_files_and_says_so(tmp_path, samples, capsys):
@@ -78,10 +85,10 @@ def test_tiles_and_rectangles_are_looked_at_and_told(tmp_path, samples):
     run = ["segment", str(scan), "--prompt", "skin melanoma"]
     assert main([*run, "--out", str(tmp_path / "tiles"), "--tiles"]) == 0
     assert main([*run, "--out", str(tmp_path / "part"), "--rectangle", "0", "0", "224", "140"]) == 0
-    part, story = load_mask(tmp_path / "part" / "scan.tif")
-    assert part.shape == (224, 300) and not part[:, 140:].any()
-    assert story["looked_at"] == {"tiles": None, "region": [0, 0, 224, 140]}
-    assert load_mask(tmp_path / "tiles" / "scan.tif")[1]["looked_at"]["tiles"]["overlap"] == 0.25
+    part = load_mask(tmp_path / "part" / "scan.tif")
+    assert part.mask.shape == (224, 300) and not part.mask[:, 140:].any()
+    assert part.provenance.options == SegmentOptions(region=(0, 0, 224, 140))
+    assert load_mask(tmp_path / "tiles" / "scan.tif").provenance.options.tiling.overlap == 0.25
     assert main([*run, "--out", str(tmp_path / "beyond"), "--rectangle", "0", "0", "999", "9"]) == 2
     assert main([*run, "--out", str(tmp_path / "line"), "--rectangle", "5", "5", "5", "9"]) == 2
     assert main([*run, "--out", str(tmp_path / "x"), "--precision", "int3"]) == 2
@@ -141,9 +148,11 @@ def test_prompts_are_parsed_and_masks_described(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["measured"] == {"number": "one", "size": "small", "location": "top right"}
     assert found["suggested"]["color"] == "red"
-    assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--rules", "reference"]) == 0
-    # By the release's rule a column counts against thirds of the height: right all the same.
+    assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--rules", "upstream"]) == 0
+    # By upstream's rule a column counts against thirds of the height: right all the same.
     assert json.loads(capsys.readouterr().out)["location"] == "top right"
+    assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--rules", "reference"]) == 0
+    assert "--rules reference is now called upstream" in capsys.readouterr().err
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "other.png")
     assert main(["prompts", "describe", str(tmp_path / "mask.png"), "--image", str(tmp_path / "other.png")]) == 2
     assert "must have one size" in capsys.readouterr().err

@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from napari_medvlsm import __version__
 from napari_medvlsm.cli import main
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.io.labels import load_mask, save_mask, story
+from napari_medvlsm.core.io.labels import load_mask, save_mask
 
 COMMAND = [sys.executable, "-m", "napari_medvlsm.cli"]
 
@@ -78,10 +79,11 @@ def test_manifest_tells_how_each_mask_was_made(run, scans, tmp_path, small_card)
     found = rows(tmp_path / "out")
     assert code == 1 and len(found) == 6
     row = found["measured.tif"]
-    mask, made = load_mask(tmp_path / "out" / "measured.tif")
+    annotation = load_mask(tmp_path / "out" / "measured.tif")
+    mask, made = annotation.mask, annotation.provenance
     scan = read_scan(scans / "measured.tif")
     assert row["source"] == "../scans/measured.tif" and row["status"] == "done" and row["message"] == ""
-    assert row["scan_hash"] == made["scan_hash"] == content_hash(scan.pixels)
+    assert row["scan_hash"] == made.scan_hash == content_hash(scan.pixels)
     assert (row["prompt"], row["model"], row["threshold"]) == ("polyp", small_card.name, "0.4")
     assert (row["rows"], row["columns"]) == ("50", "40") and len(row["weights"]) == 64
     assert (float(row["row_mm"]), float(row["column_mm"])) == (0.5, 0.25)
@@ -168,11 +170,11 @@ def test_a_correction_is_never_replaced(run, tmp_path):
     run()
     path = tmp_path / "out" / "scan0.tif"
     mask = np.ones((40, 60), bool)
-    save_mask(path, mask, story(None, "small", 0.5, None, True, "0" * 32))
+    save_mask(path, Annotation("polyp", mask, corrected=True))
     assert "5 of them before" in run()[1]
     code, said = run("--again")
     assert code == 1 and "was corrected by a person and is not replaced" in said
-    np.testing.assert_array_equal(load_mask(path)[0], mask)
+    np.testing.assert_array_equal(load_mask(path).mask, mask)
 
 
 # Batches --------------------------------------------------------------------------------------------------------------
@@ -187,7 +189,7 @@ def test_batches_give_the_masks_of_one_at_a_time(run, scans, tmp_path, model_fol
             (source,) = scans.glob(f"{path.stem}.*")
             segmenter.set_image(read_scan(source))
             (alone,) = segmenter.segment("polyp")
-            differ = load_mask(path)[0] != alone.mask()
+            differ = load_mask(path).mask != alone.mask()
             # Rounding can move a pixel that lies on the threshold.
             level = np.rint(alone.threshold * 255)
             assert np.abs(alone.probability[differ].astype(int) - level).max(initial=0) <= 1
@@ -217,7 +219,7 @@ def same_masks(one, other):
     names = sorted(path.name for path in one.glob("*.tif"))
     assert names and names == sorted(path.name for path in other.glob("*.tif"))
     for name in names:
-        assert (load_mask(one / name)[0] != load_mask(other / name)[0]).mean() < 0.01
+        assert (load_mask(one / name).mask != load_mask(other / name).mask).mean() < 0.01
 
 
 def test_two_processes_share_the_scans(run, scans, tmp_path, model_folder):
@@ -274,7 +276,7 @@ def test_slurm_tells_who_does_what(scans, tmp_path, model_folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals that a process can answer")
 @pytest.mark.parametrize(
     ("number", "processes", "code"),
-    [(signal.SIGINT, 1, 2), (signal.SIGTERM, 2, 2), (signal.SIGKILL, 1, -signal.SIGKILL)],
+    [(signal.SIGINT, 1, 130), (signal.SIGTERM, 2, 130), (signal.SIGKILL, 1, -signal.SIGKILL)],
 )
 def test_a_run_that_is_stopped_goes_on(run, scans, tmp_path, model_folder, number, processes, code):
     large = np.zeros((1500, 1500), np.uint8)

@@ -11,9 +11,11 @@ import torch
 
 from napari_medvlsm.cli import parser
 from napari_medvlsm.core.io import atomic
-from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, save_lora
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.adapters import save_lora
+from napari_medvlsm.core.models.architectures.lora import add_lora
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store import hub
+from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.models.store.fetched import Fetched, sha256_of, write_fetched
 from napari_medvlsm.core.models.store.registry import available_models, user_models_folder

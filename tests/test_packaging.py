@@ -60,7 +60,7 @@ def test_wheel_holds_both_packages_manifest_models_and_licences(wheel):
         "napari_medvlsm/py.typed",
         "napari_medvlsm/data/prompts/vocabulary.yaml",
         "napari_medvlsm/data/prompts/families/chest_xray.yaml",
-        "napari_medvlsm/data/prompts/datasets/kvasir_polyp.yaml",
+        "napari_medvlsm/data/datasets/kvasir_polyp.yaml",
         "napari_medvlsm/data/models/starter/model.safetensors",
         "napari_medvlsm/data/models/starter/LICENSE",
         "napari_medvlsm/data/samples/LICENSE",

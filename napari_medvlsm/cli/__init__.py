@@ -1,40 +1,34 @@
-"""`medvlsm`: the command line. Knows no Qt; the window's entry point is `widgets.app`.
-
-`segment`   outline one thing in many scans
-`models`    list, fetch, import and check models
-`prompts`   build, read, check and measure prompts
-`data`      where data sets come from, and a check before training
-`train`     finetune a model by a recipe
-`package`   measure a run's model and write its model folder
-`evaluate`  measure a model on data sets, or compare two results
-`table`     results in one table, the paper's numbers beside them
-"""
+"""`medvlsm`: the command line, a module a command. Knows no Qt; the window's entry point is `widgets.app`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 from medvlsm_training import command as training
 from napari_medvlsm import __version__
 from napari_medvlsm.cli import data, evaluate, models, prompts, segment
-from napari_medvlsm.cli._codes import FAILED
+from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
 
 __all__ = ["main", "parser"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code (0 all done, 1 some scans failed, 2 nothing could be done)."""
+    """Run a command and return its exit code (see `core.exit_codes`)."""
     options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
         print(f"medvlsm: {error}", file=sys.stderr)
-        return FAILED
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         print("medvlsm: stopped; what is written so far is complete.", file=sys.stderr)
-        return FAILED
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return ExitCode.CRASHED
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,3 +1,5 @@
-"""Exit codes: all done; some scans failed; nothing could be done."""
+"""Exit codes of the commands, by short names; what they mean is in `core.exit_codes`."""
 
-OK, SOME_FAILED, FAILED = 0, 1, 2
+from napari_medvlsm.core.exit_codes import ExitCode
+
+OK, SOME_FAILED, FAILED = ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.FAILED

@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import OK
-from napari_medvlsm.core.models.store.card import CARD_FILE
 from napari_medvlsm.core.models.store.registry import STARTER
+from napari_medvlsm.core.runs.folder import RECIPE_FILE, Run
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.scores import METRICS, TOLERANCE
 
 if TYPE_CHECKING:
-    from medvlsm_training.evaluation.compare import Comparison
     from medvlsm_training.evaluation.data import DataSet
-    from medvlsm_training.evaluation.results import Results
+    from napari_medvlsm.core.runs.comparison import Comparison
+    from napari_medvlsm.core.runs.results import Results
 
 _COMPARE = "compare"
-# Where `medvlsm train` puts the model in its run's folder.
-_RUN_MODEL = "model"
 _KINDS = ("class", "typed", "oracle", "wrong", "paraphrase", "other", "absent")
-_METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 _DESCRIPTION = """\
 Measure a model on data sets, or compare two results:
 
@@ -39,8 +38,8 @@ Kinds of prompts, never mixed in a number:
           the answer away
   wrong   the same with the opposite side, and with a wrong size
   paraphrase  the target in words that no shipped recipe trains with, four for each case
-  other   another target that the image shows, held against the mask of the first: high Dice is bad
-  absent  what such a scan cannot show, once an image: nothing should be drawn
+  other   another target that the image shows, compared with the mask of the first: high Dice is bad
+  absent  what such a scan cannot show, once an image: nothing should be outlined
 """
 
 
@@ -71,7 +70,8 @@ def add_to(commands: Any) -> None:
     made.add_argument("--prompt", default="", help="text of the typed prompt")
     made.add_argument(
         "--wording",
-        choices=("interface", "release"),
+        type=_wording,
+        choices=("interface", "upstream"),
         default="interface",
         help="prompts as the panel writes them, or the paper's to the letter (default: %(default)s)",
     )
@@ -79,26 +79,29 @@ def add_to(commands: Any) -> None:
         "--threshold", type=float, help="certainty from 0 to 1 (default: the model's own); never choose it on the test"
     )
     made.add_argument(
-        "--tolerance", type=float, default=2.0, help="of NSD, in mm, or pixels without spacing (default: %(default)s)"
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        help="of NSD, in mm, or pixels without spacing (default: %(default)s)",
     )
     made.add_argument(
-        "--trained-on", nargs="*", metavar="SET", help="sets the model was trained on, where its card does not tell"
+        "--trained-on", nargs="*", metavar="SET", help="sets the model was trained on, where its card does not say"
     )
     made.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="of intervals and lists of sentences (default: %(default)s)")
-    made.add_argument("--metric", choices=_METRICS, default="dice", help="of compare (default: %(default)s)")
+    made.add_argument("--metric", choices=METRICS, default="dice", help="of compare (default: %(default)s)")
     made.set_defaults(run=_evaluate)
 
     table = commands.add_parser("table", help="results in one table, the paper's numbers beside them; markdown")
     table.add_argument("folders", nargs="+", type=Path, help="folders of results, or folders that hold some")
     table.add_argument("--against", choices=("paper",), help="fill the paper's tables instead of one of models by sets")
-    kinds = ("class", "typed", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent")
+    kinds = [kind.value for kind in PromptKind]
     table.add_argument(
         "--kind", default="", choices=kinds, help="only this kind of prompt (with --against: of Table 2; class)"
     )
     table.add_argument("--level", default="", help="with --against: level of the prompt of Table 2 (p1, or p6)")
     table.add_argument("--size", choices=("model", "original"), help="(default: original; with --against: model)")
-    table.add_argument("--metric", choices=_METRICS, default="dice", help="not with --against (default: %(default)s)")
+    table.add_argument("--metric", choices=METRICS, default="dice", help="not with --against (default: %(default)s)")
     table.add_argument("--out", type=Path, help="write it to this file (default: print it)")
     table.set_defaults(run=_table)
 
@@ -108,19 +111,19 @@ def _evaluate(options: argparse.Namespace) -> int:
         return _compare(options)
     from tqdm import tqdm
 
-    from medvlsm_training.evaluation.questions import Kind, Wishes
+    from medvlsm_training.evaluation.prompts import EvaluationPrompts
     from medvlsm_training.evaluation.run import evaluate_sets
 
     if options.out is None:
         raise ValueError("Say where the results go, with --out FOLDER.")
     names = [*(options.kinds or ["class"]), *(["typed"] if options.prompt else [])]
-    kinds = [kind for kind in Kind if kind.value.split()[0] in names]
-    wishes = Wishes(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
+    kinds = [kind for kind in PromptKind if kind.value.split()[0] in names]
+    prompts = EvaluationPrompts(tuple(kinds), tuple(options.levels), options.wording, options.prompt, options.seed)
     results = evaluate_sets(
         options.model or _model_of(options.recipe),
         _sets(options),
         options.out,
-        wishes,
+        prompts,
         threshold=options.threshold,
         tolerance=options.tolerance,
         seen=options.trained_on,
@@ -133,11 +136,20 @@ def _evaluate(options: argparse.Namespace) -> int:
     return OK
 
 
+def _wording(name: str) -> str:
+    """The wording's name; "release" is what versions before 0.2 called that of upstream."""
+    if name == "release":
+        print("medvlsm: --wording release is now called upstream.", file=sys.stderr)
+        return "upstream"
+    return name
+
+
 def _sets(options: argparse.Namespace) -> list[DataSet]:
     """The data sets of folders, or of a recipe."""
     from medvlsm_training.evaluation.data import read_data, recipe_sets
     from medvlsm_training.recipes import load_recipe
-    from medvlsm_training.train import RECIPE_FILE
+    from medvlsm_training.sources import recipe_vocabulary
+    from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 
     if options.limit < 0:
         raise ValueError(f"--limit is a number of images, but is {options.limit}.")
@@ -146,10 +158,14 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
             "Name data set folders, or a recipe with --recipe and the folder of its data sets with --data."
         )
     if options.folders:
-        return [read_data(Path(name), options.split, options.target, options.limit) for name in options.folders]
+        return [
+            read_data(Path(name), options.split, dataset_vocabulary([Path(name)]), options.target, options.limit)
+            for name in options.folders
+        ]
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)
-    sets = recipe_sets(recipe, options.data, options.split, options.target, options.limit)
+    vocabulary = recipe_vocabulary(recipe, options.data)
+    sets = recipe_sets(recipe, options.data, options.split, vocabulary, options.target, options.limit)
     if not sets:
         raise ValueError(f"The data sets of {recipe.name} have nothing in the split {options.split!r}.")
     return sets
@@ -157,21 +173,17 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
 
 def _model_of(recipe: str | None) -> str:
     """The model that a run left behind, else the starter."""
-    if recipe and (Path(recipe) / _RUN_MODEL / CARD_FILE).is_file():
-        return str(Path(recipe) / _RUN_MODEL)
-    return STARTER
+    model = Run(Path(recipe)).model if recipe else None
+    return STARTER if model is None else str(model)
 
 
 def _print(results: Results) -> None:
     print(results.about.line)
     for name, facts in results.sets.items():
-        print(
-            f"{name}, {facts['split']}: {facts['cases']} cases, intervals by {facts['grouped_by']}, "
-            f"data {facts['sha256'][:12]}"
-        )
+        print(f"{name}, {facts.split}: {facts.cases} cases, intervals by {facts.grouped_by}, data {facts.sha256[:12]}")
     print(
         f"{'set':17} {'target':16} {'prompt':15} {'size':8} {'cases':>5}  {'Dice, all cases':20} {'IoU':>5} "
-        f"{'prec.':>5} {'rec.':>5} {'NSD':>5} {'HD95':>8}  absent, drawn"
+        f"{'prec.':>5} {'rec.':>5} {'NSD':>5} {'HD95':>8}  absent, false positives"
     )
     for row in results.rows:
         unit = "mm" if "hd95_mm" in row else "px"
@@ -194,8 +206,8 @@ def _print(results: Results) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from medvlsm_training.evaluation.compare import compare, pair_up, write_pairs
-    from medvlsm_training.evaluation.results import read_results
+    from napari_medvlsm.core.runs.comparison import compare, pair_up, write_pairs
+    from napari_medvlsm.core.runs.results import read_results
 
     if len(options.folders) != 3:
         raise ValueError("Two folders of results are compared: medvlsm evaluate compare A B.")
@@ -227,8 +239,8 @@ def _compared(row: Comparison) -> str:
 
 
 def _table(options: argparse.Namespace) -> int:
-    from medvlsm_training.evaluation.results import find_results, read_results
     from medvlsm_training.evaluation.table import cross_table, paper_tables
+    from napari_medvlsm.core.runs.results import find_results, read_results
 
     _check_new(options.out)
     results = [read_results(folder) for folder in find_results(options.folders)]

@@ -139,7 +139,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.models.architectures.lora import merge_model
+    from napari_medvlsm.core.models.adapters import merge_model
 
     adapter = find_model(options.adapter).folder
     _tell(merge_model(adapter, options.model_name, replace_existing=options.replace), "merged")

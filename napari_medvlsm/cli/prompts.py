@@ -16,7 +16,7 @@ from napari_medvlsm.core.prompts import LABELS, Attributes, Vocabulary, build, l
 from napari_medvlsm.core.prompts.attributes import LISTS
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
 from napari_medvlsm.core.prompts.own_words import own_words_path
-from napari_medvlsm.core.prompts.reference import load_datasets, reference_prompts
+from napari_medvlsm.core.prompts.upstream import load_datasets, upstream_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
         builder.add_argument(f"--{name.replace('_', '-')}", default="", metavar="WORD", help=label)
     builder.add_argument("--level", help="p0 to p9 (default: all that the kind of scan has)")
     builder.add_argument("--wording", type=int, default=0, help="which paraphrase, from 0 (default: %(default)s)")
-    builder.add_argument("--dataset", help="write as the release did for this data set, to the letter, as JSON")
+    builder.add_argument("--dataset", help="write as upstream medvlsm does for this data set, to the letter, as JSON")
     builder.set_defaults(run=_build)
 
     reader = prompts.add_parser("parse", help="text to attributes, as JSON")
@@ -49,9 +49,10 @@ def add_to(commands: Any) -> None:
     describer.add_argument("--image", type=Path, help="its scan, for the colour and for the pixel size")
     describer.add_argument(
         "--rules",
-        choices=("clean", "reference"),
+        type=_rules,
+        choices=("clean", "upstream"),
         default="clean",
-        help="those of the interface, or those of the release (default: %(default)s)",
+        help="those of the interface, or those of upstream medvlsm (default: %(default)s)",
     )
     describer.set_defaults(run=_describe)
 
@@ -81,6 +82,14 @@ def add_to(commands: Any) -> None:
     effect.set_defaults(run=_effect)
 
 
+def _rules(name: str) -> str:
+    """The rules' name; "reference" is what versions before 0.2 called those of upstream."""
+    if name == "reference":
+        print("medvlsm: --rules reference is now called upstream.", file=sys.stderr)
+        return "upstream"
+    return name
+
+
 def _build(options: argparse.Namespace) -> int:
     vocabulary = load_vocabulary(own_words_path())
     attributes = Attributes(**{name: " ".join(getattr(options, name).split()) for name in _ATTRIBUTES})
@@ -91,7 +100,7 @@ def _build(options: argparse.Namespace) -> int:
         dataset = datasets[options.dataset]
         if not attributes.target and len(dataset.targets) == 1:
             attributes = replace(attributes, target=dataset.targets[0])
-        print(json.dumps(reference_prompts(dataset, attributes), indent=1, ensure_ascii=False))
+        print(json.dumps(upstream_prompts(dataset, attributes), indent=1, ensure_ascii=False))
         return OK
     if not attributes.target:
         raise ValueError("Say what to outline, for example --target polyp.")
@@ -130,11 +139,11 @@ def _parse(options: argparse.Namespace) -> int:
 
 def _describe(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.datasets.annotation_files import read_mask
-    from napari_medvlsm.core.describe import describe, describe_reference
+    from napari_medvlsm.core.describe import describe, describe_upstream
     from napari_medvlsm.core.io.images import read_scan
 
-    if options.rules == "reference":
-        seen = describe_reference(read_mask(options.mask))
+    if options.rules == "upstream":
+        seen = describe_upstream(read_mask(options.mask))
         print(json.dumps(seen.measured, indent=1))
         return OK
     grey = read_mask(options.mask)
@@ -237,18 +246,22 @@ def _named(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case
 
 
 def _annotated(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case]:
-    from napari_medvlsm.core.datasets.annotation_files import dataset_of, image_items, read_mask
+    from napari_medvlsm.core.datasets.annotation_files import dataset_of
+    from napari_medvlsm.core.datasets.reader import read_items
+    from napari_medvlsm.core.datasets.source import SourceConfig
     from napari_medvlsm.core.effect import Case
     from napari_medvlsm.core.io.images import read_scan
-    from napari_medvlsm.core.prompts.reference import reference_attributes
 
     dataset = dataset_of(options.data)
-    for image, mask, item in image_items(options.data, options.split):
-        said = reference_attributes(dataset, item["prompts"])
-        clean = {name: vocabulary.canonical(name, value) for name, value in vars(said).items() if name != "target"}
-        if said.number == "zero":
-            clean = {"number": ""}
-        prompt = build(Attributes(said.target, **clean), vocabulary, options.level)
-        release = item["prompts"].get(options.level, prompt.text)
-        also = {"the release's wording": release if isinstance(release, str) else release[0]}
-        yield Case(read_scan(image), prompt, read_mask(mask) > 127, also)
+    source = SourceConfig(dataset.name, "upstream")
+    for item in read_items(options.data, source, options.split, vocabulary, skip_missing=True).items:
+        for mask in item.masks.values():
+            if mask.upstream is None:
+                raise ValueError(f"The prompts of {options.data} are not those of {dataset.title}.")
+            clean = {k: vocabulary.canonical(k, value) for k, value in vars(mask.upstream).items() if k != "target"}
+            if mask.upstream.number == "zero":
+                clean = {"number": ""}
+            prompt = build(Attributes(mask.upstream.target, **clean), vocabulary, options.level)
+            theirs = mask.prompts.get(options.level, prompt.text)
+            also = {"upstream's wording": theirs if isinstance(theirs, str) else theirs[0]}
+            yield Case(read_scan(item.image), prompt, mask.load(), also)

@@ -53,9 +53,8 @@ def add_to(commands: Any) -> None:
 
 
 def _segment(options: argparse.Namespace) -> int:
-    from lightning.pytorch.utilities import rank_zero_only
-
-    from napari_medvlsm.core.bulk.run import Question, Sharing, outline_folder
+    from napari_medvlsm.core.bulk.processes import find_launcher
+    from napari_medvlsm.core.bulk.run import PredictionRequest, Sharing, segment_folder
     from napari_medvlsm.core.models.store.registry import find_model
     from napari_medvlsm.core.prompts import free_text, load_vocabulary
     from napari_medvlsm.core.prompts.own_words import own_words_path
@@ -73,11 +72,15 @@ def _segment(options: argparse.Namespace) -> int:
     prompt = free_text(options.prompt, vocabulary)
     if prompt.attributes.number == "zero":
         raise ValueError(f"{prompt.text!r} says that there is nothing to outline; say what to look for.")
-    rank_zero_only(_warn_of_unknown)(prompt, entry.card, vocabulary)
-    outcome = outline_folder(
+    launched = find_launcher()
+    if launched is None or launched.first:
+        _warn_of_unknown(prompt, entry.card, vocabulary)
+    outcome = segment_folder(
         {path: output.name for path, output in outputs.items()},
         options.out,
-        Question(entry, prompt, options.threshold, where, options.device, options.precision),
+        PredictionRequest(
+            entry, prompt, options.threshold, where, options.device, options.precision, vocabulary.digest
+        ),
         sharing,
         again=options.again,
         progress=True,

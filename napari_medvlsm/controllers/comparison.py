@@ -11,7 +11,7 @@ from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.controllers.session import Result, Session
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.effect import Effect, agreement, compare_size, effect
-from napari_medvlsm.core.masks import Bytes, Mask, cut
+from napari_medvlsm.core.masks import Bytes, Mask, binarize
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import Prompt
 from napari_medvlsm.core.prompts.variants import Contrast, Variant, contrasts, filled, ladder
@@ -88,7 +88,7 @@ class Comparer:
         if result is None or not self._known(result):
             return None
         maps = self._maps[result.target][1]
-        return effect({c: cut(m, self._session.threshold) for c, m in maps.items()})
+        return effect({c: binarize(m, self._session.threshold) for c, m in maps.items()})
 
     def compare(self) -> None:
         """Ask for the whole ladder and all contrasts; `compared` tells what came."""
@@ -136,7 +136,7 @@ class Comparer:
         if result.model is not session.model:
             return  # another model was picked: loading this one again is not worth a badge
         step = max(1, max(result.probability.shape) // _DESCRIBED_SIDE)
-        seen = describe(cut(result.probability[::step, ::step], session.threshold))
+        seen = describe(binarize(result.probability[::step, ::step], session.threshold))
         variants = self._contrasts(result, seen.measured)
         size = compare_size(session.scan.size)
         session.compare([v.prompt.text for v in variants], size, lambda maps: self._keep(result, variants, maps))
@@ -160,7 +160,7 @@ class Comparer:
         measured: tuple[str, ...],
     ) -> None:
         session = self._session
-        masks = [cut(m, threshold) for m in maps]
+        masks = [binarize(m, threshold) for m in maps]
         levels, others = masks[: len(rungs)], masks[len(rungs) :]
         own = others[0]
         target = variants[0].prompt.attributes.target

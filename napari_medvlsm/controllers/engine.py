@@ -111,6 +111,8 @@ class EngineController:
         self._choices = 0
         self.device = ""
         self.precision = ""
+        # SHA-256 of the weights of the model that answered last; the engine computes it when it loads a model.
+        self.weights_hash = ""
         # The largest difference of a probability from that in float32; None where it is not lower, or not known yet.
         self.difference: float | None = None
         self.devices: tuple[Device, ...] = ()
@@ -249,6 +251,7 @@ class EngineController:
 
     def _runs_on(self, message: Message) -> None:
         self.device, self.precision = message["device"], message["precision"]
+        self.weights_hash = message.get("weights_hash", "")
         self.difference = message.get("difference")
         self.device_found.emit(self.device)
         self.precision_found.emit(self.precision)

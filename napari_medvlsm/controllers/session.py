@@ -9,11 +9,12 @@ import numpy as np
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineController, EngineImage, EngineState, Request
+from napari_medvlsm.controllers.view_state import ViewState
+from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.describe import Contradiction, Description, contradictions
-from napari_medvlsm.core.images import Scan, content_hash
-from napari_medvlsm.core.io.labels import story
+from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.prompt_history import PromptHistory
-from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut
+from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.prompts import (
@@ -21,6 +22,7 @@ from napari_medvlsm.core.prompts import (
     Coverage,
     Parsed,
     Prompt,
+    Target,
     Vocabulary,
     build,
     coverage,
@@ -38,7 +40,7 @@ _OF_THE_SCAN = frozenset({"view", "cycle", "sex", "age", "quality", "findings"})
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A model's answer and what was asked: scan, model and prompt as they were then."""
+    """A model's answer and what was asked: scan, model, prompt and vocabulary as they were then."""
 
     scan_hash: str
     model: ModelEntry
@@ -46,19 +48,13 @@ class Result:
     target: str
     probability: Bytes
     options: SegmentOptions = WHOLE_SCAN
+    vocabulary_hash: str = ""
+    weights_hash: str = ""
 
     @property
     def peak(self) -> float:
-        """The highest certainty anywhere, between 0 and 1."""
+        """The highest probability anywhere, between 0 and 1."""
         return float(self.probability.max()) / 255
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How certainty becomes a mask: a threshold (0 to 1) and the clean-up after it."""
-
-    threshold: float
-    cleanup: Cleanup
 
 
 class Session:
@@ -69,8 +65,10 @@ class Session:
     engine : EngineController
     vocabulary : Vocabulary
     models : dict of ModelEntry by name
-    book : PromptHistory, optional
-        History and favourites.
+    view : ViewState
+        The scan and slice that is worked on.
+    history : PromptHistory, optional
+        Earlier prompts and favourites.
     """
 
     scan_changed = Signal()
@@ -78,7 +76,8 @@ class Session:
     vocabulary_changed = Signal()
     prompt_changed = Signal()
     queue_changed = Signal()
-    result_changed = Signal()  # another result is shown, or there are new ones
+    result_changed = Signal()  # another result is shown, there are new ones, or another slice is in view
+    segmented = Signal()  # the engine has answered `segment`
     mask_changed = Signal()
     history_changed = Signal()
     failed = Signal(str)  # one sentence for the user
@@ -88,15 +87,15 @@ class Session:
         engine: EngineController,
         vocabulary: Vocabulary,
         models: dict[str, ModelEntry],
-        book: PromptHistory | None = None,
+        view: ViewState,
+        history: PromptHistory | None = None,
     ) -> None:
         self.engine = engine
         self.vocabulary = vocabulary
         self.models = models
-        self.book = book or PromptHistory()
+        self.view = view
+        self.history = history or PromptHistory()
         self.model: ModelEntry | None = next(iter(models.values()), None)
-        self.scan: Scan | None = None
-        self.scan_hash = ""
         self.attributes = Attributes()
         # Names of the attributes that were read from the person's outline of this scan.
         self.measured: frozenset[str] = frozenset()
@@ -105,10 +104,12 @@ class Session:
         self.queue: list[Prompt] = []
         self.results: dict[str, Result] = {}
         self._shown = ""
-        # Threshold and clean-up that a person set, by model and target: another model has another certainty.
-        self._cuts: dict[tuple[str, str], Cut] = {}
+        # Threshold and clean-up that a person set, by model and target: another model has other probabilities.
+        self._mask_settings: dict[tuple[str, str], MaskSettings] = {}
         self._pending: tuple[int, Callable[[list[Bytes]], None]] | None = None
         self._parsed: tuple[str, Parsed] | None = None
+        self._seen_hash = ""
+        view.changed.connect(self._on_view)
         engine.answered.connect(self._on_answered)
 
     # The prompt ---------------------------------------------------------------------------------------------------
@@ -139,6 +140,24 @@ class Session:
     def target(self) -> str:
         """What is outlined: the target of the prompt, or its whole text where none is recognised."""
         return _target(self.prompt)
+
+    @property
+    def target_in_view(self) -> Target:
+        """What corrections are of: the target of the prompt or, if the prompt is empty, of the result that is shown."""
+        asked = self.result.target if self.result is not None and not self.prompt.text else self.target
+        return self.vocabulary.target(asked)
+
+    def words_about(self, target: str) -> tuple[Attributes, Attributes]:
+        """What the person said of a target, and what was read from a mask of it."""
+        if self.target == target:
+            every, names = self.said, self.measured if self.typed is None else frozenset()
+        elif target in self.results:
+            prompt = self.results[target].prompt
+            every, names = prompt.attributes, frozenset(prompt.measured)
+        else:
+            every, names = Attributes(), frozenset()
+        every, names = replace(every, target=target), names & every.named()
+        return every.only(every.named() - names), every.only(names)
 
     def choose(self, **words: str) -> None:
         """Pick attributes; a typed prompt gives way to what it says, with the new words in it."""
@@ -249,24 +268,15 @@ class Session:
 
     # The scan and the model ----------------------------------------------------------------------------------------
 
-    def set_scan(self, scan: Scan | None) -> None:
-        """Work on another scan (or none); it is encoded in the background."""
-        key = content_hash(scan.pixels) if scan is not None else ""
-        changed = key != self.scan_hash
-        self.scan, self.scan_hash = scan, key
-        if changed:
-            if self.engine.state is EngineState.SEGMENTING:
-                self.engine.cancel()
-            self.results, self._pending = {}, None
-            before = self.attributes
-            self.attributes = before.only(before.named() - self.measured - _OF_THE_PATIENT)
-            self.measured = frozenset()
-            if self.attributes != before:
-                self._prompt_changed()
-            self._prepare()
-        self.scan_changed.emit()
-        if changed:
-            self.result_changed.emit()
+    @property
+    def scan(self) -> Scan | None:
+        """The pixels in view."""
+        return self.view.scan
+
+    @property
+    def scan_hash(self) -> str:
+        """Names the pixels in view; "" without a scan."""
+        return self.view.scan_hash
 
     def set_models(self, models: dict[str, ModelEntry]) -> None:
         """Offer other models; one that is gone gives way to the first."""
@@ -299,15 +309,17 @@ class Session:
         ValueError
             If there is no scan, no model or no prompt; the sentence says what to do.
         """
+        # The pixels may have been changed in place, of which nobody is told.
+        self.view.settle(other_pixels=True)
         scan, model = self._ready()
         prompts = self.asked()
-        empty = np.empty((0, 0), np.uint8)
-        asked = [Result(self.scan_hash, model, p, _target(p), empty, options) for p in prompts]
+        empty, words = np.empty((0, 0), np.uint8), self.vocabulary.digest
+        asked = [Result(self.scan_hash, model, p, _target(p), empty, options, words) for p in prompts]
         image = EngineImage(self.scan_hash, scan.pixels)
         request = self.engine.segment(model.folder, image, [p.text for p in prompts], options=options)
         self._pending = (request.number, lambda maps: self._take(asked, maps))
         try:
-            self.book.add(*prompts)
+            self.history.add(*prompts)
         except (OSError, ValueError) as error:
             self.failed.emit(f"The prompt could not be remembered ({error}).")
         self.history_changed.emit()
@@ -358,21 +370,22 @@ class Session:
     @property
     def threshold(self) -> float:
         """Of the result that is shown, or else of the target of the prompt."""
-        return self._cut().threshold
+        return self._settings().threshold
 
     @property
     def cleanup(self) -> Cleanup:
         """Of the result that is shown, or else of the target of the prompt."""
-        return self._cut().cleanup
+        return self._settings().cleanup
 
     def set_threshold(self, threshold: float) -> None:
-        """Cut the result at another certainty (0 to 1); nothing is computed again."""
-        self._cuts[self._cut_key()] = replace(self._cut(), threshold=min(1.0, max(0.0, threshold)))
+        """Binarize the result at another threshold (0 to 1); nothing is predicted again."""
+        changed = replace(self._settings(), threshold=min(1.0, max(0.0, threshold)))
+        self._mask_settings[self._settings_key()] = changed
         self.mask_changed.emit()
 
     def set_cleanup(self, cleanup: Cleanup) -> None:
         """Change the clean-up after the threshold."""
-        self._cuts[self._cut_key()] = replace(self._cut(), cleanup=cleanup)
+        self._mask_settings[self._settings_key()] = replace(self._settings(), cleanup=cleanup)
         self.mask_changed.emit()
 
     def mask(self, clean: bool = True, target: str | None = None) -> Mask | None:
@@ -383,28 +396,35 @@ class Session:
         result = self.result if target is None else self.results.get(target)
         if result is None:
             return None
-        how = self._cut(result)
-        mask = cut(result.probability, how.threshold)
-        return how.cleanup.apply(mask) if clean and not how.cleanup.nothing else mask
+        return self._settings(result).apply(result.probability, clean)
 
-    def story(self, corrected: bool) -> dict[str, object]:
-        """How the current mask was made, for the file it is saved in."""
-        result = self.result
-        return story(
-            result.prompt if result else None,
-            result.model.name if result else "",
-            self.threshold if result else None,
-            self.cleanup if result else None,
-            corrected,
-            self.scan_hash,
-            result.options if result else WHOLE_SCAN,
+    def predicted(self, target: str) -> Annotation | None:
+        """The model's mask of a target, at its threshold and cleaned up, as an annotation; None without a result."""
+        result, mask, scan = self.results.get(target), self.mask(target=target), self.scan
+        if result is None or mask is None or scan is None:
+            return None
+        settings = self._settings(result)
+        provenance = new_provenance(
+            scan_hash=result.scan_hash,
+            scan_size=scan.size,
+            spacing=scan.spacing,
+            prompt=result.prompt,
+            vocabulary_version=result.prompt.vocabulary_version,
+            vocabulary_hash=result.vocabulary_hash,
+            model=result.model.name,
+            weights_hash=result.weights_hash,
+            threshold=settings.threshold,
+            cleanup=settings.cleanup,
+            options=result.options,
         )
+        said, measured = self.words_about(target)
+        return Annotation(target, mask, said=said, measured=measured, provenance=provenance)
 
     # Within --------------------------------------------------------------------------------------------------------
 
     def _ready(self) -> tuple[Scan, ModelEntry]:
         if self.scan is None:
-            raise ValueError("Choose or open a scan first.")
+            raise ValueError(self.view.problem or "Choose or open a scan first.")
         if self.model is None:
             raise ValueError("No model was found; install the package again.")
         return self.scan, self.model
@@ -432,17 +452,33 @@ class Session:
         if show:
             self.result_changed.emit()
 
-    def _cut_key(self) -> tuple[str, str]:
+    def _settings_key(self) -> tuple[str, str]:
         if self.result is not None:
             return self.result.model.name, self.result.target
         return self.model.name if self.model else "", self.target
 
-    def _cut(self, result: Result | None = None) -> Cut:
+    def _settings(self, result: Result | None = None) -> MaskSettings:
         """Of a result, by default the one shown, or else of the model and the target of the prompt."""
         result = result or self.result
         model = result.model if result is not None else self.model
-        key = (result.model.name, result.target) if result is not None else self._cut_key()
-        return self._cuts.get(key, Cut(model.card.threshold if model else 0.5, Cleanup()))
+        key = (result.model.name, result.target) if result is not None else self._settings_key()
+        return self._mask_settings.get(key, MaskSettings(model.card.threshold if model else 0.5))
+
+    def _on_view(self) -> None:
+        """Another slice is in view: results of other pixels go, and the new ones are encoded in the background."""
+        if self.scan_hash != self._seen_hash:
+            self._seen_hash = self.scan_hash
+            if self.engine.state is EngineState.SEGMENTING:
+                self.engine.cancel()
+            self.results, self._pending = {}, None
+            before = self.attributes
+            self.attributes = before.only(before.named() - self.measured - _OF_THE_PATIENT)
+            self.measured = frozenset()
+            if self.attributes != before:
+                self._prompt_changed()
+            self._prepare()
+        self.scan_changed.emit()
+        self.result_changed.emit()
 
     def _prepare(self) -> None:
         if self.scan is not None and self.model is not None:
@@ -455,11 +491,14 @@ class Session:
             handler(maps)
 
     def _take(self, asked: list[Result], maps: list[Bytes]) -> None:
-        answers = [replace(a, probability=m) for a, m in zip(asked, maps, strict=True)]
+        # The engine says which weights it holds before it answers.
+        weights = self.engine.weights_hash
+        answers = [replace(a, probability=m, weights_hash=weights) for a, m in zip(asked, maps, strict=True)]
         # One request at a time is shown: what was asked before may have been another target.
         self.results = {a.target: a for a in answers}
         self._shown = self.target if self.target in self.results else answers[0].target
         self.result_changed.emit()
+        self.segmented.emit()
 
 
 def _target(prompt: Prompt) -> str:

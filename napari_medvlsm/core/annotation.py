@@ -58,9 +58,9 @@ class Provenance:
     author : str
         Who outlined it, as that person entered it; "" where nothing was entered.
     created : datetime or None
-        With time zone.
+        When the mask got its present form, with time zone.
     seconds : float
-        Time in which the person worked on the outline.
+        Time in which the person worked on the outline; longer pauses are not part of it.
     strokes : int
         Brush strokes, fills and erasures of the person.
     software : str
@@ -141,7 +141,9 @@ def new_provenance(**values: Any) -> Provenance:
 
 def dumps(annotation: Annotation) -> str:
     """All of an annotation but its mask, as one line of JSON in ASCII. Values that are as by default are left out."""
-    return json.dumps(to_dict(annotation), allow_nan=False)
+    # tifffile, and with it napari, takes a TIFF's description with '"shape":' in it for a record of its own and refuses
+    # the file; an attribute has that name. A space before the colon keeps it from doing so.
+    return json.dumps(to_dict(annotation), allow_nan=False, separators=(", ", " : "))
 
 
 def loads(text: str, mask: Mask) -> Annotation:
@@ -180,7 +182,7 @@ def from_dict(raw: object, mask: Mask) -> Annotation:
     if not isinstance(raw, Mapping) or not is_record(raw):
         raise ValueError("This is not an annotation record.")
     version = raw.get("schema_version", 1)
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise ValueError(
             f"The annotation record has schema version {version!r}, but this program knows versions up to "
             f"{SCHEMA_VERSION}; update napari-medvlsm."
@@ -203,7 +205,7 @@ def from_dict(raw: object, mask: Mask) -> Annotation:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"The annotation record is damaged ({where}: {first['msg']}).") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"The annotation record is damaged ({type(error).__name__}: {error}).") from error
 
 
@@ -212,6 +214,13 @@ def is_record(raw: object) -> bool:
     if not isinstance(raw, Mapping):
         return False
     return raw.get("schema") == SCHEMA or str(raw.get("software", "")).startswith(_SOFTWARE)
+
+
+def record_target(raw: object) -> str:
+    """The target that a record names, without its mask; "" where it names none, or is no record."""
+    if not isinstance(raw, Mapping) or not is_record(raw):
+        return ""
+    return str(raw.get("target") or "")
 
 
 def is_corrected(raw: object) -> bool:

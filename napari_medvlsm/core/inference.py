@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from napari_medvlsm.core.devices import out_of_memory, pick_device, pick_precision
 from napari_medvlsm.core.images import Scan, Window, content_hash, to_model_input, window_of
-from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, cut
+from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, binarize
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations, Conditions, repeat_for_prompts
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard
 from napari_medvlsm.core.models.store.registry import STARTER, find_model
 from napari_medvlsm.core.options import AUTO, Region, Tiling, check_region
@@ -65,7 +65,7 @@ class Prediction:
 
     def mask(self, threshold: float | None = None, cleanup: Cleanup | None = None) -> Mask:
         """The binary mask (H, W) at a threshold, by default the model's own."""
-        mask = cut(self.probability, self.threshold if threshold is None else threshold)
+        mask = binarize(self.probability, self.threshold if threshold is None else threshold)
         return mask if cleanup is None else cleanup.apply(mask)
 
 

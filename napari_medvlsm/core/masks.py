@@ -1,7 +1,7 @@
 """Probability to mask: quantised probabilities, the threshold, and clean-up.
 
 Probabilities are kept as bytes (0 to 255): a threshold on them costs a comparison, and the panel, the
-command line and Python all cut the very same numbers.
+command line and Python all binarize the very same numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-# Components of at most this fraction of the image are specks; in the paper's release they get no size.
+# Components of at most this fraction of the image are specks; upstream medvlsm gives them no size.
 SPECK_FRACTION = 0.0001
 
 Bytes = npt.NDArray[np.uint8]
@@ -25,7 +25,7 @@ def quantise(probability: npt.NDArray[np.float32]) -> Bytes:
     return np.rint(probability * np.float32(255)).astype(np.uint8)
 
 
-def cut(probability: Bytes, threshold: float) -> Mask:
+def binarize(probability: Bytes, threshold: float) -> Mask:
     """Pixels whose probability is at least `threshold` (0 to 1); a probability of 0 is never foreground."""
     if not 0 <= threshold <= 1:
         raise ValueError(f"The threshold must lie between 0 and 1, but is {threshold}.")
@@ -72,6 +72,19 @@ class Cleanup:
             keep &= np.arange(keep.size) == int(areas.argmax())
         selected: Mask = keep[labels]
         return selected
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """How a probability map becomes a mask: a threshold (0 to 1) and the clean-up after it."""
+
+    threshold: float
+    cleanup: Cleanup = Cleanup()
+
+    def apply(self, probability: Bytes, clean: bool = True) -> Mask:
+        """The mask (H, W) of a probability map (H, W), with or without the clean-up."""
+        mask = binarize(probability, self.threshold)
+        return self.cleanup.apply(mask) if clean and not self.cleanup.nothing else mask
 
 
 def bounding_box(mask: Mask) -> tuple[slice, slice] | None:

@@ -19,9 +19,9 @@ class Estimate:
     Attributes
     ----------
     mean, low, high : float
-        The bounds are not-a-number where a single group allows none, all three where there are no cases.
+        The bounds are NaN where there is a single group, all three where there are no cases.
     cases, groups : int
-        Cases that count, and the patients, sequences or images that were drawn.
+        Cases that count, and the patients, sequences or images that are resampled.
     """
 
     mean: float
@@ -46,13 +46,13 @@ class Paired:
 def estimate(values: Sequence[float], groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """The mean of values with a percentile interval of 95 %.
 
-    Whole groups are drawn with replacement, since frames of one video or scans of one patient are not
+    Whole groups are resampled with replacement, since frames of one video or scans of one patient are not
     independent; each case counts the same.
 
     Parameters
     ----------
     values : sequence of float
-        One for each case; not-a-number leaves the case out.
+        One for each case; NaN leaves the case out.
     groups : sequence of str
         The patient, sequence or image that each case belongs to.
     seed, resamples : int
@@ -70,8 +70,8 @@ def estimate(values: Sequence[float], groups: Sequence[str], seed: int = 0, resa
     mean = float(total.sum() / count.sum())
     if len(count) == 1:
         return Estimate(mean, math.nan, math.nan, len(kept), 1)
-    drawn = np.random.default_rng(seed).multinomial(len(count), np.full(len(count), 1 / len(count)), resamples)
-    means = (drawn @ total) / (drawn @ count)
+    weights = np.random.default_rng(seed).multinomial(len(count), np.full(len(count), 1 / len(count)), resamples)
+    means = (weights @ total) / (weights @ count)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(mean, float(low), float(high), len(kept), len(count))
 

@@ -7,7 +7,6 @@ A layer of ours is told by its metadata, never by its name: `metadata["medvlsm"]
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.colormaps import Colormap, DirectLabelColormap
 
+from napari_medvlsm.controllers.view_state import SliceInView
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.images import read_spacing
 from napari_medvlsm.core.masks import Bytes, Mask
@@ -26,24 +26,12 @@ from napari_medvlsm.core.prompts import Target
 KEY = "medvlsm"
 SPACING_KEY = "medvlsm_spacing_mm"
 CORRECTION_COLOR = "#ffe14d"
-# From nothing at certainty 0 through blue, green and yellow to red.
+# From transparent at probability 0 through blue, green and yellow to red.
 _CERTAINTY = Colormap(
     [[0, 0, 1, 0], [0, 0.3, 1, 0.5], [0, 0.9, 0.6, 0.7], [1, 0.9, 0, 0.85], [1, 0.1, 0, 1]], name="medvlsm certainty"
 )
 # Undo steps hold the pixels they change; together they may take this much.
 _UNDO_BYTES = 2**28
-
-
-@dataclass(frozen=True, eq=False)
-class SliceInView:
-    """One 2D plane of an image layer as it is shown.
-
-    `index` addresses the plane in the layer's data, without the two displayed axes; () for a 2D layer.
-    """
-
-    layer: Image
-    index: tuple[int, ...]
-    scan: Scan
 
 
 def role(layer: Layer) -> dict[str, Any]:
@@ -114,9 +102,9 @@ class LayerManager:
         self._viewer.fit_to_view(layers=[image])
 
     def show_predictions(self, view: SliceInView, masks: Mapping[Target, Mask]) -> None:
-        """Show one answer of the model for each target; earlier ones go, what a person drew is not touched."""
-        spare = list(self._ours(Labels, "prediction", view.layer))
-        for layer in [layer for layer in spare if layer.data.shape != self._shape(view.layer)]:
+        """Show one answer of the model for each target; earlier ones go, corrections are not touched."""
+        spare = list(self._ours(Labels, "prediction", view.image))
+        for layer in [layer for layer in spare if layer.data.shape != self._shape(view.image)]:
             spare.remove(layer)
             self._remove(layer)
         chosen = {t: layer for layer in spare for t in masks if role(layer)["target"] == t.phrase}
@@ -135,14 +123,14 @@ class LayerManager:
             self._remove(layer)
 
     def _new_prediction(self, view: SliceInView, target: Target) -> Labels:
-        layer = Labels(np.zeros(self._shape(view.layer), np.uint8), **self._placement(view.layer), opacity=0.45)
-        self._add(layer, view.layer, "prediction", target.phrase)
+        layer = Labels(np.zeros(self._shape(view.image), np.uint8), **self._placement(view.image), opacity=0.45)
+        self._add(layer, view.image, "prediction", target.phrase)
         layer.editable = False
         return layer
 
     def update_prediction(self, view: SliceInView, target: str, mask: Mask) -> None:
         """Change the pixels of a shown prediction, and nothing else."""
-        layer = self.prediction(view.layer, target)
+        layer = self.prediction(view.image, target)
         if layer is not None:
             self._set_plane(layer, view.index, mask.view(np.uint8))
 
@@ -156,36 +144,36 @@ class LayerManager:
 
     def show_certainty(self, view: SliceInView, probability: Bytes | None) -> None:
         """Show the certainty as a colour overlay, or take it away with None."""
-        layer = self._find(Image, "certainty", view.layer)
+        layer = self._find(Image, "certainty", view.image)
         if probability is None:
             self._remove(layer)
             return
         if layer is None:
             layer = Image(
-                np.zeros(self._shape(view.layer), np.uint8),
-                **self._placement(view.layer),
+                np.zeros(self._shape(view.image), np.uint8),
+                **self._placement(view.image),
                 colormap=_CERTAINTY,
                 blending="translucent",
                 opacity=0.6,
                 contrast_limits=(0, 255),
                 name="Certainty",
             )
-            self._add(layer, view.layer, "certainty", "")
+            self._add(layer, view.image, "certainty", "")
         self._set_plane(layer, view.index, probability)
 
     def draw_rectangle(self, view: SliceInView) -> Shapes:
         """The layer on which the person draws the rectangle that is looked at, ready to draw."""
-        layer: Shapes | None = self._find(Shapes, "rectangle", view.layer)
+        layer: Shapes | None = self._find(Shapes, "rectangle", view.image)
         if layer is None:
             layer = Shapes(
-                ndim=len(self._shape(view.layer)),
-                **self._placement(view.layer),
+                ndim=len(self._shape(view.image)),
+                **self._placement(view.image),
                 name="Rectangle to look at",
                 edge_color=CORRECTION_COLOR,
                 face_color="transparent",
                 edge_width=max(1, max(view.scan.size) / 300),
             )
-            self._add(layer, view.layer, "rectangle", "")
+            self._add(layer, view.image, "rectangle", "")
         layer.visible = True
         self._viewer.layers.selection.active = layer
         layer.mode = "add_rectangle"
@@ -203,7 +191,7 @@ class LayerManager:
 
         None if there is none, or nothing of it lies on the scan.
         """
-        layer: Shapes | None = self._find(Shapes, "rectangle", view.layer)
+        layer: Shapes | None = self._find(Shapes, "rectangle", view.image)
         for corners in reversed(layer.data if layer is not None else ()):
             if tuple(np.rint(corners[0, :-2]).astype(int)) == view.index:
                 # A pixel reaches half a pixel around its centre.
@@ -229,7 +217,7 @@ class LayerManager:
         return list(self._ours(Labels, "correction", image))
 
     def adoptable(self, image: Image) -> list[Labels]:
-        """Label layers of the same shape that the person made and that are no correction of a scan that is there."""
+        """Label layers of the image's shape that a person made, and corrections of images that are gone."""
         present = {image_id(scan) for scan in scan_layers(self._viewer)}
         return [
             layer

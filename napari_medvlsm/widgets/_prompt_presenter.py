@@ -22,7 +22,7 @@ class PromptPresenter(QObject):
         Of the dialogs.
     """
 
-    said = Signal(str, bool)  # a sentence, and whether it tells of a problem
+    message = Signal(str, bool)  # a sentence, and whether it tells of a problem
 
     def __init__(self, session: Session, section: PromptSection, parent: QWidget) -> None:
         super().__init__(parent)
@@ -33,7 +33,7 @@ class PromptPresenter(QObject):
         section.typingDropped.connect(lambda: session.type(None))
         section.enqueued.connect(self._enqueue)
         section.dequeued.connect(session.dequeue)
-        section.bookRequested.connect(self._show_book)
+        section.historyRequested.connect(self._show_history)
         section.favouriteToggled.connect(self._set_favourite)
         section.ownWordsRequested.connect(self._show_own_words)
         session.prompt_changed.connect(self.show)
@@ -59,27 +59,27 @@ class PromptPresenter(QObject):
         self._section.set_targets(self._session.vocabulary, model.card.targets if model else ())
 
     def _show_favourite(self) -> None:
-        self._section.set_favourite(self._session.book.is_favourite(self._session.prompt.text))
+        self._section.set_favourite(self._session.history.is_favourite(self._session.prompt.text))
 
     def _enqueue(self) -> None:
         try:
             self._session.enqueue()
         except ValueError as error:
-            self.said.emit(str(error), True)
+            self.message.emit(str(error), True)
 
     def _set_favourite(self, favourite: bool) -> None:
         try:
-            self._session.book.set_favourite(self._session.prompt, favourite)
+            self._session.history.set_favourite(self._session.prompt, favourite)
         except OSError as error:
-            self.said.emit(f"The favourite could not be kept ({error}).", True)
+            self.message.emit(f"The favourite could not be kept ({error}).", True)
         self._show_favourite()
 
-    def _show_book(self) -> None:
+    def _show_history(self) -> None:
         target = self._session.vocabulary.targets.get(self._session.said.target)
-        dialog = PromptHistoryDialog(self._session.book, target, self._parent)
+        dialog = PromptHistoryDialog(self._session.history, target, self._parent)
         dialog.chosen.connect(self._session.use)
         dialog.changed.connect(self._show_favourite)
-        dialog.failed.connect(lambda text: self.said.emit(text, True))
+        dialog.failed.connect(lambda text: self.message.emit(text, True))
         open_dialog(dialog)
 
     def _show_own_words(self) -> None:

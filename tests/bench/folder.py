@@ -60,16 +60,17 @@ def clipseg(folder: Path) -> str:
 
 def measure(name: str, folder: Path) -> None:
     """Outline a folder in every way."""
-    from napari_medvlsm.core.bulk.run import Question, Sharing, outline_folder
+    from napari_medvlsm.core.annotation import Annotation
+    from napari_medvlsm.core.bulk.run import PredictionRequest, Sharing, segment_folder
     from napari_medvlsm.core.devices import device_name, pick_device
     from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.io.images import read_scan
-    from napari_medvlsm.core.io.labels import save_mask, story
+    from napari_medvlsm.core.io.labels import save_mask
     from napari_medvlsm.core.models.store.registry import find_model
     from napari_medvlsm.core.prompts import free_text, load_vocabulary
 
     model = clipseg(folder / "clipseg") if name == "clipseg" else name
-    question = Question(find_model(model), free_text("polyp", load_vocabulary()))
+    question = PredictionRequest(find_model(model), free_text("polyp", load_vocabulary()))
     paths = scans(folder, SCANS[name])
     names = {path: f"{path.stem}.tif" for path in paths}
 
@@ -80,11 +81,10 @@ def measure(name: str, folder: Path) -> None:
             scan = read_scan(path)
             segmenter.set_image(scan)
             (prediction,) = segmenter.segment("polyp")
-            made = story(question.prompt, name, prediction.threshold, None, False, "")
-            save_mask(folder / "plain" / names[path], prediction.mask(), made)
+            save_mask(folder / "plain" / names[path], Annotation("polyp", prediction.mask()))
 
     def outline(size: int, again: bool = True) -> None:
-        outline_folder(names, folder / "out", question, Sharing(size), again=again)
+        segment_folder(names, folder / "out", question, Sharing(size), again=again)
 
     ways = {"a plain loop": plainly}
     ways |= {f"batches of {size}": partial(outline, size) for size in SIZES}

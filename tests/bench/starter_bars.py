@@ -25,16 +25,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from medvlsm_training.evaluation.compare import Pair, pair_up
 from medvlsm_training.evaluation.data import DataSet, read_data, recipe_sets
-from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, ORIGINAL, Score
-from medvlsm_training.evaluation.questions import Kind, Wishes
-from medvlsm_training.evaluation.results import SUMMARY_FILE, read_results, read_scores, with_right
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.train import RECIPE_FILE
+from medvlsm_training.sources import recipe_vocabulary
+from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
+from napari_medvlsm.core.runs.comparison import Pair, pair_up
+from napari_medvlsm.core.runs.folder import RECIPE_FILE
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.results import SUMMARY_FILE, read_results
+from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION, ORIGINAL, Score, read_scores
+from napari_medvlsm.core.runs.summary import with_right
 from napari_medvlsm.core.statistics import Estimate, estimate
 
 MEAN_LOSS, SET_LOSS, LISTENS, PARAPHRASE_LOSS, DRAWN = 0.03, 0.10, 0.5, 0.05, 0.10
@@ -84,7 +88,7 @@ def right_against_wrong(scores: Sequence[Score]) -> list[Row]:
     """(b): Dice of the right name less that of the wrong one, both held against the right mask."""
     groups: dict[tuple[str, str], list[tuple[Score, Score]]] = {}
     for right, wrong in with_right(scores):
-        if (wrong.kind, wrong.size) == (Kind.OTHER.value, ORIGINAL):
+        if (wrong.kind, wrong.size) == (PromptKind.OTHER.value, ORIGINAL):
             lungs = (wrong.target, wrong.prompt) in SIDES
             what = "left against right lung" if lungs else f"{wrong.target}, not {wrong.prompt}"
             groups.setdefault((wrong.set, what), []).append((right, wrong))
@@ -100,7 +104,7 @@ def paraphrased(scores: Sequence[Score]) -> list[Row]:
     """(c): Dice of each paraphrase less that of the name, over the cases that show the target."""
     groups: dict[tuple[str, str], list[tuple[Score, Score]]] = {}
     for right, other in with_right(scores):
-        if (other.kind, other.size) == (Kind.PARAPHRASE.value, ORIGINAL) and other.present:
+        if (other.kind, other.size) == (PromptKind.PARAPHRASE.value, ORIGINAL) and other.present:
             groups.setdefault((other.target, "all"), []).append((right, other))
             groups.setdefault((other.target, other.prompt), []).append((right, other))
     rows = []
@@ -117,9 +121,15 @@ def absent(scores: Sequence[Score]) -> list[Row]:
     """(d): share of answers that cover more than 1 % of an image which does not show what was asked for."""
     groups: dict[str, list[Score]] = {}
     for score in scores:
-        if score.size != ORIGINAL or score.present or score.kind not in (Kind.CLASS.value, Kind.ABSENT.value):
+        if (
+            score.size != ORIGINAL
+            or score.present
+            or score.kind not in (PromptKind.CLASS.value, PromptKind.ABSENT.value)
+        ):
             continue
-        what = "what such a scan cannot show" if score.kind == Kind.ABSENT.value else f"scans without {score.target}"
+        what = (
+            "what such a scan cannot show" if score.kind == PromptKind.ABSENT.value else f"scans without {score.target}"
+        )
         groups.setdefault("everything absent", []).append(score)
         groups.setdefault(f"{score.set}: {what}", []).append(score)
     rows = []
@@ -158,18 +168,19 @@ def main(arguments: list[str] | None = None) -> int:
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)
     trained = replace(recipe, sources=tuple(source for source in recipe.sources if not source.tested_only))
-    sets = recipe_sets(trained, options.data, "test", limit=options.limit)
-    kinds = (Kind.CLASS, Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
+    sets = recipe_sets(trained, options.data, "test", recipe_vocabulary(trained, options.data), limit=options.limit)
+    kinds = (PromptKind.CLASS, PromptKind.PARAPHRASE, PromptKind.OTHER, PromptKind.ABSENT)
     there = [options.data / name for name in UNSEEN if (options.data / name).is_dir()]
-    elsewhere = [read_data(folder, "test", UNSEEN[folder.name], options.limit) for folder in there]
+    words = dataset_vocabulary(there)
+    elsewhere = [read_data(folder, "test", words, UNSEEN[folder.name], options.limit) for folder in there]
     measured = partial(_measured, device=options.device)
-    starter = measured(options.starter, sets, options.out / "starter", Wishes(kinds))
-    baseline = measured(options.baseline, sets, options.out / "baseline", Wishes())
+    starter = measured(options.starter, sets, options.out / "starter", EvaluationPrompts(kinds))
+    baseline = measured(options.baseline, sets, options.out / "baseline", EvaluationPrompts())
     scores = read_scores(starter)
-    rows = against_baseline(pair_up(baseline, starter, Kind.CLASS.value))
+    rows = against_baseline(pair_up(baseline, starter, PromptKind.CLASS.value))
     rows += [*right_against_wrong(scores), *paraphrased(scores), *absent(scores)]
     if elsewhere:
-        rows += unseen(read_scores(measured(options.starter, elsewhere, options.out / "unseen", Wishes())))
+        rows += unseen(read_scores(measured(options.starter, elsewhere, options.out / "unseen", EvaluationPrompts())))
     for folder in (starter, baseline):
         print(f"{folder.name}: {read_results(folder).about.line}")
     print(f"{'bar':4}{'':62}{'n':>6}{'mean':>9} {'95 % interval':20}")
@@ -180,16 +191,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def _measured(model: str, sets: Sequence[DataSet], out: Path, wishes: Wishes, device: str) -> Path:
+def _measured(model: str, sets: Sequence[DataSet], out: Path, prompts: EvaluationPrompts, device: str) -> Path:
     """The folder of results; those that are there are taken where model and data are the same."""
     if (out / SUMMARY_FILE).is_file():
         before = read_results(out)
-        same = {name: facts["sha256"] for name, facts in before.sets.items()} == {d.name: d.sha256 for d in sets}
+        same = {name: facts.sha256 for name, facts in before.sets.items()} == {d.name: d.sha256 for d in sets}
         if same and before.about.weights == weights_hash(find_model(model).folder):
             print(f"{out}: measured before", file=sys.stderr)
             return out
     bar: partial[Iterable[object]] = partial(tqdm, unit="case", disable=None)
-    evaluate_sets(model, sets, out, wishes, device=device, replace=True, progress=bar)  # type: ignore[arg-type]
+    evaluate_sets(model, sets, out, prompts, device=device, replace=True, progress=bar)  # type: ignore[arg-type]
     return out
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medvlsm_training.evaluation.measure import Score
+    from napari_medvlsm.core.runs.scores import Score
 
 SETS = {"kvasir_polyp": "Kvasir-SEG", "clinicdb_polyp": "ClinicDB", "isic": "ISIC 2016"}
 WAYS = {
@@ -77,20 +77,21 @@ def train(condition: Condition, data: Path, run: Path) -> None:
 def measure(condition: Condition, data: Path, run: Path) -> list[Score]:
     """Scores at original size on the test splits of all three sets, in the way that the model was trained."""
     from medvlsm_training.evaluation.data import read_data
-    from medvlsm_training.evaluation.measure import ORIGINAL
-    from medvlsm_training.evaluation.questions import Kind, Wishes
-    from medvlsm_training.evaluation.results import read_scores
+    from medvlsm_training.evaluation.prompts import EvaluationPrompts
     from medvlsm_training.evaluation.run import evaluate_sets
+    from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
+    from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+    from napari_medvlsm.core.runs.scores import ORIGINAL, read_scores
 
     out = run / "all"
     if not out.is_dir():
         asked = {
-            "p0": Wishes((Kind.ORACLE,), ("p0",)),
-            "p6": Wishes((Kind.ORACLE, Kind.WRONG_SIDE, Kind.WRONG_SIZE), ("p6",)),
+            "p0": EvaluationPrompts((PromptKind.ORACLE,), ("p0",)),
+            "p6": EvaluationPrompts((PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE), ("p6",)),
         }
-        evaluate_sets(
-            str(run / "model"), [read_data(data / name, "test") for name in SETS], out, asked.get(condition.way)
-        )
+        words = dataset_vocabulary(data / name for name in SETS)
+        sets = [read_data(data / name, "test", words) for name in SETS]
+        evaluate_sets(str(run / "model"), sets, out, asked.get(condition.way))
     return [score for score in read_scores(out) if score.size == ORIGINAL]
 
 
@@ -115,7 +116,7 @@ def cell(scores: Sequence[Score], name: str) -> str:
 
 def wrong_table(scores: dict[Condition, list[Score]]) -> str:
     """What wrong attributes cost the models that were trained with all of them."""
-    from medvlsm_training.evaluation.results import contrasts
+    from napari_medvlsm.core.runs.summary import contrasts
 
     lines = [
         "| trained on | test set | changed | cases | Dice right | Dice wrong | difference |",

@@ -130,7 +130,7 @@ class Clock(Callback):
 def ours(base: Path, data: Path, run: Path, views: int, epochs: int) -> list[float]:
     """Images per second of each epoch of a run."""
     clock = Clock()
-    training.train(recipe(base, SIDE, views, epochs), data, run, more=(clock,))
+    training.train(recipe(base, SIDE, views, epochs), data, run, callbacks=(clock,))
     return clock.rates
 
 

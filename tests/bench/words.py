@@ -24,22 +24,24 @@ from tqdm import tqdm
 
 from medvlsm_training.evaluation import presence
 from medvlsm_training.evaluation.data import Case, DataSet, recipe_sets
-from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, ORIGINAL, Score, measure
-from medvlsm_training.evaluation.questions import Kind, Wishes
-from medvlsm_training.evaluation.results import with_right
+from medvlsm_training.evaluation.measure import measure
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.mosaics import framed, pick_frame, sentence, telling
 from medvlsm_training.recipes import load_recipe
 from napari_medvlsm.core.images import resize, to_unit_square
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.metrics import dice
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION, ORIGINAL, Score
+from napari_medvlsm.core.runs.summary import with_right
 from napari_medvlsm.core.statistics import estimate
 
 VOCABULARY = load_vocabulary()
-KINDS = (Kind.CLASS, Kind.ORACLE, Kind.WRONG_SIDE, Kind.WRONG_SIZE)
+KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE)
 # Rows and columns of a mosaic: more than any shipped model sees.
 SIDE = 384
 SEED = 7
@@ -54,19 +56,19 @@ def line(what: str, values: Sequence[float], groups: Sequence[str] | None = None
 
 def single(segmenter: Segmenter, data: DataSet, threshold: float) -> None:
     """Scans as they are."""
-    found = measure(segmenter, data, Wishes(KINDS), VOCABULARY, threshold).scores
+    found = measure(segmenter, data, EvaluationPrompts(KINDS), VOCABULARY, threshold).scores
     scores = [s for s in found if s.size == ORIGINAL]
     for target in sorted({s.target for s in scores}):
         own = [s for s in scores if s.target == target]
         print(f"{data.name}: {target}")
-        for kind, what in ((Kind.CLASS, "name"), (Kind.ORACLE, "sentence")):
+        for kind, what in ((PromptKind.CLASS, "name"), (PromptKind.ORACLE, "sentence")):
             present = [s for s in own if s.kind == kind.value and s.present]
             line(what, [s.dice for s in present], [s.group for s in present])
         pairs = [(a, b) for a, b in with_right(own) if b.present]
-        for kind in (Kind.WRONG_SIDE, Kind.WRONG_SIZE):
+        for kind in (PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE):
             margin(kind.value, [(a, b) for a, b in pairs if b.kind == kind.value])
-        empty = [s for s in own if s.kind == Kind.CLASS.value and not s.present]
-        line("drawn where it is not (%)", [float(s.predicted_fraction > FALSE_POSITIVE_FRACTION) for s in empty])
+        empty = [s for s in own if s.kind == PromptKind.CLASS.value and not s.present]
+        line("outlined where it is not (%)", [float(s.predicted_fraction > FALSE_POSITIVE_FRACTION) for s in empty])
 
 
 def margin(what: str, pairs: Sequence[tuple[Score, Score]]) -> None:
@@ -150,7 +152,7 @@ def main() -> int:
     torch.set_num_threads(1)
     entry = find_model(options.model)
     segmenter = Segmenter(load_model(entry.folder), entry.card, "cpu", "float32")
-    sets = recipe_sets(load_recipe(options.recipe), options.data, options.split, limit=options.limit)
+    sets = recipe_sets(load_recipe(options.recipe), options.data, options.split, VOCABULARY, limit=options.limit)
     print(f"{entry.card.title} ({entry.folder}), {options.split}, threshold {entry.card.threshold:g}")
     for data in tqdm(sets, disable=None):
         single(segmenter, data, entry.card.threshold)

@@ -7,6 +7,7 @@ import pytest
 
 from napari_medvlsm.controllers.engine import EngineController
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.controllers.view_state import SliceInView, ViewState
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.prompt_history import PromptHistory
 from napari_medvlsm.core.models.store.registry import available_models
@@ -70,11 +71,19 @@ def engine(wire, later):
 
 
 @pytest.fixture
-def session(engine, wire, tmp_path):
+def view():
+    """A view whose images are scans, and that settles at once."""
+    state = ViewState(lambda image: SliceInView(image, (), image))
+    state.moving_started.connect(lambda: state.settle())
+    return state
+
+
+@pytest.fixture
+def session(engine, wire, view, tmp_path):
     """A session with the shipped models, whose engine is ready."""
     engine.start()
     wire.ready()
-    return Session(engine, load_vocabulary(), available_models(), PromptHistory(tmp_path / "prompts.json"))
+    return Session(engine, load_vocabulary(), available_models(), view, PromptHistory(tmp_path / "prompts.json"))
 
 
 @pytest.fixture

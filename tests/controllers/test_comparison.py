@@ -10,7 +10,7 @@ from napari_medvlsm.core.prompts.variants import Contrast
 
 @pytest.fixture
 def comparer(session, scan, wire):
-    session.set_scan(scan())
+    session.view.choose(scan())
     wire.done(wire.sent[-1][0]["id"])
     return Comparer(session)
 
@@ -60,7 +60,7 @@ def test_every_answer_is_followed_by_its_contrasts(session, comparer, wire, hear
 
 
 def test_a_large_scan_is_compared_at_a_small_size(session, comparer, wire, scan):
-    session.set_scan(type(scan())(np.zeros((100, 1024), np.uint8)))
+    session.view.choose(type(scan())(np.zeros((100, 1024), np.uint8)))
     session.choose(target="polyp")
     session.segment()
     wire.done(wire.asked[-1]["id"], np.zeros((100, 1024), np.uint8))
@@ -104,13 +104,13 @@ def test_the_effect_is_dropped_with_the_scan(session, comparer, wire, scan):
     session.choose(target="polyp")
     segment(session, wire)
     assert comparer.effect is not None
-    session.set_scan(scan())
+    session.view.choose(scan())
     assert comparer.effect is not None, "the same pixels"
-    session.set_scan(scan(1))
+    session.view.choose(scan(1))
     assert comparer.effect is None
     segment(session, wire, effect=False)
     assert comparer.effect is None
-    session.set_scan(scan(0))
+    session.view.choose(scan(0))
     wire.answer(sides)
     assert comparer.effect is None, "of the scan before"
 
@@ -167,7 +167,7 @@ def test_nothing_to_compare_is_said(session, comparer, wire, heard):
     comparer.compare()
     assert len(problems) == 2
     wire.answer(sides)
-    session.set_scan(None)
+    session.view.choose(None)
     comparer.compare()
     assert len(problems) == 3
 

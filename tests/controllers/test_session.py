@@ -16,7 +16,7 @@ SEEN = Description("two", "small", "left", "round", "pink", 0.01, (0.006, 0.004)
 
 
 def everywhere(value):
-    """The engine draws one certainty whatever is asked."""
+    """The engine answers one probability whatever is asked."""
     return lambda text, size: np.full(size, value)
 
 
@@ -146,7 +146,7 @@ def test_the_list_holds_one_prompt_for_each_target(session, heard):
 
 
 def test_all_on_the_list_are_outlined_at_once(session, wire, scan):
-    session.set_scan(scan())
+    session.view.choose(scan())
     for target in ("polyp", "foot ulcer"):
         session.choose(target=target)
         session.enqueue()
@@ -165,7 +165,7 @@ def test_all_on_the_list_are_outlined_at_once(session, wire, scan):
 
 
 def test_a_prompt_that_is_not_on_the_list_is_outlined_too(session, scan):
-    session.set_scan(scan())
+    session.view.choose(scan())
     session.choose(target="polyp")
     session.enqueue()
     session.type("cell nuclei")
@@ -178,11 +178,11 @@ def test_a_prompt_that_is_not_on_the_list_is_outlined_too(session, scan):
 
 
 def test_what_is_of_one_patient_does_not_go_on_to_the_next_scan(session, scan, wire):
-    session.set_scan(scan(1))
+    session.view.choose(scan(1))
     session.choose(target="myocardium")
     session.choose(view="four-chamber", age="seventy", sex="male", quality="poor")
     session.segment()
-    session.set_scan(scan(2))
+    session.view.choose(scan(2))
     assert session.attributes.named() == {"view"}
     assert wire.sent[-2][0]["op"] == "cancel" or wire.sent[-1][0]["op"] == "cancel", "nobody waits for the old answer"
 
@@ -214,12 +214,12 @@ def test_another_outline_changes_what_was_measured_and_none_takes_it_back(sessio
 
 
 def test_what_was_measured_goes_with_the_target_and_with_the_scan(session, scan):
-    session.set_scan(scan(0))
+    session.view.choose(scan(0))
     session.choose(target="polyp", size="large")
     session.measure(SEEN)
-    session.set_scan(scan(0))
+    session.view.choose(scan(0))
     assert session.measured
-    session.set_scan(scan(1))
+    session.view.choose(scan(1))
     assert session.attributes == Attributes("polyp", size="large") and not session.measured
     session.measure(SEEN)
     session.choose(target="foot ulcer")
@@ -262,7 +262,7 @@ def test_only_what_a_person_said_can_contradict_an_outline(session):
 def test_segment_without_what_it_needs_says_so(session, scan):
     with pytest.raises(ValueError, match="scan first"):
         session.segment()
-    session.set_scan(scan())
+    session.view.choose(scan())
     with pytest.raises(ValueError, match="Choose what to outline"):
         session.segment()
     session.type("  ")
@@ -275,7 +275,7 @@ def test_segment_without_what_it_needs_says_so(session, scan):
 
 
 def test_answer_becomes_the_result_of_what_was_asked(session, wire, scan):
-    session.set_scan(scan())
+    session.view.choose(scan())
     session.choose(target="polyp")
     session.segment()
     session.choose(target="foot ulcer")
@@ -288,40 +288,40 @@ def test_answer_becomes_the_result_of_what_was_asked(session, wire, scan):
 
 
 def test_answer_for_another_scan_is_dropped(session, wire, scan):
-    session.set_scan(scan(0))
+    session.view.choose(scan(0))
     session.choose(target="polyp")
     session.segment()
-    session.set_scan(scan(1))
+    session.view.choose(scan(1))
     wire.answer(everywhere(200))
     assert session.result is None
 
 
 def test_same_pixels_keep_the_result(session, wire, scan):
-    session.set_scan(scan())
+    session.view.choose(scan())
     session.choose(target="polyp")
     segment(session, wire)
-    session.set_scan(scan())
+    session.view.choose(scan())
     assert session.result is not None
-    session.set_scan(None)
+    session.view.choose(None)
     assert session.result is None
 
 
 def test_comparing_leaves_everything_alone(session, wire, scan, heard):
-    session.set_scan(scan())
+    session.view.choose(scan())
     session.choose(target="polyp")
     segment(session, wire)
-    result, history = session.result, session.book.entries()
+    result, history = session.result, session.history.entries()
     changes = [heard(s) for s in (session.result_changed, session.prompt_changed, session.history_changed)]
     got = []
     session.compare(["a", "b"], (3, 4), got.append)
     assert wire.asked[-1]["size"] == (3, 4) and session.engine.state is EngineState.COMPARING
     wire.answer(everywhere(7))
     assert [m.shape for m in got[0]] == [(3, 4), (3, 4)]
-    assert session.result is result and session.book.entries() == history and changes == [[], [], []]
+    assert session.result is result and session.history.entries() == history and changes == [[], [], []]
 
 
 def test_segmenting_takes_the_place_of_a_comparison(session, wire, scan):
-    session.set_scan(scan())
+    session.view.choose(scan())
     session.choose(target="polyp")
     got = []
     session.compare(["a"], (3, 4), got.append)
@@ -329,7 +329,7 @@ def test_segmenting_takes_the_place_of_a_comparison(session, wire, scan):
     wire.answer(everywhere(7), wire.asked[0])
     assert got == [] and session.result.probability.shape == SIZE
     session.compare(["a"], (3, 4), got.append)
-    session.set_scan(scan(1))
+    session.view.choose(scan(1))
     wire.answer(everywhere(7))
     assert got == [], "another scan came meanwhile"
 
@@ -338,7 +338,7 @@ def test_segmenting_takes_the_place_of_a_comparison(session, wire, scan):
 
 
 def test_each_target_has_its_own_threshold_and_cleanup(session, wire, scan):
-    session.set_scan(scan())
+    session.view.choose(scan())
     for target in ("polyp", "foot ulcer"):
         session.choose(target=target)
         session.enqueue()
@@ -352,8 +352,8 @@ def test_each_target_has_its_own_threshold_and_cleanup(session, wire, scan):
     assert session.threshold == default and session.cleanup.nothing
     session.choose(target="foot ulcer")
     assert session.threshold == 0.9 and session.cleanup == Cleanup(fill_holes=True)
-    session.set_scan(scan(1))
-    assert session.threshold == 0.9, "the next scan is cut the same way"
+    session.view.choose(scan(1))
+    assert session.threshold == 0.9, "the next scan is binarized the same way"
 
 
 def test_threshold_stays_between_none_and_all(session):
@@ -362,17 +362,23 @@ def test_threshold_stays_between_none_and_all(session):
         assert session.threshold == kept
 
 
-def test_cleanup_and_story(session, wire, scan):
-    session.set_scan(scan())
+def test_cleanup_and_provenance(session, wire, scan):
+    session.view.choose(scan())
     session.choose(target="polyp", size="small")
     probability = np.zeros(SIZE, np.uint8)
     probability[1:4, 1:4] = probability[6, 6] = 255
+    wire.message({"event": "running", "device": "CPU", "precision": "float32", "weights_hash": "cd" * 32}, [])
     segment(session, wire, lambda text, size: probability)
     session.set_cleanup(Cleanup(keep_largest=True))
     assert session.mask().sum() == 9 and session.mask(clean=False).sum() == 10
-    story = session.story(corrected=True)
-    assert story["prompt"]["text"] == "small polyp" and story["cleanup"] == ["keep_largest"]
-    assert story["made"] == "correction by a person" and story["model"] == session.model.name
+    predicted = session.predicted("polyp")
+    made = predicted.provenance
+    assert made.prompt.text == "small polyp" and made.cleanup == Cleanup(keep_largest=True)
+    assert (made.model, made.weights_hash, made.threshold) == (session.model.name, "cd" * 32, session.threshold)
+    assert (made.scan_hash, made.scan_size, made.spacing) == (session.scan_hash, SIZE, None)
+    assert (made.vocabulary_version, made.vocabulary_hash) == (session.vocabulary.version, session.vocabulary.digest)
+    assert not predicted.corrected and predicted.mask.sum() == 9 and predicted.said == Attributes("polyp", size="small")
+    assert session.predicted("foot ulcer") is None
 
 
 def other_model(session, threshold):
@@ -385,14 +391,14 @@ def other_model(session, threshold):
 def test_another_model_brings_its_threshold_and_leaves_earlier_answers_alone(session, wire, scan):
     other_model(session, 0.8)
     own = session.models["starter"].card.threshold
-    session.set_scan(scan())
+    session.view.choose(scan())
     session.choose(target="polyp")
     session.segment()
     wire.answer(lambda text, size: np.full(size, 140))
     assert session.mask().all() and session.threshold == own < 0.8
     session.set_model("other")
     assert session.mask().all() and session.threshold == own, "the answer is the starter's"
-    assert session.story(corrected=False)["model"] == "starter"
+    assert session.predicted("polyp").provenance.model == "starter"
     session.compare(["polyp"], (4, 5), lambda maps: None)
     assert wire.asked[-1]["model"] == str(session.models["starter"].folder)
     session.segment()
@@ -412,16 +418,16 @@ def test_another_model_brings_its_threshold_and_leaves_earlier_answers_alone(ses
 
 def test_what_was_asked_is_remembered_with_the_latest_first(session, scan, heard):
     changes = heard(session.history_changed)
-    session.set_scan(scan())
+    session.view.choose(scan())
     for text in ("polyp", "left lung", "polyp"):
         session.type(text)
         session.segment()
-    assert [e.prompt.text for e in session.book.entries()] == ["polyp", "left lung"] and len(changes) == 3
+    assert [e.prompt.text for e in session.history.entries()] == ["polyp", "left lung"] and len(changes) == 3
     session.choose(target="foot ulcer", size="small")
     session.measure(Description("one", "tiny", "top"))
     session.segment()
     session.type("something else")
-    (entry, *_) = session.book.entries()
+    (entry, *_) = session.history.entries()
     session.use(entry.prompt)
     assert session.typed is None and session.prompt.text == "one small foot ulcer, located in the top of the image"
     assert session.measured == {"number", "location"}, "what an outline said is not taken for a person's word"
@@ -431,8 +437,8 @@ def test_what_was_asked_is_remembered_with_the_latest_first(session, scan, heard
 
 def test_a_history_that_cannot_be_written_does_not_stop_the_work(session, wire, scan, heard):
     problems = heard(session.failed)
-    session.book.path = Path("/dev/null/prompts.json")
-    session.set_scan(scan())
+    session.history.path = Path("/dev/null/prompts.json")
+    session.view.choose(scan())
     session.choose(target="polyp")
     segment(session, wire)
     assert session.result is not None and "could not be remembered" in problems[0][0]
@@ -440,7 +446,7 @@ def test_a_history_that_cannot_be_written_does_not_stop_the_work(session, wire, 
 
 def test_a_text_that_no_file_can_hold_does_not_stop_the_work(session, wire, scan, heard):
     problems = heard(session.failed)
-    session.set_scan(scan())
+    session.view.choose(scan())
     session.type("polyp \ud800")
     segment(session, wire)
     assert session.result is not None and len(problems) == 1
@@ -470,6 +476,6 @@ def test_a_prompt_from_elsewhere_that_says_nothing_is_empty(session):
 
 def test_a_scan_is_prepared_once(session, wire):
     image = Scan(np.zeros(SIZE, np.uint8))
-    session.set_scan(image)
-    session.set_scan(Scan(image.pixels.copy()))
+    session.view.choose(image)
+    session.view.choose(Scan(image.pixels.copy()))
     assert [m["op"] for m, _ in wire.sent] == ["prepare"]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from napari_medvlsm.core.process import ChildProcess
 
 SMALL_TEXTS = ["small pink polyp", "a dark spot, located in the top left of the image"]
 
@@ -88,3 +92,19 @@ def small_model_like(small_builders, tmp_path_factory):
         build().save(folders[family])
         (folders[family] / WEIGHTS_FILE).unlink()
     return folders
+
+
+@pytest.fixture
+def child(tmp_path):
+    """Start a script as a module of its own; what still runs after the test is ended."""
+    started = []
+
+    def start(script, *arguments, **more):
+        (tmp_path / "a_child.py").write_text(script, "utf-8")
+        path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        started.append(ChildProcess("a_child", arguments, environment={"PYTHONPATH": path}, **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()

@@ -14,7 +14,7 @@ from napari_medvlsm.core.bulk.manifest import (
     read_manifest,
     tidy,
 )
-from napari_medvlsm.core.bulk.prefetch import ahead
+from napari_medvlsm.core.bulk.prefetch import prefetch
 
 ROW = Row(
     output="a.tif",
@@ -136,7 +136,7 @@ def test_a_precision_counts_where_it_is_asked_for():
 # Reading ahead -------------------------------------------------------------------------------------------------------
 
 
-def test_results_come_in_order_and_few_are_made_ahead():
+def test_results_come_in_order_and_few_are_made_prefetch():
     started, go = [], threading.Event()
 
     def double(number):
@@ -145,7 +145,7 @@ def test_results_come_in_order_and_few_are_made_ahead():
             go.wait()
         return 2 * number
 
-    results = ahead(double, range(50), threads=2, most=3)
+    results = prefetch(double, range(50), threads=2, ahead=3)
     assert next(results) == 0
     go.set()
     # Three were handed out to get the first; no more are before the next is asked for.
@@ -154,7 +154,7 @@ def test_results_come_in_order_and_few_are_made_ahead():
 
 
 def test_an_error_comes_where_its_result_would():
-    results = ahead(lambda number: 1 // number, [1, 0, 1], threads=2, most=3)
+    results = prefetch(lambda number: 1 // number, [1, 0, 1], threads=2, ahead=3)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -162,7 +162,7 @@ def test_an_error_comes_where_its_result_would():
 
 def test_closing_early_starts_no_more():
     started = []
-    results = ahead(started.append, range(50), threads=1, most=4)
+    results = prefetch(started.append, range(50), threads=1, ahead=4)
     next(results)
     results.close()
     assert len(started) <= 4

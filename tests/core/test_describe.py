@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import ImageColor
 from skimage.draw import polygon2mask
 
-from napari_medvlsm.core.describe import Contradiction, Description, contradictions, describe, describe_reference
+from napari_medvlsm.core.describe import Contradiction, Description, contradictions, describe, describe_upstream
 from napari_medvlsm.core.prompts import Attributes
 
 PLACES = (("top left", "top", "top right"), ("left", "center", "right"), ("bottom left", "bottom", "bottom right"))
@@ -30,66 +30,66 @@ def masks(draw):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The release's rules
+# The rules of upstream
 
 
-def test_reference_measures_x_with_the_height():
+def test_upstream_measures_x_with_the_height():
     # Thirds of the width are 100 and 200, of the height 30 and 60. The block lies half in the left and half in the
     # middle cell, so the centre of its box decides: x = (80 + 119) / 2 = 99.5, beyond 60.
     mask = blank(90, 300, (40, 50, 80, 120))
-    assert describe_reference(mask).location == "right"
+    assert describe_upstream(mask).location == "right"
     assert describe(mask).location == "center"
     # All in one cell: the centre is not asked.
-    assert describe_reference(blank(90, 300, (40, 50, 120, 140))).location == "center"
+    assert describe_upstream(blank(90, 300, (40, 50, 120, 140))).location == "center"
 
 
 @pytest.mark.parametrize(
     ("first", "end", "place"),
     [(20, 41, "center"), (19, 41, "top"), (50, 71, "center"), (50, 72, "bottom")],
 )
-def test_reference_middle_includes_its_bounds(first, end, place):
+def test_upstream_middle_includes_its_bounds(first, end, place):
     # Thirds at 30 and 60; the centres are 30, 29.5, 60 and 60.5.
-    assert describe_reference(blank(90, 90, (first, end, 40, 50))).location == place
+    assert describe_upstream(blank(90, 90, (first, end, 40, 50))).location == place
 
 
-def test_reference_ignores_cells_with_less_than_a_tenth():
+def test_upstream_ignores_cells_with_less_than_a_tenth():
     # 20 pixels in the top cell, 180 in the middle: exactly a tenth, so the box decides: (10 + 39) / 2 = 24.5, top.
     mask = blank(90, 90, (10, 30, 45, 46), (30, 40, 40, 58))
-    assert describe_reference(mask).location == "top"
+    assert describe_upstream(mask).location == "top"
     mask[30, 58] = True
-    assert describe_reference(mask).location == "center"
+    assert describe_upstream(mask).location == "center"
 
 
-def test_reference_bounds_are_whole_numbers():
+def test_upstream_bounds_are_whole_numbers():
     # Thirds of 100 are cut to 33 and 66: the centre (66 + 67) / 2 lies beyond 66, though not beyond 66.67.
-    assert describe_reference(blank(100, 100, (57, 77, 40, 50))).location == "bottom"
+    assert describe_upstream(blank(100, 100, (57, 77, 40, 50))).location == "bottom"
 
 
-def test_reference_takes_the_bits_of_a_jpeg_mask_for_components():
+def test_upstream_takes_the_bits_of_a_jpeg_mask_for_components():
     mask = np.zeros((90, 90), np.uint8)
     mask[40:50, 40:50] = 255
     mask[50, 40:50] = 200  # belongs to the block
     mask[35, 45] = 127  # below the cut
     mask[80:82, 80:82] = 254  # a speck without one pixel of 255
-    seen = describe_reference(mask)
+    seen = describe_upstream(mask)
     assert (seen.number, seen.location) == ("two", "center, top left")
     assert seen.parts == (110 / 8100, 4 / 8100)
 
 
-def test_reference_shares_count_pixels_of_255_only():
+def test_upstream_shares_count_pixels_of_255_only():
     # Grey pixels fill the top cell, but the white ones lie in the middle.
     mask = np.zeros((90, 90), np.uint8)
     mask[1:30, 40:50] = 254
     mask[30:33, 40:50] = 255
-    assert describe_reference(mask).location == "center"
+    assert describe_upstream(mask).location == "center"
     mask[mask > 0] = 255
-    assert describe_reference(mask).location == "top"
+    assert describe_upstream(mask).location == "top"
 
 
-def test_reference_order_is_that_of_first_pixels_and_diagonals_do_not_connect():
+def test_upstream_order_is_that_of_first_pixels_and_diagonals_do_not_connect():
     mask = blank(90, 90, (6, 60, 2, 5), (5, 8, 80, 85))
-    assert describe_reference(mask).location == "top right, left"
-    assert describe_reference(np.eye(20, dtype=bool)).number == "twenty"
+    assert describe_upstream(mask).location == "top right, left"
+    assert describe_upstream(np.eye(20, dtype=bool)).number == "twenty"
 
 
 @pytest.mark.parametrize(
@@ -105,32 +105,32 @@ def test_reference_order_is_that_of_first_pixels_and_diagonals_do_not_connect():
         (100, 3001, "large"),
     ],
 )
-def test_reference_size_limits(side, pixels, size):
+def test_upstream_size_limits(side, pixels, size):
     mask = np.zeros((side, side), bool)
     mask.ravel()[:pixels] = True
-    assert describe_reference(mask).size == size
+    assert describe_upstream(mask).size == size
 
 
-def test_reference_sizes_run_from_tiny_to_large():
+def test_upstream_sizes_run_from_tiny_to_large():
     mask = blank(100, 100, (0, 40, 0, 90), (50, 52, 0, 2), (60, 90, 0, 40), (60, 70, 50, 60), (80, 90, 50, 60))
-    assert describe_reference(mask).size == "tiny, small, medium, large"
-    assert describe_reference(mask).number == "five"
+    assert describe_upstream(mask).size == "tiny, small, medium, large"
+    assert describe_upstream(mask).number == "five"
 
 
 @pytest.mark.parametrize(
     "of", [np.uint8, np.float32, lambda m: m * np.uint8(255), lambda m: m * 0.6, lambda m: m * 65535]
 )
-def test_reference_reads_every_kind_of_mask_alike(of):
+def test_upstream_reads_every_kind_of_mask_alike(of):
     mask = blank(60, 60, (5, 20, 5, 20), (40, 44, 40, 44))
-    assert describe_reference(of(mask)) == describe_reference(mask)
+    assert describe_upstream(of(mask)) == describe_upstream(mask)
 
 
-@pytest.mark.parametrize("rule", [describe, describe_reference])
+@pytest.mark.parametrize("rule", [describe, describe_upstream])
 def test_empty_mask(rule):
     assert rule(np.zeros((5, 7), np.uint8)) == Description("zero")
 
 
-@pytest.mark.parametrize("rule", [describe, describe_reference])
+@pytest.mark.parametrize("rule", [describe, describe_upstream])
 def test_only_planes_are_described(rule):
     with pytest.raises(ValueError, match=r"2D plane.*\(2, 3, 4\)"):
         rule(np.zeros((2, 3, 4), bool))

@@ -115,8 +115,8 @@ def test_engine_ends_with_its_pipe_even_while_it_imports_torch():
     engine = EngineProcess()
     pid = engine.pid
     time.sleep(0.3)
-    engine._process.stdin.close()
-    assert engine._process.wait(timeout=10) == 0
+    engine._child.stdin.close()
+    assert engine._child.wait(timeout=60) == 0
     assert gone_within(pid, 5)
     engine.close()
 

@@ -18,14 +18,18 @@ from medvlsm_training.models import ClipSegSizes, clipseg_config
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
 from napari_medvlsm.core.images import to_model_input
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.models.architectures.base import ENCODERS, PROJECTIONS, VLSM, Conditions, repeat_for_prompts
+from napari_medvlsm.core.models.adapters import merge_folder, save_lora
+from napari_medvlsm.core.models.architectures.base import VLSM, Conditions, repeat_for_prompts
 from napari_medvlsm.core.models.architectures.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
-from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig, line_positions, plane_positions
+from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
+from napari_medvlsm.core.models.architectures.cris_decoder import line_positions, plane_positions
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
-from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, merge_folder, save_lora
+from napari_medvlsm.core.models.architectures.lora import add_lora
 from napari_medvlsm.core.models.architectures.wordunet import WordUNet, WordUNetConfig
-from napari_medvlsm.core.models.families import FAMILIES, load_model
+from napari_medvlsm.core.models.families import FAMILIES
+from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.models.store.adapter import ENCODERS, PROJECTIONS, LoraSettings
 from napari_medvlsm.core.models.store.card import WEIGHTS_FILE, ModelCard, write_card
 
 SHORT, LONG = "polyp", "skin melanoma, located in top left of the image"
@@ -344,13 +348,13 @@ class TestEveryFamily:
 
     @pytest.mark.parametrize("prefix", ["", "net.", "net.clipseg.", "module."])
     def test_reference_checkpoints_go_in_under_any_trainers_names(self, family, model, pixels, prefix):
-        state = {prefix + name: value for name, value in model.reference.state_dict().items()}
-        fresh = SMALL[family].build().eval().from_reference_state_dict(state | {f"{prefix}text.position_ids": 0})
+        state = {prefix + name: value for name, value in model.upstream.state_dict().items()}
+        fresh = SMALL[family].build().eval().from_upstream_state_dict(state | {f"{prefix}text.position_ids": 0})
         with torch.no_grad():
             assert_close(fresh(pixels, [SHORT, LONG]), model(pixels, [SHORT, LONG]))
 
     def test_reference_checkpoints_that_do_not_fit_are_reported_by_name(self, family, model):
-        state = model.reference.state_dict()
+        state = model.upstream.state_dict()
         names = list(state)
         wrong = {name: value for name, value in state.items() if name not in names[:5]}
         wrong |= {"aux.weight": torch.zeros(1), names[-1]: torch.zeros(7, 7)}
@@ -358,7 +362,7 @@ class TestEveryFamily:
             rf"5 missing \({names[0]}, .*\.\.\.\); 1 unexpected \(aux\.weight\); 1 misshapen \({names[-1]} \(7, 7\)"
         )
         with pytest.raises(ValueError, match=sentence):
-            SMALL[family].build().from_reference_state_dict(wrong)
+            SMALL[family].build().from_upstream_state_dict(wrong)
 
 
 @pytest.fixture

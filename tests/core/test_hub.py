@@ -26,7 +26,7 @@ from napari_medvlsm.core.io import atomic
 from napari_medvlsm.core.models.checkpoints import convert
 from napari_medvlsm.core.models.checkpoints.convert import Wishes, import_model
 from napari_medvlsm.core.models.checkpoints.import_process import import_in_process
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store import hub
 from napari_medvlsm.core.models.store.card import WEIGHTS_FILE, read_card
 from napari_medvlsm.core.models.store.download import download_and_import
@@ -224,7 +224,7 @@ def files_of(server, name):
 
 
 def encoders(model, prefix):
-    state = model.reference.state_dict()
+    state = model.upstream.state_dict()
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 

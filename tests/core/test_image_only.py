@@ -17,7 +17,7 @@ from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
 from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import Attributes, build, coverage, load_vocabulary
-from napari_medvlsm.core.prompts.reference import load_datasets, reference_attributes
+from napari_medvlsm.core.prompts.upstream import load_datasets, upstream_attributes
 
 SAMPLE = json.loads((Path(__file__).parent / "data" / "annotations_sample.json").read_text("utf-8"))["items"]
 VOCABULARY = load_vocabulary()
@@ -44,7 +44,7 @@ def test_every_prompt_of_the_release_names_the_plane_of_its_target():
     assert len(TARGETS) == 17
     for name, dataset in load_datasets().items():
         for entry in SAMPLE[name]:
-            target = reference_attributes(dataset, entry["prompts"]).target
+            target = upstream_attributes(dataset, entry["prompts"]).target
             for level, said in entry["prompts"].items():
                 for text in [said] if isinstance(said, str) else said:
                     plane = 1 + TARGETS.index(target) if level != "p0" else 0

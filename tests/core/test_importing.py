@@ -21,7 +21,8 @@ from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.checkpoints import convert
 from napari_medvlsm.core.models.checkpoints.convert import Wishes, import_model
 from napari_medvlsm.core.models.checkpoints.detect import read_checkpoint
-from napari_medvlsm.core.models.families import IMPORTABLE, load_model
+from napari_medvlsm.core.models.families import IMPORTABLE
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import WEIGHTS_FILE, ModelCard, read_card, write_card
 from napari_medvlsm.core.models.store.fetched import sha256_of
 from napari_medvlsm.core.models.store.naming import ModelExists, clean_name, target_dir
@@ -82,7 +83,7 @@ def like(small_model_like):
 
 
 def state_of(model, prefix=""):
-    return {prefix + name: value.clone() for name, value in model.reference.state_dict().items()}
+    return {prefix + name: value.clone() for name, value in model.upstream.state_dict().items()}
 
 
 def lightning(model, prefix):

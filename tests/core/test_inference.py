@@ -353,6 +353,7 @@ def test_out_of_memory_is_told_through_the_engine(fake_gpu, small_card, rng, mon
         Segmenter, "load", classmethod(lambda cls, *_, notify: cls(Glass(room=0), small_card, notify=notify))
     )
     monkeypatch.setattr("napari_medvlsm.core.devices.device_name", lambda device: device.type)
+    monkeypatch.setattr("napari_medvlsm.core.engine.server.weights_hash", lambda folder: "ab")
     sink = io.BytesIO()
     request = {"op": "segment", "id": 1, "model": "glass", "image": "a", "prompts": ["polyp"]}
     (probability,) = Engine(sink, set()).answer(request, [rng.integers(0, 256, (40, 40), dtype=np.uint8)])

@@ -4,23 +4,23 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from napari_medvlsm.core.masks import Cleanup, cut, quantise
+from napari_medvlsm.core.masks import Cleanup, binarize, quantise
 
 
 def test_cut_is_at_least_and_never_takes_zero():
     probability = np.array([[0, 127, 128, 255]], np.uint8)
-    assert cut(probability, 0.5).tolist() == [[False, False, True, True]]
-    assert cut(probability, 0.0).tolist() == [[False, True, True, True]]
-    assert cut(probability, 1.0).tolist() == [[False, False, False, True]]
+    assert binarize(probability, 0.5).tolist() == [[False, False, True, True]]
+    assert binarize(probability, 0.0).tolist() == [[False, True, True, True]]
+    assert binarize(probability, 1.0).tolist() == [[False, False, False, True]]
     with pytest.raises(ValueError, match="between 0 and 1"):
-        cut(probability, 1.5)
+        binarize(probability, 1.5)
 
 
 def test_quantised_cut_agrees_with_floats_away_from_the_edge(rng):
     probability = rng.random((50, 50)).astype(np.float32)
     for threshold in (0.1, 0.35, 0.5, 0.9):
         clear = abs(probability - threshold) > 1 / 255
-        assert (cut(quantise(probability), threshold) == (probability >= threshold))[clear].all()
+        assert (binarize(quantise(probability), threshold) == (probability >= threshold))[clear].all()
 
 
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14)))

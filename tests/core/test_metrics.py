@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from napari_medvlsm.core.metrics import dice, hausdorff95, iou, precision, recall, surface_dice, surface_distances
+from napari_medvlsm.core.metrics import dice, iou, precision, recall
+from napari_medvlsm.core.surface_metrics import hausdorff95, surface_dice, surface_scores
 
 
 def disk(row, col, radius, size=(40, 60)):
@@ -43,16 +44,18 @@ def test_distances_of_two_bars_by_hand():
     assert surface_dice(a, b, 2.9) == 0 and surface_dice(a, b, 3) == 1
     # One bar is longer by the rows 4 to 9: six of its pixels lie sqrt(9 + k^2) away, k = 1 to 6.
     a[4:] = False
-    near, far = surface_distances(a, b)
-    assert near.tolist() == [3] * 4
-    assert far.tolist() == pytest.approx([3] * 4 + [math.hypot(3, k) for k in range(1, 7)])
     assert surface_dice(a, b, 3) == pytest.approx(8 / 14)
+    there = [3] * 4 + [math.hypot(3, k) for k in range(1, 7)]
+    for k in range(1, 7):
+        assert surface_dice(a, b, math.hypot(3, k) + 1e-3) == pytest.approx((8 + k) / 14)
+    assert hausdorff95(a, b) == pytest.approx(np.percentile(there, 95), rel=1e-6)
 
 
 def test_distances_of_uneven_pixels_count_rows_and_columns_apart():
     a, b = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
     a[2, 4] = b[5, 4] = True
     assert hausdorff95(a, b, (2, 1)) == 6 and hausdorff95(a.T, b.T, (2, 1)) == 3
+    assert surface_scores(a, b, 6, (2, 1)) == (6, 1) and surface_scores(a, b, 5.9, (2, 1)) == (6, 0)
 
 
 # MONAI announces its own internal changes.

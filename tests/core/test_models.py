@@ -93,7 +93,10 @@ def test_keys_that_are_not_known_are_ignored_and_numbers_stay(model_folder, smal
     path = model_folder / CARD_FILE
     score = {"cases": 3, "dice": 0.5, "more": 1}
     facts = {
-        "metrics": {"test": {"polyp": score, "absent": {"absent_cases": 2}}, "test_absent": {"drawn": 0.0}},
+        "metrics": {
+            "test": {"polyp": score, "absent": {"absent_cases": 2}},
+            "test_absent": {"false_positive_rate": 0.0},
+        },
         "prompt_effect": {"a": {"cases": 2, "contrasts": {"b": {"dice": 1}}}},
     }
     data = {"name": "a", "licence": "b", "citation": "c", "train_images": 1, "sha256": "d", "new": 1}

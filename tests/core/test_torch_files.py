@@ -11,7 +11,8 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from napari_medvlsm.core.models.checkpoints.torch_files import Inert, StoredTensor, TorchFile
+from napari_medvlsm.core.models.checkpoints.pickle_reader import Inert, StoredTensor
+from napari_medvlsm.core.models.checkpoints.torch_files import TorchFile
 
 
 class Loss:
@@ -152,7 +153,6 @@ def test_a_state_handed_to_functions_and_classes_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x80\x02]r\xff\xff\xff\x7f.",  # a table of two thousand million remembered objects
         b"\x80\x02" + b"]" * 3_000_000 + b".",  # too many objects
         b"\x80\x02\x82\x01.",  # a name from the registry
         b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x00.",  # bytes that are not there
@@ -165,6 +165,24 @@ def test_a_state_handed_to_functions_and_classes_changes_nothing(tmp_path):
 def test_pickles_that_make_no_sense_give_a_sentence(tmp_path, data):
     with pytest.raises(ValueError, match="damaged or no file of torch"):
         TorchFile(archive(tmp_path / "a.pt", data))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b")" + b"\x85" * 1_000_000,  # a million tuples in one another, whose hash overflows the stack
+        b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(40)),  # a tuple of itself twice, and so on: 2**40 hashes
+    ],
+)
+@pytest.mark.parametrize(("before", "after"), [(b"}", b"K\x01s."), (b"\x8f(", b"\x90.")], ids=["dict", "set"])
+def test_keys_that_cannot_be_hashed_in_time_are_not_hashed(tmp_path, before, key, after):
+    with TorchFile(archive(tmp_path / "a.pt", b"\x80\x02" + before + key + after)) as file:
+        assert len(file.content) == (0 if before == b"}" else 1)
+
+
+def test_a_large_number_of_a_remembered_object_takes_no_memory(tmp_path):
+    with TorchFile(archive(tmp_path / "a.pt", b"\x80\x02]r\xff\xff\xff\x7f.")) as file:
+        assert file.content == []
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision import tv_tensors
 
 from medvlsm_training import train as training
 from medvlsm_training.augmentation import _transform, augmented
 from medvlsm_training.cache import ActivationCache, cache_folder, encoder_key
-from medvlsm_training.checkpoints import BEST, LAST
 from medvlsm_training.config import (
     AugmentationConfig,
     CacheConfig,
@@ -25,40 +23,32 @@ from medvlsm_training.config import (
     OptimizerConfig,
     PromptConfig,
     Recipe,
-    SourceConfig,
     TrainerConfig,
 )
 from medvlsm_training.data import collate
 from medvlsm_training.init import init_from_scratch
 from medvlsm_training.models import ClipSegSizes, clipseg_config, starting_model
 from medvlsm_training.module import SegmentationModule
+from medvlsm_training.sources import read_items
 from medvlsm_training.tokenizer import cut_tokenizer
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.events import Encoded, Epoch
+from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
+from tests.training.builders import TINY, disk, source, write_set
 
 SIDE = 32
+VOCABULARY = load_vocabulary()
 TURNED = AugmentationConfig(degrees=15, shift=0.08, shear=5, zoom=(0.8, 1.3), flip=True, brightness=0.25, hue=0.02)
 
 
 @pytest.fixture
 def data(tmp_path, rng):
     """Eight images for training, four for validation, two for the test; a bright disk is the polyp."""
-    folder = tmp_path / "data" / "polyps"
-    for part in ("images", "masks", "splits"):
-        (folder / part).mkdir(parents=True)
-    y, x = np.mgrid[:48, :48]
-    for split, numbers in {"train": range(8), "val": range(8, 12), "test": range(12, 14)}.items():
-        (folder / "splits" / f"{split}.txt").write_text("\n".join(f"{i}.png" for i in numbers))
-        for i in numbers:
-            row, col = rng.integers(12, 36, 2)
-            mask = (y - row) ** 2 + (x - col) ** 2 < 81
-            image = rng.integers(0, 80, (48, 48, 3)) + 150 * mask[..., None]
-            Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{i}.png")
-            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / f"{i}.png")
-    return tmp_path / "data"
+    splits = {"train": range(8), "val": range(8, 12), "test": range(12, 14)}
+    return write_set(tmp_path / "data" / "polyps", splits, lambda _: disk(rng)).parent
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +57,7 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bases") / "base"
     torch.manual_seed(0)
     tokenizer = cut_tokenizer(["one small round polyp, located in the top left of the image"])
-    sizes = ClipSegSizes(patch_size=8, hidden_size=48, layers=3, text_size=32, text_layers=1, decoder_mlp=64)
+    sizes = ClipSegSizes(**TINY, decoder_mlp=64)
     model = CLIPSeg.from_config(clipseg_config(sizes, tokenizer, SIDE), tokenizer, SIDE)
     init_from_scratch(model)
     model.save(folder)
@@ -82,7 +72,7 @@ def recipe(base):
         title="Kept",
         summary="",
         licence="CC0",
-        sources=(SourceConfig("polyps", "lists", "endoscopy", "polyps", "CC0", "none", target="polyp"),),
+        sources=(source("polyps"),),
         model=ModelConfig(base=str(base), trained="decoder"),
         prompts=PromptConfig(mix={"p1": 1, "attributes": 1}, per_image=2, validation="p1"),
         augmentation=TURNED,
@@ -95,10 +85,15 @@ def recipe(base):
 @pytest.fixture
 def parts(recipe, data):
     """(model, its cache, training set with it, the same without)."""
-    items = training.read_items(recipe, data)
-    model = starting_model(recipe, items["train"], load_vocabulary()).eval()
+    items = read_items(recipe, data, VOCABULARY)
+    model = starting_model(recipe, items["train"], VOCABULARY).eval()
     cache = ActivationCache(model, 1)
-    return model, cache, training.datasets(recipe, items, model, cache)[0], training.datasets(recipe, items, model)[0]
+    return (
+        model,
+        cache,
+        training.datasets(recipe, items, model, VOCABULARY, cache)[0],
+        training.datasets(recipe, items, model, VOCABULARY)[0],
+    )
 
 
 def weights(checkpoint):
@@ -174,12 +169,12 @@ def test_training_with_the_cache_resumes_and_repeats_to_the_same_weights(recipe,
     assert encoded[-1] == Encoded(8 * 2 + 4, 8 * 2 + 4)
     # From what the first run kept.
     training.train(recipe, data, tmp_path / "again")
-    assert_same_weights(tmp_path / "again" / LAST, tmp_path / "whole" / LAST)
+    assert_same_weights(tmp_path / "again" / LAST_FILE, tmp_path / "whole" / LAST_FILE)
     # Interrupted, with a cache of its own.
     monkeypatch.setenv("MEDVLSM_CACHE", str(tmp_path / "other"))
     assert training.train(recipe, data, tmp_path / "parts", minutes=1e-6).reason == "time is up"
     assert training.train(recipe, data, tmp_path / "parts").reason == "finished"
-    assert_same_weights(tmp_path / "parts" / LAST, tmp_path / "whole" / LAST)
+    assert_same_weights(tmp_path / "parts" / LAST_FILE, tmp_path / "whole" / LAST_FILE)
 
 
 def test_validation_dice_is_that_of_the_same_views_without_a_cache(recipe, data, tmp_path, monkeypatch):
@@ -199,7 +194,7 @@ def test_validation_dice_is_that_of_the_same_views_without_a_cache(recipe, data,
 def test_frozen_weights_stay_to_the_bit_and_the_average_is_of_the_others(recipe, data, tmp_path, base):
     training.train(recipe, data, tmp_path / "run")
     start = {f"model.{name}": value for name, value in load_model(base).state_dict().items()}
-    for file in (BEST, LAST):
+    for file in (BEST_FILE, LAST_FILE):
         content = torch.load(tmp_path / "run" / file, weights_only=True)
         for name, value in content["state_dict"].items():
             frozen = name.startswith("model.net.clip.")
@@ -215,7 +210,7 @@ def test_what_is_gone_or_broken_is_encoded_again(parts, recipe):
     before = module._logits(torch.zeros(0), first)
     names = list(first.names)
     files = [cache.folder / f"{name}.safetensors" for name in names]
-    assert cache.held(names) == 3
+    assert cache.count_cached(names) == 3
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:200])
     assert cache.read(names[0]) is None and cache.read(names[1]) is None and cache.read(names[2]) is not None
@@ -224,7 +219,7 @@ def test_what_is_gone_or_broken_is_encoded_again(parts, recipe):
     assert batch.names == tuple(names)
     with torch.no_grad():
         assert torch.equal(module._logits(torch.zeros(0), batch), before)
-    assert cache.held(names) == 3
+    assert cache.count_cached(names) == 3
 
 
 def small_cache(model, root, files):
@@ -236,7 +231,7 @@ def small_cache(model, root, files):
 
 
 def _kept_size(cache, model):
-    cache.encoded(model, torch.zeros(1, 3, SIDE, SIDE), ["probe"])
+    cache.encode(model, torch.zeros(1, 3, SIDE, SIDE), ["probe"])
     return (cache.folder / "probe.safetensors").stat().st_size
 
 
@@ -244,13 +239,13 @@ def test_the_oldest_of_other_runs_make_room(parts, tmp_path):
     model, *_ = parts
     pixels = torch.rand(3, 3, SIDE, SIDE)
     first = small_cache(model, tmp_path / "kept", 3)
-    first.encoded(model, pixels, ["a", "b", "c"])
+    first.encode(model, pixels, ["a", "b", "c"])
     for age, name in enumerate(["b", "c", "a"]):
         long_ago = 1e9 + age
         os.utime(first.folder / f"{name}.safetensors", (long_ago, long_ago))
     later = ActivationCache(model, first.limit / 1e9, tmp_path / "kept")
     later.read("b")  # used again
-    later.encoded(model, pixels[:2], ["d", "e"])
+    later.encode(model, pixels[:2], ["d", "e"])
     assert sorted(p.stem for p in later.folder.iterdir()) == ["b", "d", "e"]
 
 
@@ -259,8 +254,8 @@ def test_a_run_that_does_not_fit_says_so_once_and_goes_on(parts, tmp_path, caplo
     cache = small_cache(model, tmp_path / "kept", 2)
     pixels = torch.rand(5, 3, SIDE, SIDE)
     with caplog.at_level(logging.WARNING):
-        found = cache.encoded(model, pixels, list("abcde"))
-    assert [len(tensor) for tensor in found] == [5, 5, 5] and cache.held("abcde") == 2
+        found = cache.encode(model, pixels, list("abcde"))
+    assert [len(tensor) for tensor in found] == [5, 5, 5] and cache.count_cached("abcde") == 2
     (message,) = [record.getMessage() for record in caplog.records]
     assert "cache.limit_gb" in message and "encoded in every epoch" in message
 
@@ -270,7 +265,7 @@ def test_several_may_fill_it_at_the_same_time(parts, tmp_path):
     pixels = torch.rand(4, 3, SIDE, SIDE)
     caches = [ActivationCache(model, 1, tmp_path / "kept") for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        filled = list(pool.map(lambda cache: cache.encoded(model, pixels, list("abcd")), caches))
+        filled = list(pool.map(lambda cache: cache.encode(model, pixels, list("abcd")), caches))
     assert sorted(p.name for p in caches[0].folder.iterdir()) == [f"{name}.safetensors" for name in "abcd"]
     for i, name in enumerate("abcd"):
         for column, tensor in zip(filled[0], caches[1].read(name), strict=True):
@@ -306,8 +301,10 @@ def test_name_is_that_of_the_content_and_the_way_it_is_shown(parts, data, recipe
     assert len(kept.names(9)) == 8
     image = data / "polyps" / "images" / "3.png"
     shutil.copyfile(data / "polyps" / "images" / "4.png", image)
-    items = training.read_items(recipe, data)
-    changed, _ = training.datasets(replace(recipe, augmentation=AugmentationConfig()), items, parts[0], cache)
+    items = read_items(recipe, data, VOCABULARY)
+    changed, _ = training.datasets(
+        replace(recipe, augmentation=AugmentationConfig()), items, parts[0], VOCABULARY, cache
+    )
     assert changed.name(3, 0) == changed.name(4, 0) == kept.name(4, 0) != kept.name(3, 0)
 
 
@@ -316,8 +313,8 @@ def test_values_that_float16_cannot_hold_are_refused(parts):
     with torch.no_grad():
         model.net.clip.vision_model.pre_layrnorm.weight.fill_(1e9)
     with pytest.raises(ValueError, match=r"float16.*cache\.views to 0"):
-        cache.encoded(model, torch.rand(1, 3, SIDE, SIDE), ["a"])
-    assert cache.held(["a"]) == 0
+        cache.encode(model, torch.rand(1, 3, SIDE, SIDE), ["a"])
+    assert cache.count_cached(["a"]) == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="this system has no such modes")

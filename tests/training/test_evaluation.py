@@ -11,22 +11,27 @@ import pytest
 import torch
 from PIL import Image
 
-from medvlsm_training.evaluation.compare import compare, pair_up
+from medvlsm_training.config import INTERFACE, UPSTREAM
 from medvlsm_training.evaluation.data import read_data
-from medvlsm_training.evaluation.measure import Score, measure, nearest
-from medvlsm_training.evaluation.questions import INTERFACE, RELEASE, Kind, Wishes, questions
-from medvlsm_training.evaluation.results import About, Results, contrasts, read_results, read_scores, summarise
+from medvlsm_training.evaluation.measure import measure, nearest
+from medvlsm_training.evaluation.prompts import EvaluationPrompts, evaluation_prompts
 from medvlsm_training.evaluation.run import evaluate_sets
-from medvlsm_training.evaluation.table import cross_table, paper_tables, published, trained_as
+from medvlsm_training.evaluation.table import cross_table, paper_tables, trained_as
 from napari_medvlsm.cli import main
+from napari_medvlsm.core.datasets.catalogue import published
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.runs.comparison import compare, pair_up
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.results import About, MeasuredSet, Results, read_results
+from napari_medvlsm.core.runs.scores import Score, read_scores
+from napari_medvlsm.core.runs.summary import contrasts, summarise
 from napari_medvlsm.core.upsampling import to_scan_size
 
 VOCABULARY = load_vocabulary()
 SAMPLE = json.loads((Path(__file__).parents[1] / "core" / "data" / "annotations_sample.json").read_text())["items"]
-ALL_KINDS = (Kind.CLASS, Kind.ORACLE, Kind.WRONG_SIDE, Kind.WRONG_SIZE)
+ALL_KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE)
 
 
 def picture(path, rng, box=None, size=(40, 60)):
@@ -39,8 +44,8 @@ def picture(path, rng, box=None, size=(40, 60)):
     Image.fromarray(mask).save(path[1])
 
 
-def reference_set(root, name, items, rng):
-    """A folder in the reference layout from items of the release; those of number zero get an empty mask."""
+def upstream_set(root, name, items, rng):
+    """A folder in upstream's layout from items of upstream; those of number zero get an empty mask."""
     for part in ("images", "masks", "anns"):
         (root / name / part).mkdir(parents=True)
     written = []
@@ -57,12 +62,12 @@ def reference_set(root, name, items, rng):
 def busi(tmp_path, rng):
     absent = [i for i in SAMPLE["busi"] if "No " in str(i["prompts"]["p1"])]
     shown = [i for i in SAMPLE["busi"] if "No " not in str(i["prompts"]["p1"])]
-    return reference_set(tmp_path, "busi", [*shown[:3], *absent[:1]], rng)
+    return upstream_set(tmp_path, "busi", [*shown[:3], *absent[:1]], rng)
 
 
 @pytest.fixture
 def polyps(tmp_path, rng):
-    folder = reference_set(tmp_path, "clinicdb_polyp", SAMPLE["clinicdb_polyp"][:4], rng)
+    folder = upstream_set(tmp_path, "clinicdb_polyp", SAMPLE["clinicdb_polyp"][:4], rng)
     (folder / "sequences.csv").write_text("image,sequence\n0.png,1\n1.png,1\n2.png,2\n3.png,2\n")
     return folder
 
@@ -112,26 +117,28 @@ def score(**more):
 
 
 def test_cases_know_their_video_patient_or_image(polyps, busi, chest, tmp_path):
-    videos = read_data(polyps, "test")
-    assert videos.grouped_by == "sequence" and [c.group for c in videos.cases] == ["1", "1", "2", "2"]
-    assert read_data(busi, "test").grouped_by == "image"
-    lists = read_data(chest, "test")
+    videos = read_data(polyps, "test", VOCABULARY)
+    assert (
+        videos.grouped_by == "sequence" and [c.group for c in videos.cases] == ["sequence 1"] * 2 + ["sequence 2"] * 2
+    )
+    assert read_data(busi, "test", VOCABULARY).grouped_by == "image"
+    lists = read_data(chest, "test", VOCABULARY)
     assert [c.target for c in lists.cases] == ["left lung", "right lung"] * 2 and lists.grouped_by == "image"
-    assert len(read_data(chest, "test", ["left lung"]).cases) == 2
+    assert len(read_data(chest, "test", VOCABULARY, ["left lung"]).cases) == 2
     for name in ("0", "1"):
         (chest / "images" / f"{name}.png").rename(chest / "images" / f"patient7_{name}.png")
     for name in ("targets.csv", "splits/test.txt"):
         text = (chest / name).read_text()
         (chest / name).write_text(text.replace("0.png", "patient7_0.png").replace("1.png", "patient7_1.png"))
-    patients = read_data(chest, "test")
-    assert patients.grouped_by == "patient" and {c.group for c in patients.cases} == {"patient7"}
+    patients = read_data(chest, "test", VOCABULARY)
+    assert patients.grouped_by == "patient" and {c.group for c in patients.cases} == {"patient 7"}
 
 
 def test_hash_sees_data_and_faults_give_a_sentence(busi, chest, tmp_path):
-    before = read_data(busi, "test")
-    assert len(before.sha256) == 64 and before.sha256 == read_data(busi, "test").sha256
+    before = read_data(busi, "test", VOCABULARY)
+    assert len(before.sha256) == 64 and before.sha256 == read_data(busi, "test", VOCABULARY).sha256
     (busi / "images" / "0.png").unlink()
-    after = read_data(busi, "test")
+    after = read_data(busi, "test", VOCABULARY)
     assert after.missing == 1 and after.sha256 != before.sha256
     for folder, split, words in (
         (busi, "dev", "it has test"),
@@ -139,10 +146,10 @@ def test_hash_sees_data_and_faults_give_a_sentence(busi, chest, tmp_path):
         (tmp_path, "x", "anns|pa"),
     ):
         with pytest.raises(ValueError, match=words):
-            read_data(folder, split)
+            read_data(folder, split, VOCABULARY)
     (chest / "targets.csv").unlink()
     with pytest.raises(ValueError, match="--target"):
-        read_data(chest, "test")
+        read_data(chest, "test", VOCABULARY)
 
 
 def test_mask_outside_the_folder_is_a_missing_file(busi):
@@ -150,60 +157,75 @@ def test_mask_outside_the_folder_is_a_missing_file(busi):
     items[0]["mask_name"] = "../../secret.png"
     (busi.parent / "secret.png").write_bytes(b"x")
     (busi / "anns" / "test.json").write_text(json.dumps(items))
-    assert read_data(busi, "test").missing == 1
+    assert read_data(busi, "test", VOCABULARY).missing == 1
 
 
 def asked(data, case, **more):
-    wishes = Wishes(ALL_KINDS, **more)
-    return {(q.kind, q.level): q.text for q in questions(case, case.load_mask(), wishes, VOCABULARY, data.reference)}
+    prompts = EvaluationPrompts(ALL_KINDS, **more)
+    return {
+        (q.kind, q.level): q.text
+        for q in evaluation_prompts(case, case.load_mask(), prompts, VOCABULARY, data.paper_dataset)
+    }
+
+
+def located(case, place):
+    """The case as if its annotation said another place."""
+    return replace(case, annotation=replace(case.annotation, upstream=replace(case.upstream, location=place)))
 
 
 def test_prompts_by_what_they_know(polyps):
-    data = read_data(polyps, "test")
+    data = read_data(polyps, "test", VOCABULARY)
     case = data.cases[0]
-    released = asked(data, case, wording=RELEASE, levels=("p0", "p1", "p6"))
-    assert released[Kind.CLASS, "p1"] == "polyp" and released[Kind.ORACLE, "p0"] == ""
-    assert released[Kind.ORACLE, "p6"] == case.prompts["p6"]
+    theirs = asked(data, case, wording=UPSTREAM, levels=("p0", "p1", "p6"))
+    assert theirs[PromptKind.CLASS, "p1"] == "polyp" and theirs[PromptKind.ORACLE, "p0"] == ""
+    assert theirs[PromptKind.ORACLE, "p6"] == case.prompts["p6"]
     clean = asked(data, case, wording=INTERFACE)
-    assert clean[Kind.CLASS, "p1"] == "polyp" and "located in the" in clean[Kind.ORACLE, "p6"]
-    for texts in (released, clean):
-        assert texts[Kind.WRONG_SIZE, "p6"] != texts[Kind.ORACLE, "p6"]
-    assert (Kind.WRONG_SIZE, "p1") not in released
-    left = replace(case, said=replace(case.said, location="top left"))
-    assert "located in the bottom right of the image" in asked(data, left)[Kind.WRONG_SIDE, "p6"]
-    assert (Kind.WRONG_SIDE, "p4") not in asked(data, left, levels=("p4",))
-    middle = replace(case, said=replace(case.said, location="center"))
-    assert (Kind.WRONG_SIDE, "p6") not in asked(data, middle)
+    assert clean[PromptKind.CLASS, "p1"] == "polyp" and "located in the" in clean[PromptKind.ORACLE, "p6"]
+    for texts in (theirs, clean):
+        assert texts[PromptKind.WRONG_SIZE, "p6"] != texts[PromptKind.ORACLE, "p6"]
+    assert (PromptKind.WRONG_SIZE, "p1") not in theirs
+    left = located(case, "top left")
+    assert "located in the bottom right of the image" in asked(data, left)[PromptKind.WRONG_SIDE, "p6"]
+    assert (PromptKind.WRONG_SIDE, "p4") not in asked(data, left, levels=("p4",))
+    middle = located(case, "center")
+    assert (PromptKind.WRONG_SIDE, "p6") not in asked(data, middle)
 
 
 def test_class_prompts_never_tell_that_nothing_is_there(busi):
-    data = read_data(busi, "test")
+    data = read_data(busi, "test", VOCABULARY)
     shown, absent = data.cases[0], data.cases[-1]
-    released = asked(data, absent, wording=RELEASE, levels=("p1",))
-    assert released[Kind.CLASS, "p1"] == asked(data, shown, wording=RELEASE)[Kind.CLASS, "p1"]
-    assert "No tumor" in released[Kind.ORACLE, "p1"]
-    assert asked(data, absent)[Kind.CLASS, "p1"] == "breast tumor" == asked(data, absent)[Kind.ORACLE, "p6"]
+    theirs = asked(data, absent, wording=UPSTREAM, levels=("p1",))
+    assert theirs[PromptKind.CLASS, "p1"] == asked(data, shown, wording=UPSTREAM)[PromptKind.CLASS, "p1"]
+    assert "No tumor" in theirs[PromptKind.ORACLE, "p1"]
+    assert asked(data, absent)[PromptKind.CLASS, "p1"] == "breast tumor" == asked(data, absent)[PromptKind.ORACLE, "p6"]
 
 
 def test_lists_of_sentences_and_random_levels_are_drawn_by_seed(polyps):
-    data = read_data(polyps, "test")
-    drawn = [[asked(data, c, wording=RELEASE, levels=("p9", "random"), seed=s) for c in data.cases] for s in (1, 1, 2)]
+    data = read_data(polyps, "test", VOCABULARY)
+    drawn = [[asked(data, c, wording=UPSTREAM, levels=("p9", "random"), seed=s) for c in data.cases] for s in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert drawn[0][0][Kind.ORACLE, "p9"] in data.cases[0].prompts["p9"]
+    assert drawn[0][0][PromptKind.ORACLE, "p9"] in data.cases[0].prompts["p9"]
 
 
 def test_sets_without_annotations_take_oracle_attributes_from_the_mask(chest):
-    data = read_data(chest, "test")
+    data = read_data(chest, "test", VOCABULARY)
     texts = asked(data, data.cases[0], levels=("p6", "p4"))
-    assert texts[Kind.CLASS, "p1"] == "left lung"
+    assert texts[PromptKind.CLASS, "p1"] == "left lung"
     assert len(texts) > 1 and all("left lung" in text for text in texts.values())
 
 
-def test_wishes_are_checked():
+def test_evaluation_prompts_are_checked():
     with pytest.raises(ValueError, match="p12"):
-        Wishes(levels=("p12",))
+        EvaluationPrompts(levels=("p12",))
     with pytest.raises(ValueError, match="--prompt"):
-        Wishes((Kind.TYPED,))
+        EvaluationPrompts((PromptKind.TYPED,))
+
+
+def test_the_wordings_name_of_the_version_before_is_read(polyps, model_folder, tmp_path, capsys):
+    words = ["evaluate", str(polyps), "--model", str(model_folder), "--device", "cpu", "--wording", "release"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert "--wording release is now called upstream" in capsys.readouterr().err
+    assert read_results(tmp_path / "out").about.wording == "upstream"
 
 
 def test_nearest_keeps_every_second_pixel_of_a_checkered_mask():
@@ -213,9 +235,9 @@ def test_nearest_keeps_every_second_pixel_of_a_checkered_mask():
 
 
 def test_numbers_are_those_of_the_segmenter(polyps, small_clipseg, small_card):
-    data = read_data(polyps, "test")
+    data = read_data(polyps, "test", VOCABULARY)
     segmenter = Segmenter(small_clipseg, small_card, "cpu")
-    found = measure(segmenter, data, Wishes(), VOCABULARY, 0.5)
+    found = measure(segmenter, data, EvaluationPrompts(), VOCABULARY, 0.5)
     assert len(found.scores) == 8 and {s.size for s in found.scores} == {"model", "original"}
     case = data.cases[1]
     segmenter.set_image(np.asarray(Image.open(case.image)))
@@ -268,7 +290,7 @@ ABOUT = About(
     threshold=0.5,
     threshold_from="the model's card",
     tolerance=2.0,
-    wording="release",
+    wording="upstream",
     seed=0,
     software="1",
     torch="2",
@@ -277,9 +299,9 @@ ABOUT = About(
 )
 
 
-def results(about=ABOUT, scores=None):
+def results(about=ABOUT, scores=None, split="test"):
     rows = summarise(scores or [score(), score(case="b", group="b", dice=0.7)])
-    facts = {"split": "test", "sha256": "cd" * 32, "cases": 2, "missing": 0, "grouped_by": "image"}
+    facts = MeasuredSet(split, "cd" * 32, 2, 0, "image")
     return Results(Path("here"), about, {row["set"]: facts for row in rows}, tuple(rows))
 
 
@@ -315,9 +337,7 @@ def test_paper_tables_put_ours_below_the_published_and_leave_the_rest_empty():
 
 
 def test_validation_numbers_never_fill_a_table_of_test_numbers():
-    found = results()
-    found.sets["busi"]["split"] = "val"
-    text = paper_tables([found])
+    text = paper_tables([results(split="val")])
     assert "60.0 (" not in text and "[1] on busi (split val)" in text
 
 
@@ -341,7 +361,7 @@ def test_the_command_from_data_to_tables(polyps, busi, model_folder, tmp_path, c
     assert found.about.threshold_from == "the model's card" and found.about.trained_on is None
     with (out / "cases.csv").open() as file:
         row = next(csv.DictReader(file))
-    assert row["weights"] == found.about.weights and row["data"] == found.sets["clinicdb_polyp"]["sha256"]
+    assert row["weights"] == found.about.weights and row["data"] == found.sets["clinicdb_polyp"].sha256
     whole = next(r for r in found.rows if (r["set"], r["kind"], r["size"]) == ("busi", "class", "original"))
     same = [s.dice for s in scores if (s.set, s.kind, s.size) == ("busi", "class", "original")]
     assert whole["dice"]["mean"] == pytest.approx(np.mean(same), abs=1e-6) and whole["absent"] == 1
@@ -361,7 +381,7 @@ def test_the_command_from_data_to_tables(polyps, busi, model_folder, tmp_path, c
 
 def test_comparison_by_case_and_refusal_of_other_cases(polyps, busi, model_folder, tmp_path):
     def made(name, *folders, **more):
-        sets = [read_data(folder, "test") for folder in folders]
+        sets = [read_data(folder, "test", VOCABULARY) for folder in folders]
         evaluate_sets(str(model_folder), sets, tmp_path / name, device="cpu", **more)
         return tmp_path / name
 
@@ -376,7 +396,7 @@ def test_comparison_by_case_and_refusal_of_other_cases(polyps, busi, model_folde
     with pytest.raises(ValueError, match="holds no results on"):
         pair_up(first, made("c", busi))
     with pytest.raises(ValueError, match="for example"):
-        pair_up(first, made("d", polyps, wishes=Wishes((Kind.ORACLE,))))
+        pair_up(first, made("d", polyps, prompts=EvaluationPrompts((PromptKind.ORACLE,))))
     Image.new("L", (60, 40), 9).save(polyps / "images" / "0.png")
     with pytest.raises(ValueError, match="other data"):
         pair_up(first, made("e", polyps))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medvlsm_training.reporting import for_people, json_on_stdout, sentence_of
-from medvlsm_training.stopping import Interrupted, Stopping
+from medvlsm_training.stopping import Interrupted, StopRequests
 from napari_medvlsm.core.runs import events
 from napari_medvlsm.core.runs.events import KINDS, Encoded, Epoch, Failed, Saved, Started, Step, Stopped, read_line
 
@@ -52,8 +51,8 @@ def test_lines_of_other_versions_and_numbers_that_are_none():
 def test_every_event_is_documented(name):
     kind = KINDS[name]
     assert is_dataclass(kind) and kind.__doc__
-    section = re.search(r"### Events\n.*?(?=\n##)", (REPOSITORY / "README.md").read_text("utf-8"), re.DOTALL)
-    (row,) = [row for row in section[0].splitlines() if row.startswith(f"| `{name}` |")]
+    rows = (REPOSITORY / "training" / "events.md").read_text("utf-8").splitlines()
+    (row,) = [row for row in rows if row.startswith(f"| `{name}` |")]
     assert [f.name for f in fields(kind) if f"`{f.name}`" not in row] == []
 
 
@@ -102,26 +101,26 @@ for to in (json_on_stdout, for_people):
 
 def test_requests_end_preparations_at_once_and_are_noted_by_who_holds_them():
     before = signal.getsignal(signal.SIGINT)
-    stopping = Stopping()
-    with pytest.raises(Interrupted), stopping.listening():
+    requests = StopRequests()
+    with pytest.raises(Interrupted), requests.listening():
         signal.raise_signal(signal.SIGINT)
-    assert stopping.exit_code == 130 and signal.getsignal(signal.SIGINT) == before
-    stopping = Stopping()
-    with stopping.listening(), stopping.held():
+    assert requests.exit_code == 130 and signal.getsignal(signal.SIGINT) == before
+    requests = StopRequests()
+    with requests.listening(), requests.deferred():
         signal.raise_signal(signal.SIGTERM)
-        assert stopping.asked == signal.SIGTERM and stopping.exit_code == 143
+        assert requests.signal == signal.SIGTERM and requests.exit_code == 143
 
 
 LISTEN = """
 import time
-from medvlsm_training.stopping import Stopping
-stopping = Stopping()
-with stopping.held(), stopping.listening(stdin=True):
+from medvlsm_training.stopping import StopRequests
+requests = StopRequests()
+with requests.deferred(), requests.listening(stdin=True):
     print("ready", flush=True)
-    while not stopping.asked:
+    while not requests.signal:
         time.sleep(0.01)
     print("asked", flush=True)
-    while not stopping._signals:
+    while not requests._signals:
         time.sleep(0.01)
     print("a signal", flush=True)
     while True:

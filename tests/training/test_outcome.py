@@ -20,28 +20,31 @@ from medvlsm_training.config import (
     OptimizerConfig,
     PromptConfig,
     Recipe,
-    SourceConfig,
     TrainerConfig,
 )
-from medvlsm_training.evaluation.compare import pair_up
 from medvlsm_training.evaluation.data import read_data, recipe_sets
-from medvlsm_training.evaluation.measure import Score, measure
-from medvlsm_training.evaluation.questions import Kind, Wishes, paraphrases, questions
-from medvlsm_training.evaluation.results import contrasts, read_results, read_scores, summarise, trained_on
+from medvlsm_training.evaluation.measure import measure
+from medvlsm_training.evaluation.prompts import EvaluationPrompts, evaluation_prompts, paraphrases
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.threshold import choose_threshold
 from medvlsm_training.package import by_target, package
 from medvlsm_training.recipes import dumped, load_recipe
-from medvlsm_training.report import MODEL_COLOR, TRUE_COLOR, choose_examples, draw_case
+from medvlsm_training.report import MODEL_COLOR, TRUE_COLOR, choose_examples, plot_case
 from medvlsm_training.train import train
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.prompts import load_vocabulary, normalise
 from napari_medvlsm.core.runs import events
+from napari_medvlsm.core.runs.comparison import pair_up
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.results import read_results, trained_on
+from napari_medvlsm.core.runs.scores import Score, read_scores
+from napari_medvlsm.core.runs.summary import contrasts, summarise
+from tests.training.builders import PROMPTS, TINY, bright, source, write_set
 
 VOCABULARY = load_vocabulary()
-LISTENING = (Kind.CLASS, Kind.PARAPHRASE, Kind.OTHER, Kind.ABSENT)
+LISTENING = (PromptKind.CLASS, PromptKind.PARAPHRASE, PromptKind.OTHER, PromptKind.ABSENT)
 SPLITS = {"train": range(4), "val": range(4, 6), "test": range(6, 10)}
 BENCH = Path(__file__).parents[1] / "bench"
 
@@ -50,30 +53,21 @@ BENCH = Path(__file__).parents[1] / "bench"
 def data(tmp_path_factory):
     """Polyps as our export writes them, chests with one mask of both lungs, and a set to be met in the test only."""
     root, rng = tmp_path_factory.mktemp("outcome"), np.random.default_rng(3)
-    for folder in ("mine", "chest", "elsewhere"):
-        for part in ("images", "masks", "anns" if folder == "mine" else "splits"):
-            (root / folder / part).mkdir(parents=True)
-    for split, numbers in SPLITS.items():
-        entries = []
-        for i in numbers:
-            polyp, lungs = np.zeros((40, 56), bool), np.zeros((40, 48), bool)
-            polyp[5:18, 3 + i : 20 + i] = True
-            lungs[6:34, 4:18] = lungs[6:34, 28:44] = True
-            for folder, mask in (("mine", polyp), ("chest", lungs), ("elsewhere", polyp)):
-                image = rng.integers(0, 90, (*mask.shape, 3)) + 140 * mask[..., None]
-                Image.fromarray(image.astype(np.uint8)).save(root / folder / "images" / f"{i}.png")
-                Image.fromarray(mask.astype(np.uint8) * 255).save(root / folder / "masks" / f"{i}.png")
-            prompts = {"p1": "polyp", "p2": "round polyp", "p3": "white round polyp"}
-            entries.append({"img_name": f"{i}.png", "mask_name": f"{i}.png", "prompts": prompts})
-        (root / "mine" / "anns" / f"{split}.json").write_text(json.dumps(entries))
-        for folder in ("chest", "elsewhere"):
-            (root / folder / "splits" / f"{split}.txt").write_text("\n".join(f"{i}.png" for i in numbers))
+
+    def polyp(i):
+        mask = np.zeros((40, 56), bool)
+        mask[5:18, 3 + i : 20 + i] = True
+        return bright(rng, mask), mask
+
+    def lungs(_):
+        mask = np.zeros((40, 48), bool)
+        mask[6:34, 4:18] = mask[6:34, 28:44] = True
+        return bright(rng, mask), mask
+
+    write_set(root / "mine", SPLITS, polyp, PROMPTS)
+    write_set(root / "chest", SPLITS, lungs)
+    write_set(root / "elsewhere", SPLITS, polyp)
     return root
-
-
-def source(folder, **more):
-    facts = {"layout": "lists", "modality": "endoscopy", "name": folder, "licence": "CC0", "citation": "none"}
-    return SourceConfig(folder=folder, **(facts | {"target": "polyp"} | more))
 
 
 RECIPE = Recipe(
@@ -82,13 +76,11 @@ RECIPE = Recipe(
     summary="For tests & nothing else.",
     licence="CC0",
     sources=(
-        source("mine", layout="reference"),
+        source("mine", layout="upstream"),
         source("chest", modality="chest x-ray", target="lungs", split_lungs=True),
         source("elsewhere", tested_only=True),
     ),
-    model=ModelConfig(
-        image_size=32, sizes={"patch_size": 8, "hidden_size": 48, "layers": 3, "text_size": 32, "text_layers": 1}
-    ),
+    model=ModelConfig(image_size=32, sizes=TINY),
     prompts=PromptConfig(absent=0.3, per_image=2),
     optimizer=OptimizerConfig(learning_rate=3e-3, ema=0.5),
     trainer=TrainerConfig(max_epochs=2, batch_size=4),
@@ -108,28 +100,33 @@ def outcome(data, tmp_path_factory):
 
 
 def test_a_folder_and_a_recipe_give_the_same_cases(data):
-    plain, ruled = read_data(data / "mine", "test"), recipe_sets(RECIPE, data, "test")[0]
+    plain, ruled = read_data(data / "mine", "test", VOCABULARY), recipe_sets(RECIPE, data, "test", VOCABULARY)[0]
     assert [c.name for c in plain.cases] == [c.name for c in ruled.cases] == ["6.png", "7.png", "8.png", "9.png"]
-    assert plain.sha256 == ruled.sha256 and plain.cases[0].words == ruled.cases[0].words != {}
-    assert plain.cases[0].modality == "endoscopy"
+    assert plain.sha256 == ruled.sha256 and plain.cases[0].annotation == ruled.cases[0].annotation
+    assert plain.cases[0].annotation.attributes.shape == "round" and plain.cases[0].modality == "endoscopy"
 
 
 def test_annotations_of_ones_own_speak_in_oracle_prompts(data):
-    case = read_data(data / "mine", "test").cases[0]
-    (asked,) = questions(case, case.load_mask(), Wishes((Kind.ORACLE,)), VOCABULARY)
+    case = read_data(data / "mine", "test", VOCABULARY).cases[0]
+    (asked,) = evaluation_prompts(case, case.load_mask(), EvaluationPrompts((PromptKind.ORACLE,)), VOCABULARY)
     assert "white round polyp" in asked.text and "located in" in asked.text
-    chest = recipe_sets(RECIPE, data, "test")[1].cases[0]
-    assert questions(chest, chest.load_mask(), Wishes((Kind.ORACLE,), annotated=True), VOCABULARY) == []
+    chest = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[0]
+    assert (
+        evaluation_prompts(
+            chest, chest.load_mask(), EvaluationPrompts((PromptKind.ORACLE,), annotated=True), VOCABULARY
+        )
+        == []
+    )
 
 
 def test_one_mask_of_both_lungs_is_three_cases(data):
-    chest = recipe_sets(RECIPE, data, "test")[1]
+    chest = recipe_sets(RECIPE, data, "test", VOCABULARY)[1]
     assert [c.target for c in chest.cases[:3]] == ["lungs", "left lung", "right lung"] and len(chest.cases) == 12
     both, left, right = (case.load_mask() for case in chest.cases[:3])
     assert left[:, 28:].any() and not left[:, :20].any() and np.array_equal(left | right, both)
     assert len({case.name for case in chest.cases}) == 12
     assert [case.first for case in chest.cases[:4]] == [True, False, False, True]
-    one = recipe_sets(RECIPE, data, "test", ["left lung"], limit=2)
+    one = recipe_sets(RECIPE, data, "test", VOCABULARY, ["left lung"], limit=2)
     assert [(c.target, {o.target for o in c.others}) for d in one for c in d.cases] == [
         ("left lung", {"lungs", "right lung"})
     ] * 2
@@ -137,17 +134,21 @@ def test_one_mask_of_both_lungs_is_three_cases(data):
 
 def test_rules_of_the_recipe_hold_and_empty_splits_are_no_sets(data):
     without = replace(RECIPE, sources=(replace(RECIPE.sources[0], leave_out=("6.png",)), *RECIPE.sources[1:]))
-    assert [c.image.name for c in recipe_sets(without, data, "test")[0].cases] == ["7.png", "8.png", "9.png"]
-    assert [d.name for d in recipe_sets(RECIPE, data, "val")] == ["mine", "chest"]
+    assert [c.image.name for c in recipe_sets(without, data, "test", VOCABULARY)[0].cases] == [
+        "7.png",
+        "8.png",
+        "9.png",
+    ]
+    assert [d.name for d in recipe_sets(RECIPE, data, "val", VOCABULARY)] == ["mine", "chest"]
     with pytest.raises(ValueError, match="train, val, test, but not 'dev'"):
-        recipe_sets(RECIPE, data, "dev")
+        recipe_sets(RECIPE, data, "dev", VOCABULARY)
 
 
 def test_a_folder_without_splits_is_measured_whole(data, tmp_path):
     (tmp_path / "plain").mkdir()
     for part in ("images", "masks"):
         (tmp_path / "plain" / part).symlink_to(data / "chest" / part)
-    found = read_data(tmp_path / "plain", "test", ["lungs"])
+    found = read_data(tmp_path / "plain", "test", VOCABULARY, ["lungs"])
     assert found.split == "all" and len(found.cases) == 10
 
 
@@ -155,26 +156,26 @@ def test_a_folder_without_splits_is_measured_whole(data, tmp_path):
 
 
 def asked(case, *kinds):
-    return [(q.kind, q.text) for q in questions(case, case.load_mask(), Wishes(kinds), VOCABULARY)]
+    return [(q.kind, q.text) for q in evaluation_prompts(case, case.load_mask(), EvaluationPrompts(kinds), VOCABULARY)]
 
 
 def test_the_other_target_is_no_part_and_no_whole(data):
-    both, left, right = recipe_sets(RECIPE, data, "test")[1].cases[:3]
-    assert asked(left, Kind.OTHER) == [(Kind.OTHER, "right lung")]
-    assert asked(right, Kind.OTHER) == [(Kind.OTHER, "left lung")] and asked(both, Kind.OTHER) == []
+    both, left, right = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[:3]
+    assert asked(left, PromptKind.OTHER) == [(PromptKind.OTHER, "right lung")]
+    assert asked(right, PromptKind.OTHER) == [(PromptKind.OTHER, "left lung")] and asked(both, PromptKind.OTHER) == []
 
 
 def test_what_a_scan_cannot_show_is_asked_once_an_image(data):
-    both, left, _ = recipe_sets(RECIPE, data, "test")[1].cases[:3]
-    assert [text for _, text in asked(both, Kind.ABSENT)] == list(VOCABULARY.modalities["chest x-ray"].absent)
-    assert asked(left, Kind.ABSENT) == []
+    both, left, _ = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[:3]
+    assert [text for _, text in asked(both, PromptKind.ABSENT)] == list(VOCABULARY.modalities["chest x-ray"].absent)
+    assert asked(left, PromptKind.ABSENT) == []
 
 
 def test_paraphrases_are_unseen_in_training():
     recipe = load_recipe("starter")
     names = {name for target in VOCABULARY.targets.values() for name in target.names}
     known = {normalise(name) for name in names}
-    known |= {normalise(carrier.format(name)) for carrier in recipe.prompts.carriers for name in names}
+    known |= {normalise(template.format(name)) for template in recipe.prompts.templates for name in names}
     assert set(paraphrases()) == set(VOCABULARY.targets)
     for target, texts in paraphrases().items():
         assert len(texts) == len(set(map(normalise, texts))) == 4, target
@@ -182,8 +183,8 @@ def test_paraphrases_are_unseen_in_training():
 
 
 def test_answers_are_held_against_what_should_be_drawn(data, small_clipseg, small_card):
-    chest = recipe_sets(RECIPE, data, "test", limit=2)[1]
-    found = measure(Segmenter(small_clipseg, small_card, "cpu"), chest, Wishes(LISTENING), VOCABULARY, 0.5)
+    chest = recipe_sets(RECIPE, data, "test", VOCABULARY, limit=2)[1]
+    found = measure(Segmenter(small_clipseg, small_card, "cpu"), chest, EvaluationPrompts(LISTENING), VOCABULARY, 0.5)
     scores = [s for s in found.scores if s.size == "original"]
     absent = [s for s in scores if s.kind == "absent"]
     assert len(absent) == 2 * 3 and {s.target for s in absent} == set(VOCABULARY.modalities["chest x-ray"].absent)
@@ -200,9 +201,13 @@ def test_answers_are_held_against_what_should_be_drawn(data, small_clipseg, smal
 
 
 def test_absent_targets_do_not_split_the_rows_of_the_name(data, small_clipseg, small_card):
-    (mine, *_) = recipe_sets(RECIPE, data, "test")
+    (mine, *_) = recipe_sets(RECIPE, data, "test", VOCABULARY)
     found = measure(
-        Segmenter(small_clipseg, small_card, "cpu"), mine, Wishes((Kind.CLASS, Kind.ABSENT)), VOCABULARY, 0.5
+        Segmenter(small_clipseg, small_card, "cpu"),
+        mine,
+        EvaluationPrompts((PromptKind.CLASS, PromptKind.ABSENT)),
+        VOCABULARY,
+        0.5,
     )
     rows = [(row["target"], row["kind"]) for row in summarise(found.scores) if row["size"] == "original"]
     assert rows.count(("polyp", "class")) == 1 and ("all targets", "class") not in rows
@@ -217,8 +222,8 @@ class Killed(BaseException):
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(data, model_folder, tmp_path):
-    sets, wishes = recipe_sets(RECIPE, data, "test"), Wishes(LISTENING)
-    evaluate_sets(str(model_folder), sets, tmp_path / "whole", wishes, device="cpu")
+    sets, prompts = recipe_sets(RECIPE, data, "test", VOCABULARY), EvaluationPrompts(LISTENING)
+    evaluate_sets(str(model_folder), sets, tmp_path / "whole", prompts, device="cpu")
     seen = []
 
     def killed_in_the_second(cases):
@@ -234,10 +239,10 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(data, mo
 
     out = tmp_path / "parts"
     with pytest.raises(Killed):
-        evaluate_sets(str(model_folder), sets, out, wishes, device="cpu", progress=killed_in_the_second)
+        evaluate_sets(str(model_folder), sets, out, prompts, device="cpu", progress=killed_in_the_second)
     assert not out.exists() and len(list((tmp_path / "parts.unfinished").iterdir())) == 1
     seen.clear()
-    evaluate_sets(str(model_folder), sets, out, wishes, device="cpu", progress=counted)
+    evaluate_sets(str(model_folder), sets, out, prompts, device="cpu", progress=counted)
     assert seen == [12, 4]  # the first set is not measured again
     for name in ("cases.csv", "summary.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -245,7 +250,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_files(data, mo
 
 
 def test_parts_of_another_threshold_or_damaged_ones_are_measured_again(data, model_folder, tmp_path):
-    sets, counts = recipe_sets(RECIPE, data, "test")[:2], []
+    sets, counts = recipe_sets(RECIPE, data, "test", VOCABULARY)[:2], []
 
     def run(stop, **more):
         seen = []
@@ -319,7 +324,9 @@ def test_sets_that_were_only_tested_do_not_enter_the_numbers_of_those_trained_on
 
 def test_the_saved_model_measured_again_gives_the_cards_numbers(data, outcome, tmp_path):
     run, _ = outcome
-    again = evaluate_sets(str(run / "model"), recipe_sets(RECIPE, data, "test"), tmp_path / "again", device="cpu")
+    again = evaluate_sets(
+        str(run / "model"), recipe_sets(RECIPE, data, "test", VOCABULARY), tmp_path / "again", device="cpu"
+    )
     pairs = pair_up(run / "test", tmp_path / "again", "class")
     assert len(pairs) == 2 * 20 and again.about.threshold == read_card(run / "model").threshold
     assert again.about.weights == read_results(run / "test").about.weights
@@ -344,7 +351,7 @@ def test_an_image_only_model_is_measured_the_same_way(data, outcome, tmp_path):
     card = package(recipe, data, tmp_path, tmp_path / "model")
     theirs = read_card(outcome[0] / "model")
     asked_of = [[(r["set"], r["target"], r["kind"], r["cases"]) for r in c.metrics["rows"]] for c in (card, theirs)]
-    assert asked_of[0] == asked_of[1] and card.metrics["test_absent"]["drawn"] == 0
+    assert asked_of[0] == asked_of[1] and card.metrics["test_absent"]["false_positive_rate"] == 0
     assert len(pair_up(tmp_path / "test", outcome[0] / "test")) == 2 * (20 + 4 + 36)
 
 
@@ -428,7 +435,7 @@ def test_the_report_is_one_file_with_everything_in_it(outcome):
 def test_both_outlines_are_drawn_where_they_are():
     truth, found = np.zeros((60, 90), bool), np.zeros((60, 90), bool)
     truth[10:30, 10:40], found[30:60, 50:90] = True, True
-    pixels = np.asarray(Image.open(io.BytesIO(draw_case(np.zeros((60, 90, 3)), truth, found))), float)
+    pixels = np.asarray(Image.open(io.BytesIO(plot_case(np.zeros((60, 90, 3)), truth, found))), float)
     scale = pixels.shape[1] / 90
 
     def near(color, *box):
@@ -439,7 +446,7 @@ def test_both_outlines_are_drawn_where_they_are():
     assert near(TRUE_COLOR, 8, 12, 15, 35) and not near(TRUE_COLOR, 35, 60, 0, 40)
     assert near(MODEL_COLOR, 28, 32, 55, 85) and not near(MODEL_COLOR, 0, 25, 0, 90)
     # An outline is closed at the border, and there are none of nothing.
-    draw_case(np.zeros((60, 90, 3)), np.ones((60, 90), bool), np.zeros((60, 90), bool))
+    plot_case(np.zeros((60, 90, 3)), np.ones((60, 90), bool), np.zeros((60, 90), bool))
 
 
 def test_examples_are_worst_median_and_best_of_the_cases_that_show_something():
@@ -478,7 +485,7 @@ def verdicts(rows):
 
 
 def test_the_baseline_bar_sees_means_and_sets(bars):
-    from medvlsm_training.evaluation.compare import Pair
+    from napari_medvlsm.core.runs.comparison import Pair
 
     pairs = [Pair(score(str(i), 0.8), score(str(i), 0.79)) for i in range(8)]
     pairs += [Pair(score(str(i), 0.8, set="b"), score(str(i), 0.65, set="b")) for i in range(2)]

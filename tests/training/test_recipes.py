@@ -17,19 +17,20 @@ from torch.utils.data import DataLoader, DistributedSampler
 from medvlsm_training.__main__ import main
 from medvlsm_training.config import LossConfig, ModelConfig, PromptConfig
 from medvlsm_training.data import Batch
-from medvlsm_training.evaluation.results import trained_on
 from medvlsm_training.losses import mean_over_images, prompt_loss
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.recipes import SHIPPED, dumped, listing, load_recipe, shipped_recipes
-from medvlsm_training.train import read_items, train
+from medvlsm_training.sources import read_items
+from medvlsm_training.train import train
 from napari_medvlsm.core.datasets.check import KINDS
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
-from napari_medvlsm.core.prompts.reference import load_datasets
+from napari_medvlsm.core.prompts.upstream import load_datasets
+from napari_medvlsm.core.runs.results import trained_on
 
 SAMPLE = json.loads((Path(__file__).parents[1] / "core" / "data" / "annotations_sample.json").read_text("utf-8"))[
     "items"
@@ -39,7 +40,11 @@ IMAGE_ONLY = ("unet", "unet++", "deeplabv3+")
 MODELS = ("clipseg", "cris", "biomedclipseg", "biomedclipseg-d", *IMAGE_ONLY)
 SETS = ("kvasir_polyp", "clinicdb_polyp", "bkai_polyp", "isic", "dfu", "camus", "busi", "chexlocalize")
 UNSEEN = ("cvc300_polyp", "colondb_polyp", "etis_polyp")
-TRAINED = tuple(name for name in shipped_recipes() if name.startswith(("paper/", "best/")) and "zero" not in name)
+TRAINED = tuple(
+    name
+    for name in shipped_recipes()
+    if name.startswith(("paper/", "best/")) and name not in ("paper/zero_shot", "best/own")
+)
 
 
 def scan(rng, radius, size=48):
@@ -50,8 +55,8 @@ def scan(rng, radius, size=48):
     return (rng.integers(0, 80, (size, size, 3)) + 150 * mask[..., None]).astype(np.uint8), mask
 
 
-def release(root, name, rng, counts=(6, 2, 2)):
-    """A set of the paper in its own layout, with prompts of the release and made pictures."""
+def upstream_set(root, name, rng, counts=(6, 2, 2)):
+    """A set of the paper in its own layout, with prompts of upstream and made pictures."""
     for part in ("images", "masks", "anns"):
         (root / name / part).mkdir(parents=True)
     for split, count in zip(("train", "val", "test"), counts, strict=True):
@@ -68,7 +73,7 @@ def release(root, name, rng, counts=(6, 2, 2)):
 @pytest.fixture
 def data(tmp_path, rng):
     root = tmp_path / "data"
-    release(root, "kvasir_polyp", rng)
+    upstream_set(root, "kvasir_polyp", rng)
     return root
 
 
@@ -98,7 +103,7 @@ class TestShipped:
             assert {s.modality for s in recipe.sources} <= {*VOCABULARY.modalities}
         assert names == {name.replace("/", "_")}
 
-    @pytest.mark.parametrize("name", [*TRAINED, "paper/zero_shot", "starter"])
+    @pytest.mark.parametrize("name", [*TRAINED, "paper/zero_shot", "best/own", "starter"])
     def test_a_recipe_is_what_its_dump_is(self, name, tmp_path):
         recipe = load_recipe(name)
         (tmp_path / "recipe.yaml").write_text(dumped(recipe), "utf-8")
@@ -133,10 +138,12 @@ class TestShipped:
             assert recipe.model.trained == ("decoder" if words and model != "cris" else "all")
             assert all(s.as_listed != s.tested_only for s in recipe.sources)
             if words:
-                assert recipe.prompts.wording == "release" and recipe.prompts.per_mask and recipe.prompts.per_image == 1
-                assert not (recipe.prompts.absent or recipe.prompts.wrong or recipe.prompts.carriers)
+                assert (
+                    recipe.prompts.wording == "upstream" and recipe.prompts.per_mask and recipe.prompts.per_image == 1
+                )
+                assert not (recipe.prompts.absent or recipe.prompts.wrong or recipe.prompts.templates)
                 levels = {*recipe.prompts.mix} - {"random"}
-                assert all(levels <= {*load_datasets()[s.folder].family.reference} for s in recipe.sources)
+                assert all(levels <= {*load_datasets()[s.folder].family.upstream} for s in recipe.sources)
 
     @pytest.mark.parametrize("name", [name for name in TRAINED if name.startswith("best/")])
     def test_our_way(self, name):
@@ -198,7 +205,9 @@ class TestShipped:
         assert main(["train", "best/isic", *words]) == 0
         (tmp_path / "shown.yaml").write_text(capsys.readouterr().out, "utf-8")
         assert load_recipe(tmp_path / "shown.yaml") == load_recipe("best/isic", words)
-        assert main(["train", "best/isic", "--data", "data"]) != 0 and "--run" in capsys.readouterr().err
+
+    def test_a_run_folder_needs_data(self, capsys):
+        assert main(["train", "best/isic", "--run", "run"]) == 2 and "needs --data" in capsys.readouterr().err
 
 
 class TestWords:
@@ -264,7 +273,7 @@ class TestLoss:
         truth[3] = 0
         for model in MODELS:
             ours = prompt_loss(logits, truth, load_recipe("paper/busi", [f"model={model}"]).loss)
-            # As the release calls it: the sigmoid before, and no activation of its own.
+            # As upstream calls it: the sigmoid before, and no activation of its own.
             assert torch.equal(ours.mean(), DiceLoss()(logits.sigmoid()[:, None], truth[:, None]))
 
     def test_asking_for_what_an_image_shows_is_the_tuned_loss_of_all_planes(self):
@@ -352,7 +361,7 @@ class TestRuns:
         assert [event.steps_per_epoch for event in seen if hasattr(event, "steps_per_epoch")] == [1, 2]
 
     def test_no_epochs_measure_the_base_as_it_is(self, data, rng, model_folder, tmp_path):
-        release(data, "etis_polyp", rng, (1, 0, 3))
+        upstream_set(data, "etis_polyp", rng, (1, 0, 3))
         theirs = {"recipe": {"sources": [{"folder": "isic"}]}}
         card = replace(read_card(model_folder), licence="Apache-2.0", citation="someone", training=theirs)
         write_card(card, model_folder)
@@ -370,7 +379,7 @@ class TestRuns:
         assert all(torch.equal(value, after[key]) for key, value in before.items())
 
     def test_an_image_only_baseline_is_trained_and_measured_by_the_same_commands(self, data, rng, tmp_path):
-        release(data, "isic", rng)
+        upstream_set(data, "isic", rng)
         words = ["sources=[kvasir_polyp, isic]", "model.image_size=64", "model.sizes.encoder=mobilenet_v2"]
         words += ["model.encoder_weights=''", "model.sizes.decoder_channels=[32, 24, 16, 8, 8]"]
         card = trained("paper/pooled", data, tmp_path / "run", "", "model=unet", *words)
@@ -388,8 +397,8 @@ class TestRuns:
         with pytest.raises(ValueError, match=r"would mislead: .*\(image-in-two-splits\).*accept image-in-two-splits"):
             train(load_recipe("paper/kvasir_polyp", words), data, tmp_path / "run")
         accepted = load_recipe("paper/bkai_polyp", [*words, "sources=[{folder: kvasir_polyp, as_listed: true}]"])
-        assert len(read_items(accepted, data)["train"]) == 7
-        assert len(read_items(load_recipe("best/kvasir_polyp", words), data)["train"]) == 6
+        assert len(read_items(accepted, data, VOCABULARY)["train"]) == 7
+        assert len(read_items(load_recipe("best/kvasir_polyp", words), data, VOCABULARY)["train"]) == 6
 
     def test_without_validation_images_nothing_starts(self, data, model_folder, tmp_path):
         (data / "kvasir_polyp" / "anns" / "val.json").write_text("[]")
@@ -397,11 +406,11 @@ class TestRuns:
             train(load_recipe("best/kvasir_polyp", [f"model.base={model_folder}"]), data, tmp_path / "run")
 
     def test_a_tested_set_needs_no_other_lists(self, data, rng):
-        release(data, "etis_polyp", rng, (2, 2, 3))
+        upstream_set(data, "etis_polyp", rng, (2, 2, 3))
         for split in ("train", "val"):
             (data / "etis_polyp" / "anns" / f"{split}.json").unlink()
         recipe = load_recipe("best/kvasir_polyp", ["sources=[{folder: etis_polyp, tested_only: true}, kvasir_polyp]"])
-        assert {split: len(found) for split, found in read_items(recipe, data).items()} == {
+        assert {split: len(found) for split, found in read_items(recipe, data, VOCABULARY).items()} == {
             "train": 6,
             "val": 2,
             "test": 5,
@@ -422,7 +431,7 @@ class TestStart:
         write_card(ModelCard("cris", "Cris", "cris"), folder)
         return folder
 
-    def test_cris_reads_as_the_release_does(self, cris, tmp_path):
+    def test_cris_reads_as_upstream_does(self, cris, tmp_path):
         for name, words in (("paper/isic", (77, True)), ("best/isic", (77, False))):
             recipe = load_recipe(name, ["model=cris", f"model.base={cris}", "model.image_size=0"])
             model = starting_model(recipe, (), VOCABULARY)

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from medvlsm_training.checkpoints import BEST, LAST
 from medvlsm_training.config import (
     AugmentationConfig,
     LoraConfig,
@@ -19,28 +17,34 @@ from medvlsm_training.config import (
     OptimizerConfig,
     PromptConfig,
     Recipe,
-    SourceConfig,
     TrainerConfig,
 )
 from medvlsm_training.data import PromptedImages, collate
-from medvlsm_training.evaluation.results import trained_on
 from medvlsm_training.init import sincos_positions
 from medvlsm_training.models import starting_model
 from medvlsm_training.package import package
 from medvlsm_training.prompting import Prompter, every_text, trained_targets
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.sources import read_source
+from medvlsm_training.sources import read_items
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
-from medvlsm_training.train import load_trained, read_items, train
+from medvlsm_training.train import load_trained, train
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.datasets.items import data_hash, split_lungs
+from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
-from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, save_lora
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.architectures.lora import add_lora
+from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.card import DataSource, read_card, write_card
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
+from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
+from napari_medvlsm.core.runs.results import trained_on
+from tests.training import builders
+from tests.training.builders import PROMPTS, TINY, disk, write_set
 
 VOCABULARY = load_vocabulary()
 MIXED = PromptConfig(
@@ -51,45 +55,23 @@ AUGMENTED = AugmentationConfig(
 )
 
 
-def disk(rng, size=48):
-    """A bright disk on noise, and its mask."""
-    y, x = np.mgrid[:size, :size]
-    row, col = rng.integers(12, size - 12, 2)
-    mask = (y - row) ** 2 + (x - col) ** 2 < 81
-    image = rng.integers(0, 80, (size, size, 3)) + 150 * mask[..., None]
-    return image.astype(np.uint8), mask
-
-
 @pytest.fixture
 def data(tmp_path, rng):
     """A data folder with one set in each layout."""
-    root = tmp_path / "data"
-    for folder in ("polyps", "chest"):
-        for part in ("images", "masks", "anns", "splits"):
-            (root / folder / part).mkdir(parents=True)
+
+    def chest(_):
+        both = np.zeros((48, 48), bool)
+        both[10:40, 4:18] = both[10:40, 28:44] = True
+        return rng.integers(0, 99, (48, 48), dtype=np.uint8) + 85 * both.astype(np.uint8), both
+
     splits = {"train": range(8), "val": range(8, 10), "test": range(10, 13)}
-    for split, numbers in splits.items():
-        entries = []
-        for i in numbers:
-            image, mask = disk(rng)
-            Image.fromarray(image).save(root / "polyps" / "images" / f"{i}.png")
-            Image.fromarray(mask.astype(np.uint8) * 255).save(root / "polyps" / "masks" / f"{i}.png")
-            prompts = {"p1": "polyp", "p2": "round polyp", "p3": "white round polyp"}
-            entries.append({"img_name": f"{i}.png", "mask_name": f"{i}.png", "prompts": prompts})
-            both = np.zeros((48, 48), np.uint8)
-            both[10:40, 4:18] = both[10:40, 28:44] = 255
-            Image.fromarray(rng.integers(0, 99, (48, 48), dtype=np.uint8) + both // 3).save(
-                root / "chest" / "images" / f"{i}.jpg"
-            )
-            Image.fromarray(both).save(root / "chest" / "masks" / f"{i}.png")
-        (root / "polyps" / "anns" / f"{split}.json").write_text(json.dumps(entries))
-        (root / "chest" / "splits" / f"{split}.txt").write_text("\n".join(f"{i}.jpg" for i in numbers))
-    return root
+    write_set(tmp_path / "data" / "polyps", splits, lambda _: disk(rng), PROMPTS)
+    write_set(tmp_path / "data" / "chest", splits, chest, suffix=".jpg")
+    return tmp_path / "data"
 
 
-def source(folder="polyps", layout="reference", **more):
-    facts = {"modality": "endoscopy", "name": folder, "licence": "CC0", "citation": "none", "target": "polyp"}
-    return SourceConfig(folder=folder, layout=layout, **(facts | more))
+def source(folder="polyps", layout="upstream", **more):
+    return builders.source(folder, layout, **more)
 
 
 @pytest.fixture
@@ -103,7 +85,7 @@ def recipe():
         sources=(source(repeat=2), chest),
         model=ModelConfig(
             image_size=32,
-            sizes={"patch_size": 8, "hidden_size": 48, "layers": 3, "text_size": 32, "text_layers": 1},
+            sizes=TINY,
         ),
         prompts=MIXED,
         augmentation=AUGMENTED,
@@ -143,7 +125,7 @@ def test_unknown_key_names_the_nearest(tmp_path):
 def test_both_layouts_are_read(data):
     found = read_source(data, source(), VOCABULARY)
     assert {k: len(v) for k, v in found.items()} == {"train": 8, "val": 2, "test": 3}
-    assert found["train"][0].words == {"polyp": {"shape": "round", "color": "white"}}
+    assert found["train"][0].masks["polyp"].attributes == Attributes("polyp", shape="round", color="white")
     lists = read_source(data, source("chest", "lists", target="lungs"), VOCABULARY)
     assert lists["test"][0].load_masks()["lungs"].sum() == 30 * 30
 
@@ -187,8 +169,10 @@ def test_left_lung_lies_on_the_right_of_the_image():
 def test_our_export_can_be_trained_on(tmp_path, rng):
     for _ in range(3):
         image, mask = disk(rng)
-        export_case(tmp_path / "mine", Scan(image), mask, Attributes("polyp", color="white"), VOCABULARY)
-    items = read_source(tmp_path, source("mine", target=""), VOCABULARY)["train"]
+        annotation = Annotation("polyp", mask, said=Attributes("polyp", color="white"))
+        export_case(tmp_path / "mine", Scan(image), annotation, VOCABULARY)
+    found = read_source(tmp_path, source("mine", target=""), VOCABULARY)
+    items = [item for split in ("train", "val", "test") for item in found[split]]
     assert len(items) == 3 and list(items[0].masks) == ["polyp"]
     sample = prompted(items, 32, 1, PromptConfig(per_image=3))[0]
     assert sample.pixels.shape == (3, 32, 32) and sample.masks.shape == (3, 32, 32)
@@ -271,17 +255,17 @@ def test_training_learns_and_resumes_to_the_same_weights(data, recipe, tmp_path)
     recipe = replace(recipe, trainer=replace(recipe.trainer, max_epochs=3))
     train(recipe, data, tmp_path / "whole")
     train(replace(recipe), data, tmp_path / "parts", minutes=1e-6)
-    after_one = torch.load(tmp_path / "parts" / LAST, weights_only=False)["epoch"]
+    after_one = torch.load(tmp_path / "parts" / LAST_FILE, weights_only=False)["epoch"]
     assert train(recipe, data, tmp_path / "parts").reason == "finished"
-    whole, resumed = tmp_path / "whole" / LAST, tmp_path / "parts" / LAST
+    whole, resumed = tmp_path / "whole" / LAST_FILE, tmp_path / "parts" / LAST_FILE
     states = [torch.load(path, weights_only=False)["state_dict"] for path in (whole, resumed)]
     assert after_one == 0 and len(states[0]) > 100
     for key, value in states[0].items():
         torch.testing.assert_close(states[1][key], value, rtol=1e-4, atol=1e-5, msg=key)
-    items = read_items(recipe, data)
+    items = read_items(recipe, data, VOCABULARY)
     _, texts = every_text(recipe.prompts, items["train"], VOCABULARY)
     assert "left lung" in texts
-    fresh = load_trained(resumed, recipe, items)
+    fresh = load_trained(resumed, recipe, items, VOCABULARY)
     assert not any(torch.isnan(p).any() for p in fresh.parameters())
 
 
@@ -302,7 +286,7 @@ def test_a_small_cris_is_validated_by_its_average(data, recipe, tmp_path, norm):
     with (tmp_path / "run" / "curves.csv").open() as file:
         losses = [float(row["val_loss"]) for row in csv.DictReader(file)]
     assert len(losses) == 2 and np.isfinite(losses).all()
-    model = load_trained(tmp_path / "run" / BEST, recipe, read_items(recipe, data)).eval()
+    model = load_trained(tmp_path / "run" / BEST_FILE, recipe, read_items(recipe, data, VOCABULARY), VOCABULARY).eval()
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 32, 32), ["polyp"]).shape == (1, 32, 32)
 
@@ -324,7 +308,7 @@ def test_data_hash_sees_every_byte(data):
     items = read_source(data, source(), VOCABULARY)["train"]
     before = data_hash(items)
     assert before == data_hash(list(reversed(items)))
-    Path(items[0].masks["polyp"]).write_bytes(b"changed")
+    items[0].mask_paths[0].write_bytes(b"changed")
     assert data_hash(items) != before
 
 

@@ -15,7 +15,8 @@ from medvlsm_training.mosaics import Frame, framed, pick_frame, sentence, tellin
 from medvlsm_training.opposition import opposition
 from medvlsm_training.prompting import Prompter
 from medvlsm_training.recipes import load_recipe
-from medvlsm_training.train import read_items, train
+from medvlsm_training.sources import read_items
+from medvlsm_training.train import train
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import load_vocabulary, parse
 
@@ -83,7 +84,7 @@ class TestWords:
     def test_mosaics_of_a_data_set_are_true(self, disks, disks_recipe):
         """A sentence means the lesion that it fits, the name both; what is asked never points at the wrong one."""
         recipe = load_recipe(disks_recipe)
-        items = read_items(recipe, disks)["train"]
+        items = read_items(recipe, disks, VOCABULARY)["train"]
         prompts = PromptConfig(mix={"p1": 1, "attributes": 1}, per_image=2)
         prompter = Prompter(prompts, VOCABULARY, ["polyp"])
         images = PromptedImages(items, prompter, Seen(), 3, AugmentationConfig(flip=True, mosaic=1.0), keep_scans=True)
@@ -106,7 +107,7 @@ class TestWords:
     def test_lateralised_targets_never_share_a_frame(self, disks, disks_recipe):
         items = [
             replace(item, masks={"lungs": item.masks["polyp"]}, modality="chest x-ray")
-            for item in read_items(load_recipe(disks_recipe), disks)["train"]
+            for item in read_items(load_recipe(disks_recipe), disks, VOCABULARY)["train"]
         ]
         prompter = Prompter(PromptConfig(per_image=1), VOCABULARY, ["lungs"])
         images = PromptedImages(items, prompter, Seen(), 3, AugmentationConfig(mosaic=1.0))
@@ -134,13 +135,13 @@ class TestOpposition:
         assert opposition(logits, torch.zeros(2, 4, 4), torch.tensor([-1, 0]), 1.0) == 0
 
     def test_pairs_differ_in_one_attribute_and_the_first_is_true(self, disks, disks_recipe):
-        items = read_items(load_recipe(disks_recipe), disks)["train"]
+        items = read_items(load_recipe(disks_recipe), disks, VOCABULARY)["train"]
         prompter = Prompter(PromptConfig(opposed=True, per_image=2), VOCABULARY, ["polyp"])
         mask = disk(9, 9, 8)
         rng = np.random.default_rng(4)
         turned = Counter()
         for _ in range(60):
-            *plain, right, wrong = prompter.draw(items[0], {"polyp": mask}, rng)
+            *plain, right, wrong = prompter.sample(items[0], {"polyp": mask}, rng)
             assert len(plain) == 2 and wrong.against == 2 and right.against == -1
             assert right.target == wrong.target == "polyp"
             ours, theirs = (parse(p.text, VOCABULARY).attributes for p in (right, wrong))
@@ -152,7 +153,7 @@ class TestOpposition:
     def test_places_follow_the_batch_and_wrong_sentences_have_no_loss_of_their_own(self, disks, disks_recipe, tmp_path):
         words = ["prompts.opposed=true", "loss.opposition=0.5", "prompts.absent=0"]
         recipe = load_recipe(disks_recipe, words)
-        items = read_items(recipe, disks)["train"]
+        items = read_items(recipe, disks, VOCABULARY)["train"]
         prompter = Prompter(recipe.prompts, VOCABULARY, ["polyp"])
         images = PromptedImages(items, prompter, Seen(), 3, AugmentationConfig())
         batch = collate([images[i] for i in range(4)])
@@ -174,10 +175,10 @@ class TestOpposition:
 
 class TestAbsent:
     def test_what_is_absent_comes_from_all_kinds_of_scans_with_places_and_sizes_too(self, disks, disks_recipe):
-        items = read_items(load_recipe(disks_recipe), disks)["train"]
+        items = read_items(load_recipe(disks_recipe), disks, VOCABULARY)["train"]
         config = PromptConfig(absent=0.9, absent_same=0.3, absent_described=0.5)
         prompter, rng = Prompter(config, VOCABULARY, TRAINED), np.random.default_rng(5)
-        prompts = [p for _ in range(600) for p in prompter.draw(items[0], {"polyp": disk(9, 9, 5)}, rng)]
+        prompts = [p for _ in range(600) for p in prompter.sample(items[0], {"polyp": disk(9, 9, 5)}, rng)]
         asked = [parse(p.text, VOCABULARY).attributes for p in prompts if p.target is None]
         named = Counter(said.target for said in asked)
         assert {"cell nuclei", "lungs", "left lung", "right lung", "foot ulcer"} <= set(named) and "polyp" not in named
@@ -187,11 +188,11 @@ class TestAbsent:
 
 class TestMemory:
     def test_scans_are_read_once_and_are_the_same(self, disks, disks_recipe, monkeypatch):
-        item = read_items(load_recipe(disks_recipe), disks)["train"][0]
+        item = read_items(load_recipe(disks_recipe), disks, VOCABULARY)["train"][0]
         kept, read = Squares(32, True), Squares(32, False)
         first, masks = kept.image(item), kept.masks(item)
         assert np.abs(first - read.image(item)).max() <= 0.5 / 255 + 1e-6
         assert ((read.masks(item)["polyp"] > 0.5) == masks["polyp"]).all()
-        for path in (item.image, *item.masks.values()):
+        for path in (item.image, *item.mask_paths):
             path.unlink()
         assert (kept.image(item) == first).all() and (kept.masks(item)["polyp"] == masks["polyp"]).all()

@@ -122,9 +122,9 @@ def test_several_targets_in_one_go(panel, lesion, qtbot, ready):
     panel.footer.segment.click()
     qtbot.waitUntil(lambda: len(panel.session.results) == 2, timeout=ENGINE_MS)
     ready(panel)
-    image = panel.view.layer
-    assert panel.book.prediction(image, "skin melanoma").data.any()
-    assert panel.book.prediction(image, "polyp") is not None
+    image = panel.view.slice.image
+    assert panel.layers.prediction(image, "skin melanoma").data.any()
+    assert panel.layers.prediction(image, "polyp") is not None
     assert panel.session.result.target == "polyp" and "1 more target" in panel.result_section.summary.text()
 
     panel.result_section.slider.setValue(77)
@@ -143,7 +143,7 @@ def test_an_outline_fills_in_its_words_and_flags_contradictions(segmented, qtbot
     panel, section = segmented, segmented.prompt_section
     pick(section.describe.pickers["location"], "left")
     panel.correction_section.start.click()
-    layer = panel.desk.current()
+    layer = panel.layers.correction(panel.view.slice.image, panel.session.target_in_view.phrase)
     layer.data[...] = 0
     rows, cols = layer.data.shape
     layer.brush_size = rows // 4
@@ -161,7 +161,7 @@ def test_an_outline_fills_in_its_words_and_flags_contradictions(segmented, qtbot
     assert panel.session.attributes.location == "right" and section.flags.isHidden()
 
     panel.viewer.add_image(np.zeros((50, 60), np.uint8), name="next scan")
-    qtbot.waitUntil(lambda: panel.view is not None and panel.view.layer.name == "next scan", timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None and panel.view.slice.image.name == "next scan", timeout=5000)
     assert not panel.session.measured and panel.session.attributes.named() == {"location"}
 
 
@@ -177,10 +177,10 @@ def test_words_against_the_models_own_outline_are_flagged(segmented, qtbot):
 def test_effect_badge_and_ladder(segmented, qtbot):
     panel = segmented
     qtbot.waitUntil(lambda: not panel.result_section.badge.isHidden(), timeout=ENGINE_MS)
-    effect = panel.wordings.comparer.effect
+    effect = panel.comparison.comparer.effect
     assert effect.changes and effect.verdict in panel.result_section.badge.text()
     qtbot.waitUntil(lambda: panel.engine.state is EngineState.READY, timeout=ENGINE_MS)
-    shown = panel.book.prediction(panel.view.layer, "skin melanoma").data.copy()
+    shown = panel.layers.prediction(panel.view.slice.image, "skin melanoma").data.copy()
     with qtbot.waitSignal(_compared(panel), timeout=ENGINE_MS) as found:
         panel.result_section.compare.click()
     (comparison,) = found.args
@@ -193,7 +193,7 @@ def test_effect_badge_and_ladder(segmented, qtbot):
     window.chosen.emit(comparison.rungs[4].prompt)
     assert panel.session.prompt.text == comparison.rungs[4].prompt.text
     window.close()
-    np.testing.assert_array_equal(panel.book.prediction(panel.view.layer, "skin melanoma").data, shown)
+    np.testing.assert_array_equal(panel.layers.prediction(panel.view.slice.image, "skin melanoma").data, shown)
 
 
 def _compared(panel):
@@ -203,7 +203,7 @@ def _compared(panel):
         came = Signal(object)
 
     relay = Relay(panel)
-    panel.wordings.comparer.compared.connect(relay.came.emit)
+    panel.comparison.comparer.compared.connect(relay.came.emit)
     return relay.came
 
 
@@ -220,12 +220,12 @@ def test_pictures_show_the_outline_in_its_colour(qtbot):
 
 def test_favourites_and_earlier_prompts_are_searched_and_taken_again(panel, lesion, qtbot):
     session, section = panel.session, panel.prompt_section
-    session.book.add(Prompt("left lung", "p1", session.vocabulary and _attributes("left lung"), "2"))
-    session.book.add(Prompt("small polyp", "p4", _attributes("polyp", size="small"), "2"))
+    session.history.add(Prompt("left lung", "p1", session.vocabulary and _attributes("left lung"), "2"))
+    session.history.add(Prompt("small polyp", "p4", _attributes("polyp", size="small"), "2"))
     choose(section, "polyp")
     section.star.click()
     assert section.star.text() == "★"
-    section.book.click()
+    section.history.click()
     window = dialog(PromptHistoryDialog)
 
     def listed():
@@ -238,7 +238,7 @@ def test_favourites_and_earlier_prompts_are_searched_and_taken_again(panel, lesi
     assert listed() == ["left lung"]
     window.use.click()
     assert session.prompt.text == "left lung" and section.target.currentData() == "left lung"
-    section.book.click()
+    section.history.click()
     window = dialog(PromptHistoryDialog)
     window.only.setChecked(False)
     window.list.setCurrentRow(listed().index("small polyp"))

@@ -1,4 +1,4 @@
-"""One clinician's sitting in a real window, with real key presses and mouse strokes, in a process of its own."""
+"""One clinician's session in a real window, with real key presses and mouse strokes, in a process of its own."""
 
 import json
 import subprocess
@@ -7,8 +7,9 @@ import sys
 import numpy as np
 
 from napari_medvlsm.core.io.labels import load_mask
+from napari_medvlsm.core.prompts import Attributes, Prompt
 
-SITTING = """
+SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from qtpy.QtCore import QPoint, Qt
@@ -32,7 +33,7 @@ def settle(seconds=0.3):
 
 viewer, panel = app.open_window([], "skin-lesion")
 viewer.window.resize(1280, 800)
-wait(lambda: panel.view is not None)
+wait(lambda: panel.view.slice is not None)
 left = Qt.MouseButton.LeftButton
 
 # Type the prompt and press the shortcut.
@@ -79,7 +80,7 @@ for i, target in enumerate(["polyp", "foot ulcer", "lungs", "cell nuclei"]):
     settle(0.2)
 panel.model_section.about.click()
 viewer.open_sample("napari-medvlsm", "chest-xray")
-wait(lambda: panel.view is not None and panel.view.layer.name == "Chest X-ray")
+wait(lambda: panel.view.slice is not None and panel.view.slice.image.name == "Chest X-ray")
 panel.prompt_section.chosen.emit("target", "left lung")
 QTest.mouseClick(panel.footer.segment, left)
 wait(lambda: panel.session.result is not None and panel.session.result.target == "left lung")
@@ -94,20 +95,16 @@ print(json.dumps(facts))
 """
 
 
-def test_a_sitting(tmp_path):
-    done = subprocess.run([sys.executable, "-c", SITTING, str(tmp_path)], capture_output=True, text=True, timeout=300)
+def test_a_session(tmp_path):
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["heavy"] == [], "the window's process never imports torch"
     assert facts["painted"] > 100 and facts["undone"] == 0
-    mask, story = load_mask(tmp_path / "mask.tif")
-    assert list(mask.shape) == facts["size"] and int(np.count_nonzero(mask)) == facts["final"]
-    assert story["prompt"] == {
-        "text": "skin lesion",
-        "level": "free",
-        "attributes": {"target": "skin melanoma"},
-        "vocabulary": "2",
-        "measured": [],
-    }
+    saved = load_mask(tmp_path / "mask.tif")
+    assert list(saved.mask.shape) == facts["size"] and int(np.count_nonzero(saved.mask)) == facts["final"]
+    made = saved.provenance
+    assert made.prompt == Prompt("skin lesion", "free", Attributes("skin melanoma"), made.vocabulary_version)
+    assert made.strokes == 2 and saved.prediction is not None
     (entry,) = json.loads((tmp_path / "set" / "anns" / "train.json").read_text())
     assert entry["prompts"]["p1"] == "skin melanoma"

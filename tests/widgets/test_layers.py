@@ -47,61 +47,61 @@ def test_rolled_axes_are_explained(viewer):
 
 def test_layers_lie_on_the_scan_and_are_told_by_metadata(viewer):
     image = viewer.add_image(np.zeros((6, 8)), scale=(2, 3), translate=(10, 20), name="scan")
-    book = LayerManager(viewer)
-    book.show_predictions(slice_in_view(viewer, image), {POLYP: np.ones((6, 8), bool)})
-    shown = book.prediction(image, "polyp")
+    layers = LayerManager(viewer)
+    layers.show_predictions(slice_in_view(viewer, image), {POLYP: np.ones((6, 8), bool)})
+    shown = layers.prediction(image, "polyp")
     assert tuple(shown.scale) == (2, 3) and tuple(shown.translate) == (10, 20) and not shown.editable
-    first, second = book.new_correction(image, POLYP), book.new_correction(image, ULCER)
+    first, second = layers.new_correction(image, POLYP), layers.new_correction(image, ULCER)
     first.name = second.name = "renamed by the user"
-    assert book.correction(image, "polyp") is first and book.correction(image, "foot ulcer") is second
+    assert layers.correction(image, "polyp") is first and layers.correction(image, "foot ulcer") is second
     assert scan_layers(viewer) == [image]
 
 
 def test_two_scans_never_share_layers(viewer):
     one, two = viewer.add_image(np.zeros((6, 8))), viewer.add_image(np.zeros((6, 8)))
-    book = LayerManager(viewer)
-    book.new_correction(one, POLYP)
-    assert book.correction(two, "polyp") is None
+    layers = LayerManager(viewer)
+    layers.new_correction(one, POLYP)
+    assert layers.correction(two, "polyp") is None
 
 
 def test_prediction_stays_one_layer_and_uneditable(viewer):
     image = viewer.add_image(np.zeros((6, 8)))
-    book, view = LayerManager(viewer), slice_in_view(viewer, image)
+    layers, view = LayerManager(viewer), slice_in_view(viewer, image)
     mask = np.zeros((6, 8), bool)
-    book.show_predictions(view, {POLYP: mask})
-    shown = book.prediction(image, "polyp")
+    layers.show_predictions(view, {POLYP: mask})
+    shown = layers.prediction(image, "polyp")
     mask[2, 3] = True
-    book.show_predictions(view, {ULCER: mask})
-    assert book.prediction(image, "foot ulcer") is shown
-    book.update_prediction(view, "foot ulcer", mask)
+    layers.show_predictions(view, {ULCER: mask})
+    assert layers.prediction(image, "foot ulcer") is shown
+    layers.update_prediction(view, "foot ulcer", mask)
     assert shown.data.sum() == 1 and not shown.editable and "Foot ulcer" in shown.name
     assert sum(isinstance(layer, Labels) for layer in viewer.layers) == 1
 
 
 def test_several_targets_have_layers_of_their_own_until_the_next_answer(viewer):
     image = viewer.add_image(np.zeros((6, 8)))
-    book, view = LayerManager(viewer), slice_in_view(viewer, image)
+    layers, view = LayerManager(viewer), slice_in_view(viewer, image)
     one, two = np.zeros((6, 8), bool), np.ones((6, 8), bool)
-    book.show_predictions(view, {POLYP: one, ULCER: two})
-    polyp, ulcer = book.prediction(image, "polyp"), book.prediction(image, "foot ulcer")
+    layers.show_predictions(view, {POLYP: one, ULCER: two})
+    polyp, ulcer = layers.prediction(image, "polyp"), layers.prediction(image, "foot ulcer")
     assert not polyp.data.any() and ulcer.data.all() and polyp.visible and ulcer.visible
-    book.update_prediction(view, "polyp", two)
+    layers.update_prediction(view, "polyp", two)
     assert polyp.data.all()
-    book.show_predictions(view, {ULCER: one})
-    assert book.prediction(image, "foot ulcer") is ulcer and not ulcer.data.any()
-    assert book.prediction(image, "polyp") is None and polyp not in viewer.layers
+    layers.show_predictions(view, {ULCER: one})
+    assert layers.prediction(image, "foot ulcer") is ulcer and not ulcer.data.any()
+    assert layers.prediction(image, "polyp") is None and polyp not in viewer.layers
 
 
 def test_replace_plane_is_one_undoable_step_and_touches_one_slice(viewer):
     image = viewer.add_image(np.zeros((3, 6, 8)))
-    book = LayerManager(viewer)
-    layer = book.new_correction(image, POLYP)
+    layers = LayerManager(viewer)
+    layer = layers.new_correction(image, POLYP)
     layer.data[0] = 1
     mask = np.zeros((6, 8), bool)
     mask[1:3, 2:5] = True
-    assert book.replace_plane(layer, (1,), mask) == 6
-    assert book.replace_plane(layer, (1,), mask) == 0
-    book.replace_plane(layer, (1,), ~mask)
+    assert layers.replace_plane(layer, (1,), mask) == 6
+    assert layers.replace_plane(layer, (1,), mask) == 0
+    layers.replace_plane(layer, (1,), ~mask)
     layer.undo()
     np.testing.assert_array_equal(layer.data[1] > 0, mask)
     layer.undo()
@@ -113,10 +113,10 @@ def test_replace_plane_is_one_undoable_step_and_touches_one_slice(viewer):
 def test_undo_memory_is_bounded(viewer, monkeypatch):
     monkeypatch.setattr("napari_medvlsm.widgets._layers._UNDO_BYTES", 20_000)
     image = viewer.add_image(np.zeros((40, 40)))
-    book = LayerManager(viewer)
-    layer = book.new_correction(image, POLYP)
+    layers = LayerManager(viewer)
+    layer = layers.new_correction(image, POLYP)
     for i in range(6):
-        book.replace_plane(layer, (), np.full((40, 40), i % 2 == 0))
+        layers.replace_plane(layer, (), np.full((40, 40), i % 2 == 0))
     assert len(layer._undo_history) == 1
 
 
@@ -124,21 +124,21 @@ def test_only_layers_of_the_same_shape_can_be_adopted(viewer):
     image = viewer.add_image(np.zeros((6, 8)))
     viewer.add_labels(np.zeros((5, 8), np.uint8))
     mine = viewer.add_labels(np.zeros((6, 8), np.int32))
-    book = LayerManager(viewer)
-    assert book.adoptable(image) == [mine]
-    book.adopt(mine, image, POLYP)
-    assert book.correction(image, "polyp") is mine and book.adoptable(image) == []
+    layers = LayerManager(viewer)
+    assert layers.adoptable(image) == [mine]
+    layers.adopt(mine, image, POLYP)
+    assert layers.correction(image, "polyp") is mine and layers.adoptable(image) == []
 
 
 def test_a_scan_comes_into_view_alone(viewer):
     large = viewer.add_image(np.zeros((600, 800)), name="large")
-    book = LayerManager(viewer)
-    book.show_predictions(slice_in_view(viewer, large), {POLYP: np.ones((600, 800), bool)})
-    drawn = book.new_correction(large, POLYP)
+    layers = LayerManager(viewer)
+    layers.show_predictions(slice_in_view(viewer, large), {POLYP: np.ones((600, 800), bool)})
+    drawn = layers.new_correction(large, POLYP)
     small = viewer.add_image(np.zeros((6, 8)), name="small")
     own = viewer.add_labels(np.zeros((6, 8), np.uint8))
     before = viewer.camera.zoom
-    book.show_scan(small)
+    layers.show_scan(small)
     assert small.visible and own.visible and not large.visible and not drawn.visible
-    assert not book.prediction(large, "polyp").visible
+    assert not layers.prediction(large, "polyp").visible
     assert viewer.camera.zoom > 10 * before and np.allclose(viewer.camera.center[-2:], (2.5, 3.5))

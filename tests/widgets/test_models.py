@@ -15,7 +15,7 @@ from napari_medvlsm.core.models.store.sources import SOURCES
 from napari_medvlsm.core.options import Device
 from napari_medvlsm.widgets.dialogs import ModelsDialog
 from napari_medvlsm.widgets.sections.model import ModelSection
-from napari_medvlsm.widgets.sections.scan import Look
+from napari_medvlsm.widgets.sections.scan import RegionMode
 
 ENGINE_MS = 90_000
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -161,7 +161,7 @@ def test_devices_offer_their_own_precisions(qtbot):
 
 
 def look(panel, where):
-    combo = panel.scan_section.look
+    combo = panel.scan_section.region
     combo.setCurrentIndex(combo.findData(where))
     combo.activated.emit(combo.currentIndex())
 
@@ -170,29 +170,29 @@ def test_inside_a_rectangle_and_in_tiles(segmented, qtbot, ready, tmp_path):
     panel = segmented
     qtbot.waitUntil(lambda: panel.engine.state is EngineState.READY, timeout=ENGINE_MS)
     whole = panel.session.result
-    look(panel, Look.RECTANGLE)
+    look(panel, RegionMode.RECTANGLE)
     panel.footer.segment.click()
     assert "Draw a rectangle" in panel.footer.status.text() and panel.session.result is whole
     shapes = panel.viewer.layers.selection.active
     assert shapes.mode == "add_rectangle"
     rows, cols = panel.view.scan.size
     shapes.add_rectangles(np.array([[-20.0, -20.0], [rows / 2, cols * 0.6]]))
-    assert panel.book.rectangle(panel.view) == (0, 0, rows // 2 + 1, int(cols * 0.6 + 0.5) + 1)
+    assert panel.layers.rectangle(panel.view.slice) == (0, 0, rows // 2 + 1, int(cols * 0.6 + 0.5) + 1)
     panel.footer.segment.click()
     qtbot.waitUntil(lambda: panel.session.result is not whole, timeout=ENGINE_MS)
     inside = panel.session.result
-    assert inside.options.region == panel.book.rectangle(panel.view)
+    assert inside.options.region == panel.layers.rectangle(panel.view.slice)
     assert not inside.probability[rows // 2 + 2 :].any() and inside.probability.any()
     panel.save_as(tmp_path / "part.tif")
-    assert load_mask(tmp_path / "part.tif")[1]["looked_at"]["region"] == list(inside.options.region)
+    assert load_mask(tmp_path / "part.tif").provenance.options == inside.options
 
     qtbot.waitUntil(lambda: panel.engine.state is EngineState.READY, timeout=ENGINE_MS)
     fractions = []
     panel.engine.advanced.connect(fractions.append)
-    look(panel, Look.RECTANGLE_TILES)
+    look(panel, RegionMode.RECTANGLE_TILES)
     panel.footer.segment.click()
     qtbot.waitUntil(lambda: panel.session.result is not inside, timeout=ENGINE_MS)
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) > 1
     assert panel.session.result.options.tiling is not None
-    look(panel, Look.WHOLE)
-    assert not shapes.visible and panel.viewer.layers.selection.active is panel.view.layer
+    look(panel, RegionMode.WHOLE)
+    assert not shapes.visible and panel.viewer.layers.selection.active is panel.view.slice.image

@@ -11,22 +11,30 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 from medvlsm_training.config import SourceConfig
-from medvlsm_training.sources import read_source
 from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.core.annotation import Annotation, new_provenance
+from napari_medvlsm.core.datasets.reader import read_source
+from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import load_mask, save_mask
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.prompts import load_vocabulary
 
 ENGINE_MS = 90_000
 
 
 def prediction(panel):
-    return panel.book.prediction(panel.view.layer, panel.session.result.target)
+    return panel.layers.prediction(panel.view.slice.image, panel.session.result.target)
 
 
 def correction(panel, target="skin melanoma"):
-    return panel.book.correction(panel.view.layer, target)
+    return panel.layers.correction(panel.view.slice.image, target)
+
+
+def autosaved(store):
+    """The states that a crash would leave, without the earlier ones that were kept beside them."""
+    return [path for path in store.folder.glob("[!.]*.tif") if "." not in path.stem]
 
 
 def settle(qtbot, panel):
@@ -60,10 +68,13 @@ def test_segment_correct_undo_redo_save_open_again(segmented, qtbot, tmp_path):
 
     path = tmp_path / "lesion.tif"
     panel.save_as(path)
-    mask, story = load_mask(path)
-    np.testing.assert_array_equal(mask, painted > 0)
-    assert story["made"] == "correction by a person" and story["prompt"]["text"] == "skin melanoma"
-    assert story["model"] == "starter"
+    saved = load_mask(path)
+    np.testing.assert_array_equal(saved.mask, painted > 0)
+    np.testing.assert_array_equal(saved.prediction, taken > 0)
+    made = saved.provenance
+    assert saved.corrected and made.prompt.text == "skin melanoma" and made.model == "starter"
+    assert made.weights_hash == weights_hash(panel.session.model.folder) and made.strokes == 1
+    assert made.vocabulary_hash == panel.session.vocabulary.digest and made.scan_hash == panel.view.scan_hash
     (again,) = panel.viewer.open(path, plugin="napari", layer_type="labels")
     np.testing.assert_array_equal(again.data, painted)
 
@@ -84,9 +95,9 @@ def test_nothing_touches_a_correction(segmented, qtbot, ready):
     ready(panel)
     settle(qtbot, panel)
     np.testing.assert_array_equal(layer.data, before)
-    assert correction(panel) is layer and panel.book.correction(panel.view.layer, "polyp") is None
+    assert correction(panel) is layer and panel.layers.correction(panel.view.slice.image, "polyp") is None
     panel.correction_section.start.click()
-    assert len(panel.book.corrections(panel.view.layer)) == 2
+    assert len(panel.layers.corrections(panel.view.slice.image)) == 2
     np.testing.assert_array_equal(layer.data, before)
 
 
@@ -112,7 +123,7 @@ def test_certainty_map_comes_and_goes(segmented):
     np.testing.assert_array_equal(maps[0].data, panel.session.result.probability)
     panel.result_section.certainty.click()
     assert "Certainty" not in panel.viewer.layers
-    assert panel._layer.name == "lesion"
+    assert panel.view.image.name == "lesion"
 
 
 def test_engine_killed_in_the_middle(segmented, qtbot, ready):
@@ -204,7 +215,7 @@ def test_dropped_files_are_opened_by_the_panel(panel, qtbot, tmp_path, lesion):
     assert not panel.viewer.layers
     tifffile.imwrite(tmp_path / "a.tif", lesion[..., 0], resolution=(50, 25), resolutionunit="CENTIMETER")
     drop(panel, tmp_path / "a.tif")
-    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None, timeout=5000)
     assert panel.view.scan.spacing == (0.4, 0.2)
 
 
@@ -212,13 +223,17 @@ def test_a_saved_outline_opens_again_as_an_outline(panel, qtbot, tmp_path, lesio
     panel.viewer.add_image(lesion, name="lesion")
     mask = np.zeros(lesion.shape[:2], bool)
     mask[50:90, 60:120] = True
-    save_mask(tmp_path / "m.tif", mask, panel.session.story(corrected=True))
+    provenance = new_provenance(scan_hash=content_hash(lesion), scan_size=mask.shape, model="starter", author="Ada")
+    save_mask(tmp_path / "m.tif", Annotation("skin melanoma", mask, corrected=True, provenance=provenance))
     drop(panel, tmp_path / "m.tif")
     qtbot.waitUntil(lambda: len(panel.viewer.layers) == 2, timeout=5000)
     (labels,) = [layer for layer in panel.viewer.layers if isinstance(layer, Labels)]
     np.testing.assert_array_equal(labels.data > 0, mask)
-    panel._settle_scan()
-    assert panel.view.layer.name == "lesion" and panel.book.adoptable(panel.view.layer) == [labels]
+    panel.view.settle()
+    assert panel.view.slice.image.name == "lesion" and panel.layers.adoptable(panel.view.slice.image) == [labels]
+    panel.prompt_section.chosen.emit("target", "skin melanoma")
+    panel.correction_section.adoptRequested.emit(labels)
+    assert panel.corrections.annotation().provenance.model == "starter", "what was known of it came along"
 
 
 def test_segment_without_scan_or_target_asks_for_it(panel, lesion):
@@ -240,20 +255,20 @@ def test_files_opened_in_the_panel_keep_pixels_and_spacing(panel, qtbot, tmp_pat
     }
     tifffile.imwrite(tmp_path / "deep.ome.tif", deep, metadata=metadata)
     panel.open_file(tmp_path / "deep.ome.tif")
-    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None, timeout=5000)
     np.testing.assert_array_equal(panel.view.scan.pixels, deep)
     assert panel.view.scan.spacing == (0.4, 0.2)
     assert "60 × 50 pixels, grey, 16 bit, 0.2 × 0.4 mm" in panel.scan_section.facts.text()
     panel.viewer.layers.clear()
     # The same file dropped on the viewer is opened by napari, which does not read the spacing.
     panel.viewer.open(tmp_path / "deep.ome.tif", plugin="napari")
-    qtbot.waitUntil(lambda: panel.view is not None and panel.view.scan.spacing is not None, timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None and panel.view.scan.spacing is not None, timeout=5000)
     assert panel.view.scan.spacing == (0.4, 0.2)
 
 
 def test_display_settings_never_reach_the_model(panel, qtbot, lesion):
     layer = panel.viewer.add_image(lesion[..., 0], name="grey")
-    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None, timeout=5000)
     key = panel.session.scan_hash
     layer.contrast_limits, layer.gamma, layer.colormap = (10, 20), 0.3, "inferno"
     qtbot.wait(300)
@@ -266,7 +281,7 @@ def test_slices_of_a_stack_are_worked_on_one_by_one(panel, qtbot, ready, samples
     stack = np.stack([chest[::-1], chest])
     panel.viewer.add_image(stack, name="stack")
     panel.viewer.dims.set_current_step(0, 1)
-    qtbot.waitUntil(lambda: panel.view is not None and panel.view.index == (1,), timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None and panel.view.slice.index == (1,), timeout=5000)
     np.testing.assert_array_equal(panel.session.scan.pixels, stack[1])
     panel.prompt_section.chosen.emit("target", "lungs")
     panel.segment()
@@ -275,7 +290,7 @@ def test_slices_of_a_stack_are_worked_on_one_by_one(panel, qtbot, ready, samples
     assert shown.data.shape == stack.shape and shown.data[1].any() and not shown.data[0].any()
     panel.correction_section.start.click()
     panel.viewer.dims.set_current_step(0, 0)
-    qtbot.waitUntil(lambda: panel.view.index == (0,), timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice.index == (0,), timeout=5000)
     assert panel.session.result is None and not correction(panel, "lungs").data[0].any()
     assert not shown.visible, "no answer belongs to this slice"
     # A stroke that ends while the slice still moves belongs to the slice it is on.
@@ -283,11 +298,11 @@ def test_slices_of_a_stack_are_worked_on_one_by_one(panel, qtbot, ready, samples
     correction(panel, "lungs").data[1] = 0
     correction(panel, "lungs").paint((1, 5, 5), 1)
     drawn = correction(panel, "lungs").data[1] > 0
-    assert panel.view.index == (1,) and drawn.any()
+    assert panel.view.slice.index == (1,) and drawn.any()
 
     def kept():
-        paths = list(panel.store.folder.glob("[!.]*.tif"))
-        return len(paths) == 1 and np.array_equal(load_mask(paths[0])[0], drawn)
+        paths = autosaved(panel.store)
+        return len(paths) == 1 and np.array_equal(load_mask(paths[0]).mask, drawn)
 
     qtbot.waitUntil(kept, timeout=5000)
 
@@ -297,30 +312,33 @@ def test_three_dimensional_view_is_explained(panel, qtbot, lesion):
     panel.viewer.dims.ndisplay = 3
     qtbot.waitUntil(lambda: "switch to 2D" in panel.scan_section.facts.text(), timeout=5000)
     panel.viewer.dims.ndisplay = 2
-    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None, timeout=5000)
 
 
 def test_layer_of_the_persons_own_is_adopted(panel, qtbot, lesion):
     panel.viewer.add_image(lesion, name="lesion")
     drawn = panel.viewer.add_labels(np.ones(lesion.shape[:2], np.uint8), name="mine")
     panel.prompt_section.chosen.emit("target", "skin melanoma")
-    panel._settle_scan()
-    assert panel.book.adoptable(panel.view.layer) == [drawn]
+    panel.view.settle()
+    assert panel.layers.adoptable(panel.view.slice.image) == [drawn]
     panel.correction_section.adoptRequested.emit(drawn)
     assert correction(panel) is drawn and panel.save_section.save.isEnabled()
-    qtbot.waitUntil(lambda: len(list(panel.store.folder.glob("*.tif"))) == 1, timeout=5000)
+    qtbot.waitUntil(lambda: len(autosaved(panel.store)) == 1, timeout=5000)
     drawn.data_setitem(np.nonzero(drawn.data), 0)
-    qtbot.waitUntil(lambda: not list(panel.store.folder.glob("*.tif")), timeout=5000)
+    qtbot.waitUntil(lambda: not autosaved(panel.store), timeout=5000)
+    (earlier,) = panel.store.folder.glob("*.tif")
+    assert load_mask(earlier).mask.all(), "what was emptied is kept beside it"
 
 
 def test_export_is_ready_to_train_on(segmented, tmp_path):
     panel = segmented
     panel.export_to(tmp_path / "set")
+    assert "set: case 1, training" in panel.footer.status.text()
     panel.correction_section.start.click()
     correction(panel).paint((5, 5), 1)
     panel.export_to(tmp_path / "set")
-    assert "Added" in panel.footer.status.text()
-    config = SourceConfig("set", "reference", "dermoscopy", "set", "mine", "none")
+    assert "Replaced the case of this scan in set (training); 1 case in all." in panel.footer.status.text()
+    config = SourceConfig("set", "upstream", "dermoscopy", "set", "mine", "none")
     (item,) = read_source(tmp_path, config, load_vocabulary())["train"]
     np.testing.assert_array_equal(item.load_masks()["skin melanoma"], correction(panel).data > 0)
     assert item.load_image().shape[:2] == panel.view.scan.size
@@ -339,30 +357,30 @@ def test_correction_comes_back_after_a_crash(open_panel, store, lesion, qtbot, t
     panel = open_panel(store)
     panel.viewer.add_image(lesion, name="lesion")
     panel.prompt_section.chosen.emit("target", "skin melanoma")
-    panel._settle_scan()
+    panel.view.settle()
     assert panel.correction_section.start.text() == "Draw by hand"
     panel.correction_section.start.click()
     correction(panel).paint((20, 30), 1)
     drawn = correction(panel).data.copy()
     qtbot.waitUntil(lambda: any(store.folder.glob("*.tif")), timeout=5000)
     settle(qtbot, panel)
-    assert "Kept safe" in panel.correction_section.saved.text()
-    # Undo by the keyboard goes through napari alone, and is kept safe too.
+    assert "Autosaved" in panel.correction_section.saved.text()
+    # Undo by the keyboard goes through napari alone, and is autosaved too.
     correction(panel).paint((60, 60), 1)
     kept = next(store.folder.glob("*.tif"))
-    qtbot.waitUntil(lambda: load_mask(kept)[0].sum() > drawn.sum(), timeout=5000)
+    qtbot.waitUntil(lambda: load_mask(kept).mask.sum() > drawn.sum(), timeout=5000)
     correction(panel).undo()
-    qtbot.waitUntil(lambda: load_mask(kept)[0].sum() == drawn.sum(), timeout=5000)
+    qtbot.waitUntil(lambda: load_mask(kept).mask.sum() == drawn.sum(), timeout=5000)
     settle(qtbot, panel)
 
-    # The next sitting: nothing was closed properly, but the process is gone and its lock with it.
+    # The next session: nothing was closed properly, but the process is gone and its lock with it.
     store._lock.release(force=True)
     again = open_panel(AutosaveStore(store.folder))
     again.viewer.add_image(lesion, name="another name")
-    again._settle_scan()
+    again.view.settle()
     assert not again.correction_section.offer.isHidden() and "Skin lesion" in again.correction_section.offer_text.text()
     assert correction(again) is None
-    # Another stroke in the new sitting does not write over what is offered.
+    # Another stroke in the new session does not write over what is offered.
     again.prompt_section.chosen.emit("target", "skin melanoma")
     again.correction_section.start.click()
     correction(again).paint((90, 90), 1)
@@ -375,42 +393,43 @@ def test_correction_comes_back_after_a_crash(open_panel, store, lesion, qtbot, t
     assert len(list(store.folder.glob("*.tif"))) == 1
 
 
-def test_a_restored_correction_keeps_its_story_and_undo_gives_back_what_was_there(open_panel, store, lesion, qtbot):
+def test_a_restored_correction_keeps_its_provenance_and_undo_gives_back_what_was(open_panel, store, lesion, qtbot):
     panel = open_panel(store)
     panel.viewer.add_image(lesion)
-    panel._settle_scan()
+    panel.view.settle()
     mask = np.zeros(lesion.shape[:2], bool)
     mask[5:30, 5:30] = True
     earlier = AutosaveStore(store.folder)
-    earlier.save(panel.session.scan_hash, "polyp", mask, {"model": "older model"})
+    provenance = new_provenance(scan_hash=panel.view.scan_hash, scan_size=mask.shape, model="older model")
+    earlier.save(Annotation("polyp", mask, corrected=True, provenance=provenance))
     earlier.close()
-    panel.desk.find_offer()
+    panel.corrections.find_offers()
     panel.correction_section.restore.click()
     assert panel.session.prompt.text == "polyp"
-    found, story = panel.desk.outline()
-    np.testing.assert_array_equal(found, mask)
-    assert story["model"] == "older model"
+    found = panel.corrections.annotation()
+    np.testing.assert_array_equal(found.mask, mask)
+    assert found.provenance.model == "older model"
     panel.correction_section.undo.click()
-    assert not panel.desk.outline()[0].any()
+    assert not panel.corrections.annotation().mask.any()
 
 
 def test_hand_drawn_outline_names_no_model(open_panel, store, lesion, tmp_path):
     panel = open_panel(store)
     panel.viewer.add_image(lesion)
     panel.prompt_section.chosen.emit("target", "polyp")
-    panel._settle_scan()
+    panel.view.settle()
     panel.correction_section.start.click()
-    panel.desk.current().paint((20, 30), 1)
+    correction(panel, "polyp").paint((20, 30), 1)
     panel.save_as(tmp_path / "x.png")
-    story = load_mask(tmp_path / "x.png")[1]
-    assert story["prompt"] is None and story["model"] == "" and story["made"] == "correction by a person"
+    saved = load_mask(tmp_path / "x.png")
+    assert saved.provenance.prompt is None and saved.provenance.model == "" and saved.corrected
 
 
 def test_saving_clears_the_autosave_and_discard_forgets(open_panel, store, lesion, qtbot, tmp_path):
     panel = open_panel(store)
     panel.viewer.add_image(lesion)
     panel.prompt_section.chosen.emit("target", "skin melanoma")
-    panel._settle_scan()
+    panel.view.settle()
     panel.start_correction()
     correction(panel).paint((20, 30), 1)
     qtbot.waitUntil(lambda: any(store.folder.glob("*.tif")), timeout=5000)
@@ -439,7 +458,7 @@ def _alive(pid):
 def test_removed_scan_leaves_no_view(segmented, qtbot):
     panel = segmented
     panel.viewer.layers.remove("lesion")
-    qtbot.waitUntil(lambda: panel.view is None, timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is None, timeout=5000)
     assert not panel.footer.segment.isEnabled() and panel.session.result is None
     # Mesa's software renderer crashes, also in a bare napari, when labels are left alone and the canvas is resized.
     panel.viewer.layers.clear()
@@ -471,7 +490,7 @@ def test_hiding_and_floating_the_dock_is_not_the_end(panel, qtbot, lesion):
     assert not panel._closed and panel.engine.state is not EngineState.OFF
     dock.show()
     panel.viewer.add_image(lesion, name="lesion")
-    qtbot.waitUntil(lambda: panel.view is not None, timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None, timeout=5000)
 
 
 def test_a_reopened_panel_keeps_an_older_correction_safe(open_panel, store, lesion, qtbot):
@@ -479,7 +498,7 @@ def test_a_reopened_panel_keeps_an_older_correction_safe(open_panel, store, lesi
     viewer = first.viewer
     viewer.add_image(lesion, name="lesion")
     first.prompt_section.chosen.emit("target", "skin melanoma")
-    first._settle_scan()
+    first.view.settle()
     first.correction_section.start.click()
     layer = correction(first)
     layer.paint((20, 30), 1)
@@ -488,12 +507,12 @@ def test_a_reopened_panel_keeps_an_older_correction_safe(open_panel, store, lesi
     qtbot.wait(600)
     again = open_panel(AutosaveStore(store.folder), viewer)
     again.prompt_section.chosen.emit("target", "skin melanoma")
-    again._settle_scan()
+    again.view.settle()
     assert correction(again) is layer
     layer.paint((90, 90), 1)
     expected = (layer.data > 0).sum()
-    own = f"*{again.store._sitting}.tif"
-    qtbot.waitUntil(lambda: [load_mask(p)[0].sum() for p in store.folder.glob(own)] == [expected], timeout=5000)
+    own = f"*{again.store.session_id}.tif"
+    qtbot.waitUntil(lambda: [load_mask(p).mask.sum() for p in store.folder.glob(own)] == [expected], timeout=5000)
 
 
 def test_what_is_picked_is_what_is_corrected_and_saved(segmented, tmp_path):
@@ -501,21 +520,21 @@ def test_what_is_picked_is_what_is_corrected_and_saved(segmented, tmp_path):
     panel.prompt_section.chosen.emit("target", "polyp")
     assert panel.correction_section.start.text() == "Draw by hand" and not panel.save_section.save.isEnabled()
     panel.correction_section.start.click()
-    layer = panel.book.correction(panel.view.layer, "polyp")
+    layer = panel.layers.correction(panel.view.slice.image, "polyp")
     assert not layer.data.any() and correction(panel) is None
     panel.prompt_section.chosen.emit("target", "skin melanoma")
     assert panel.save_section.save.isEnabled()
     panel.save_as(tmp_path / "x.tif")
-    np.testing.assert_array_equal(load_mask(tmp_path / "x.tif")[0], panel.session.mask())
+    np.testing.assert_array_equal(load_mask(tmp_path / "x.tif").mask, panel.session.mask())
 
 
 def test_a_duplicated_scan_does_not_share_corrections(segmented):
     panel = segmented
     panel.correction_section.start.click()
-    scan = panel.view.layer
+    scan = panel.view.slice.image
     copy = type(scan)(scan.data, name="copy", metadata=dict(scan.metadata))
     panel.viewer.add_layer(copy)
-    assert panel.book.corrections(copy) == [] and len(panel.book.corrections(scan)) == 1
+    assert panel.layers.corrections(copy) == [] and len(panel.layers.corrections(scan)) == 1
 
 
 def test_a_crash_sentence_is_not_hidden_by_what_goes_on(panel):
@@ -531,14 +550,14 @@ def test_a_correction_of_one_slice_says_nothing_of_another(panel, qtbot, ready, 
     panel.viewer.add_image(stack, name="stack")
     panel.prompt_section.chosen.emit("target", "skin melanoma")
     panel.viewer.dims.set_current_step(0, 1)
-    qtbot.waitUntil(lambda: panel.view is not None and panel.view.index == (1,), timeout=5000)
+    qtbot.waitUntil(lambda: panel.view.slice is not None and panel.view.slice.index == (1,), timeout=5000)
     panel.correction_section.start.click()
     correction(panel).paint((1, 50, 50), 1)
     panel.viewer.dims.set_current_step(0, 0)
-    qtbot.waitUntil(lambda: panel.view.index == (0,), timeout=5000)
-    assert panel.desk.current() is None and not panel.save_section.save.isEnabled()
+    qtbot.waitUntil(lambda: panel.view.slice.index == (0,), timeout=5000)
+    assert panel.corrections.current is None and not panel.save_section.save.isEnabled()
     panel.save_as(tmp_path / "nothing.tif")
     assert not (tmp_path / "nothing.tif").exists(), "no empty mask is saved as a person's correction"
     panel.viewer.dims.set_current_step(0, 1)
-    qtbot.waitUntil(lambda: panel.view.index == (1,), timeout=5000)
-    assert panel.desk.outline()[0].any()
+    qtbot.waitUntil(lambda: panel.view.slice.index == (1,), timeout=5000)
+    assert panel.corrections.annotation().mask.any()

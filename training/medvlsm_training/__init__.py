@@ -1,11 +1,6 @@
 """Training and evaluation of vision-language segmentation models, without a window.
 
-`config`     what a recipe may say
-`tokenizer`  the CLIP tokenizer cut to the words in use
-`sources`    data sets on disk to items
-`data`       items to batches: augmentation and prompts
-`init`       initialisation for training from scratch on little data
-`module`     loss and optimiser
-`train`      the run itself
-`evaluate`   Dice by target, and the model card
+A recipe (`config`, `recipes`) names data sets, which `sources` reads into items and `data` into batches; `train` fits
+the `module` with Lightning's `trainer` and `callbacks`, and `package` makes the model folder, the results and the
+report of its best checkpoint. What a run reports and leaves behind is described in `napari_medvlsm.core.runs`.
 """

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 
 from medvlsm_training.command import Parser, add_to
+from napari_medvlsm.core.exit_codes import ExitCode
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit code."""
+    """Run a command and return its exit code (see `core.exit_codes`)."""
     parser = Parser(prog="medvlsm_training", description=__doc__)
     add_to(parser.add_subparsers(dest="command", required=True))
     options = parser.parse_args(arguments)
@@ -16,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.run(options))
     except (ValueError, OSError) as error:
         print(f"medvlsm_training: {error}", file=sys.stderr)
-        return 2
+        return ExitCode.FAILED
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Activations of frozen encoders, kept on disk: one file for each view of an image, shared by all runs.
+"""Activations of frozen encoders, cached on disk: one file for each view of an image, shared by all runs.
 
 They are made from scans, and parts of a scan can be guessed from them, so they are patients' data: they stay in one
 private folder of this computer (`cache_folder`), nothing here sends them anywhere, and deleting that folder, even
 during a run, deletes them all.
 
 Values are float16: each is off by at most 2**-11 of itself (above 6e-5). An image that was encoded just now is
-rounded in the same way, so a run does not depend on what was kept before it.
+rounded in the same way, so a run does not depend on what was cached before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 
 import torch
 import torchvision
-from lightning.pytorch import Callback, LightningModule, Trainer
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -30,22 +29,19 @@ from torch import Tensor
 from napari_medvlsm import __version__
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
-from napari_medvlsm.core.runs.events import Encoded, Report
 
 _log = logging.getLogger(__name__)
 # Environment variable that names another folder.
 CACHE_VARIABLE = "MEDVLSM_CACHE"
 _SUFFIX = ".safetensors"
-# Raised when what is kept, or the way an image reaches the encoder, changes between two released versions.
+# Raised when what is cached, or the way an image reaches the encoder, changes between two released versions.
 _FORMAT = 1
 # Bytes that are always left free on the disk.
-_SPARE = 10**9
-# Seconds between two looks at how many files there are.
-_PAUSE = 10.0
+_MIN_FREE = 10**9
 
 
 def cache_folder() -> Path:
-    """Where activations are kept: in the user's cache, or where `MEDVLSM_CACHE` says."""
+    """Where activations are cached: in the user's cache folder, or where `MEDVLSM_CACHE` says."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else user_cache_path("napari-medvlsm", appauthor=False) / "activations"
 
@@ -53,7 +49,7 @@ def cache_folder() -> Path:
 def encoder_key(model: VLSM) -> str:
     """What activations depend on beside the image: encoders, preprocessing and software, as 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
-    # Of torch and torchvision, because a kept image was augmented by theirs, and its masks are by today's.
+    # Of torch and torchvision, because a cached image was augmented by theirs, and its masks are by today's.
     versions = (_FORMAT, __version__, torch.__version__, torchvision.__version__)
     facts = (versions, type(model).__name__, model.image_size, model.mean, model.std)
     digest.update(f"{facts}{model.sizes}".encode())
@@ -74,7 +70,7 @@ class ActivationCache:
 
     Several processes may read and write the same folder. The limit holds for all models together; each process may
     pass it by a twentieth. What no run has used for longest makes room, never what was used since this object was
-    made. What then does not fit is encoded every time it is shown, and said once.
+    made. What then does not fit is encoded whenever it is shown, with one warning.
 
     Parameters
     ----------
@@ -91,13 +87,13 @@ class ActivationCache:
         self.limit = int(limit_gb * 1e9)
         self._make_folder()
         self._full = False
-        self._begun = time.time()
+        self._started = time.time()
         # Bytes in use when last looked at, and those written since.
         self._used = sum(size for _, size, _ in self._files())
         self._written = 0
 
     def read(self, name: str) -> Activations | None:
-        """Float16 activations of one image, without a batch axis, mapped into memory; None if they are not kept."""
+        """Float16 activations of one image, without a batch axis, mapped into memory; None if they are not cached."""
         path = self._path(name)
         try:
             os.utime(path)  # in use: others do not remove it
@@ -110,12 +106,12 @@ class ActivationCache:
             return None
         return tuple(tensors[key] for key in sorted(tensors, key=int))
 
-    def held(self, names: Collection[str]) -> int:
-        """How many of these are kept."""
+    def count_cached(self, names: Collection[str]) -> int:
+        """How many of these are in the cache."""
         return sum(self._path(name).is_file() for name in names)
 
-    def encoded(self, model: VLSM, pixels: Tensor, names: Sequence[str]) -> Activations:
-        """Encode images (B, 3, S, S) and keep the result; float16 tensors whose first axis is B.
+    def encode(self, model: VLSM, pixels: Tensor, names: Sequence[str]) -> Activations:
+        """Encode images (B, 3, S, S) and cache the result; float16 tensors whose first axis is B.
 
         One at a time and in float32, so that the result does not depend on what else is in a batch or on the precision
         of the training.
@@ -132,7 +128,7 @@ class ActivationCache:
             row = tuple(tensor[0].half().contiguous() for tensor in found)
             if not all(tensor.isfinite().all() for tensor in row):
                 raise ValueError(
-                    "Activations of this model are too large to be kept in float16 (above 65504); set cache.views to 0."
+                    "Activations of this model are too large for a float16 cache (above 65504); set cache.views to 0."
                 )
             self._write(name, row)
             rows.append(row)
@@ -162,7 +158,7 @@ class ActivationCache:
                 return  # another process was faster, and this system does not replace files in use
             self._full = True
             _log.warning(
-                "From here on no activations are kept in %s: %s. The images without are encoded in every epoch.",
+                "From here on no activations are cached in %s: %s. The images without are encoded in every epoch.",
                 self.root,
                 error,
             )
@@ -170,7 +166,7 @@ class ActivationCache:
         self._written += size
 
     def _make_room(self, size: int) -> bool:
-        if shutil.disk_usage(self.root).free < size + _SPARE:
+        if shutil.disk_usage(self.root).free < size + _MIN_FREE:
             raise OSError("the disk is full")
         if self._written < self.limit / 20 and self._used + self._written + size <= self.limit:
             return True
@@ -180,7 +176,7 @@ class ActivationCache:
         for changed, length, path in files:
             if self._used + size <= self.limit:
                 break
-            if changed < self._begun:
+            if changed < self._started:
                 try:
                     path.unlink(missing_ok=True)
                 except OSError:
@@ -189,7 +185,7 @@ class ActivationCache:
         return self._used + size <= self.limit
 
     def _files(self) -> list[tuple[float, int, Path]]:
-        """(time of the last use, bytes, path) of everything that is kept, of any model."""
+        """(time of the last use, bytes, path) of everything in the cache, of any model."""
         found = []
         for path in self.root.glob(f"*/*{_SUFFIX}"):
             try:
@@ -198,39 +194,3 @@ class ActivationCache:
                 continue  # removed by another process
             found.append((facts.st_mtime, facts.st_size, path))
         return found
-
-
-class EncodedProgress(Callback):
-    """Tells how many of a run's activations are kept, until all are.
-
-    Parameters
-    ----------
-    cache : ActivationCache
-    names : collection of str
-        Of all that the run will show.
-    report : callable
-    """
-
-    def __init__(self, cache: ActivationCache, names: Collection[str], report: Report) -> None:
-        self.cache = cache
-        self.names = names
-        self.report = report
-        self._told = -1
-        self._next = 0.0
-
-    def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
-        """Look from time to time: other processes fill the folder too."""
-        if time.monotonic() >= self._next:
-            self._tell(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look once more."""
-        self._tell(trainer)
-
-    def _tell(self, trainer: Trainer) -> None:
-        if self._told == len(self.names) or not trainer.is_global_zero:
-            return
-        held = self.cache.held(self.names)
-        if held != self._told:
-            self.report(Encoded(done=held, total=len(self.names)))
-        self._told, self._next = held, time.monotonic() + _PAUSE

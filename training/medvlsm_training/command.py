@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from medvlsm_training.reporting import for_people, json_on_stdout
-from medvlsm_training.stopping import Interrupted, Stopping
-from napari_medvlsm.core.runs.events import Failed, Report, Stopped, silent
+from medvlsm_training.stopping import Interrupted, StopRequests
+from napari_medvlsm.core.exit_codes import ExitCode
+from napari_medvlsm.core.runs.events import Failed, Report, Stopped, ignore_event
+from napari_medvlsm.core.runs.folder import LOCK_FILE, MODEL_FOLDER, RECIPE_FILE
 
 if TYPE_CHECKING:
     from medvlsm_training.config import Recipe
-
-# Exit code of a training whose loss is no number any more; bad input has 2 (1 in `medvlsm segment`: some failed).
-DIVERGED = 1
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,12 +45,17 @@ def add_to(commands: Any) -> None:
         "train",
         help="finetune a model by a recipe",
         description="Train a recipe; the same command goes on after an interruption. Without a recipe: list them; "
-        "without --data and --run: show the recipe.",
+        "without --data: show the recipe.",
     )
     trainer.add_argument("recipe", nargs="?", help="name of a shipped recipe, or a YAML file")
     trainer.add_argument("changes", nargs="*", metavar="key=value", help="such as trainer.max_epochs=5 or model=cris")
     trainer.add_argument("--data", type=Path, help="folder with the recipe's data sets")
-    trainer.add_argument("--run", type=Path, help="folder for checkpoints, curves, model and report", dest="folder")
+    trainer.add_argument(
+        "--run",
+        type=Path,
+        help="folder for checkpoints, curves, model and report (default: runs/RECIPE-DATA in the current folder)",
+        dest="folder",
+    )
     trainer.add_argument(
         "--accept",
         action="append",
@@ -65,7 +70,7 @@ def add_to(commands: Any) -> None:
     nodes = world // local if "LOCAL_WORLD_SIZE" in os.environ else 1
     trainer.add_argument("--devices", type=int, default=local, help="of each machine (default: %(default)s)")
     trainer.add_argument("--nodes", type=int, default=nodes, help="machines (default: %(default)s)")
-    trainer.add_argument("--events", action="store_true", help="tell every event as a line of JSON on stdout")
+    trainer.add_argument("--events", action="store_true", help="report every event as a line of JSON on stdout")
     trainer.add_argument("--no-measure", action="store_true", help="only train; `package` measures later")
     trainer.set_defaults(run=_train)
 
@@ -73,7 +78,7 @@ def add_to(commands: Any) -> None:
     packager.add_argument("folder", type=Path, help="folder of the run")
     packager.add_argument("--data", type=Path, required=True, help="folder with the recipe's data sets")
     packager.add_argument("--out", type=Path, help="model folder to write (default: `model` in the run's folder)")
-    packager.add_argument("--events", action="store_true", help="tell every event as a line of JSON on stdout")
+    packager.add_argument("--events", action="store_true", help="report every event as a line of JSON on stdout")
     packager.set_defaults(run=_package)
 
 
@@ -88,23 +93,28 @@ def _train(options: argparse.Namespace) -> int:
     if options.data is None and options.folder is None:
         print(dumped(load_recipe(options.recipe, options.changes)), end="")
         return 0
-    if options.data is None or options.folder is None:
-        raise ValueError("Training needs --data, the folder of data sets, and --run, a folder for what comes out.")
+    if options.data is None:
+        raise ValueError("Training needs --data, the folder of the recipe's data sets.")
+    if options.folder is None:
+        recipe_name = load_recipe(options.recipe, options.changes).name
+        options.folder = Path("runs") / f"{recipe_name}-{options.data.resolve().name}"
 
-    def work(report: Report, stopping: Stopping) -> int:
-        from medvlsm_training.train import Machine, train
+    def work(report: Report, requests: StopRequests) -> int:
+        from medvlsm_training.train import train
+        from medvlsm_training.trainer import Machine
 
         recipe = load_recipe(options.recipe, options.changes)
         recipe = replace(recipe, accept=(*recipe.accept, *options.accept))
         machine = Machine(options.accelerator, options.devices, options.nodes)
+        logging.getLogger(__name__).info("The run is kept in %s.", options.folder)
         with _alone_in(options.folder):
-            stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, stopping=stopping)
+            stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, requests=requests)
             if stopped.reason == "diverged":
-                return DIVERGED
-            done = stopped.reason in ("finished", "early stopping") and not stopping.asked
+                return ExitCode.DIVERGED
+            done = stopped.reason in ("finished", "early stopping") and not requests.signal
             if done and not options.no_measure and not _rank():
-                _write_model(recipe, options.data, options.folder, options.folder / "model", report)
-        return stopping.exit_code
+                _write_model(recipe, options.data, options.folder, options.folder / MODEL_FOLDER, report)
+        return requests.exit_code
 
     return _reporting(options, work)
 
@@ -112,10 +122,10 @@ def _train(options: argparse.Namespace) -> int:
 def _package(options: argparse.Namespace) -> int:
     from medvlsm_training.recipes import load_recipe
 
-    def work(report: Report, stopping: Stopping) -> int:
-        recipe = load_recipe(options.folder / "recipe.yaml")
+    def work(report: Report, requests: StopRequests) -> int:
+        recipe = load_recipe(options.folder / RECIPE_FILE)
         with _alone_in(options.folder):
-            _write_model(recipe, options.data, options.folder, options.out or options.folder / "model", report)
+            _write_model(recipe, options.data, options.folder, options.out or options.folder / MODEL_FOLDER, report)
         return 0
 
     return _reporting(options, work)
@@ -129,13 +139,13 @@ def _write_model(recipe: Recipe, data: Path, run: Path, out: Path, report: Repor
 
 @contextmanager
 def _alone_in(run: Path) -> Iterator[None]:
-    """Keep a second run out of a folder, and tidy up after one that was killed while it wrote a checkpoint."""
+    """Keep a second run out of a folder, and remove what one left that was killed while it wrote a checkpoint."""
     if _rank():
         yield
         return
     run.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run / ".lock", timeout=0):
+        with FileLock(run / LOCK_FILE, timeout=0):
             for left in run.glob(".*-*.ckpt"):
                 left.unlink()
             yield
@@ -143,46 +153,47 @@ def _alone_in(run: Path) -> Iterator[None]:
         raise ValueError(f"{run} is in use by another run; wait for its end, or choose another folder.") from error
 
 
-def _reporting(options: argparse.Namespace, work: Callable[[Report, Stopping], int]) -> int:
-    """Carry out with events for a program or sentences for people; return the exit code.
+def _reporting(options: argparse.Namespace, work: Callable[[Report, StopRequests], int]) -> int:
+    """Run with events for a program or sentences for people; return the exit code.
 
-    Of several processes the first one speaks and listens to stdin. The others end well when all stop together:
+    Of several processes the first one reports and listens to stdin. The others end with code 0 when all stop together:
     Lightning kills the first one where another fails.
     """
     first = not _rank()
-    stopping = Stopping()
-    told: Report = silent
+    requests = StopRequests()
     try:
         with ExitStack() as stack:
-            stack.enter_context(stopping.listening(stdin=options.events and first))
-            to = json_on_stdout if options.events or not first else for_people
-            told = stack.enter_context(to(stopping.ask))
+            stack.enter_context(requests.listening(stdin=options.events and first))
+            output = json_on_stdout if options.events or not first else for_people
+            report: Report = stack.enter_context(output(requests.request))
             if not first:
-                told = silent
-                stack.enter_context(stopping.held())
-            _quieten(options.events or not first)
-            code = _carried_out(work, told, stopping)
-            return code if first else 0
+                report = ignore_event
+                stack.enter_context(requests.deferred())
+            _set_log_levels(options.events or not first)
+            code = _reported(work, report, requests)
+            return code if first or code == ExitCode.CRASHED else ExitCode.OK
     except Interrupted:
-        return stopping.exit_code
+        return requests.exit_code
 
 
-def _carried_out(work: Callable[[Report, Stopping], int], report: Report, stopping: Stopping) -> int:
+def _reported(work: Callable[[Report, StopRequests], int], report: Report, requests: StopRequests) -> int:
+    """Do the work; what ends it is the last event."""
     try:
-        return work(report, stopping)
+        return work(report, requests)
     except Interrupted:
         report(Stopped("asked to stop", "Stopped when asked to. The same command goes on.", "", None))
-        return stopping.exit_code
+        return requests.exit_code
     except (ValueError, OSError) as error:
         report(Failed(str(error)))
         raise
     except Exception as error:
         report(Failed(f"{type(error).__name__}: {error}"))
-        raise
+        traceback.print_exc()
+        return ExitCode.CRASHED
 
 
-def _quieten(events: bool) -> None:
-    """Let this package and warnings speak, on stderr; of Lightning only what is worth a warning."""
+def _set_log_levels(events: bool) -> None:
+    """Log this package and warnings, on stderr; of Lightning only warnings."""
     import lightning.pytorch  # noqa: F401  (sets its level when imported)
 
     logging.basicConfig(level=logging.WARNING if events else logging.INFO, format="%(message)s")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from napari_medvlsm.core.datasets.source import SourceConfig as SourceConfig
 from napari_medvlsm.core.prompts import LEVELS
 
 _STRICT = ConfigDict(extra="forbid")
@@ -15,64 +16,8 @@ IMAGE_ONLY = "image-only"
 # Kinds of prompts beside the levels; see `PromptConfig.mix`.
 RANDOM, TYPED, SYNONYM, ATTRIBUTES = "random", "typed", "synonym", "attributes"
 KINDS = (*LEVELS, RANDOM, TYPED, SYNONYM, ATTRIBUTES)
-
-
-@dataclass(frozen=True, config=_STRICT)
-class SourceConfig:
-    """One data set of a recipe.
-
-    Attributes
-    ----------
-    folder : str
-        Its folder inside the data folder.
-    layout : str
-        "reference" (`anns/*.json`) or "lists" (`splits/*.txt`, with `targets.csv` where an image has several masks).
-    modality : str
-        Key of the vocabulary's modalities.
-    target : str
-        Phrase of the target for layout "lists"; "" to take it from `targets.csv`.
-    repeat : int
-        How often each training image is seen in an epoch.
-    split_lungs : bool
-        Whether a mask of both lungs also gives the left and the right one.
-    only : tuple of str
-        With `targets.csv`: the targets to take.
-    licences : tuple of str
-        With `licences.csv`: the licences to take.
-    group_column : str
-        Column of any of the folder's tables that names the patient or case; a case that is also in the
-        validation or test split is left out of training.
-    leave_out : tuple of str
-        Names of images to leave out, such as copies of tested ones.
-    as_listed : bool
-        Keep images and cases that are in two splits in both, as the paper's code does; the check of the data then
-        refuses them unless the recipe accepts that.
-    tested_only : bool
-        Never train or validate on it, and read its test split alone: a set that the model is to meet for the first
-        time in the test.
-    name, licence, citation : str
-        For the model card.
-    """
-
-    folder: str
-    layout: Literal["reference", "lists"]
-    modality: str
-    name: str
-    licence: str
-    citation: str
-    target: str = ""
-    repeat: int = 1
-    split_lungs: bool = False
-    only: tuple[str, ...] = ()
-    licences: tuple[str, ...] = ()
-    group_column: str = ""
-    leave_out: tuple[str, ...] = ()
-    as_listed: bool = False
-    tested_only: bool = False
-
-    def __post_init__(self) -> None:
-        if self.repeat < 1:
-            raise ValueError(f"{self.folder}: repeat must be at least 1, but is {self.repeat}.")
+# Whose wording prompts have.
+INTERFACE, UPSTREAM = "interface", "upstream"
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -94,7 +39,7 @@ class ModelConfig:
     ----------
     family : str
         "clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "wordunet", or "image-only" for a baseline that ignores
-        the text.
+        text.
     base : str
         Name or folder of the model to start from; "" for random weights in `sizes`.
     trained : str
@@ -143,12 +88,12 @@ class PromptConfig:
     Attributes
     ----------
     mix : mapping of kind to weight
-        Kinds are the levels "p0" to "p9"; "random": for every access one of the item's levels but P0, as the
-        reference does; "typed": the text `typed`; "synonym": another name of the target; "attributes": the name with
+        Kinds are the levels "p0" to "p9"; "random": for every access one of the item's levels but P0, as
+        upstream does; "typed": the text `typed`; "synonym": another name of the target; "attributes": the name with
         whatever is known of the target, each attribute left out with `attribute_dropout`. Where a level has a list of
-        sentences, one is drawn.
+        sentences, one is sampled.
     wording : str
-        "interface", or "release": the annotation files' prompts to the letter.
+        "interface", or "upstream": the annotation files' prompts to the letter.
     typed : str
     per_image : int
         Prompts that are decoded for each encoded image; 0: one for each of its masks.
@@ -157,11 +102,12 @@ class PromptConfig:
     attribute_dropout : float
         How often an attribute is left out of a prompt of the interface's wording.
     wrong : float
-        Part of the prompts that name a wrong side or size (where there is an opposite): nothing is to be drawn.
+        Part of the prompts that name a wrong side or size (where there is an opposite): the true mask is empty.
     absent : float
-        Part of the prompts that name something else: nothing is to be drawn.
+        Part of the prompts that name something else: the true mask is empty. Images of an unknown kind of scan have
+        none.
     absent_same : float
-        Part of these, but for the `made_up`, that name something which such a scan cannot show (the vocabulary's
+        Part of these, nonsense words apart, that name something which such a scan cannot show (the vocabulary's
         `absent`), rather than a target of another kind of scan.
     absent_described : float
         Part of those that name a target of another kind of scan which give it a place and a size too.
@@ -170,19 +116,20 @@ class PromptConfig:
         (where there is an opposite), for `LossConfig.opposition`.
     negatives_start_epoch : int
         Epochs of training before any prompt is `wrong` or `absent`: where to look is learned faster before when not to.
-    carriers : tuple of str
+    templates : tuple of str
         Phrases with a "{}" in which a prompt may stand, such as "outline the {}".
-    carried : float
-        Part of the prompts, those with a wrong attribute apart, that stand in one of them (if there are any).
-    made_up : float
-        How often a prompt that is carried has words of random letters before it, and how often after it, so that words
-        which no training has seen are passed over; and part of the absent targets that are such words.
+    template_prob : float
+        Probability that a prompt, unless its attribute is wrong, stands in one of them (if there are any).
+    nonsense_prob : float
+        Probability that a prompt in a template has words of random letters before it, and that it has some after it, so
+        that the model learns to ignore words that no training has seen; and part of the absent targets that are such
+        words.
     validation : str
         Kind of the prompts of the validation; "" for the mix. They depend on the image and the seed alone.
     """
 
     mix: dict[str, float] = field(default_factory=lambda: {"p1": 1.0})
-    wording: Literal["interface", "release"] = "interface"
+    wording: Literal["interface", "upstream"] = "interface"
     typed: str = ""
     per_image: int = 1
     per_mask: bool = False
@@ -193,9 +140,9 @@ class PromptConfig:
     absent_described: float = 0.0
     opposed: bool = False
     negatives_start_epoch: int = 0
-    carriers: tuple[str, ...] = ()
-    carried: float = 0.0
-    made_up: float = 0.0
+    templates: tuple[str, ...] = ()
+    template_prob: float = 0.0
+    nonsense_prob: float = 0.0
     validation: str = ""
 
     def __post_init__(self) -> None:
@@ -210,15 +157,16 @@ class PromptConfig:
             raise ValueError(f"per_image must be at least 0, but is {self.per_image}.")
         if self.negatives_start_epoch < 0:
             raise ValueError(f"negatives_start_epoch must be at least 0, but is {self.negatives_start_epoch}.")
-        for name in ("attribute_dropout", "wrong", "absent", "absent_same", "absent_described", "carried", "made_up"):
+        parts = ("attribute_dropout", "wrong", "absent", "absent_same", "absent_described", "template_prob")
+        for name in (*parts, "nonsense_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
         if self.wrong + self.absent >= 1:
             raise ValueError("With wrong and absent at 1 together no prompt would ask for what is there.")
-        if self.wording == "release" and (self.attribute_dropout or {SYNONYM, ATTRIBUTES} & {*self.mix}):
-            raise ValueError("The release's wording is taken to the letter: no synonyms, no attributes left out.")
-        if bad := [c for c in self.carriers if c.count("{}") != 1]:
-            raise ValueError(f"A carrier holds one '{{}}' for the prompt, but {bad[0]!r} does not.")
+        if self.wording == UPSTREAM and (self.attribute_dropout or {SYNONYM, ATTRIBUTES} & {*self.mix}):
+            raise ValueError("Upstream's wording is taken to the letter: no synonyms, no attributes left out.")
+        if bad := [template for template in self.templates if template.count("{}") != 1]:
+            raise ValueError(f"A template holds one '{{}}' for the prompt, but {bad[0]!r} does not.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -259,7 +207,7 @@ class AugmentationConfig:
 class LossConfig:
     """`dice` times soft Dice plus `bce` times binary cross-entropy; the mean over an image's prompts, then over images.
 
-    `smooth` is added above and below in the Dice term: 1e-5 in the reference; one pixel makes an empty mask pull
+    `smooth` is added above and below in the Dice term: 1e-5 upstream; one pixel makes an empty mask pull
     the answer to zero.
 
     `opposition` times the loss of the pairs of `PromptConfig.opposed` is added: that on the true region the right
@@ -285,7 +233,7 @@ class OptimizerConfig:
     encoder_rate : float
         Times `learning_rate`: that of an image encoder with `ModelConfig.encoder_weights`.
     decay_all : bool
-        Decay every weight, as the reference does.
+        Decay every weight, as upstream does.
     schedule : str
         "cosine" (after a warm-up over `warmup` of all steps, to zero at `TrainerConfig.max_epochs`), "plateau" (times
         `plateau_factor` when the validation loss has not fallen for `plateau_patience` epochs), or "constant".
@@ -338,7 +286,7 @@ class TrainerConfig:
     tune_threshold : bool
         Whether the finished model's threshold is chosen on the validation scans; else it is `threshold`.
     count_empty : bool
-        Count empty masks in the validation Dice too, as 1 where nothing is drawn and as 0 otherwise.
+        Count empty masks in the validation Dice too, as 1 where nothing is predicted and as 0 otherwise.
     """
 
     batch_size: int = 16
@@ -402,7 +350,7 @@ class MeasureConfig:
     ----------
     kinds : tuple of str
         "class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"; see
-        `evaluation.questions.Kind`. Oracle and wrong prompts are asked only of sets with annotations.
+        `evaluation.prompts.PromptKind`. Oracle and wrong prompts are asked only of sets with annotations.
     levels : tuple of str
         Of oracle and wrong prompts: "p0" to "p9", or "random".
     """
@@ -464,7 +412,7 @@ class Recipe:
         if self.trainer.max_epochs and all(source.tested_only for source in self.sources):
             raise ValueError("All sources are tested_only, so there is nothing to train on.")
         if self.model.family == IMAGE_ONLY:
-            # It hears no words: whatever a recipe says of them, each mask is asked for by the name of its plane.
+            # It ignores text: whatever a recipe says of prompts, each mask is asked for by the name of its plane.
             object.__setattr__(self, "prompts", PromptConfig(per_image=0))
             object.__setattr__(self, "loss", replace(self.loss, opposition=0.0))
             object.__setattr__(self, "augmentation", replace(self.augmentation, mosaic=0.0))

@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from medvlsm_training.prompting import Prompter, SampledPrompt
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
 
-# Kinds of draws, so that the same numbers never serve two purposes.
+# Purposes of random numbers, so that the same ones never serve two.
 _VIEW, _PROMPTS, _VALIDATION, _MOSAIC = 1, 2, 3, 4
 # The masks of a mosaic's two images, beside that of their target.
 _FIRST, _SECOND = "first", "second"
@@ -150,23 +150,23 @@ class PromptedImages(Dataset[Sample]):
         if mosaic := self._mosaic(index):
             return mosaic
         masks = self._masks(item, index)
-        drawn = self._draw(item, masks, index)
+        prompts = self._sample_prompts(item, masks, index)
         name = self.name(index, self.epoch)
         kept = self.cache.read(name) if self.cache else None
         pixels = self._pixels(item, index) if kept is None else None
-        return self._sample(pixels, masks, drawn, kept, name)
+        return self._sample(pixels, masks, prompts, kept, name)
 
     def _sample(
         self,
         pixels: Tensor | None,
         masks: dict[str, np.ndarray],
-        drawn: Sequence[SampledPrompt],
+        prompts: Sequence[SampledPrompt],
         kept: Activations | None = None,
         name: str = "",
     ) -> Sample:
         nothing = torch.zeros(self.side, self.side)
-        planes = [nothing if d.target is None else torch.from_numpy(masks[d.target]).float() for d in drawn]
-        texts, against = tuple(d.text for d in drawn), tuple(d.against for d in drawn)
+        planes = [nothing if p.target is None else torch.from_numpy(masks[p.target]).float() for p in prompts]
+        texts, against = tuple(p.text for p in prompts), tuple(p.against for p in prompts)
         return Sample(pixels, texts, torch.stack(planes), kept, name, against)
 
     def _mosaic(self, index: int) -> Sample | None:
@@ -183,15 +183,14 @@ class PromptedImages(Dataset[Sample]):
             return None
         other = alike[int(rng.integers(len(alike)))]
         frame = pick_frame(rng)
-        places = [index, other]
-        planes = [torch.from_numpy(self._masks(self.items[i], i)[name]).float()[None] for i in places]
+        planes = [torch.from_numpy(self._masks(self.items[i], i)[name]).float()[None] for i in (index, other)]
         first, second = ((part > 0.5).numpy()[0] for part in framed(planes[0], planes[1], frame))
         masks = {name: first | second, _FIRST: first, _SECOND: second}
-        drawn = self.prompter.draw_mosaic(item, name, masks, (_FIRST, _SECOND), rng, self.epoch)
-        if not drawn:
+        prompts = self.prompter.sample_mosaic(item, name, masks, (_FIRST, _SECOND), rng, self.epoch)
+        if not prompts:
             return None
         left, right = framed(self._pixels(item, index), self._pixels(self.items[other], other), frame)
-        return self._sample(left + right, masks, drawn)
+        return self._sample(left + right, masks, prompts)
 
     def name(self, index: int, epoch: int) -> str:
         """The view of an image in an epoch, in letters and digits; empty where every epoch has its own."""
@@ -242,18 +241,13 @@ class PromptedImages(Dataset[Sample]):
         stack = self._changed(tv_tensors.Mask(torch.from_numpy(np.stack([found[n] for n in names]))), item, index)
         return dict(zip(names, (stack > 0.5).numpy(), strict=True))
 
-    def _draw(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[SampledPrompt]:
+    def _sample_prompts(self, item: Item, masks: dict[str, np.ndarray], index: int) -> list[SampledPrompt]:
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, _PROMPTS, self.epoch, index))
-            return self.prompter.draw(item, masks, rng, self.epoch)
+            return self.prompter.sample(item, masks, rng, self.epoch)
         # By name, so that an image gets the same prompt whatever else is validated.
         name = zlib.crc32(f"{item.source}/{item.image.name}".encode())
         return self.prompter.for_validation(item, masks, np.random.default_rng((self.seed, _VALIDATION, name)))
-
-
-def per_mask(items: Sequence[Item]) -> list[Item]:
-    """One item for each mask, as the reference trains."""
-    return [replace(item, masks={name: path}) for item in items for name, path in item.masks.items()]
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -14,8 +14,8 @@ import torch
 from napari_medvlsm import __version__
 from napari_medvlsm.core.devices import device_name
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.runs.folder import ENVIRONMENT_FILE
 
-ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("torch", "torchvision", "lightning", "transformers", "monai", "segmentation_models_pytorch", "peft")
 
 
@@ -33,20 +33,14 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def write_environment(run: Path, device: torch.device, processes: int, images_per_epoch: int) -> None:
-    """Write what a run is trained with into its folder; a run that goes on elsewhere tells where it went on last."""
+    """Write what a run is trained with into its folder; a run that is resumed elsewhere names the last machine."""
     facts = environment(device) | {"processes": processes, "images_per_epoch": images_per_epoch}
     with replacing(run / ENVIRONMENT_FILE) as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
 
 
-def read_environment(run: Path) -> dict[str, Any]:
-    """What `write_environment` wrote; empty where it did not."""
-    path = run / ENVIRONMENT_FILE
-    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
-
-
 def _processor() -> str:
-    """The processor's name as its maker calls it, where the system tells."""
+    """The processor's name as its maker calls it, where the system knows it."""
     facts = Path("/proc/cpuinfo")
     if facts.is_file():  # Linux; elsewhere `platform` knows it
         for line in facts.read_text("utf-8", errors="replace").splitlines():

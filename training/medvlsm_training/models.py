@@ -18,9 +18,10 @@ from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
-from napari_medvlsm.core.models.architectures.lora import LoraSettings, add_lora, merge_lora
+from napari_medvlsm.core.models.architectures.lora import add_lora, merge_lora
 from napari_medvlsm.core.models.architectures.wordunet import WordUNet, WordUNetConfig
-from napari_medvlsm.core.models.families import load_model
+from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary
 

@@ -13,14 +13,14 @@ from torch.nn import functional
 from medvlsm_training.cache import ActivationCache
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import Batch
-from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION
 from medvlsm_training.losses import mean_over_images, prompt_loss
 from medvlsm_training.models import image_encoder
 from medvlsm_training.opposition import opposition
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations, Conditions
+from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION
 
-# Texts whose conditions are kept in memory: some 150 MB of CRIS, which keeps every word.
-KEPT_TEXTS = 4096
+# Texts whose conditions are cached in memory: some 150 MB of CRIS, which needs those of every word.
+CACHED_TEXTS = 4096
 
 
 class SegmentationModule(LightningModule):
@@ -33,12 +33,12 @@ class SegmentationModule(LightningModule):
     total_steps : int
         Of the whole run, for the cosine.
     cache : ActivationCache, optional
-        Where activations of frozen encoders are kept.
+        Where activations of frozen encoders are cached.
 
     Raises
     ------
     ValueError
-        If the model cannot see images of the recipe's `early_size`.
+        If the model cannot take images of the recipe's `early_size`.
     """
 
     def __init__(self, model: VLSM, recipe: Recipe, total_steps: int, cache: ActivationCache | None = None) -> None:
@@ -54,12 +54,12 @@ class SegmentationModule(LightningModule):
         self.total_steps = total_steps
         self.cache = cache
         self._conditions: dict[str, Conditions] = {}
-        # Loss, its prompts, Dice of what is there, its prompts, drawn where nothing is, its prompts. No buffer: the
-        # moving average would take it for a weight.
+        # Sums and counts of loss, Dice of present targets, and false positives. No buffer: the moving average would
+        # take it for a weight.
         self._sums = torch.zeros(6)
 
     def on_train_epoch_start(self) -> None:
-        """Frozen encoders answer as they will in use, without dropout."""
+        """Keep frozen encoders in evaluation mode, without dropout, as they will be used."""
         if self.recipe.model.trained == "decoder":
             self.model.get_submodule(self.model.ENCODERS).eval()
 
@@ -73,7 +73,7 @@ class SegmentationModule(LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the sums anew."""
+        """Reset the sums."""
         self._sums = torch.zeros(6, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -86,11 +86,11 @@ class SegmentationModule(LightningModule):
         counted = present
         if self.recipe.trainer.count_empty:
             dice, counted = torch.where(present, dice, (~found.any(dim=(1, 2))).to(dice)), torch.ones_like(present)
-        drawn = found.float().mean((1, 2)) > FALSE_POSITIVE_FRACTION
+        false_positive = found.float().mean((1, 2)) > FALSE_POSITIVE_FRACTION
         losses = self._losses(logits, batch)
         once = self._counted(batch, batch_idx)
         counted, absent = counted & once, ~present & once
-        pairs = ((losses * once, once), (dice * counted, counted), (drawn & absent, absent))
+        pairs = ((losses * once, once), (dice * counted, counted), (false_positive & absent, absent))
         self._sums += torch.stack([column.float().sum() for pair in pairs for column in pair])
 
     def _counted(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -112,15 +112,15 @@ class SegmentationModule(LightningModule):
         """As the recipe's `optimizer` says."""
         config = self.recipe.optimizer
         trained = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        slow: set[int] = set()
+        pretrained: set[int] = set()
         if self.recipe.model.encoder_weights and config.encoder_rate != 1:
-            slow = {id(p) for p in image_encoder(self.model)[0].parameters()}
+            pretrained = {id(p) for p in image_encoder(self.model)[0].parameters()}
         groups: list[dict[str, Any]] = []
-        for ids, rate in ((slow, config.encoder_rate * config.learning_rate), (None, config.learning_rate)):
-            own = [(n, p) for n, p in trained if (id(p) in slow) == (ids is not None)]
+        for of_encoder, rate in ((True, config.encoder_rate * config.learning_rate), (False, config.learning_rate)):
+            own = [(n, p) for n, p in trained if (id(p) in pretrained) == of_encoder]
             plain = [p for n, p in own if not config.decay_all and (p.ndim < 2 or "embedding" in n)]
-            kept = {id(p) for p in plain}
-            decayed = [p for _, p in own if id(p) not in kept]
+            without_decay = {id(p) for p in plain}
+            decayed = [p for _, p in own if id(p) not in without_decay]
             groups += [{"params": decayed, "lr": rate}, {"params": plain, "lr": rate, "weight_decay": 0.0}]
         kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
         optimizer = kind(
@@ -159,7 +159,7 @@ class SegmentationModule(LightningModule):
 
     def _features(self, batch: Batch, cache: ActivationCache) -> Activations:
         """Of all images of a batch, in the order that `owner` counts in."""
-        found = cache.encoded(self.model, batch.pixels, batch.names) if batch.names else ()
+        found = cache.encode(self.model, batch.pixels, batch.names) if batch.names else ()
         both = zip(found, batch.kept, strict=True) if found and batch.kept else ((f,) for f in found or batch.kept)
         return tuple(torch.cat(parts).float() for parts in both)
 
@@ -167,7 +167,7 @@ class SegmentationModule(LightningModule):
         if self.recipe.model.trained != "decoder":
             unique = sorted(set(texts))
             return self.model.encode_text(unique)[[unique.index(text) for text in texts]]
-        if len(self._conditions) > KEPT_TEXTS:
+        if len(self._conditions) > CACHED_TEXTS:
             self._conditions.clear()
         for text in texts:
             if text not in self._conditions:

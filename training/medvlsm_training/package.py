@@ -5,65 +5,63 @@ The numbers are those of `evaluation`, as `medvlsm evaluate --recipe RUN` gives 
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medvlsm_training.callbacks import CURVES_FILE
-from medvlsm_training.checkpoints import BEST
 from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
-from medvlsm_training.environment import environment, read_environment
+from medvlsm_training.environment import environment
 from medvlsm_training.evaluation.data import recipe_sets
-from medvlsm_training.evaluation.measure import FALSE_POSITIVE_FRACTION, ORIGINAL, Score
 from medvlsm_training.evaluation.presence import ask_everywhere, choose_presence
-from medvlsm_training.evaluation.questions import Kind, Wishes
-from medvlsm_training.evaluation.results import BASE_TRAINED_ON, Results, read_scores, trained_on
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.pretrained import read_weights_source
 from medvlsm_training.prompting import every_text
 from medvlsm_training.report import write_report
-from medvlsm_training.train import load_trained, read_items
+from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
+from medvlsm_training.train import load_trained
 from napari_medvlsm import __version__
 from napari_medvlsm.core.datasets.items import Item, data_hash
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
+from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.base import VLSM
-from napari_medvlsm.core.models.architectures.lora import save_lora
 from napari_medvlsm.core.models.architectures.weights import halve
 from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
-from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
+from napari_medvlsm.core.prompts import Vocabulary, normalise
 from napari_medvlsm.core.runs import events
+from napari_medvlsm.core.runs.folder import BEST_FILE, REPORT_FILE, TEST_FOLDER, Run
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.results import BASE_TRAINED_ON, Results, trained_on
+from napari_medvlsm.core.runs.scores import ORIGINAL, Score, false_positive_rate, read_scores
 from napari_medvlsm.core.statistics import estimate
 
 _log = logging.getLogger(__name__)
-# In the run's folder: the results on the test split, and the report.
-TEST_FOLDER, REPORT_FILE = "test", "report.html"
 _LICENCE_FILE = Path(__file__).parent / "recipes" / "CC-BY-NC-SA-4.0.txt"
 _NOTE = (
     "'test': mean Dice over the test scans that show the target, of the sets trained on, at their stored size, with "
-    "its 95 % interval (whole patients, sequences or images drawn); prompt: the class name alone, no clean-up. The "
+    "its 95 % interval (whole patients, sequences or images resampled); prompt: the class name alone, no clean-up. The "
     "threshold comes from {}. 'false_positive_rate': share of scans without the target "
     "on which more than 1 % of the image was outlined. 'rows': by set, kind and level of prompt, where 'dice' counts "
     "every case; oracle prompts were made from the true mask and give part of the answer away."
 )
-# Of the rows of results, what the card keeps.
-_KEPT = (
+# Columns of the results that the card holds.
+_COLUMNS = (
     *("set", "target", "kind", "level", "wording", "cases", "present", "absent", "missed"),
     *("dice", "dice_present", "iou", "false_positive_rate", "any_false_positive_rate"),
 )
 
 
-def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Report = events.silent) -> ModelCard:
+def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Report = events.ignore_event) -> ModelCard:
     """Measure a run's best weights; write the model folder, and results and report into the run's.
 
     The threshold is chosen on the validation split; the test split is read once, after that. A set that was measured
@@ -79,18 +77,18 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
     out : Path
         Model folder to make; an older model there is replaced.
     report : callable
-        Told a `Measured` for each row of the card, and `Saved`.
+        Gets a `Measured` for each row of the card, and `Saved`.
 
     Raises
     ------
     ValueError
-        If `out` holds something else than a model, or the data are not as the recipe says.
+        If `out` holds something other than a model, or the data are not as the recipe says.
     """
     if out.exists() and any(out.iterdir()) and not (out / CARD_FILE).is_file():
         raise ValueError(f"{out} holds something that is no model; choose another folder with --out.")
-    vocabulary = load_vocabulary()
-    items = read_items(recipe, data)
-    model = load_trained(run / BEST, recipe, items)
+    recipe, vocabulary = resolved(recipe, data), recipe_vocabulary(recipe, data)
+    items = read_items(recipe, data, vocabulary)
+    model = load_trained(run / BEST_FILE, recipe, items, vocabulary)
     if recipe.model.stored == "float16":
         model.half().float()  # so that what is measured is what is stored
     card = _card(recipe, items, vocabulary)
@@ -103,15 +101,15 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
         _save(model, recipe, fresh)
         threshold, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
         card = replace(card, threshold=threshold, presence=_presence(recipe, data, segmenter, threshold, vocabulary))
-        wishes = Wishes(
-            tuple(Kind(kind) for kind in recipe.measure.kinds),
+        prompts = EvaluationPrompts(
+            tuple(PromptKind(kind) for kind in recipe.measure.kinds),
             recipe.measure.levels,
             recipe.prompts.wording,
             annotated=True,
         )
-        about = about_model(card.name, segmenter, weights_hash(fresh), wishes, threshold, chosen_from)
-        sets = recipe_sets(recipe, data, "test")
-        results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, wishes, replace=True) if sets else None
+        about = about_model(card.name, segmenter, weights_hash(fresh), prompts, threshold, chosen_from)
+        sets = recipe_sets(recipe, data, "test", vocabulary)
+        results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, prompts, replace=True) if sets else None
         scores = read_scores(results.folder) if results else []
         # A base that is only measured has no sets of its own here: all that was measured counts.
         seen = trained_on(card.training) if recipe.trainer.max_epochs else None
@@ -143,7 +141,7 @@ def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
 
 def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[float, str]:
     """(chosen on the validation split where there is one and the recipe wants it, else the recipe's; its origin)."""
-    sets = recipe_sets(recipe, data, "val") if recipe.trainer.tune_threshold else []
+    sets = recipe_sets(recipe, data, "val", vocabulary) if recipe.trainer.tune_threshold else []
     if not sets:
         return recipe.trainer.threshold, "the recipe"
     threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))
@@ -153,24 +151,24 @@ def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Voc
 
 def _presence(recipe: Recipe, data: Path, segmenter: Segmenter, threshold: float, vocabulary: Vocabulary) -> float:
     """Below which score nothing is there: chosen on the validation split, where negatives were trained; else 0."""
-    sets = recipe_sets(recipe, data, "val") if recipe.trainer.max_epochs and recipe.prompts.absent else []
+    sets = recipe_sets(recipe, data, "val", vocabulary) if recipe.trainer.max_epochs and recipe.prompts.absent else []
     if not sets:
         return 0.0
     return choose_presence(ask_everywhere(segmenter, sets, segmenter.card.targets, vocabulary, threshold))
 
 
 def _metrics(results: Results | None, scores: Sequence[Score], seen: tuple[str, ...] | None) -> dict[str, Any]:
-    """What the card tells: by target as the panel shows it, and every row at the scans' own size."""
+    """The metrics of the card: by target as the panel shows them, and every row at the scans' own size."""
     if results is None:
         return {"test": {}, "sets": {}, "rows": []}
     original = [score for score in scores if score.size == ORIGINAL]
     metrics: dict[str, Any] = {
-        "test": by_target([s for s in original if s.kind == Kind.CLASS.value and (not seen or s.set in seen)]),
-        "sets": results.sets,
-        "rows": [{k: row[k] for k in _KEPT if k in row} for row in results.rows if row["size"] == ORIGINAL],
+        "test": by_target([s for s in original if s.kind == PromptKind.CLASS.value and (not seen or s.set in seen)]),
+        "sets": {name: asdict(found) for name, found in results.sets.items()},
+        "rows": [{k: row[k] for k in _COLUMNS if k in row} for row in results.rows if row["size"] == ORIGINAL],
     }
-    if absent := [score for score in original if score.kind == Kind.ABSENT.value]:
-        metrics["test_absent"] = {"cases": len(absent), "drawn": _drawn(absent)}
+    if absent := [score for score in original if score.kind == PromptKind.ABSENT.value]:
+        metrics["test_absent"] = {"cases": len(absent), "false_positive_rate": round(false_positive_rate(absent), 4)}
     return metrics
 
 
@@ -190,13 +188,9 @@ def by_target(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
             row |= {"dice": dice.mean, "iou": iou.mean, "missed": sum(s.predicted_fraction == 0 for s in present)}
             row |= {"dice_low": dice.low, "dice_high": dice.high} if not math.isnan(dice.low) else {}
         if absent:
-            row |= {"absent_cases": len(absent), "false_positive_rate": _drawn(absent)}
+            row |= {"absent_cases": len(absent), "false_positive_rate": false_positive_rate(absent)}
         table[target] = {name: round(value, 4) for name, value in row.items()}
     return table
-
-
-def _drawn(scores: Sequence[Score]) -> float:
-    return round(sum(score.predicted_fraction > FALSE_POSITIVE_FRACTION for score in scores) / len(scores), 4)
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -210,13 +204,11 @@ def _training_facts(run: Path, model: VLSM) -> dict[str, Any]:
     facts: dict[str, Any] = {"parameters": model.parameter_count()}
     if source := read_weights_source(run):
         facts["encoder_weights"] = source
-    trained = read_environment(run)
+    trained, epochs = Run(run).environment(), Run(run).epochs()
     facts |= trained or environment(model.device)
-    if trained and (run / CURVES_FILE).is_file():
-        with (run / CURVES_FILE).open(encoding="utf-8", newline="") as file:
-            epochs = list(csv.DictReader(file))
+    if trained and epochs:
         facts["epochs"] = len(epochs)
-        facts["seconds"] = round(sum(float(epoch["seconds"]) for epoch in epochs), 1)
+        facts["seconds"] = round(sum(epoch.seconds for epoch in epochs), 1)
         facts["images_seen"] = len(epochs) * trained["images_per_epoch"]
     return facts
 
@@ -225,7 +217,7 @@ def _card(recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) 
     seen = items["train"] + items["val"]
     names, texts = every_text(recipe.prompts, seen, vocabulary)
     if recipe.model.family == IMAGE_ONLY:
-        texts = names  # describing words are nothing to it
+        texts = names  # it ignores text
     sources = []
     for source in recipe.sources:
         own = [i for i in items["train"] if i.source == source.folder]

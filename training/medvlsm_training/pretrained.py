@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.architectures.base import IMAGENET_MEAN, IMAGENET_STD, VLSM
 from napari_medvlsm.core.models.architectures.smp_encoder import known_encoder
-from napari_medvlsm.core.models.architectures.weights import adopt
+from napari_medvlsm.core.models.architectures.weights import load_strict
 
 PACKAGE, LIBRARY = "package", "library"
 # In the run's folder: where the weights came from, and the normalisation that goes with them.
@@ -115,7 +115,7 @@ def start_from(model: VLSM, encoder: nn.Module, name: str, weights: str, run: Pa
         If there are no such weights, they were changed, or do not fit.
     """
     found = pretrained(encoder, name, weights)
-    adopt(encoder, found.state)
+    load_strict(encoder, found.state)
     normalise_as(model, found.mean, found.std)
     with replacing(run / SOURCE_FILE) as temporary:
         facts = found.source | {"mean": found.mean, "std": found.std}

@@ -1,4 +1,4 @@
-"""The prompts that an image is shown with: drawn by weights, by seed, and never but from what is known of it."""
+"""The prompts that an image is shown with: sampled by weight and seed, from nothing but what is known of the image."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medvlsm_training.config import ATTRIBUTES, RANDOM, SYNONYM, TYPED, PromptConfig
+from medvlsm_training.config import ATTRIBUTES, RANDOM, SYNONYM, TYPED, UPSTREAM, PromptConfig
 from medvlsm_training.mosaics import TELLING, sentence, telling
-from napari_medvlsm.core.datasets.items import Item, Mask
+from napari_medvlsm.core.datasets.items import LUNGS, SIDES, Item, Mask
 from napari_medvlsm.core.describe import describe
-from napari_medvlsm.core.prompts import Attributes, Vocabulary, build
+from napari_medvlsm.core.prompts import Attributes, Target, Vocabulary, build
 from napari_medvlsm.core.prompts.variants import opposite_side, opposite_size
 
-# The longest word that is made up, and how many stand in a row.
-_LETTERS, _MADE_UP = 8, 3
+# Nonsense: the most letters of a word, and the most words in a row.
+_LETTERS, _NONSENSE_WORDS = 8, 3
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 Masks = Mapping[str, Mask]
@@ -30,10 +30,10 @@ class SampledPrompt:
     ----------
     text : str
     target : str, optional
-        Names the mask that it asks for; None: nothing is to be drawn.
+        Names the mask that it asks for; None: the true mask is empty.
     against : int
-        Of a wrong sentence about that mask: the place, among the prompts drawn with it, of the right one, which must
-        win there. -1: a prompt like others.
+        Of a sentence that is wrong about that mask: the place, among the prompts sampled with it, of the right one,
+        which must win there (`LossConfig.opposition`). -1: a prompt like others.
     """
 
     text: str
@@ -42,25 +42,27 @@ class SampledPrompt:
 
 
 class Prompter:
-    """Draws prompts.
+    """Samples prompts.
 
     Parameters
     ----------
     config : PromptConfig
     vocabulary : Vocabulary
     targets : sequence of str
-        What the whole run trains on: those of other kinds of scans are absent targets.
+        What the whole run trains on: those of other kinds of scans are absent targets. Where it has none, all other
+        targets of the vocabulary are.
     """
 
     def __init__(self, config: PromptConfig, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
         self.config = config
         self.vocabulary = vocabulary
         self._targets = [vocabulary.target(name) for name in sorted(targets)]
+        self._other_targets = sorted(vocabulary.targets.values(), key=lambda target: target.phrase)
         total = sum(config.mix.values())
         self._kinds = tuple(config.mix)
         self._weights = [weight / total for weight in config.mix.values()]
 
-    def draw(self, item: Item, masks: Masks, rng: np.random.Generator, epoch: int = 0) -> list[SampledPrompt]:
+    def sample(self, item: Item, masks: Masks, rng: np.random.Generator, epoch: int = 0) -> list[SampledPrompt]:
         """`per_image` prompts for training, or one for each mask.
 
         Parameters
@@ -75,19 +77,19 @@ class Prompter:
         """
         negatives = epoch >= self.config.negatives_start_epoch
         names = [str(name) for name in rng.permutation(sorted(masks))]
-        drawn = []
+        prompts = []
         for i in range(self.config.per_image or len(names)):
             name = names[i % len(names)]
             kind = str(rng.choice(self._kinds, p=self._weights))
-            drawn.append(self._one(item, name, masks[name], kind, rng, negatives))
+            prompts.append(self._one(item, name, masks[name], kind, rng, negatives))
         if self.config.opposed:
             name = names[int(rng.integers(len(names)))]
             if pair := self._opposed(item, name, masks[name], rng):
                 right, wrong = pair
-                drawn += [SampledPrompt(right, name), SampledPrompt(wrong, name, len(drawn))]
-        return drawn
+                prompts += [SampledPrompt(right, name), SampledPrompt(wrong, name, len(prompts))]
+        return prompts
 
-    def draw_mosaic(
+    def sample_mosaic(
         self, item: Item, name: str, masks: Masks, parts: tuple[str, str], rng: np.random.Generator, epoch: int = 0
     ) -> list[SampledPrompt]:
         """Prompts for two images in one frame; empty where no words tell their lesions apart.
@@ -102,53 +104,45 @@ class Prompter:
             Of `name` in the whole frame, and of both `parts`.
         parts : (str, str)
         rng, epoch
-            See `draw`.
+            See `sample`.
         """
         told = telling(masks[parts[0]], masks[parts[1]])
         made = [(sentence(name, masks[part], told, self.vocabulary, rng), part) for part in parts]
-        drawn = [SampledPrompt(self._carried(text, rng), part) for text, part in made if text]
-        if drawn:
-            kind = str(rng.choice(self._kinds, p=self._weights))
+        prompts = [SampledPrompt(self._in_template(text, rng), part) for text, part in made if text]
+        if prompts:
+            # What the annotation says of one of the images is not true of both: the name alone.
+            kind = SYNONYM if rng.random() < 0.5 else "p1"
             negatives = epoch >= self.config.negatives_start_epoch
-            drawn.append(self._one(item, name, masks[name], kind, rng, negatives, alone=True))
-        return drawn
+            prompts.append(self._one(item, name, masks[name], kind, rng, negatives))
+        return prompts
 
     def for_validation(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[SampledPrompt]:
         """One prompt for each mask, of the kind that validation asks, and where training has negatives one of these."""
-        drawn = []
+        prompts = []
         for name, mask in sorted(masks.items()):
             kind = self.config.validation or str(rng.choice(self._kinds, p=self._weights))
-            drawn.append(SampledPrompt(self._positive(item, name, mask, kind, rng), name))
-        if self.config.absent:
-            drawn.append(SampledPrompt(self._absent(item, rng), None))
-        return drawn
+            prompts.append(SampledPrompt(self._positive(item, name, mask, kind, rng), name))
+        if self.config.absent and (absent := self._absent(item, rng)) is not None:
+            prompts.append(SampledPrompt(absent, None))
+        return prompts
 
     def _one(
-        self,
-        item: Item,
-        name: str,
-        mask: Mask,
-        kind: str,
-        rng: np.random.Generator,
-        negatives: bool,
-        alone: bool = False,
+        self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator, negatives: bool
     ) -> SampledPrompt:
-        """A prompt of a kind, or a negative; `alone`: its name without what the annotation says of one image."""
-        if alone:
-            kind = SYNONYM if rng.random() < 0.5 else "p1"
-        draw = rng.random() if negatives else 1.0
-        if draw < self.config.absent:
-            return SampledPrompt(self._carried(self._absent(item, rng), rng), None)
-        if draw < self.config.absent + self.config.wrong and (wrong := self._wrong(item, name, mask, rng)):
+        chance = rng.random() if negatives else 1.0
+        if chance < self.config.absent and (absent := self._absent(item, rng)) is not None:
+            return SampledPrompt(self._in_template(absent, rng), None)
+        negative = self.config.absent + self.config.wrong
+        if self.config.absent <= chance < negative and (wrong := self._wrong(item, name, mask, rng)):
             return SampledPrompt(wrong, None)
-        return SampledPrompt(self._carried(self._positive(item, name, mask, kind, rng), rng), name)
+        return SampledPrompt(self._in_template(self._positive(item, name, mask, kind, rng), rng), name)
 
     def _positive(self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator) -> str:
         pick = _picker(rng)
         if kind == TYPED:
             return self.config.typed
-        if self.config.wording == "release":
-            return released(item, name, kind, pick)
+        if self.config.wording == UPSTREAM:
+            return upstream_prompt(item, name, kind, pick)
         target = self.vocabulary.target(name)
         if kind == SYNONYM:
             return pick(target.synonyms or (target.phrase,))
@@ -157,11 +151,11 @@ class Prompter:
             kind = pick(levels)
         if kind in ("p0", "p1") or not mask.any():
             return "" if kind == "p0" else target.phrase
-        facts = facts_of(item, name, mask)
-        said = facts.only(frozenset(n for n in sorted(facts.named()) if rng.random() >= self.config.attribute_dropout))
+        known = known_attributes(item, name, mask)
+        kept = known.only(frozenset(n for n in sorted(known.named()) if rng.random() >= self.config.attribute_dropout))
         if kind == ATTRIBUTES:
-            return build(said, self.vocabulary).text
-        text = worded(said, kind, self.vocabulary, pick)
+            return build(kept, self.vocabulary).text
+        text = worded(kept, kind, self.vocabulary, pick)
         if text is None:
             raise ValueError(f"{name} has no prompts of level {kind}; it has p0, {', '.join(levels)}.")
         return text
@@ -175,32 +169,35 @@ class Prompter:
         """(a true sentence, the same with the opposite side or size); None where neither has an opposite."""
         if not mask.any():
             return None
-        facts = facts_of(item, name, mask)
+        known = known_attributes(item, name, mask)
         family = self.vocabulary.family(name)
-        wrong = {"location": opposite_side(facts.location), "size": opposite_size(facts.size)}
+        wrong = {"location": opposite_side(known.location), "size": opposite_size(known.size)}
         able = [k for k, word in wrong.items() if word and k in family.attributes]
         if not able:
             return None
         attribute = str(rng.choice(able))
-        others = frozenset(n for n in sorted(facts.named() - wrong.keys()) if rng.random() < 0.5)
-        right = facts.only(others | {attribute})
+        others = frozenset(n for n in sorted(known.named() - wrong.keys()) if rng.random() < 0.5)
+        right = known.only(others | {attribute})
         return (
             build(right, self.vocabulary).text,
             build(replace(right, **{attribute: wrong[attribute]}), self.vocabulary).text,
         )
 
-    def _absent(self, item: Item, rng: np.random.Generator) -> str:
-        if self.config.made_up and rng.random() < self.config.made_up:
-            return _made_up(rng)
-        same = self.vocabulary.modalities[item.modality].absent
-        others = [t for t in self._targets if t.modality != item.modality]
+    def _absent(self, item: Item, rng: np.random.Generator) -> str | None:
+        """The name of what the scan cannot show; None where nothing is known of the kind of scan."""
+        if self.config.nonsense_prob and rng.random() < self.config.nonsense_prob:
+            return _nonsense(rng)
+        modality = self.vocabulary.modalities.get(item.modality)
+        if modality is None:
+            return None
+        same = modality.absent
+        others = _of_other_scans(self._targets, item)
+        if not others and not same:
+            others = _of_other_scans(self._other_targets, item)
         if same and (rng.random() < self.config.absent_same or not others):
             return str(rng.choice(same))
         if not others:
-            raise ValueError(
-                f"Nothing is known that a scan of the kind {item.modality} cannot show; add it to the vocabulary's "
-                "modalities, or set prompts.absent to 0."
-            )
+            return None
         target = others[int(rng.integers(len(others)))]
         if rng.random() < self.config.absent_described and not target.lateralised:
             sayable = self.vocabulary.family(target.phrase).attributes
@@ -208,47 +205,53 @@ class Prompter:
             return build(Attributes(target.phrase, **words), self.vocabulary).text
         return str(rng.choice((target.phrase, *target.synonyms)))
 
-    def _carried(self, text: str, rng: np.random.Generator) -> str:
-        if not text or not self.config.carried or rng.random() >= self.config.carried:
+    def _in_template(self, text: str, rng: np.random.Generator) -> str:
+        if not text or not self.config.template_prob or rng.random() >= self.config.template_prob:
             return text
-        if self.config.carriers:
-            text = str(rng.choice(self.config.carriers)).format(text)
-        if not self.config.made_up:
+        if self.config.templates:
+            text = str(rng.choice(self.config.templates)).format(text)
+        if not self.config.nonsense_prob:
             return text
-        before, after = (_made_up(rng) if rng.random() < self.config.made_up else "" for _ in range(2))
+        before, after = (_nonsense(rng) if rng.random() < self.config.nonsense_prob else "" for _ in range(2))
         return f"{before} {text} {after}".strip()
 
 
-def _made_up(rng: np.random.Generator) -> str:
+def _of_other_scans(targets: Sequence[Target], item: Item) -> list[Target]:
+    """Targets that are known to be of other kinds of scans."""
+    return [target for target in targets if target.modality not in ("", item.modality)]
+
+
+def _nonsense(rng: np.random.Generator) -> str:
     """One to three words of random letters."""
-    lengths = rng.integers(1, _LETTERS + 1, size=rng.integers(1, _MADE_UP + 1))
+    lengths = rng.integers(1, _LETTERS + 1, size=rng.integers(1, _NONSENSE_WORDS + 1))
     return " ".join("".join(rng.choice([*_ALPHABET], size=length)) for length in lengths)
 
 
-def facts_of(item: Item, name: str, mask: Mask) -> Attributes:
+def known_attributes(item: Item, name: str, mask: Mask) -> Attributes:
     """What is known of a target: what its mask shows, and what the annotation says beside that."""
     seen = describe(mask).measured
     if seen["number"] == "zero":
         return Attributes(name)
-    return Attributes(name, **{**item.words.get(name, {}), **seen})
+    stated = item.masks[name].attributes if name in item.masks else Attributes()
+    return replace(stated, target=name, **seen)
 
 
-def worded(facts: Attributes, level: str, vocabulary: Vocabulary, pick: Pick) -> str | None:
+def worded(attributes: Attributes, level: str, vocabulary: Vocabulary, pick: Pick) -> str | None:
     """A level's text in the interface's words; None where the kind of scan has no such level.
 
     A general description that is not given is picked from the target's.
     """
     if level == "p0":
         return ""
-    if level not in vocabulary.family(facts.target).levels:
+    if level not in vocabulary.family(attributes.target).levels:
         return None
-    sentences = vocabulary.target(facts.target).general
-    if sentences and not facts.general:
-        facts = replace(facts, general=pick(sentences))
-    return build(facts, vocabulary, level).text
+    sentences = vocabulary.target(attributes.target).general
+    if sentences and not attributes.general:
+        attributes = replace(attributes, general=pick(sentences))
+    return build(attributes, vocabulary, level).text
 
 
-def released(item: Item, name: str, level: str, pick: Pick) -> str:
+def upstream_prompt(item: Item, name: str, level: str, pick: Pick) -> str:
     """The annotation file's prompt of a level, one of them where it has a list.
 
     Raises
@@ -256,15 +259,15 @@ def released(item: Item, name: str, level: str, pick: Pick) -> str:
     ValueError
         If the item has none of that level.
     """
-    said = item.prompts.get(name, {})
-    if level == RANDOM and (levels := [key for key in said if key != "p0"]):
+    prompts = item.masks[name].prompts if name in item.masks else {}
+    if level == RANDOM and (levels := [key for key in prompts if key != "p0"]):
         level = pick(levels)
-    if level not in said:
+    if level not in prompts:
         raise ValueError(
-            f"{item.image.name} ({item.source}) has no prompt of level {level} in the release's wording; it has "
-            f"{', '.join(said) or 'none'}. Choose one of these, or prompts.wording=interface."
+            f"{item.image.name} ({item.source}) has no prompt of level {level} in upstream's wording; it has "
+            f"{', '.join(prompts) or 'none'}. Choose one of these, or prompts.wording=interface."
         )
-    text = said[level]
+    text = prompts[level]
     return text if isinstance(text, str) else pick(text)
 
 
@@ -273,26 +276,27 @@ def _picker(rng: np.random.Generator) -> Pick:
 
 
 def every_text(config: PromptConfig, items: Sequence[Item], vocabulary: Vocabulary) -> tuple[set[str], set[str]]:
-    """(names of the targets that occur, texts that hold every word a run can draw): for the card and the tokenizer.
+    """(names of the targets that occur, texts that hold every word a run can sample): for the card and the tokenizer.
 
-    Made-up words are not among them: the tokenizer spells those.
+    Nonsense words are not among them: the tokenizer spells those.
     """
     targets = trained_targets(items)
     names = {n for t in targets for n in (t, *vocabulary.target(t).synonyms)}
-    texts = names | {vocabulary.target(t).plural for t in targets} | {config.typed, *config.carriers}
-    texts |= {a for m in {i.modality for i in items} for a in vocabulary.modalities[m].absent}
-    texts |= {word for item in items for words in item.words.values() for word in words.values()}
+    texts = names | {vocabulary.target(t).plural for t in targets} | {config.typed, *config.templates}
+    modalities = [m for i in items if (m := vocabulary.modalities.get(i.modality)) is not None]
+    texts |= {absent for modality in modalities for absent in modality.absent}
+    masks = [mask for item in items for mask in item.masks.values()]
+    texts |= {word for mask in masks for name, word in vars(mask.attributes).items() if name != "target" and word}
     texts |= {sentence for t in targets for sentence in vocabulary.target(t).general}
     for attribute in ("number", "size", "location"):
         texts |= set(vocabulary.attributes[attribute])
-    if config.wording == "release":
-        for item in items:
-            for said in item.prompts.values():
-                texts |= {t for given in said.values() for t in ([given] if isinstance(given, str) else given)}
+    if config.wording == UPSTREAM:
+        for mask in masks:
+            texts |= {t for given in mask.prompts.values() for t in ([given] if isinstance(given, str) else given)}
     return names, texts | {"seven eight nine ten many", ", located in the and of the image, which is"}
 
 
 def trained_targets(items: Sequence[Item]) -> set[str]:
     """Names of the targets that occur in the items."""
-    both = {"left lung", "right lung"} if any(item.split_lungs for item in items) else set()
+    both = {*SIDES} if any(item.split_lungs and LUNGS in item.masks for item in items) else set()
     return both | {name for item in items for name in item.masks}

@@ -1,12 +1,13 @@
 """Recipes from YAML files and `key=value` words.
 
 A recipe may name a model file (`model: cris`: `models/cris.yaml` beside it, `model: best/cris`: a shipped one; what the
-recipe itself says wins) and, among its sources, data sets by their names (`datasets.yaml`).
+recipe itself says wins) and, among its sources, data sets by their names (`napari_medvlsm/data/datasets`).
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import resources
@@ -17,15 +18,26 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from medvlsm_training.config import Recipe, SourceConfig
+from napari_medvlsm.core.datasets.catalogue import recipe_sources
 from napari_medvlsm.core.models.store.validation_errors import first_problem
 
 SHIPPED = Path(str(resources.files("medvlsm_training") / "recipes"))
+_log = logging.getLogger(__name__)
+# Keys and values of version 0.1.0 and of the development versions after it; read with a warning until version 0.3.
+_OLD_PROMPT_KEYS = {
+    "carriers": "templates",
+    "carried": "template_prob",
+    "made_up": "nonsense_prob",
+    "negatives_from": "negatives_start_epoch",
+}
+_OLD_WORDING = {"release": "upstream"}
+_OLD_LAYOUT = {"reference": "upstream"}
 
 
 def shipped_recipes() -> tuple[str, ...]:
     """Names of the recipes that ship with the package, such as "paper/kvasir_polyp"."""
     found = (path.relative_to(SHIPPED).with_suffix("").as_posix() for path in sorted(SHIPPED.rglob("*.yaml")))
-    return tuple(name for name in found if "models/" not in name and name != "datasets")
+    return tuple(name for name in found if "models/" not in name)
 
 
 def load_recipe(name: str | Path, words: Sequence[str] = ()) -> Recipe:
@@ -45,7 +57,7 @@ def load_recipe(name: str | Path, words: Sequence[str] = ()) -> Recipe:
     """
     path = _find(name)
     raw = _read(path)
-    changes = [_change(word) for word in words]
+    changes = [_renamed_change(*_change(word)) for word in words]
     for keys, value in changes:
         if keys == ["model"]:
             raw["model"] = value
@@ -54,12 +66,30 @@ def load_recipe(name: str | Path, words: Sequence[str] = ()) -> Recipe:
     for keys, value in changes:
         if keys != ["model"]:
             _set(raw, keys, value)
+    return recipe_from(raw, path.name)
+
+
+def recipe_from(raw: dict[str, Any], where: str) -> Recipe:
+    """A recipe of plain values, such as those in a model card; keys of the version before are read with a warning.
+
+    Parameters
+    ----------
+    raw : dict
+    where : str
+        For the sentence of an error.
+
+    Raises
+    ------
+    ValueError
+        As `load_recipe`.
+    """
+    raw = _renamed(raw, where)
     raw["sources"] = [_source(entry) for entry in raw.get("sources") or ()]
     _check_keys(raw, Recipe, "")
     try:
         return TypeAdapter(Recipe).validate_python(raw)
     except ValidationError as error:
-        raise ValueError(f"{path.name}: {first_problem(error)}") from error
+        raise ValueError(f"{where}: {first_problem(error)}") from error
 
 
 def dumped(recipe: Recipe) -> str:
@@ -70,7 +100,7 @@ def dumped(recipe: Recipe) -> str:
 
 
 def listing() -> str:
-    """The shipped recipes as lines for people: by family, with their titles and the models to choose from."""
+    """The shipped recipes as lines of text: by family, with their titles and the models to choose from."""
     lines = []
     names = shipped_recipes()
     width = max(map(len, names)) + 2
@@ -118,7 +148,43 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{path} holds no recipe: keys and values were expected.")
+    return _renamed(raw, path.name)
+
+
+def _renamed(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """Plain values of a recipe with today's keys."""
+    raw = dict(raw)
+    if isinstance(raw.get("prompts"), dict):
+        prompts = {_new(k, _OLD_PROMPT_KEYS, f"{where}: the key prompts."): v for k, v in raw["prompts"].items()}
+        if "wording" in prompts:
+            prompts["wording"] = _new(prompts["wording"], _OLD_WORDING, f"{where}: the value prompts.wording: ")
+        raw["prompts"] = prompts
+    if isinstance(raw.get("sources"), list | tuple):
+        raw["sources"] = [_renamed_source(source, where) for source in raw["sources"]]
     return raw
+
+
+def _renamed_source(source: Any, where: str) -> Any:
+    if not isinstance(source, dict) or "layout" not in source:
+        return source
+    return {**source, "layout": _new(source["layout"], _OLD_LAYOUT, f"{where}: the value layout: ")}
+
+
+def _renamed_change(keys: list[str], value: Any) -> tuple[list[str], Any]:
+    """A change from the command line with today's keys."""
+    if keys == ["prompts", "wording"]:
+        value = _new(value, _OLD_WORDING, "The value prompts.wording: ")
+    elif keys[:1] == ["prompts"] and len(keys) == 2:
+        keys = [keys[0], _new(keys[1], _OLD_PROMPT_KEYS, "The key prompts.")]
+    return keys, value
+
+
+def _new(old: Any, names: dict[str, str], what: str) -> Any:
+    """Today's name of a key or value, with a warning where that is another."""
+    if not isinstance(old, str) or old not in names:
+        return old
+    _log.warning("%s%s is now called %s; the old name will be refused from version 0.3 on.", what, old, names[old])
+    return names[old]
 
 
 def _change(word: str) -> tuple[list[str], Any]:
@@ -148,13 +214,13 @@ def _merged(base: Any, more: Any) -> Any:
 
 
 def _source(entry: Any) -> Any:
-    """A source; one that names a data set of the paper gets what is known of it."""
-    known = yaml.safe_load((SHIPPED / "datasets.yaml").read_text("utf-8"))
+    """A source; one that names a data set of the catalogue gets what is known of it."""
+    known = recipe_sources()
     name = entry if isinstance(entry, str) else entry.get("folder") if isinstance(entry, dict) else None
     if isinstance(entry, str) and entry not in known:
         raise ValueError(f"There is no data set {entry!r}; known are {', '.join(known)}.{_did_you_mean(entry, known)}")
     own = {} if isinstance(entry, str) else entry
-    return {"folder": name, **known.get(name, {}), **own} if isinstance(own, dict) else entry
+    return {"folder": name, **known.get(str(name), {}), **own} if isinstance(own, dict) else entry
 
 
 def _check_keys(raw: Any, kind: Any, where: str) -> None:

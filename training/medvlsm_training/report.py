@@ -6,7 +6,6 @@ It holds scans of the test split, so it goes where these may go.
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -21,30 +20,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from medvlsm_training.callbacks import CURVES_FILE
-from medvlsm_training.evaluation.data import DataSet, Mask
-from medvlsm_training.evaluation.measure import ORIGINAL, Score
-from medvlsm_training.evaluation.questions import Kind
-from medvlsm_training.evaluation.results import ALL_TARGETS, Results, trained_on
+from medvlsm_training.evaluation.data import DataSet
+from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.models.families import FAMILIES
 from napari_medvlsm.core.models.store.card import ModelCard
+from napari_medvlsm.core.runs.events import Epoch
+from napari_medvlsm.core.runs.folder import CURVES_PICTURE, Run
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.results import Results, trained_on
+from napari_medvlsm.core.runs.scores import ORIGINAL, Score
+from napari_medvlsm.core.runs.summary import ALL_TARGETS
 from napari_medvlsm.core.statistics import RESAMPLES
 
-CURVES_PICTURE = "curves.png"
 # Orange and sky blue of Okabe and Ito (https://jfly.uni-koeln.de/color/): apart for every kind of colour vision, and
 # for eyes that tell no colours by the dashes.
 TRUE_COLOR, MODEL_COLOR = "#e69f00", "#56b4e9"
-# Side of a drawn scan, in inches, and dots per inch.
+# Side of a plotted scan, in inches, and dots per inch.
 _SIDE, _DPI = 3.2, 130
 
 
 @dataclass(frozen=True)
 class Example:
-    """A drawn case: `rank` is "worst", "median" or "best", `picture` a data URI."""
+    """A plotted case: `rank` is "worst", "median" or "best", `picture` a data URI."""
 
     rank: str
     case: str
@@ -69,39 +70,39 @@ def write_report(
     path : Path
         In the run's folder, which may hold `curves.csv`.
     card : ModelCard
-        Its threshold is that of the drawn outlines.
+        Its threshold is that of the outlines.
     results : Results or None
         On the test split; None where there is none.
     scores : sequence of Score
         Of the same.
     segmenter : Segmenter
-        Draws the cases once more.
+        Segments the plotted cases once more.
     sets : sequence of DataSet
         Those of the results.
     """
-    epochs = _epochs(path.parent / CURVES_FILE)
+    epochs = Run(path.parent).epochs()
     curves = ""
     if epochs:
-        png = draw_curves(epochs)
+        png = plot_curves(epochs)
         with replacing(path.parent / CURVES_PICTURE) as temporary:
             temporary.write_bytes(png)
         curves = _data_uri(png, "png")
-    examples = {data.name: draw_examples(data, scores, segmenter, card.threshold) for data in sets}
+    examples = {data.name: plot_examples(data, scores, segmenter, card.threshold) for data in sets}
     seen = trained_on(card.training)
     content = _template().render(
         card=card,
         family=FAMILIES[card.family].title if card.family in FAMILIES else card.family,
         results=results,
-        main=[] if results is None else _rows(results, [Kind.CLASS.value]),
-        more=[] if results is None else _rows(results, [k.value for k in Kind if k is not Kind.CLASS]),
-        facts={kind.value: kind.facts for kind in Kind},
+        main=[] if results is None else _rows(results, [PromptKind.CLASS.value]),
+        more=[] if results is None else _rows(results, [k.value for k in PromptKind if k is not PromptKind.CLASS]),
+        facts={kind.value: kind.attributes_from for kind in PromptKind},
         all_targets=ALL_TARGETS,
-        absent=Kind.ABSENT.value,
+        absent=PromptKind.ABSENT.value,
         resamples=RESAMPLES,
         unseen=[data.name for data in sets if seen is not None and data.name not in seen],
         curves=curves,
         epochs=epochs,
-        best=max(epochs, key=lambda row: _or_nan(row["val_dice"], -1.0)) if epochs else None,
+        best=max(epochs, key=lambda epoch: -1.0 if epoch.val_dice is None else epoch.val_dice, default=None),
         examples={name: found for name, found in examples.items() if found},
         recipe=_flat(card.training.get("recipe", {})),
         environment={k: v for k, v in card.training.items() if k != "recipe"},
@@ -114,7 +115,7 @@ def write_report(
 def choose_examples(scores: Sequence[Score]) -> dict[str, Score]:
     """The worst, median and best of the cases that show their target, asked by name; fewer where there are fewer."""
     shown = sorted(
-        (s for s in scores if (s.kind, s.size) == (Kind.CLASS.value, ORIGINAL) and s.present),
+        (s for s in scores if (s.kind, s.size) == (PromptKind.CLASS.value, ORIGINAL) and s.present),
         key=lambda s: (s.dice, s.case),
     )
     if not shown:
@@ -123,21 +124,23 @@ def choose_examples(scores: Sequence[Score]) -> dict[str, Score]:
     return ranked if len(shown) > 2 else dict(zip(("worst", "best"), shown, strict=False))
 
 
-def draw_examples(data: DataSet, scores: Sequence[Score], segmenter: Segmenter, threshold: float) -> list[Example]:
-    """The worst, median and best case of a set, drawn."""
+def plot_examples(data: DataSet, scores: Sequence[Score], segmenter: Segmenter, threshold: float) -> list[Example]:
+    """The worst, median and best case of a set, plotted."""
     cases = {case.name: case for case in data.cases}
-    drawn = []
+    plotted = []
     for rank, score in choose_examples([s for s in scores if s.set == data.name]).items():
         case = cases[score.case]
         scan = read_scan(case.image)
         segmenter.set_image(scan)
         (answer,) = segmenter.segment(score.prompt)
-        picture = draw_case(to_unit_rgb(scan.pixels), case.load_mask(), answer.mask(threshold))
-        drawn.append(Example(rank, case.image.name, score.target, score.prompt, score.dice, _data_uri(picture, "jpeg")))
-    return drawn
+        picture = plot_case(to_unit_rgb(scan.pixels), case.load_mask(), answer.mask(threshold))
+        plotted.append(
+            Example(rank, case.image.name, score.target, score.prompt, score.dice, _data_uri(picture, "jpeg"))
+        )
+    return plotted
 
 
-def draw_case(image: npt.NDArray[np.floating[Any]], truth: Mask, found: Mask) -> bytes:
+def plot_case(image: npt.NDArray[np.floating[Any]], truth: Mask, found: Mask) -> bytes:
     """A scan (H, W, 3) in [0, 1] with both outlines, as JPEG."""
     rows, cols = truth.shape
     scale = _SIDE / max(rows, cols)
@@ -154,19 +157,19 @@ def draw_case(image: npt.NDArray[np.floating[Any]], truth: Mask, found: Mask) ->
     return target.getvalue()
 
 
-def draw_curves(epochs: Sequence[Mapping[str, str]]) -> bytes:
-    """Losses, and the validation's Dice and wrongly drawn share, by epoch, as PNG."""
+def plot_curves(epochs: Sequence[Epoch]) -> bytes:
+    """Losses, and Dice and false positive rate of the validation, by epoch, as PNG."""
     figure = Figure(figsize=(9, 3), dpi=_DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
-    number = [int(row["epoch"]) + 1 for row in epochs]
+    number = [epoch.epoch + 1 for epoch in epochs]
     lines = (
         (left, "train_loss", "training", "#0072b2", "-"),
         (left, "val_loss", "validation", "#d55e00", "--"),
         (right, "val_dice", "Dice where the target is there", "#0072b2", "-"),
-        (right, "val_false_positive_rate", "drawn where it is not (share)", "#d55e00", "--"),
+        (right, "val_false_positive_rate", "false positive rate", "#d55e00", "--"),
     )
     for axes, column, label, color, style in lines:
-        values = [_or_nan(row.get(column, "")) for row in epochs]
+        values = [math.nan if (v := getattr(epoch, column)) is None else v for epoch in epochs]
         if not all(map(math.isnan, values)):
             axes.plot(number, values, style, color=color, label=label, marker="o", markersize=3)
     left.set_title("Loss", fontsize=10)
@@ -189,7 +192,7 @@ def _outline(axes: Axes, mask: Mask, color: str, style: str, width: float) -> No
         return
     # With a frame of background, what touches the border is outlined there too.
     framed = np.pad(mask, 1).astype(float)
-    drawn = axes.contour(
+    outline = axes.contour(
         np.arange(-1, mask.shape[1] + 1),
         np.arange(-1, mask.shape[0] + 1),
         framed,
@@ -198,27 +201,16 @@ def _outline(axes: Axes, mask: Mask, color: str, style: str, width: float) -> No
         linestyles=style,
         linewidths=width,
     )
-    drawn.set_path_effects([withStroke(linewidth=width + 1.2, foreground="black", alpha=0.6)])
+    outline.set_path_effects([withStroke(linewidth=width + 1.2, foreground="black", alpha=0.6)])
 
 
 def _rows(results: Results, kinds: Sequence[str]) -> list[Mapping[str, Any]]:
     rows = [row for row in results.rows if row["size"] == ORIGINAL and row["kind"] in kinds]
     # Of what a scan cannot show, no single thing is of interest.
     whole = {(row["set"], row["kind"]) for row in rows if row["target"] == ALL_TARGETS}
-    absent = Kind.ABSENT.value
+    absent = PromptKind.ABSENT.value
     rows = [r for r in rows if r["kind"] != absent or r["target"] == ALL_TARGETS or (r["set"], absent) not in whole]
     return sorted(rows, key=lambda row: kinds.index(row["kind"]))
-
-
-def _epochs(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _or_nan(text: str, instead: float = math.nan) -> float:
-    return float(text) if text else instead
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:

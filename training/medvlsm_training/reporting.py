@@ -1,4 +1,4 @@
-"""Where events go: to a program as lines of JSON, or to people as sentences and a bar."""
+"""Where events go: to a program as lines of JSON, or to people as sentences and a progress bar."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tqdm import tqdm
 
 from napari_medvlsm.core.runs.events import Encoded, Epoch, Event, Report, Saved, Started, Step, Stopped
 
-Closed = Callable[[], None]
+OnClosed = Callable[[], None]
 
 
 @contextmanager
-def json_on_stdout(closed: Closed) -> Iterator[Report]:
+def json_on_stdout(on_closed: OnClosed) -> Iterator[Report]:
     """Give stdout to events alone: what anything else prints, also compiled code and child processes, goes to stderr.
 
     Parameters
     ----------
-    closed : callable
-        Told once when nobody reads any more; further events are then passed over.
+    on_closed : callable
+        Called once when nobody reads any more; further events are then dropped.
     """
     printed = sys.stdout
     printed.flush()
@@ -37,7 +37,7 @@ def json_on_stdout(closed: Closed) -> Iterator[Report]:
 
     try:
         with redirect_stdout(sys.stderr):
-            yield _Writer(write, closed)
+            yield _Writer(write, on_closed)
     finally:
         printed.flush()
         os.dup2(own, 1)
@@ -45,25 +45,25 @@ def json_on_stdout(closed: Closed) -> Iterator[Report]:
 
 
 @contextmanager
-def for_people(closed: Closed) -> Iterator[Report]:
-    """Sentences on stdout, and a bar on stderr where that is a terminal; `closed` as in `json_on_stdout`."""
-    people = _People(sys.stdout)
-    writer = _Writer(people.tell, closed)
+def for_people(on_closed: OnClosed) -> Iterator[Report]:
+    """Sentences on stdout, and a bar on stderr where that is a terminal; `on_closed` as in `json_on_stdout`."""
+    console = _Console(sys.stdout)
+    writer = _Writer(console.report, on_closed)
     try:
         yield writer
     finally:
-        people.end()
+        console.end()
         if not writer.open:
             # What is left in the buffer has nowhere to go; Python would fail on it at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 class _Writer:
-    """Stops writing, and says so, when the other end is closed; Windows has another error for it than a broken pipe."""
+    """Stops writing when the other end is closed, for which Windows has another error than a broken pipe."""
 
-    def __init__(self, write: Report, closed: Closed) -> None:
+    def __init__(self, write: Report, on_closed: OnClosed) -> None:
         self._write = write
-        self._closed = closed
+        self._on_closed = on_closed
         self.open = True
 
     def __call__(self, event: Event) -> None:
@@ -73,16 +73,16 @@ class _Writer:
             self._write(event)
         except OSError:
             self.open = False
-            self._closed()
+            self._on_closed()
 
 
-class _People:
+class _Console:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._bar: tqdm[Any] | None = None
         self._shown = ""
 
-    def tell(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
         if isinstance(event, Step):
             self._show(event.step, event.steps, "training", "step")
             if self._bar is not None:
@@ -110,7 +110,7 @@ class _People:
 
 
 def sentence_of(event: Event) -> str:
-    """An event for people; "" for what only a bar shows, or what is said elsewhere."""
+    """An event for people; "" for what only the bar shows, or what is logged."""
     if isinstance(event, Started):
         begun = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
         return (
@@ -123,7 +123,7 @@ def sentence_of(event: Event) -> str:
             ("training loss", event.train_loss),
             ("validation loss", event.val_loss),
             ("Dice", event.val_dice),
-            ("drawn where nothing is", event.val_false_positive_rate),
+            ("false positive rate", event.val_false_positive_rate),
         )
         parts += [f"{name} {value:.4f}" for name, value in numbers if value is not None]
         parts += [f"{event.seconds:.1f} s"] + ([f"{timedelta(seconds=round(event.eta))} left"] if event.eta else [])

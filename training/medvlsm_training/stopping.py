@@ -1,4 +1,4 @@
-"""How a run is asked to stop, by whatever means the system has; the one place of the training that knows signals."""
+"""Requests to stop, by whatever means the system has; the one place of the training that knows signals."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ class Interrupted(BaseException):
     """Someone asked to stop. No `Exception`, so that nothing on the way takes it for a failure of its own."""
 
 
-class Stopping:
+class StopRequests:
     """Requests to stop.
 
-    Until `listening`, nobody is listened to, and only `ask` asks. A request ends what goes on as Ctrl+C ends any Python
-    program, with `Interrupted`; but within `held` it is only noted, for whoever is to come to a good end first.
+    Until `listening`, no signal counts and only `request` asks. A request ends what goes on as Ctrl+C ends any Python
+    program, with `Interrupted`; within `deferred` it is only noted, for code that has to come to a good end first.
 
     Attributes
     ----------
-    asked : int
-        The signal that asked, 0 while nobody does. SIGTERM stands for the means that are no signals.
+    signal : int
+        The first signal that asked, 0 without a request. SIGTERM stands for the means that are no signals.
     """
 
     def __init__(self) -> None:
-        self.asked = 0
-        self._held = 0
+        self.signal = 0
+        self._deferred = 0
         self._signals: set[int] = set()
         self._stdin_ended = False
 
-    def ask(self, by: int = signal.SIGTERM) -> None:
+    def request(self, by: int = signal.SIGTERM) -> None:
         """Ask to stop; from the main thread.
 
         Raises
         ------
         Interrupted
-            Unless requests are held.
+            Unless requests are deferred.
         """
-        self.asked = self.asked or by
-        if not self._held:
+        self.signal = self.signal or by
+        if not self._deferred:
             raise Interrupted
 
     @property
     def exit_code(self) -> int:
         """Of a process that was ended by the signal, as shells count: 130 for Ctrl+C, 143 for SIGTERM; 0 without."""
-        return 128 + self.asked if self.asked else 0
+        return 128 + self.signal if self.signal else 0
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Requests are only noted: who asks for this looks at `asked`."""
-        self._held += 1
+    def deferred(self) -> Iterator[None]:
+        """Requests are only noted; the code inside checks `signal`."""
+        self._deferred += 1
         try:
             yield
         finally:
-            self._held -= 1
+            self._deferred -= 1
 
     @contextmanager
     def listening(self, stdin: bool = False) -> Iterator[None]:
@@ -89,19 +89,19 @@ class Stopping:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stdin_ended:
-            # No signal that counts: who closes the pipe may send one as well.
+            # Does not count: a program that closes the pipe may send a signal as well.
             self._stdin_ended = False
         elif number in self._signals:
             os._exit(128 + number)
         else:
             self._signals.add(number)
-        self.ask(number)
+        self.request(number)
 
     def _await_end(self) -> None:
         with suppress(OSError):
             while os.read(0, 65536):
                 pass
-        if not self.asked:
+        if not self.signal:
             # As a signal, because those are answered in the main thread.
             self._stdin_ended = True
             _thread.interrupt_main(signal.SIGTERM)

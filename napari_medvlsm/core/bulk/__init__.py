@@ -1,8 +1,8 @@
-"""One thing outlined in many scans: what is done already is left alone, and several processes share the rest.
+"""One target segmented in many scans: what is done already is left alone, and several processes share the rest.
 
-`manifest`  the table in the folder of the masks: what was asked and answered about each scan
-`ahead`     reading the next scans while the model computes
-`worker`    one process's part
-`trainer`   the processes
-`run`       the whole
+`manifest`   the table in the folder of the masks: what was asked and answered about each scan
+`prefetch`   reading the next scans while the model computes
+`processes`  the processes that share a run
+`share`      one process's share
+`run`        the whole
 """

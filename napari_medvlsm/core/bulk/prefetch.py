@@ -1,4 +1,4 @@
-"""Work done ahead of time in threads. Imports no torch."""
+"""Results computed ahead of time in threads. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int, most: int) -> Iterator[Result]:
-    """The results of a function, in order, with the next ones in the making.
+def prefetch(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
+    """The results of a function, in order, while the next ones are computed in threads.
 
-    Threads, not processes: decoders and numpy let go of the interpreter while they work, and nothing is copied from
-    process to process or held in each of them.
+    `Executor.map` bounds what is computed ahead from Python 3.14 on only. Threads, not processes: decoders and numpy
+    release the interpreter while they work, and nothing is copied from process to process or held in each of them.
 
     Parameters
     ----------
@@ -23,15 +23,15 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: in
         What it raises is raised where its result would come.
     items : iterable
     threads : int
-    most : int
-        Results that are made or waiting at one time: bounds the memory.
+    ahead : int
+        Results that are computed or waiting at one time: bounds the memory.
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) >= most:
+            if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -1,4 +1,4 @@
-"""Outline one thing in many scans: one process or many, on one computer or several. Imports torch and Lightning.
+"""Segment one target in many scans: one process or many, on one computer or several. Imports torch.
 
 Every process loads the model, takes every n-th scan, and writes its masks and its part of the manifest; the first then
 makes one manifest of the parts. Model, precision and what happens when memory runs out are the `Segmenter`'s.
@@ -7,40 +7,39 @@ makes one manifest of the parts. Model, precision and what happens when memory r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from napari_medvlsm.core.bulk.manifest import DONE, read_manifest
-from napari_medvlsm.core.bulk.trainer import Sharing, make_trainer, predict
-from napari_medvlsm.core.bulk.worker import Question, Worker
+from napari_medvlsm.core.bulk.processes import Sharing, find_process, run_here, run_started
+from napari_medvlsm.core.bulk.share import Job, PredictionRequest, segment_share
 from napari_medvlsm.core.devices import pick_device, pick_precision
 
-__all__ = ["Outcome", "Question", "Sharing", "outline_folder"]
+__all__ = ["Outcome", "PredictionRequest", "Sharing", "segment_folder"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many scans were outlined now, were outlined before, and could not be."""
+    """How many scans were segmented now, were segmented before, and failed."""
 
     done: int
     skipped: int
     failed: int
 
 
-def outline_folder(
+def segment_folder(
     names: Mapping[Path, str],
     out: Path,
-    question: Question,
+    request: PredictionRequest,
     sharing: Sharing | None = None,
     *,
     again: bool = False,
     progress: bool = False,
     notify: Callable[[str], None] | None = None,
 ) -> Outcome | None:
-    """Outline many scans into a folder that holds a manifest (see `manifest.Row`).
+    """Segment many scans into a folder that holds a manifest (see `manifest.Row`).
 
     A scan is skipped if its mask lies there and the manifest says that it was made of the same pixels and spacing, with
     the same prompt, weights, threshold and tiles or rectangle, and in the same precision where one is asked for.
@@ -51,14 +50,14 @@ def outline_folder(
         From the path of each scan to the name of its mask in `out`; no two may be the same.
     out : Path
         Made if need be.
-    question : Question
+    request : PredictionRequest
     sharing : Sharing, optional
     again : bool
         Skip nothing. Masks that a person corrected are never replaced.
     progress : bool
         Show a bar on the error stream, if that is a terminal.
     notify : callable, optional
-        Gets sentences for the user, also about scans that failed; it is called in every process, so that it must be
+        Gets messages for the user, also about scans that failed; it is called in every process, so that it must be
         a function of a module where there are several.
 
     Returns
@@ -77,19 +76,19 @@ def outline_folder(
         On Ctrl+C, or where the process is asked to end; what is written is complete.
     """
     sharing = sharing or Sharing()
-    device = pick_device(question.device)
-    pick_precision(device, question.precision)
-    trainer = make_trainer(device, sharing)
+    device = pick_device(request.device)
+    pick_precision(device, request.precision)
+    process, starts = find_process(sharing, device)
+    run = run_started if starts else run_here
     out.mkdir(parents=True, exist_ok=True)
-    worker = Worker(names, out, question, sharing.batch_size, again, progress, notify)
-    if not trainer.is_global_zero:
-        with closing(worker):
-            predict(trainer, worker)
+    job = Job(names, out, request, sharing.batch_size, again, progress, notify)
+    if not process.first:
+        run(segment_share, process, job)
         return None
     try:
-        with FileLock(out / ".manifest.lock", timeout=0), closing(worker):
+        with FileLock(out / ".manifest.lock", timeout=0):
             before = read_manifest(out)
-            predict(trainer, worker)
+            run(segment_share, process, job)
             after = read_manifest(out)
     except Timeout as error:
         raise ValueError(f"Another run is writing to {out}; wait for it, or choose another folder.") from error

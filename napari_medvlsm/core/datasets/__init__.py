@@ -1,1 +1,1 @@
-"""Data sets on disk: layouts, annotation files, export and check. Imports no torch."""
+"""Data sets on disk: reading, groups, splits, export, check and what is known of them. Imports no torch and no Qt."""

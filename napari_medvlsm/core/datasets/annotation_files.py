@@ -1,10 +1,10 @@
-"""Annotation files of the reference layout, and how well our prompts and descriptions reproduce them."""
+"""Annotation files of upstream's layout, and how well our prompts and descriptions reproduce them."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from napari_medvlsm.core.describe import describe_reference
+from napari_medvlsm.core.describe import describe_upstream
 from napari_medvlsm.core.io.images import MAX_PIXELS
-from napari_medvlsm.core.prompts.reference import Dataset, load_datasets, rebuilt, reference_attributes
+from napari_medvlsm.core.prompts.upstream import Dataset, load_datasets, rebuilt, upstream_attributes
 
-# What can be read from a mask by the release's rules.
+# What can be read from a mask by upstream's rules.
 MEASURED = ("number", "size", "location")
 # Masks are foreground above this: JPEG masks hold values between 0 and 255.
 BINARISE = 127.5
@@ -147,11 +147,11 @@ def check(dataset: Dataset, items: Iterable[dict[str, Any]], masks: Path | None 
         result.rebuilt += 1
         if masks is None or not {"number", "location"} & {*dataset.family.attributes}:
             continue
-        said = reference_attributes(dataset, item["prompts"])
+        said = upstream_attributes(dataset, item["prompts"])
         path = inside(masks, str(item["mask_name"]))
         if path is None:
             continue
-        seen = describe_reference(read_mask(path))
+        seen = describe_upstream(read_mask(path))
         result.masks += 1
         for name in MEASURED:
             result.equal[name] += getattr(seen, name) == getattr(said, name)
@@ -207,22 +207,3 @@ def inside(folder: Path, name: str) -> Path | None:
     except ValueError:
         return None
     return path if path.is_file() else None
-
-
-def image_items(folder: Path, split: str) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
-    """(image, mask, item) of one split of a folder in the reference layout; items without their files are passed over.
-
-    Raises
-    ------
-    ValueError
-        If the split does not exist.
-    """
-    files = annotation_files(folder)
-    if split not in files:
-        raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(files)}.")
-    images, masks = split_folders(folder, split)
-    for item in read_annotations(files[split]):
-        image = inside(images, str(item.get("img_name")))
-        mask = inside(masks, str(item.get("mask_name")))
-        if image is not None and mask is not None:
-            yield image, mask, item

@@ -21,7 +21,8 @@ from PIL import Image
 
 from napari_medvlsm.core.datasets.annotation_files import BINARISE, find_annotations, read_mask, split_folders
 from napari_medvlsm.core.datasets.items import Item
-from napari_medvlsm.core.datasets.layouts import ALL, REFERENCE, SPLITS, Entry, layout_of, read_split, split_files
+from napari_medvlsm.core.datasets.layouts import ALL, UPSTREAM, Entry, layout_of, read_split, split_files
+from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.io.images import own_limit, read_scan
 
 # Training on such data would mislead or fail; warnings are to be known; notes are counted.
@@ -120,7 +121,7 @@ class Report:
         return {kind: found for kind, found in stops.items() if found}
 
     def refuse(self, accept: Collection[str] = ()) -> None:
-        """Raise ValueError, with one sentence, if training on this data would mislead.
+        """Raise ValueError, with one sentence, if training on this data would fail or its results would be wrong.
 
         Parameters
         ----------
@@ -154,7 +155,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The image's name for people."""
+        """The image's name for sentences."""
         return f"{self.place}{self.image.name}"
 
 
@@ -164,7 +165,7 @@ Progress = Callable[[int, int], None]
 def check_data(
     folder: Path, target: str = "", group_column: str = "", progress: Progress | None = None, workers: int = 2
 ) -> Report:
-    """Check a data set's folder as it lists itself, in any of the layouts of `core.io.folders`.
+    """Check a data set's folder as it lists itself, in any of the layouts of `core.datasets.layouts`.
 
     Parameters
     ----------
@@ -172,9 +173,7 @@ def check_data(
     target : str
         Layout "lists" with `targets.csv`: name a target to look at the masks named like their image instead.
     group_column : str
-        Column of one of the folder's tables that names patient, sequence or case. By default that of
-        `patients.csv`, `sequences.csv` or `groups.csv`, or patients where file names begin with them (CAMUS,
-        CheXlocalize).
+        Column of one of the folder's tables that names patient, sequence or case; "" for the rule of `groups`.
     progress : callable, optional
         Called with (files looked at, files in all).
     workers : int
@@ -201,7 +200,7 @@ def check_data(
             sentence = f"There is no list of the split {split!r}."
             findings.append(_finding("empty-split", split, split, sentence))
     findings += _repeated(folder, files)
-    if layout == REFERENCE:
+    if layout == UPSTREAM:
         findings += _copies_of_others(folder, files)
     findings += check_pairs(pairs, progress, workers)
     return _report(folder.name, pairs, findings)
@@ -222,11 +221,11 @@ def check_items(
         As in `check_data`.
     """
     pairs = [
-        Pair(split, item.image, mask, "" if item.group == str(item.image) else f"{item.source}/{item.group}", prefix)
+        Pair(split, item.image, mask, item.group and f"{prefix}{item.group}", prefix)
         for split, found in items.items()
         for item in found
         for prefix in (f"{item.source}/",)
-        for mask in item.masks.values()
+        for mask in item.mask_paths
     ]
     return _report(name, pairs, check_pairs(pairs, progress, workers))
 
@@ -334,7 +333,7 @@ def _mask_findings(path: Path, seen: _Mask, split: str) -> Iterator[Finding]:
         yield _finding("empty-mask", split, path.name, f"{path.name} holds no foreground.")
     if seen.between:
         sentence = (
-            f"{seen.between} of {pixels} pixels of {path.name} are neither 0 nor 255; cut at 127.5, "
+            f"{seen.between} of {pixels} pixels of {path.name} are neither 0 nor 255; binarised at 127.5, "
             f"{seen.specks} of them are background, which a reader of anything above 0 takes for foreground."
         )
         yield _finding("non-binary-mask", split, path.name, sentence)
@@ -422,11 +421,11 @@ def _pairs(folder: Path, entries: Iterable[Entry], findings: list[Finding]) -> I
             findings.append(_finding("outside-folder", entry.split, entry.image, str(error)))
             continue
         place = "" if entry.images.parent == folder else f"{entry.images.name}/"
-        yield Pair(entry.split, image, mask, entry.group, place, str(entry.facts.get("bbox", "")))
+        yield Pair(entry.split, image, mask, entry.group, place, str(entry.record.get("bbox", "")))
 
 
 def _repeated(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
-    """Lists of one content, such as testB of the release, unless equal names are other images there."""
+    """Lists of one content, such as testB of upstream, unless equal names are other images there."""
     seen: dict[tuple[bytes, Path], Path] = {}
     for split, path in files.items():
         content = _content(path)
@@ -438,7 +437,7 @@ def _repeated(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
 
 
 def _copies_of_others(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
-    """Annotation files that a set beside this one has too: CVC-300 and ColonDB in the release."""
+    """Annotation files that a set beside this one has too: CVC-300 and ColonDB upstream."""
     own: dict[bytes, tuple[str, Path]] = {}
     for split, path in files.items():
         own.setdefault(_content(path), (split, path))

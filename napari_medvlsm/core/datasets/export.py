@@ -1,11 +1,24 @@
-"""The training layout of the paper's code: `images/`, `masks/`, `anns/{train,val,test}.json`."""
+"""Outlines to a data set's folder, in the layout of the paper's code, with everything that is known of them.
+
+    dataset.yaml               title, licence, modality, schema version (`info`)
+    vocabulary.yaml            the words that the cases were written with (`vocabularies`)
+    images/HASH.png            named by content, so that a scan is there once
+    masks/HASH_TARGET.png
+    anns/{train,val,test}.json
+
+A case of an annotation file has upstream's fields (`img_name`, `mask_name`, `bbox`, `prompts`, ...), and beside them
+`target`, `attributes` (`said`, `measured`), `modality`, `group`, `split_rank` (see `splits`), `spacing_mm`, `absent`
+and `annotation`, the record of `core.annotation`. The annotation file is written last: what an interrupted export
+leaves behind is not listed yet.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import random
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,104 +26,181 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from napari_medvlsm.core import annotation as records
+from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.datasets.groups import tidy
+from napari_medvlsm.core.datasets.info import INFO_FILE, DatasetInfo, read_info, write_info
+from napari_medvlsm.core.datasets.splits import SPLITS, Placed, place
+from napari_medvlsm.core.datasets.vocabularies import extend_snapshot, require_modality
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.images import Scan, content_hash, to_unit_rgb
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, build, normalise
 from napari_medvlsm.core.prompts.variants import filled
 
-SPLITS = ("train", "val", "test")
 # Of a target's part of a file name: file systems take 255 in all.
 _NAME_BYTES = 120
+
+
+@dataclass(frozen=True)
+class ExportedCase:
+    """Where a case went.
+
+    Attributes
+    ----------
+    annotations : Path
+        The annotation file that lists it.
+    split : str
+        "train", "val" or "test".
+    replaced : bool
+        Whether an earlier outline of the same target in the same scan was replaced.
+    number : int
+        Cases that the folder holds now.
+    """
+
+    annotations: Path
+    split: str
+    replaced: bool
+    number: int
 
 
 def export_case(
     folder: Path,
     scan: Scan,
-    mask: npt.NDArray[np.generic],
-    attributes: Attributes,
+    annotation: Annotation,
     vocabulary: Vocabulary,
+    *,
+    modality: str = "",
+    group: str = "",
     seed: int = 0,
-) -> Path:
-    """Add one scan with one mask to a training folder; the same scan and target again replaces its entry.
+) -> ExportedCase:
+    """Add one scan with one outline to a data set's folder; the same scan and target again replaces its case.
 
     The scan is written as 8-bit RGB PNG through the normalisation that every model sees, named by its
     content hash: neither the file's name nor its metadata leaves. The prompts are those of `training_prompts`.
-    New cases go to the training split.
+    A new case gets its split once (`splits`); one that is replaced stays where it is.
 
     Parameters
     ----------
     folder : Path
         Made if it does not exist.
     scan : Scan
-    mask : array of shape (H, W)
-        Foreground is anything above zero; an empty mask says that the target is absent.
-    attributes : Attributes
-        `target` is needed.
+    annotation : Annotation
+        Its mask has the scan's size; that of an absent target is empty.
     vocabulary : Vocabulary
+        Its words are kept in the folder.
+    modality : str
+        Key of the vocabulary's modalities; "" for that of the target, or of the folder.
+    group : str
+        Patient, sequence or case that the scan belongs to, such as "patient 7", under a name that may leave with the
+        data; all its scans get one split. "" where nothing is known: each scan is a group of its own.
     seed : int
-        Draws descriptions and paraphrases.
-
-    Returns
-    -------
-    Path
-        The annotation file.
+        Of the choice among descriptions and paraphrases.
 
     Raises
     ------
     ValueError
-        If there is no target, the sizes differ, or the folder holds something else.
+        If there is no target, the sizes differ, the modality is unknown, a word means something else in the folder,
+        the group and the scan are in different splits already, or the folder holds something else. No case was changed
+        then.
     """
-    if not attributes.target:
+    if not annotation.target:
         raise ValueError("Choose what was outlined before you export: the training prompts are built from it.")
-    if mask.shape != scan.size:
-        raise ValueError(f"The mask is {mask.shape} but the scan is {scan.size}; they must have one size.")
-    stem = content_hash(scan.pixels)[:16]
-    image_name = f"{stem}.png"
-    mask_name = f"{stem}_{_file_name(attributes.target)}.png"
-    for part in ("images", "masks", "anns"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    entries = {split: _read_entries(folder / "anns" / f"{split}.json") for split in SPLITS}
-    _write_png(folder / "images" / image_name, np.rint(to_unit_rgb(scan.pixels) * 255).astype(np.uint8))
-    _write_png(folder / "masks" / mask_name, (np.asarray(mask) > 0).astype(np.uint8) * 255)
-    entry = {
-        "bbox": _bbox(mask),
+    if annotation.mask.shape != scan.size:
+        raise ValueError(f"The mask is {annotation.mask.shape} but the scan is {scan.size}; they must have one size.")
+    require_modality(modality, vocabulary, "The export")
+    stem, group = content_hash(scan.pixels)[:16], tidy(group)
+    image_name, mask_name = f"{stem}.png", f"{stem}_{_file_name(annotation.target)}.png"
+    cases = {split: _read_cases(folder / "anns" / f"{split}.json") for split in SPLITS}
+    info = read_info(folder) or DatasetInfo(folder.absolute().name, salt=stem)
+    modality = modality or vocabulary.target(annotation.target).modality or info.modality
+    before = next(
+        (_placed(c, split) for split in SPLITS for c in cases[split] if c.get("mask_name") == mask_name), None
+    )
+    earlier = [_placed(c, split) for split in SPLITS for c in cases[split] if c.get("mask_name") != mask_name]
+    if before is not None:  # its old group is given up, its split is not
+        earlier.append(replace(before, group=""))
+    placed = place(image_name, group, earlier, info.salt)
+    split = placed.split if before is None else before.split
+    case = {
+        "bbox": _bbox(annotation.mask),
         "cat": 0,
         "segment_id": mask_name.removesuffix(".png"),
         "img_name": image_name,
         "mask_name": mask_name,
         "sentences": [{"idx": 0, "sent_id": 0, "sent": ""}],
         "sentences_num": 1,
-        "prompts": training_prompts(scan, mask, attributes, vocabulary, seed),
+        "prompts": training_prompts(scan, annotation.mask, _said(annotation), vocabulary, seed),
+        **_as_data(scan, annotation, modality, placed),
     }
-    split = next((s for s in SPLITS if any(e.get("mask_name") == mask_name for e in entries[s])), "train")
-    entries[split] = [e for e in entries[split] if e.get("mask_name") != mask_name] + [entry]
-    for name in SPLITS:
-        if name == split or not (folder / "anns" / f"{name}.json").exists():
-            with replacing(folder / "anns" / f"{name}.json") as temporary:
-                temporary.write_text(json.dumps(entries[name], indent=1), "utf-8")
-    return folder / "anns" / f"{split}.json"
+    for part in ("images", "masks", "anns"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    extend_snapshot(folder, vocabulary)
+    if not (folder / INFO_FILE).is_file() or (modality and not info.modality):
+        write_info(folder, replace(info, modality=info.modality or modality))
+    _write_png(folder / "images" / image_name, np.rint(to_unit_rgb(scan.pixels) * 255).astype(np.uint8))
+    _write_png(folder / "masks" / mask_name, annotation.mask.astype(np.uint8) * 255)
+    cases[split] = [c for c in cases[split] if c.get("mask_name") != mask_name] + [case]
+    for name in sorted(SPLITS, key=lambda name: name == split):  # the case's own list last
+        path = folder / "anns" / f"{name}.json"
+        if name == split or not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(cases[name], indent=1), "utf-8")
+    number = sum(map(len, cases.values()))
+    return ExportedCase(folder / "anns" / f"{split}.json", split, bool(before), number)
 
 
-def training_prompts(
-    scan: Scan, mask: npt.NDArray[np.generic], said: Attributes, vocabulary: Vocabulary, seed: int = 0
-) -> dict[str, str]:
+def _placed(case: Mapping[str, Any], split: str) -> Placed:
+    group, rank = tidy(str(case.get("group") or "")), case.get("split_rank")
+    return Placed(split, str(case.get("img_name")), group, rank if isinstance(rank, int) else None)
+
+
+def _said(annotation: Annotation) -> Attributes:
+    return replace(annotation.said, target=annotation.target)
+
+
+def _as_data(scan: Scan, annotation: Annotation, modality: str, placed: Placed) -> dict[str, Any]:
+    """What a case holds beside upstream's fields."""
+    measured = annotation.measured
+    if not measured.named() and annotation.mask.any():
+        seen = describe(annotation.mask, scan.pixels, scan.spacing)
+        measured = Attributes(**{name: word for name, word in (seen.measured | seen.suggested).items() if word})
+        annotation = replace(annotation, measured=measured)
+    spacing = annotation.provenance.spacing or scan.spacing
+    attributes = {
+        key: {name: word for name, word in asdict(value).items() if word and name != "target"}
+        for key, value in (("said", annotation.said), ("measured", measured))
+    }
+    return {
+        "target": annotation.target,
+        "attributes": attributes,
+        "modality": modality,
+        "group": placed.group,
+        "split_rank": placed.rank,
+        "spacing_mm": None if spacing is None else list(spacing),
+        "absent": annotation.absent,
+        "annotation": records.to_dict(annotation),
+    }
+
+
+def training_prompts(scan: Scan, mask: Mask, said: Attributes, vocabulary: Vocabulary, seed: int = 0) -> dict[str, str]:
     """The prompt of every level of the target's kind of scan for a mask.
 
     Number, size and location are read from the mask. Shape and colour are the person's words, or else what the mask
     and the pixels suggest; attributes that no mask shows (view, age ...) are the person's. Of general descriptions
-    and of paraphrases one is drawn for each scan and level. An empty mask is asked for in the words of one that is
-    not: that is how an absent target is asked for later.
+    and of paraphrases one is chosen at random for each scan and level. An empty mask is asked for in the words of one
+    that is not: that is how an absent target is asked for later.
 
     Parameters
     ----------
     scan : Scan
-    mask : array of shape (H, W)
+    mask : bool array of shape (H, W)
     said : Attributes
         `target`, and what the person said of it.
     vocabulary : Vocabulary
     seed : int
-        The same seed, scan and target draw the same.
+        The same seed, scan and target give the same prompts.
     """
     seen = describe(mask, scan.pixels, scan.spacing)
     person = said.only(said.named() - {"number", "size", "location"})
@@ -134,16 +224,16 @@ def _file_name(target: str) -> str:
     return f"{plain.replace(' ', '-')[:40]}-{hashlib.sha256(target.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def _read_entries(path: Path) -> list[dict[str, Any]]:
+def _read_cases(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        entries = json.loads(path.read_text("utf-8"))
+        cases = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}); choose another folder, nothing was changed.") from error
-    if not isinstance(entries, list):
+    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise ValueError(f"{path} is no list of cases; choose another folder, nothing was changed.")
-    return entries
+    return cases
 
 
 def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
@@ -151,13 +241,13 @@ def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
         Image.fromarray(pixels).save(temporary)
 
 
-def _bbox(mask: npt.NDArray[np.generic]) -> list[int]:
-    """[x1, y1, x2, y2] as in the release: one pixel around the foreground, within the image.
+def _bbox(mask: Mask) -> list[int]:
+    """[x1, y1, x2, y2] as upstream has them: one pixel around the foreground, within the image.
 
     So it is in ClinicDB's annotations, but where small fragments were left out of the box. An empty mask has
     [width, height, 0, 0].
     """
-    rows, cols = np.nonzero(np.asarray(mask) > 0)
+    rows, cols = np.nonzero(mask)
     height, width = mask.shape
     if rows.size == 0:
         return [width, height, 0, 0]

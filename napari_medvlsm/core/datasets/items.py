@@ -1,4 +1,4 @@
-"""One image of a data set with its masks and what is known of them."""
+"""One image of a data set with its masks and what is known of them: what training and evaluation work on."""
 
 from __future__ import annotations
 
@@ -14,9 +14,49 @@ from scipy import ndimage
 from napari_medvlsm.core.datasets.annotation_files import read_binary
 from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.prompts.reference import Prompts
+from napari_medvlsm.core.prompts.attributes import Attributes
+from napari_medvlsm.core.prompts.upstream import Prompts
 
+LUNGS, SIDES = "lungs", ("left lung", "right lung")
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TargetMask:
+    """The mask of one target in one image.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Several files are united: a set may list the parts of one target apart.
+    name : str
+        Of the first file, as listed.
+    attributes : Attributes
+        What is known beside what the mask shows (so no number, size or location), in the vocabulary's words.
+    prompts : mapping
+        Of the annotation file: level to text, or to a list of texts; empty where there are none.
+    upstream : Attributes or None
+        What the annotation of one of the paper's data sets says, in upstream's words.
+    """
+
+    paths: tuple[Path, ...]
+    name: str = ""
+    attributes: Attributes = field(default_factory=Attributes)
+    prompts: Prompts = field(default_factory=dict)
+    upstream: Attributes | None = None
+
+    def load(self) -> Mask:
+        """The mask, shape (H, W), binarised at 127.5.
+
+        Raises
+        ------
+        ValueError
+            If a file cannot be read, or two have different sizes.
+        """
+        masks = [read_binary(path) for path in self.paths]
+        if len({mask.shape for mask in masks}) > 1:
+            raise ValueError(f"{' and '.join(path.name for path in self.paths)} have different sizes.")
+        return np.logical_or.reduce(masks) if len(masks) > 1 else masks[0]
 
 
 @dataclass(frozen=True)
@@ -26,25 +66,28 @@ class Item:
     Attributes
     ----------
     image : Path
-    masks : mapping of target phrase to the mask's file
-    modality, source, group : str
-        Key of the vocabulary, folder of the data set, patient or case.
-    words : mapping of target to mapping
-        Attribute words that cannot be read from the mask ("shape", "view", ...), where annotated.
+    masks : mapping of target phrase to TargetMask
+    modality : str
+        Key of the vocabulary; "" where unknown.
+    source : str
+        Folder of the data set.
+    group : str
+        Such as "patient 7"; "" where nothing is known: the image is its own group.
     split_lungs : bool
         Whether the mask of "lungs" also gives "left lung" and "right lung".
-    prompts : mapping
-        Of the annotation file, for each target: level to text, or to a list of which one is drawn.
     """
 
     image: Path
-    masks: Mapping[str, Path]
+    masks: Mapping[str, TargetMask]
     modality: str
     source: str
-    group: str
-    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    group: str = ""
     split_lungs: bool = False
-    prompts: Mapping[str, Prompts] = field(default_factory=dict)
+
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The files of all masks."""
+        return tuple(path for mask in self.masks.values() for path in mask.paths)
 
     def load_image(self) -> npt.NDArray[np.uint8]:
         """The image as RGB, shape (H, W, 3)."""
@@ -54,12 +97,12 @@ class Item:
         return np.rint(to_unit_rgb(pixels) * 255).astype(np.uint8)
 
     def load_masks(self) -> dict[str, Mask]:
-        """Masks by target, shape (H, W), binarised at 127.5."""
-        masks = {target: read_binary(path) for target, path in self.masks.items()}
-        if self.split_lungs and "lungs" in masks:
-            sides = split_lungs(masks["lungs"])
+        """Masks by target, shape (H, W), with both lungs apart where that is wanted and possible."""
+        masks = {target: mask.load() for target, mask in self.masks.items()}
+        if self.split_lungs and LUNGS in masks:
+            sides = split_lungs(masks[LUNGS])
             if sides is not None:
-                masks["left lung"], masks["right lung"] = sides
+                masks |= dict(zip(SIDES, sides, strict=True))
         return masks
 
 
@@ -84,7 +127,7 @@ def split_lungs(lungs: Mask) -> tuple[Mask, Mask] | None:
 def data_hash(items: Iterable[Item]) -> str:
     """SHA-256 over the names and bytes of all images and masks."""
     digest = hashlib.sha256()
-    for path in sorted({p for item in items for p in (item.image, *item.masks.values())}):
+    for path in sorted({p for item in items for p in (item.image, *item.mask_paths)}):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

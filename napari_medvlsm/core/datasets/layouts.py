@@ -1,8 +1,8 @@
-"""Data sets on disk: which mask belongs to which image, in which split. Training and the check of data read here.
+"""How data sets lie on disk: which mask belongs to which image, in which split.
 
 Two layouts, told apart by what a folder holds:
 
-- "reference": `images/`, `masks/`, `anns/{train,val,test}.json` (or `.json.gz`), as the paper's code has it and as our
+- "upstream": `images/`, `masks/`, `anns/{train,val,test}.json` (or `.json.gz`), as the paper's code has it and as our
   export writes it. Where `images/` has the parts `train` and `test` (CAMUS), `masks/` has them too.
 - "lists": `images/`, `masks/`, `splits/{train,val,test}.txt` with an image's name a line. A mask has its image's
   name, or `targets.csv` (image, mask, target) names the masks of each. Without `splits/`, all images are one split.
@@ -10,24 +10,21 @@ Two layouts, told apart by what a folder holds:
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from napari_medvlsm.core.datasets.annotation_files import annotation_files, located, read_annotations, split_folders
+from napari_medvlsm.core.datasets.groups import read_groups, read_table
 from napari_medvlsm.core.io.images import SUFFIXES
 
-SPLITS = ("train", "val", "test")
-REFERENCE, LISTS = "reference", "lists"
+Layout = Literal["upstream", "lists"]
+UPSTREAM: Layout = "upstream"
+LISTS: Layout = "lists"
 # The split of a folder without any.
 ALL = "all"
-# Tables that tell which images belong together, and the column that says it; the first that is there counts.
-GROUP_TABLES = {"patients.csv": "patient", "sequences.csv": "sequence", "groups.csv": "group"}
-# CAMUS and CheXlocalize name the patient first in every file name.
-_PATIENT = re.compile(r"patient\d+")
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,9 @@ class Entry:
     target : str
         Phrase, where a table says it.
     group : str
-        Patient, video sequence or case, where known.
-    facts : mapping
-        Of the annotation file: "prompts", and usually "bbox" ([x1, y1, x2, y2] in pixels).
+        Such as "patient 7", where known; see `groups`.
+    record : mapping
+        Of the annotation file: "prompts", usually "bbox" ([x1, y1, x2, y2] in pixels), and what our export adds.
     """
 
     split: str
@@ -56,7 +53,7 @@ class Entry:
     masks: Path
     target: str = ""
     group: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     def image_path(self) -> Path:
         """Where the image should be. Raises ValueError if that is outside of its folder."""
@@ -80,8 +77,8 @@ def existing(path: Path) -> Path:
     return path
 
 
-def layout_of(folder: Path) -> str:
-    """The layout, "reference" or "lists", of a data set's folder.
+def layout_of(folder: Path) -> Layout:
+    """The layout, "upstream" or "lists", of a data set's folder.
 
     Raises
     ------
@@ -91,7 +88,7 @@ def layout_of(folder: Path) -> str:
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}.")
     if (folder / "anns").is_dir() or any(folder.glob("*.json")) or any(folder.glob("*.json.gz")):
-        return REFERENCE
+        return UPSTREAM
     if (folder / "images").is_dir():
         return LISTS
     raise ValueError(
@@ -108,7 +105,7 @@ def split_files(folder: Path, layout: str) -> dict[str, Path]:
     ValueError
         If a layout with annotation files has none.
     """
-    if layout == REFERENCE:
+    if layout == UPSTREAM:
         return annotation_files(folder)
     return {path.stem: path for path in sorted((folder / "splits").glob("*.txt"))}
 
@@ -120,13 +117,13 @@ def read_split(folder: Path, layout: str, split: str, target: str = "", group_co
     ----------
     folder : Path
     layout : str
-        "reference" or "lists".
+        "upstream" or "lists".
     split : str
         "all" for a plain folder without lists.
     target : str
         Layout "lists": the one target, whose mask has its image's name; "" to take `targets.csv` where there is one.
     group_column : str
-        See `read_groups`.
+        See `groups.read_groups`.
 
     Raises
     ------
@@ -134,67 +131,19 @@ def read_split(folder: Path, layout: str, split: str, target: str = "", group_co
         If the split or a table cannot be read.
     """
     groups = read_groups(folder, group_column)
-    images, masks = split_folders(folder, split) if layout == REFERENCE else (folder / "images", folder / "masks")
-    for image, mask, named, facts in _listed(folder, layout, split, target):
-        group = groups.get(image, "")
-        if not group and not group_column and (patient := _PATIENT.match(image)):
-            # The two parts of CAMUS number their patients from 1 each.
-            group = patient[0] if images.name == "images" else f"{images.name}/{patient[0]}"
-        yield Entry(split, image, mask, images, masks, named, group, facts)
-
-
-def read_groups(folder: Path, column: str = "") -> dict[str, str]:
-    """Patient, sequence or case by image name.
-
-    Parameters
-    ----------
-    folder : Path
-    column : str
-        Of any table (`*.csv`) of the folder that has the column "image" too; "" for one of `GROUP_TABLES`.
-
-    Raises
-    ------
-    ValueError
-        If no table has the column.
-    """
-    if not column:
-        for name, own in GROUP_TABLES.items():
-            if (path := folder / name).is_file():
-                return {row["image"]: f"{own} {row[own]}" for row in read_table(path, "image", own) if row[own]}
-        return {}
-    for path in sorted(folder.glob("*.csv")):
-        rows = read_table(path)
-        if rows and {"image", column} <= rows[0].keys():
-            return {row["image"]: row[column] for row in rows if row[column]}
-    raise ValueError(f"No table in {folder} has the columns 'image' and {column!r}.")
-
-
-def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a table with a head line.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read or lacks one of `columns`.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = list(reader)
-            head = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read as a table ({error}).") from error
-    if missing := [column for column in columns if column not in head]:
-        raise ValueError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(head) or 'none'}.")
-    return rows
+    images, masks = split_folders(folder, split) if layout == UPSTREAM else (folder / "images", folder / "masks")
+    part = "" if images.name == "images" else images.name
+    for image, mask, named, record in _listed(folder, layout, split, target):
+        group = groups.of(image, str(record.get("group") or ""), part)
+        yield Entry(split, image, mask, images, masks, named, group, record)
 
 
 def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-    """(image, mask, target, facts) of each mask."""
+    """(image, mask, target, record of the annotation file) of each mask."""
     files = split_files(folder, layout)
     if split not in files and not (split == ALL and layout == LISTS):
         raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(files) or 'none'}.")
-    if layout == REFERENCE:
+    if layout == UPSTREAM:
         for item in read_annotations(files[split]):
             yield str(item.get("img_name", "")), str(item.get("mask_name", "")), "", item
         return

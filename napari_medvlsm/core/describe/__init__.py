@@ -1,12 +1,12 @@
 """Attributes read back from a mask, and where they disagree with what a person wrote.
 
-Two rules. `describe_reference` repeats the paper's annotation code, quirks included, so that exported prompts read
-like the release's. `describe` is the clean rule of the interface and of training. Location words are sides of the
+Two rules. `describe_upstream` repeats the paper's annotation code, quirks included, so that exported prompts read
+like upstream's. `describe` is the clean rule of the interface and of training. Location words are sides of the
 image as shown, never the patient's left and right.
 
 `description`     what a mask says, in which words
 `components`      a mask taken apart: what both rules count
-`reference`       the paper's rule
+`upstream`        the paper's rule
 `clean`           the clean rule
 `shape`           one word for the outline of a part
 `color`           one word for the pixels under a mask
@@ -17,8 +17,8 @@ from napari_medvlsm.core.describe.clean import describe
 from napari_medvlsm.core.describe.color import COLOR_WORDS
 from napari_medvlsm.core.describe.contradictions import Contradiction, contradictions
 from napari_medvlsm.core.describe.description import MANY, SIZE_WORDS, Description
-from napari_medvlsm.core.describe.reference import describe_reference
 from napari_medvlsm.core.describe.shape import SHAPE_WORDS
+from napari_medvlsm.core.describe.upstream import describe_upstream
 
 __all__ = [
     "COLOR_WORDS",
@@ -29,5 +29,5 @@ __all__ = [
     "Description",
     "contradictions",
     "describe",
-    "describe_reference",
+    "describe_upstream",
 ]

@@ -42,7 +42,7 @@ def contradictions(said: Attributes, seen: Description) -> tuple[Contradiction, 
     said : Attributes
         What was written; several sizes or places are joined by ", ".
     seen : Description
-        From `describe`; the locations of `describe_reference` are biased to the right.
+        From `describe`; the locations of `describe_upstream` are biased to the right.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 SIZE_WORDS = ("tiny", "small", "medium", "large")
 # Beside a part, others of at most this share of its area are crumbs of an outline, no further objects: a convention.
 CRUMB_FRACTION = 0.02
-# Fractions of the image between which each size lies (release: f < 0.001 tiny, f > 0.08 medium, f > 0.30 large).
+# Fractions of the image between which each size lies (upstream: f < 0.001 tiny, f > 0.08 medium, f > 0.30 large).
 SIZE_RANGES = {"tiny": (0.0, 0.001), "small": (0.001, 0.08), "medium": (0.08, 0.30), "large": (0.30, 1.0)}
 CELLS = (("top left", "top", "top right"), ("left", "center", "right"), ("bottom left", "bottom", "bottom right"))
 MANY = "many"

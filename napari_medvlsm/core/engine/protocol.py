@@ -19,8 +19,9 @@ Answers, with the request's "id": "progress" (a "text", and for tiles the "fract
 probability array for each prompt), "failed" (a "message" for the user), "cancelled", "missing" (to be sent again with
 the pixels). Without an id: once "ready" ("devices", a list of the fields of `core.options.Device`, the one chosen by
 "auto" first; its title as "device" and its best "precision"), then "running" (the "device" in words and the "precision"
-that the model now computes on and in) whenever these change, once more after the first answer in a lower precision
-with the "difference" (the largest of a probability from that in float32), and "notice" (a "text" for the user).
+that the model now computes on and in, and its "weights_hash") whenever these change, once more after the first answer
+in a lower precision with the "difference" (the largest of a probability from that in float32), and "notice" (a "text"
+for the user).
 """
 
 from __future__ import annotations

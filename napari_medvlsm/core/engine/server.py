@@ -7,9 +7,11 @@ import queue
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from napari_medvlsm.core.engine.protocol import Array, Message, read_frame, write_frame
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO, SegmentOptions
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def serve(source: IO[bytes], sink: IO[bytes]) -> None:
         try:
             engine.check(number)
             write_frame(sink, {"event": "done", "id": number}, engine.answer(message, arrays))
-            engine.tell_difference(message)
+            engine.report_difference(message)
         except Cancelled:
             write_frame(sink, {"event": "cancelled", "id": number})
         except MissingScan:
@@ -68,7 +70,8 @@ class Engine:
         self._image = ""
         self._asked: tuple[str, str] = (AUTO, AUTO)
         self._choice = 0
-        self._told: Message = {}
+        self._reported: Message = {}
+        self._weights_hash = ""
 
     def answer(self, message: Message, arrays: list[Array]) -> list[Array]:
         """Carry out one request and return the arrays of its answer."""
@@ -83,17 +86,17 @@ class Engine:
         elif message["image"] != self._image:
             raise MissingScan
         maps = [] if message["op"] == "prepare" else self._segment(number, segmenter, message, options)
-        self._tell_running()
+        self._report_running()
         return maps
 
-    def tell_difference(self, message: Message) -> None:
+    def report_difference(self, message: Message) -> None:
         """After the first answer in a lower precision, say what it costs; nobody waits for this."""
         segmenter = self._segmenter
-        if segmenter is None or segmenter.precision == "float32" or "difference" in self._told:
+        if segmenter is None or segmenter.precision == "float32" or "difference" in self._reported:
             return
         if message["op"] == "segment" and message["prompts"]:
             try:
-                self._tell_running(segmenter.precision_difference(message["prompts"][0]))
+                self._report_running(segmenter.precision_difference(message["prompts"][0]))
             except Exception as error:  # the answer is given; what it cost is worth no failure
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
 
@@ -136,23 +139,25 @@ class Engine:
             self._progress(number, "Loading the model")
             self.forget()
             self._segmenter = Segmenter.load(message["model"], *asked, notify=self._notice)
+            self._weights_hash = weights_hash(Path(message["model"]))
             self._model, self._asked, self._choice = message["model"], asked, choice
         elif (asked, choice) != (self._asked, self._choice):
             self._segmenter.use(*asked)
             self._asked, self._choice = asked, choice
-        self._tell_running()
+        self._report_running()
         return self._segmenter
 
-    def _tell_running(self, difference: float | None = None) -> None:
+    def _report_running(self, difference: float | None = None) -> None:
         from napari_medvlsm.core.devices import device_name
 
         assert self._segmenter is not None
         running: Message = {"device": device_name(self._segmenter.device), "precision": self._segmenter.precision}
-        same = running.items() <= self._told.items()
+        running["weights_hash"] = self._weights_hash
+        same = running.items() <= self._reported.items()
         if difference is not None:
             running["difference"] = difference
         if not same or difference is not None:
-            self._told = running
+            self._reported = running
             write_frame(self._sink, {"event": "running"} | running)
 
     def _progress(self, number: int, text: str, fraction: float | None = None) -> None:

@@ -1,4 +1,8 @@
-"""Corrections that survive a crash: one file for each scan, target and sitting, in the user's own data folder."""
+"""Corrections that survive a crash: one file for each scan, target and session, in the user's own data folder.
+
+A session is one run of the panel. Its file for a correction is replaced with every change; an earlier state that the
+new one would replace by much less is kept beside it under a numbered name.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,18 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
-from napari_medvlsm.core.io.labels import load_mask, read_description, save_mask
+from napari_medvlsm.core.annotation import Annotation, record_target
+from napari_medvlsm.core.io.labels import load_mask, read_record, save_mask
+
+# Earlier states kept of one correction; the oldest goes first.
+EARLIER_STATES = 5
+# A change that leaves less than this fraction of the foreground keeps the state before it.
+_LESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,7 +36,7 @@ class SavedCorrection:
 
 
 class AutosaveStore:
-    """Keeps the latest state of each correction of one sitting; those of earlier sittings are only read.
+    """Keeps the latest state of each correction of one session; those of earlier sessions are only read.
 
     Parameters
     ----------
@@ -38,12 +46,15 @@ class AutosaveStore:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or user_data_path("napari-medvlsm", appauthor=False) / "autosave"
-        self._sitting = uuid.uuid4().hex[:8]
-        # Held as long as this sitting lives, by the operating system's means: a crash releases it.
-        self._lock = FileLock(self._lock_path(self._sitting), thread_local=False)
+        self.session_id = uuid.uuid4().hex[:8]
+        # Held as long as this session lives, by the operating system's means: a crash releases it.
+        self._lock = FileLock(self._lock_path(self.session_id), thread_local=False)
 
-    def save(self, scan_hash: str, target: str, mask: npt.NDArray[np.generic], description: dict[str, Any]) -> None:
+    def save(self, annotation: Annotation) -> None:
         """Replace the stored state of a correction; safe in a background thread.
+
+        A state with a person's work in it, of which less than half would be left, is kept as an earlier state. An
+        empty mask that is no answer ("absent") is not stored: there is nothing to offer after a crash.
 
         Raises
         ------
@@ -52,46 +63,87 @@ class AutosaveStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
-        save_mask(self._path(scan_hash, target), mask, description | {"scan_hash": scan_hash, "target": target})
+        scan_hash, target = annotation.provenance.scan_hash, annotation.target
+        path = self._path(scan_hash, target)
+        if self._loses(path, annotation):
+            self.set_aside(scan_hash, target)
+        if annotation.absent or annotation.mask.any():
+            save_mask(path, annotation)
+        else:
+            path.unlink(missing_ok=True)
+
+    def set_aside(self, scan_hash: str, target: str) -> Path | None:
+        """Keep the stored state of a correction, if there is one, under a name that no later state replaces."""
+        path = self._path(scan_hash, target)
+        if not path.exists():
+            return None
+        earlier = self._earlier(scan_hash, target)
+        number = 1 + max((_number(p) for p in earlier), default=0)
+        kept = path.replace(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+        for old in earlier[: max(0, len(earlier) + 1 - EARLIER_STATES)]:
+            old.unlink(missing_ok=True)
+        return kept
 
     def find(self, scan_hash: str) -> list[SavedCorrection]:
-        """What earlier sittings left for a scan, the newest first.
+        """What earlier sessions left for a scan, the newest first.
 
         Those that still run elsewhere, and files that cannot be read, are passed over.
         """
         found = []
         for path in self.folder.glob(f"{scan_hash}-*.tif"):
-            sitting = path.stem.rsplit("-", 1)[-1]
-            if sitting == self._sitting or self._runs(sitting):
+            session_id = path.stem.rsplit("-", 1)[-1].split(".")[0]
+            if session_id == self.session_id or self._runs(session_id):
                 continue
+            target = record_target(read_record(path))
             try:
-                target = str(read_description(path)["target"])
                 saved = datetime.fromtimestamp(path.stat().st_mtime)
-            except (ValueError, KeyError, OSError):
+            except OSError:
                 continue
-            found.append(SavedCorrection(path, scan_hash, target, saved))
+            if target:
+                found.append(SavedCorrection(path, scan_hash, target, saved))
         return sorted(found, key=lambda entry: entry.saved, reverse=True)
 
-    def load(self, entry: SavedCorrection) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
-        """The mask of a stored correction, shape (H, W), and how it was made."""
+    def load(self, entry: SavedCorrection) -> Annotation:
+        """A stored correction.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged.
+        """
         return load_mask(entry.path)
 
     def forget(self, scan_hash: str, target: str) -> None:
-        """Drop this sitting's state of a correction, because it was saved elsewhere."""
-        self._path(scan_hash, target).unlink(missing_ok=True)
+        """Drop this session's states of a correction, because it was saved elsewhere."""
+        for path in (self._path(scan_hash, target), *self._earlier(scan_hash, target)):
+            path.unlink(missing_ok=True)
 
     @staticmethod
     def discard(entry: SavedCorrection) -> None:
-        """Drop what an earlier sitting left."""
+        """Drop what an earlier session left."""
         entry.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """End the sitting: what it left is offered to the next."""
+        """End the session: what it left is offered to the next."""
         self._lock.release(force=True)
-        self._lock_path(self._sitting).unlink(missing_ok=True)
+        self._lock_path(self.session_id).unlink(missing_ok=True)
 
-    def _runs(self, sitting: str) -> bool:
-        lock = self._lock_path(sitting)
+    def _loses(self, path: Path, new: Annotation) -> bool:
+        """Whether much of a person's work in a stored state is not in the new one."""
+        if not path.exists():
+            return False
+        try:
+            old = load_mask(path)
+        except ValueError:
+            return True  # whatever it is, it is not ours to replace
+        if old.mask.shape != new.mask.shape:
+            return True
+        untouched = old.prediction is not None and np.array_equal(old.mask, old.prediction)
+        left = np.count_nonzero(old.mask & new.mask)
+        return not untouched and bool(left < _LESS * np.count_nonzero(old.mask))
+
+    def _runs(self, session_id: str) -> bool:
+        lock = self._lock_path(session_id)
         if not lock.exists():
             return False
         try:
@@ -102,9 +154,19 @@ class AutosaveStore:
         lock.unlink(missing_ok=True)
         return False
 
-    def _lock_path(self, sitting: str) -> Path:
-        return self.folder / f"{sitting}.lock"
+    def _lock_path(self, session_id: str) -> Path:
+        return self.folder / f"{session_id}.lock"
 
     def _path(self, scan_hash: str, target: str) -> Path:
         name = hashlib.sha256(target.encode()).hexdigest()[:12]
-        return self.folder / f"{scan_hash}-{name}-{self._sitting}.tif"
+        return self.folder / f"{scan_hash}-{name}-{self.session_id}.tif"
+
+    def _earlier(self, scan_hash: str, target: str) -> list[Path]:
+        """Earlier states, the oldest first."""
+        path = self._path(scan_hash, target)
+        return sorted(self.folder.glob(f"{path.stem}.*{path.suffix}"), key=_number)
+
+
+def _number(path: Path) -> int:
+    number = path.stem.rsplit(".", 1)[-1]
+    return int(number) if number.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""Prompts used before and favourites, kept between sittings in the user's own data folder.
+"""Prompts used before and favourites, kept between sessions in the user's own data folder.
 
 The file never leaves the computer; it holds the words of prompts and when they were used, no scan and no file name.
 """
@@ -23,6 +23,8 @@ from napari_medvlsm.core.prompts.coverage import normalise
 HISTORY_LENGTH = 200
 # How long another window may be at work on the file.
 LOCK_SECONDS = 1.0
+# Inode, time of the last change in ns, and size; None for no file.
+_Identity = tuple[int, int, int] | None
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
@@ -49,6 +51,8 @@ class PromptHistory:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or user_data_path("napari-medvlsm", appauthor=False) / "prompts.json"
+        # The entries as last read, and what identified the file then: every keystroke asks for the favourites.
+        self._cached: tuple[_Identity, list[Entry]] | None = None
 
     def entries(self, target: str = "", words: str = "") -> list[Entry]:
         """Favourites and then the rest, each the latest first.
@@ -120,13 +124,26 @@ class PromptHistory:
         return FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS)
 
     def _read(self) -> list[Entry]:
+        """The entries; the file is read only if another window, or this one, has replaced it."""
+        identity = self._identity()
+        if self._cached is None or self._cached[0] != identity:
+            self._cached = identity, self._parsed()
+        return list(self._cached[1])
+
+    def _parsed(self) -> list[Entry]:
         try:
             raw = json.loads(self.path.read_text("utf-8"))
             return list(_entries(raw))
-        except FileNotFoundError:
-            return []
         except _DAMAGED:
             return []  # a damaged file is no reason to stop; it is set aside before the next write
+
+    def _identity(self) -> _Identity:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        # Every write renames a new file into place: another inode, however coarse the clock.
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _write(self, entries: list[Entry]) -> None:
         if self.path.exists() and not self._readable():

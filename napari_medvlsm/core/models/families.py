@@ -1,19 +1,13 @@
-"""The model families: which class a card's `family` stands for. Imports no torch until a model is loaded.
+"""The model families, by the `family` of a model card. Imports no torch until a class is asked for.
 
-A further family is one module with a subclass of `base.VLSM`, and one line here.
+A further family is one module with a subclass of `architectures.base.VLSM`, and one line here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from napari_medvlsm.core.models.store.card import ADAPTER_FILE, read_card
-
-if TYPE_CHECKING:
-    from napari_medvlsm.core.models.architectures.base import VLSM
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -27,7 +21,8 @@ class Family:
     title : str
         As in the paper.
     module, cls : str
-        Where its class is; imported when needed, since CLIPSeg needs no `open_clip` and the others do.
+        Where its class is. Names, since the window and the command line list the families without importing torch,
+        and a family whose libraries are slow to import is imported only for its own models.
     importable : bool
         Whether checkpoints can be imported as such; else it is only trained here.
     """
@@ -38,41 +33,20 @@ class Family:
     cls: str
     importable: bool = True
 
-    def load(self, folder: Path) -> VLSM:
-        """Load a model folder of this family."""
-        model: VLSM = getattr(import_module(self.module), self.cls).load(folder)
-        return model
+    def model_class(self) -> Any:
+        """The family's subclass of `VLSM`."""
+        return getattr(import_module(f"napari_medvlsm.core.models.architectures.{self.module}"), self.cls)
 
 
-_HERE = "napari_medvlsm.core.models.architectures"
 FAMILIES = {
     family.name: family
     for family in (
-        Family("clipseg", "CLIPSeg", f"{_HERE}.clipseg", "CLIPSeg"),
-        Family("cris", "CRIS", f"{_HERE}.cris", "CRIS"),
-        Family("biomedclipseg", "BiomedCLIPSeg", f"{_HERE}.biomedclipseg", "BiomedCLIPSeg"),
-        Family("biomedclipseg-d", "BiomedCLIPSeg-D", f"{_HERE}.biomedclipseg", "BiomedCLIPSeg"),
-        Family("wordunet", "WordUNet", f"{_HERE}.wordunet", "WordUNet", importable=False),
-        Family("image-only", "UNet, UNet++, DeepLabV3+", f"{_HERE}.image_only", "ImageOnly", importable=False),
+        Family("clipseg", "CLIPSeg", "clipseg", "CLIPSeg"),
+        Family("cris", "CRIS", "cris", "CRIS"),
+        Family("biomedclipseg", "BiomedCLIPSeg", "biomedclipseg", "BiomedCLIPSeg"),
+        Family("biomedclipseg-d", "BiomedCLIPSeg-D", "biomedclipseg", "BiomedCLIPSeg"),
+        Family("wordunet", "WordUNet", "wordunet", "WordUNet", importable=False),
+        Family("image-only", "UNet, UNet++, DeepLabV3+", "image_only", "ImageOnly", importable=False),
     )
 }
 IMPORTABLE = tuple(name for name, family in FAMILIES.items() if family.importable)
-
-
-def load_model(folder: Path) -> VLSM:
-    """Load a model folder; its card tells the family. One that holds an adapter needs its base beside it or installed.
-
-    Raises
-    ------
-    ValueError
-        If the family is unknown or the folder is broken; the sentence says what to do.
-    """
-    name = read_card(folder).family
-    if (folder / ADAPTER_FILE).is_file():
-        # Here, since it imports torch and this module does not; and it loads the base through this function.
-        from napari_medvlsm.core.models.architectures.lora import load_lora
-
-        return load_lora(folder)
-    if name not in FAMILIES:
-        raise ValueError(f"The model in {folder} is of the unknown family {name!r}. Known: {', '.join(FAMILIES)}.")
-    return FAMILIES[name].load(folder)

@@ -75,7 +75,7 @@ def compare(
     ValueError
         For an unknown tag, or if the reference's entries are not those of our model.
     """
-    model = build(tag).from_reference_state_dict(formula_state(keys)).eval()
+    model = build(tag).from_upstream_state_dict(formula_state(keys)).eval()
     images = formula_images(model.image_size, image_constants)
     ids = torch.from_numpy(np.asarray(expected[f"{tag}.input_ids"], np.int64))
     with torch.inference_mode():

@@ -8,7 +8,7 @@ from napari_medvlsm.core.prompts.attributes import LEVELS, LISTS, Attributes, Pr
 from napari_medvlsm.core.prompts.english import joined, with_articles
 from napari_medvlsm.core.prompts.vocabulary import Vocabulary
 
-# What the release calls the outline of each type of tumor.
+# What upstream calls the outline of each type of tumor.
 REGULARITY = {"benign": "regular", "malignant": "irregular"}
 
 

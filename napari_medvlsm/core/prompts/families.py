@@ -32,11 +32,11 @@ class Family:
     clean : tuple of Form
         What the interface writes; the others are paraphrases.
     clean_absent : Form
-    reference : mapping
-        What the release wrote at each level, to the letter; a tuple where it holds a list of paraphrases.
-    reference_absent : Form or None
-    reference_names : mapping
-        The release's name of a target, where it is another.
+    upstream : mapping
+        What upstream medvlsm writes at each level, to the letter; a tuple where it holds a list of paraphrases.
+    upstream_absent : Form or None
+    upstream_names : mapping
+        Upstream's name of a target, where it is another.
     words : mapping
         The words of attributes that belong to this kind of scan alone.
     """
@@ -47,9 +47,9 @@ class Family:
     levels: Mapping[str, frozenset[str]]
     clean: tuple[Form, ...]
     clean_absent: Form
-    reference: Mapping[str, Form | tuple[Form, ...]]
-    reference_absent: Form | None = None
-    reference_names: Mapping[str, str] = field(default_factory=dict)
+    upstream: Mapping[str, Form | tuple[Form, ...]]
+    upstream_absent: Form | None = None
+    upstream_names: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def level_of(self, names: frozenset[str]) -> str:
@@ -58,9 +58,9 @@ class Family:
         holding = [level for level in self.levels if wanted <= self.levels[level]]
         return min(holding, key=lambda level: len(self.levels[level]), default=self.richest)
 
-    def reference_forms(self, level: str) -> tuple[Form, ...]:
-        """The release's form of a level, or all its paraphrases."""
-        forms = self.reference[level]
+    def upstream_forms(self, level: str) -> tuple[Form, ...]:
+        """Upstream's form of a level, or all its paraphrases."""
+        forms = self.upstream[level]
         return forms if isinstance(forms, tuple) else (forms,)
 
     @property
@@ -91,7 +91,7 @@ def read_data(*parts: str) -> Any:
 
 def _family(name: str) -> Family:
     raw = read_data("families", f"{name}.yaml")
-    absent = raw.get("reference_absent")
+    absent = raw.get("upstream_absent")
     return Family(
         name=name,
         title=raw["title"],
@@ -99,11 +99,11 @@ def _family(name: str) -> Family:
         levels={level: frozenset(raw["levels"][level]) for level in LEVELS if level in raw["levels"]},
         clean=tuple(Form(text) for text in raw["clean"]),
         clean_absent=Form(raw["clean_absent"]),
-        reference={
+        upstream={
             level: tuple(Form(t) for t in text) if isinstance(text, list) else Form(text)
-            for level, text in raw["reference"].items()
+            for level, text in raw["upstream"].items()
         },
-        reference_absent=Form(absent) if absent else None,
-        reference_names=raw.get("reference_names", {}),
+        upstream_absent=Form(absent) if absent else None,
+        upstream_names=raw.get("upstream_names", {}),
         words={k: tuple(v) for k, v in raw.get("words", {}).items()},
     )

@@ -1,4 +1,4 @@
-"""Text to attributes: the inverse of `build`, and of the release's templates.
+"""Text to attributes: the inverse of `build`, and of upstream's templates.
 
 A text of a known form is read exactly. Any other text is read word by word: what is known is placed, the
 little words between are passed over, and the rest is returned as not placed.
@@ -18,7 +18,7 @@ from napari_medvlsm.core.prompts.coverage import LITTLE_WORDS, normalise
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
 from napari_medvlsm.core.prompts.families import Family
 from napari_medvlsm.core.prompts.forms import Form, matched_words, slot_pattern
-from napari_medvlsm.core.prompts.reference import release_sentences, release_words
+from napari_medvlsm.core.prompts.upstream import upstream_sentences, upstream_words
 from napari_medvlsm.core.prompts.vocabulary import Target, Vocabulary
 
 # Attributes whose words can stand right before the name of the target.
@@ -102,15 +102,15 @@ def _by_form(text: str, vocabulary: Vocabulary) -> Attributes | None:
 
 @lru_cache(maxsize=4)
 def _readings(vocabulary: Vocabulary) -> tuple[_Reading, ...]:
-    """The patterns of all forms of the families that have targets, the interface's before the release's."""
+    """The patterns of all forms of the families that have targets, the interface's before upstream's."""
     families = {family.name: family for family in map(vocabulary.family, vocabulary.targets)}
     readings = []
     for family in families.values():
         of_slot = _slot_patterns(family, vocabulary)
-        absent = [family.clean_absent, *filter(None, [family.reference_absent])]
-        said = [*family.clean, *(form for level in family.reference for form in family.reference_forms(level))]
+        absent = [family.clean_absent, *filter(None, [family.upstream_absent])]
+        said = [*family.clean, *(form for level in family.upstream for form in family.upstream_forms(level))]
         for form in (*absent, *said):
-            # The release's space at the end of a sentence is not in a tidy text.
+            # Upstream's space at the end of a sentence is not in a tidy text.
             if template := form.template.strip():
                 readings.append(_Reading(family, form in absent, Form(template).pattern(of_slot.__getitem__)))
     return tuple(readings)
@@ -128,12 +128,12 @@ def _slot_words(family: Family, vocabulary: Vocabulary) -> dict[str, list[str]]:
     """All words that can stand in each slot."""
     targets = [t for t in vocabulary.targets.values() if t.family == family.name]
     names = [name for target in targets for name in target.names]
-    words = {"target": [*names, *family.reference_names.values()]}
-    words["targets"] = [*words["target"], *(f"{name}s" for name in family.reference_names.values())]
+    words = {"target": [*names, *family.upstream_names.values()]}
+    words["targets"] = [*words["target"], *(f"{name}s" for name in family.upstream_names.values())]
     for name in family.attributes:
         known = {word for target in targets for word in vocabulary.words(name, target.phrase)}
         same = {s for synonyms in vocabulary.attributes.get(name, {}).values() for s in synonyms}
-        words[name] = [*known, *same, *release_words(name)]
+        words[name] = [*known, *same, *upstream_words(name)]
     words["number"] = [*words.get("number", ()), *NUMBER_WORDS]
     words["age"] = list(NUMBER_WORDS)
     return words | {"be": ["is", "are"], "be_findings": ["is", "are"], "regularity": list(REGULARITY.values())}
@@ -141,8 +141,8 @@ def _slot_words(family: Family, vocabulary: Vocabulary) -> dict[str, list[str]]:
 
 def _from_words(words: dict[str, str], reading: _Reading, vocabulary: Vocabulary) -> Attributes | None:
     name = words.get("target") or words.get("targets", "")
-    names = {release: phrase for phrase, release in reading.family.reference_names.items()}
-    names |= {f"{release}s": phrase for release, phrase in names.items()}
+    names = {theirs: phrase for phrase, theirs in reading.family.upstream_names.items()}
+    names |= {f"{theirs}s": phrase for theirs, phrase in names.items()}
     target = vocabulary.find_target(names.get(name, name))
     if target is None:
         return None  # letters that are alike only to a pattern, such as a long s
@@ -164,10 +164,10 @@ def _spelled(attribute: str, word: str, target: Target, vocabulary: Vocabulary) 
 
 
 def _own_sentence(sentence: str, target: Target) -> str:
-    """The interface's sentence in the place of the release's, which are listed in the same order."""
-    of_release = release_sentences(target.phrase)
-    known = sentence in of_release and len(of_release) <= len(target.general)
-    return target.general[of_release.index(sentence)] if known else sentence
+    """The interface's sentence in the place of upstream's, which are listed in the same order."""
+    of_upstream = upstream_sentences(target.phrase)
+    known = sentence in of_upstream and len(of_upstream) <= len(target.general)
+    return target.general[of_upstream.index(sentence)] if known else sentence
 
 
 # Any other text ------------------------------------------------------------------------------------------------

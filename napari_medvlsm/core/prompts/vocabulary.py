@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -109,6 +109,41 @@ class Vocabulary:
     modalities: Mapping[str, Modality]
     targets: Mapping[str, Target]
 
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], version: str, own: Iterable[str] = ()) -> Vocabulary:
+        """The vocabulary of the plain values of a vocabulary file; `own` names the targets that a person added."""
+
+        def tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+            return {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+
+        def labelled(key: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+            return {"label": key.capitalize()} | tuples(entry)
+
+        own = frozenset(own)
+        targets = {k: Target(k, **labelled(k, entry), own=k in own) for k, entry in raw["targets"].items()}
+        modalities = {k: Modality(**labelled(k, entry)) for k, entry in raw["modalities"].items()}
+        for target in targets.values():
+            if target.modality and target.modality not in modalities:
+                modalities[target.modality] = Modality(target.modality.capitalize())
+        return cls(version, {k: tuples(v) for k, v in raw["attributes"].items()}, modalities, targets)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values in the form of a vocabulary file; those of a target that are as by default are left out."""
+        targets = {
+            phrase: {
+                f.name: list(value) if isinstance(value, tuple) else value
+                for f in fields(target)
+                if f.name not in ("phrase", "own") and (value := getattr(target, f.name)) != f.default
+            }
+            for phrase, target in self.targets.items()
+        }
+        return {
+            "version": self.version,
+            "attributes": {k: {word: list(same) for word, same in v.items()} for k, v in self.attributes.items()},
+            "modalities": {k: {"label": m.label, "absent": list(m.absent)} for k, m in self.modalities.items()},
+            "targets": targets,
+        }
+
     @cached_property
     def digest(self) -> str:
         """A short hash (16 hexadecimal digits) of all targets, words and modalities."""
@@ -185,7 +220,7 @@ def load_vocabulary(own: OwnWords | Path | None = None) -> Vocabulary:
     if not words.content:
         return _shipped()
     raw = _merged(read_data("vocabulary.yaml"), words.content)
-    vocabulary = _vocabulary(raw, f"{_shipped().version}+{words.digest}", words.content.get("targets", {}))
+    vocabulary = Vocabulary.from_dict(raw, f"{_shipped().version}+{words.digest}", words.content.get("targets", {}))
     _check_names(vocabulary, words)
     return vocabulary
 
@@ -193,19 +228,7 @@ def load_vocabulary(own: OwnWords | Path | None = None) -> Vocabulary:
 @cache
 def _shipped() -> Vocabulary:
     raw = read_data("vocabulary.yaml")
-    return _vocabulary(raw, raw["version"], ())
-
-
-def _vocabulary(raw: dict[str, Any], version: str, own: Iterable[str]) -> Vocabulary:
-    def tuples(entry: dict[str, Any]) -> dict[str, Any]:
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-
-    targets = {k: Target(k, **({"label": k.capitalize()} | tuples(v)), own=k in own) for k, v in raw["targets"].items()}
-    modalities = {k: Modality(**({"label": k.capitalize()} | tuples(v))) for k, v in raw["modalities"].items()}
-    for target in targets.values():
-        if target.modality and target.modality not in modalities:
-            modalities[target.modality] = Modality(target.modality.capitalize())
-    return Vocabulary(version, {k: tuples(v) for k, v in raw["attributes"].items()}, modalities, targets)
+    return Vocabulary.from_dict(raw, raw["version"])
 
 
 def _merged(base: Any, more: Any) -> Any:

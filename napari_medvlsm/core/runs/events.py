@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: one frozen dataclass an event, one JSON object a line.
+"""What a run reports while it goes on: one frozen dataclass an event, one JSON object a line.
 
 Each line is `{"event": NAME, "time": SECONDS, ...fields}`: `NAME` is the class in lower case with underscores, `time`
 seconds since 1970. Fields are only ever added. A line that a reader does not know is to be passed over.
@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from napari_medvlsm.core.renamed_keys import with_current_keys
+
 
 @dataclass(frozen=True)
 class Event:
-    """Anything that is told."""
+    """Anything that a run reports."""
 
     @classmethod
     def name(cls) -> str:
@@ -25,9 +27,9 @@ class Event:
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
 
     def line(self) -> str:
-        """One JSON object; a number that is none (divergence) becomes null."""
+        """One JSON object; NaN and infinity (divergence) become null."""
         content = {"event": self.name(), "time": round(time.time(), 3), **asdict(self)}
-        return json.dumps(_plain(content), ensure_ascii=False, allow_nan=False)
+        return json.dumps(_without_nan(content), ensure_ascii=False, allow_nan=False)
 
 
 Report = Callable[[Event], None]
@@ -65,14 +67,14 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Checked(Event):
-    """The data were looked at. `findings` counts what was found by kind; see `check.KINDS`."""
+    """The data were checked. `findings` counts what was found by kind; see `core.datasets.check.KINDS`."""
 
     findings: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Encoded(Event):
-    """Activations of frozen encoders were computed: `done` of `total` images (times views)."""
+    """Activations of frozen encoders were computed and cached: `done` of `total` images (times views)."""
 
     done: int
     total: int
@@ -80,7 +82,7 @@ class Encoded(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """A step was made: `step` of `steps` in all epochs; `images_per_second` over the last ones."""
+    """An optimizer step was made: `step` of `steps` in all epochs; `images_per_second` over the last ones."""
 
     epoch: int
     step: int
@@ -95,7 +97,7 @@ class Epoch(Event):
 
     `train_loss`, `val_loss`, `val_dice` (over prompts whose mask holds something) and `val_false_positive_rate` (part
     of the prompts without one on which more than 1 % of the image was outlined); null where nothing was measured.
-    `best` tells whether this is the best validation Dice so far, `eta` how many seconds are left at this pace.
+    `best` says whether this is the best validation Dice so far, `eta` how many seconds are left at this pace.
     """
 
     epoch: int
@@ -115,7 +117,7 @@ class Stopped(Event):
 
     `reason`: "finished", "early stopping", "time is up", "asked to stop", or "diverged"; `sentence` says it for people.
     `checkpoint` is the best one ("" where no epoch was completed), `val_dice` its validation Dice. After "finished" and
-    "early stopping" the model is measured; who asks to stop that gets a second one, with "asked to stop".
+    "early stopping" the model is measured; asked to stop meanwhile, a run reports a second one, with "asked to stop".
     """
 
     reason: str
@@ -158,22 +160,23 @@ KINDS: dict[str, type[Event]] = {kind.name(): kind for kind in Event.__subclasse
 
 
 def read_line(line: str) -> Event | None:
-    """The event of a line, for programs in Python; None where it is none that this version knows.
+    """The event of a line; None for one that this version does not know, and for a line that is not whole.
 
-    Fields that are not known are passed over.
+    Fields that are not known are ignored; those of earlier versions are read under their present names.
     """
-    content = json.loads(line)
-    kind = KINDS.get(content.get("event", "")) if isinstance(content, dict) else None
-    if kind is None:
+    try:
+        content = with_current_keys(json.loads(line))
+        kind = KINDS.get(content.get("event", "")) if isinstance(content, dict) else None
+        return None if kind is None else kind(**{f.name: content[f.name] for f in fields(kind) if f.name in content})
+    except (ValueError, TypeError):
         return None
-    return kind(**{f.name: content[f.name] for f in fields(kind) if f.name in content})
 
 
-def silent(event: Event) -> None:
-    """Tell nobody."""
+def ignore_event(event: Event) -> None:
+    """A `Report` that goes nowhere."""
 
 
-def _plain(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: _without_nan(v) for k, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

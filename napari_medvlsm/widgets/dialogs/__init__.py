@@ -2,8 +2,9 @@
 
 from napari_medvlsm.widgets.dialogs.card import CardDialog
 from napari_medvlsm.widgets.dialogs.comparison import ComparisonDialog
+from napari_medvlsm.widgets.dialogs.guide import GuideDialog
 from napari_medvlsm.widgets.dialogs.models import ModelsDialog
 from napari_medvlsm.widgets.dialogs.own_words import OwnWordsDialog
 from napari_medvlsm.widgets.dialogs.prompt_history import PromptHistoryDialog
 
-__all__ = ["CardDialog", "ComparisonDialog", "ModelsDialog", "OwnWordsDialog", "PromptHistoryDialog"]
+__all__ = ["CardDialog", "ComparisonDialog", "GuideDialog", "ModelsDialog", "OwnWordsDialog", "PromptHistoryDialog"]

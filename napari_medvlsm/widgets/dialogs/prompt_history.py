@@ -29,7 +29,7 @@ class PromptHistoryDialog(QDialog):
 
     Parameters
     ----------
-    book : PromptHistory
+    history : PromptHistory
     target : Target or None
         Only its prompts are shown at first.
     parent : QWidget, optional
@@ -39,17 +39,17 @@ class PromptHistoryDialog(QDialog):
     changed = Signal()
     failed = Signal(str)
 
-    def __init__(self, book: PromptHistory, target: Target | None, parent: QWidget | None = None) -> None:
+    def __init__(self, history: PromptHistory, target: Target | None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Favourites and earlier prompts")
-        self._book, self._target = book, target
+        self._history, self._target = history, target
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search, for example: small left")
         self.search.setClearButtonEnabled(True)
         self.search.textChanged.connect(self.refresh)
         self.only = QCheckBox(f"Only {target.label}" if target is not None else "")
         self.only.setVisible(target is not None)
-        self.only.setChecked(target is not None and bool(book.entries(target.phrase)))
+        self.only.setChecked(target is not None and bool(history.entries(target.phrase)))
         self.only.toggled.connect(self.refresh)
         self.list = QListWidget()
         self.list.itemActivated.connect(self._take)
@@ -87,7 +87,7 @@ class PromptHistoryDialog(QDialog):
         kept = self._current()
         target = self._target.phrase if self._target is not None and self.only.isChecked() else ""
         self.list.clear()
-        for entry in self._book.entries(target, self.search.text()):
+        for entry in self._history.entries(target, self.search.text()):
             item = QListWidgetItem(f"{'★' if entry.favourite else '    '} {entry.prompt.text}")
             item.setData(_ROLE, entry)
             item.setToolTip(f"Last used {entry.used[:10]}")
@@ -119,12 +119,12 @@ class PromptHistoryDialog(QDialog):
     def _toggle(self) -> None:
         entry = self._current()
         if entry is not None:
-            self._change(lambda: self._book.set_favourite(entry.prompt, not entry.favourite))
+            self._change(lambda: self._history.set_favourite(entry.prompt, not entry.favourite))
 
     def _forget(self) -> None:
         entry = self._current()
         if entry is not None:
-            self._change(lambda: self._book.forget(entry.prompt.text))
+            self._change(lambda: self._history.forget(entry.prompt.text))
 
     def _change(self, function: Callable[[], None]) -> None:
         try:

@@ -9,6 +9,7 @@ from napari_medvlsm.widgets.sections._section import PROBLEM, quiet_label
 
 SEGMENT_KEYS = "Ctrl+Return"
 CANCEL_KEYS = "Ctrl+."
+HELP_KEYS = "F1"
 
 
 class Footer(QWidget):
@@ -16,6 +17,7 @@ class Footer(QWidget):
 
     segmentRequested = Signal()
     cancelRequested = Signal()
+    helpRequested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +56,13 @@ class Footer(QWidget):
         column.addWidget(self.status)
         disclaimer = quiet_label("For research use, not a medical device")
         disclaimer.setStyleSheet("color: #9aa0a8;")
-        column.addWidget(disclaimer)
+        self.help = QPushButton("Help")
+        self.help.setToolTip("How to work with this panel, in words and pictures (F1)")
+        self.help.clicked.connect(self.helpRequested)
+        last = QHBoxLayout()
+        last.addWidget(disclaimer, 1)
+        last.addWidget(self.help)
+        column.addLayout(last)
         self.set_busy(False, False)
 
     def set_count(self, count: int) -> None:

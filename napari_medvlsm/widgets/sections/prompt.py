@@ -25,7 +25,7 @@ class PromptSection(Section):
     levelChosen = Signal(object)
     typed = Signal(str)
     typingDropped = Signal()
-    bookRequested = Signal()
+    historyRequested = Signal()
     favouriteToggled = Signal(bool)
     ownWordsRequested = Signal()
     enqueued = Signal()
@@ -76,16 +76,16 @@ class PromptSection(Section):
         self.star.setFixedWidth(self.star.fontMetrics().horizontalAdvance("★") + 16)
         self.star.setToolTip("Keep this prompt as a favourite")
         self.star.clicked.connect(self.favouriteToggled)
-        self.book = QPushButton("Earlier…")
-        self.book.setToolTip("Your favourites and the prompts used before, to search")
-        self.book.clicked.connect(self.bookRequested)
+        self.history = QPushButton("Earlier…")
+        self.history.setToolTip("Your favourites and the prompts used before, to search")
+        self.history.clicked.connect(self.historyRequested)
         self.column.addWidget(self.text)
         self.add = QPushButton("Add to list")
-        self.add.setToolTip("Collect several targets, then outline them all in one go")
+        self.add.setToolTip("Collect several targets, then segment them all in one go")
         self.add.clicked.connect(self.enqueued)
         words = QHBoxLayout()
         words.addWidget(self.star)
-        words.addWidget(self.book)
+        words.addWidget(self.history)
         words.addStretch(1)
         words.addWidget(self.back)
         words.addWidget(self.add)
@@ -193,7 +193,7 @@ class PromptSection(Section):
         self.star.setText("★" if favourite else "☆")
 
     def set_queue(self, prompts: Sequence[Prompt]) -> None:
-        """Show the prompts that are outlined in one go."""
+        """Show the prompts that are segmented in one go."""
         while self.queue.count():
             item = self.queue.takeAt(0)
             row = item.widget() if item is not None else None

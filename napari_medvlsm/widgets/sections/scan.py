@@ -11,8 +11,8 @@ from napari_medvlsm.core.images import Scan
 from napari_medvlsm.widgets.sections._section import Section, fill_combo, narrow_combo, quiet_label
 
 
-class Look(enum.Enum):
-    """Where the model looks; the value is what people read."""
+class RegionMode(enum.Enum):
+    """The region of the scan that the model sees; the value is what people read."""
 
     WHOLE = "the whole scan"
     TILES = "the whole scan, in tiles"
@@ -21,13 +21,13 @@ class Look(enum.Enum):
 
     @property
     def tiles(self) -> bool:
-        """Whether at overlapping tiles in full detail."""
-        return self in (Look.TILES, Look.RECTANGLE_TILES)
+        """Whether in overlapping tiles at full resolution."""
+        return self in (RegionMode.TILES, RegionMode.RECTANGLE_TILES)
 
     @property
     def rectangle(self) -> bool:
-        """Whether inside a rectangle alone."""
-        return self in (Look.RECTANGLE, Look.RECTANGLE_TILES)
+        """Whether a rectangle alone."""
+        return self in (RegionMode.RECTANGLE, RegionMode.RECTANGLE_TILES)
 
 
 class ScanSection(Section):
@@ -35,12 +35,12 @@ class ScanSection(Section):
 
     layerChosen = Signal(object)
     openRequested = Signal()
-    lookChosen = Signal(object)  # Look
+    regionModeChosen = Signal(object)  # RegionMode
 
     def __init__(self) -> None:
         super().__init__("Scan")
         self.layers = narrow_combo()
-        self.layers.setToolTip("The image that is outlined. Drop a file on the viewer, or open one here.")
+        self.layers.setToolTip("The image that is segmented. Drop a file on the viewer, or open one here.")
         self.layers.activated.connect(lambda: self.layerChosen.emit(self.layers.currentData()))
         self.open = QPushButton("Open…")
         self.open.setToolTip("Open a PNG, JPEG or TIFF file")
@@ -51,17 +51,22 @@ class ScanSection(Section):
         self.column.addLayout(row)
         self.facts = quiet_label()
         self.column.addWidget(self.facts)
-        self.look = narrow_combo()
-        self.look.setToolTip(
-            "The model sees a scan at its own, lower resolution. Tiles take longer and show it every detail; "
-            "a rectangle shows it a part of the scan alone."
+        self.region = narrow_combo()
+        self.region.setToolTip(
+            "The model sees a scan at its own, lower resolution. Tiles take longer and keep every detail; "
+            "with a rectangle the model sees that part of the scan alone."
         )
-        fill_combo(self.look, [(look.value, look) for look in Look], Look.WHOLE)
-        self.look.activated.connect(lambda: self.lookChosen.emit(self.look.currentData()))
-        looking = QHBoxLayout()
-        looking.addWidget(QLabel("Look at"))
-        looking.addWidget(self.look, 1)
-        self.column.addLayout(looking)
+        fill_combo(self.region, [(mode.value, mode) for mode in RegionMode], RegionMode.WHOLE)
+        self.region.activated.connect(lambda: self.regionModeChosen.emit(self.region.currentData()))
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Region"))
+        row.addWidget(self.region, 1)
+        self.column.addLayout(row)
+
+    def region_mode(self) -> RegionMode:
+        """The region that is chosen."""
+        mode: RegionMode = self.region.currentData()
+        return mode
 
     def set_layers(self, names: list[tuple[str, object]], current: object) -> None:
         """Show the layers that can be a scan."""

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from napari_medvlsm.core.prompts import ATTRIBUTES, LABELS, LEVELS, load_families, load_vocabulary
-from napari_medvlsm.core.prompts.reference import load_datasets
+from napari_medvlsm.core.prompts.upstream import load_datasets
 
 FAMILIES = load_families()
 # Names that a form may hold beside those of attributes.
@@ -36,7 +36,7 @@ def test_every_file_is_yaml_of_text(path):
 def test_levels_and_forms_hold_together(family):
     assert set(family.attributes) <= set(ATTRIBUTES) and set(family.words) <= set(family.attributes)
     assert list(family.levels) == [f"p{i + 1}" for i in range(len(family.levels))]
-    assert set(family.reference) == {"p0", *family.levels}
+    assert set(family.upstream) == {"p0", *family.levels}
     assert family.levels["p1"] == frozenset()
     assert frozenset().union(*family.levels.values()) == frozenset(family.attributes)
     clean, *paraphrases = family.clean
@@ -44,10 +44,10 @@ def test_levels_and_forms_hold_together(family):
     for form in paraphrases:
         assert {slot.replace("regularity", "tumor_type") for slot in form.slots} - GRAMMAR == set(family.attributes)
     for level in family.levels:
-        for form in family.reference_forms(level):
+        for form in family.upstream_forms(level):
             said = {slot.replace("regularity", "tumor_type") for slot in form.slots - {"target", "targets"}}
             assert said == family.levels[level]
-            assert form.slots & {"target", "targets"}, "a text of the release would be read without its target"
+            assert form.slots & {"target", "targets"}, "a text of upstream would be read without its target"
     assert family.clean_absent.slots == {"target"}
 
 
@@ -88,10 +88,10 @@ def test_data_sets_have_a_family_and_targets_of_the_vocabulary():
         for target in dataset.targets:
             assert vocabulary.targets[target].family == dataset.family.name
     for family in FAMILIES.values():
-        assert set(family.reference_names) <= {t for d in datasets.values() for t in d.targets}
+        assert set(family.upstream_names) <= {t for d in datasets.values() for t in d.targets}
 
 
-def test_descriptions_of_the_release_have_a_clean_one_each():
+def test_descriptions_of_upstream_have_a_clean_one_each():
     vocabulary = load_vocabulary()
     for dataset in load_datasets().values():
         if dataset.general:
@@ -100,12 +100,12 @@ def test_descriptions_of_the_release_have_a_clean_one_each():
                 assert len(vocabulary.targets[target].general) == len(dataset.general) == 5
 
 
-def test_the_clean_words_are_free_of_the_releases_slips():
+def test_the_clean_words_are_free_of_upstreams_slips():
     slips = re.compile(
         r"mucuos|abnormailty|\bresemble\b|a bumpy flesh|Xray|in foot|of colon\b|in rectum|end of the \w+ cycle"
     )
-    released = (resources.files("napari_medvlsm") / "data" / "prompts" / "datasets").joinpath("dfu.yaml")
-    assert slips.search(released.read_text("utf-8")), "the search finds nothing anywhere"
+    upstream = (resources.files("napari_medvlsm") / "data" / "datasets").joinpath("dfu.yaml")
+    assert slips.search(upstream.read_text("utf-8")), "the search finds nothing anywhere"
     for target in load_vocabulary().targets.values():
         assert not any(slips.search(words) for words in (*target.general, *target.names, *target.shapes))
     for family in FAMILIES.values():

@@ -148,7 +148,7 @@ def test_a_side_of_the_patient_is_no_side_of_the_image():
             "Two small irregular-shaped tumors at the left, top in the breast ultrasound image.",
             Attributes("breast tumor", "two", "small", tumor_type="malignant", location="left, top"),
         ),
-        # P6 of the release ends with a space.
+        # P6 of upstream ends with a space.
         (
             "Airspace Opacity in a Chest Xray. Cardiomegaly, Lung Opacity are present. ",
             Attributes("airspace opacity", findings="cardiomegaly, lung opacity"),
@@ -168,7 +168,7 @@ def test_a_side_of_the_patient_is_no_side_of_the_image():
         ),
     ],
 )
-def test_a_pasted_prompt_of_the_release_is_read_in_clean_words(text, said):
+def test_a_pasted_prompt_of_upstream_is_read_in_clean_words(text, said):
     assert parse(text, VOCABULARY) == Parsed(said, level_of(said, VOCABULARY))
 
 

@@ -65,11 +65,11 @@ def _asked(case: Case, targets: Sequence[str], vocabulary: Vocabulary) -> list[t
         (_text(own.target, vocabulary), own.target, PRESENT if own.load_mask().any() else EMPTY)
         for own in (case, *case.others)
     ]
-    for target in targets:
-        if vocabulary.target(target).modality != case.modality:
-            asked.append((_text(target, vocabulary), target, OTHER))
-    absent = vocabulary.modalities[case.modality].absent if case.modality in vocabulary.modalities else ()
-    return asked + [(text, text, SAME) for text in absent]
+    if case.modality not in vocabulary.modalities:  # nobody says what such a scan cannot show
+        return asked
+    others = [t for t in targets if vocabulary.target(t).modality not in ("", case.modality)]
+    asked += [(_text(target, vocabulary), target, OTHER) for target in others]
+    return asked + [(text, text, SAME) for text in vocabulary.modalities[case.modality].absent]
 
 
 def _text(target: str, vocabulary: Vocabulary) -> str:

@@ -12,33 +12,33 @@ from typing import Any
 import numpy as np
 
 from medvlsm_training.evaluation.data import DataSet
-from medvlsm_training.evaluation.measure import Measured, Score
-from medvlsm_training.evaluation.questions import Wishes
-from medvlsm_training.evaluation.results import About
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.runs.results import About
+from napari_medvlsm.core.runs.scores import Measurements, Score
 
 
 class ResumeState:
-    """Finished sets on disk. What was measured of other data, weights or wishes is another file, and never read.
+    """Finished sets on disk. What was measured of other data, weights or prompts is another file, and never read.
 
     Parameters
     ----------
     folder : Path
-        Made when the first set is kept.
+        Made when the first set is saved.
     about : About
-    wishes : Wishes
+    prompts : EvaluationPrompts
     """
 
-    def __init__(self, folder: Path, about: About, wishes: Wishes) -> None:
+    def __init__(self, folder: Path, about: About, prompts: EvaluationPrompts) -> None:
         self.folder = folder
-        self._depends = asdict(about) | {"wishes": repr(wishes)}
+        self._depends = asdict(about) | {"prompts": repr(prompts)}
 
-    def read(self, data: DataSet) -> Measured | None:
-        """What was measured of a set; None where it was not, or its file is damaged."""
+    def load(self, data: DataSet) -> Measurements | None:
+        """The measurements of a set; None where there are none, or the file is damaged."""
         try:
             raw = json.loads(self._path(data).read_text("utf-8"))
-            measured = Measured([Score(**row) for row in raw["scores"]])
+            measured = Measurements([Score(**row) for row in raw["scores"]])
             for row in raw["calibration"]:
                 counted = Calibration(np.array(row["pixels"], np.int64), np.array(row["true"], np.int64))
                 measured.calibration[tuple(row["key"])] = counted
@@ -46,8 +46,8 @@ class ResumeState:
             return None
         return measured
 
-    def keep(self, data: DataSet, measured: Measured) -> None:
-        """Write what was measured of a set, to the last digit."""
+    def save(self, data: DataSet, measured: Measurements) -> None:
+        """Write the measurements of a set, to the last digit."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = {
             "scores": [asdict(score) for score in measured.scores],
@@ -60,7 +60,7 @@ class ResumeState:
             temporary.write_text(json.dumps(content), "utf-8")
 
     def remove(self) -> None:
-        """When the results are written."""
+        """Delete it, when the results are written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, data: DataSet) -> Path:

@@ -7,26 +7,27 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from medvlsm_training.evaluation.data import Case, DataSet
-from medvlsm_training.evaluation.measure import TOLERANCE, Measured, measure
-from medvlsm_training.evaluation.questions import Wishes
-from medvlsm_training.evaluation.results import (
+from medvlsm_training.evaluation.measure import measure
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
+from medvlsm_training.evaluation.resume import ResumeState
+from napari_medvlsm import __version__
+from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.io.atomic import making_folder
+from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.models.store.card import ModelCard
+from napari_medvlsm.core.models.store.registry import find_model
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
+from napari_medvlsm.core.options import AUTO
+from napari_medvlsm.core.runs.results import (
     SUMMARY_FILE,
     About,
+    MeasuredSet,
     Results,
     read_results,
     trained_on,
     write_results,
 )
-from medvlsm_training.evaluation.resume import ResumeState
-from napari_medvlsm import __version__
-from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.io.atomic import making_folder
-from napari_medvlsm.core.models.families import load_model
-from napari_medvlsm.core.models.store.card import ModelCard
-from napari_medvlsm.core.models.store.registry import find_model
-from napari_medvlsm.core.models.store.weights_hash import weights_hash
-from napari_medvlsm.core.options import AUTO
-from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.runs.scores import TOLERANCE, Measurements
 
 Progress = Callable[[Iterable[Case]], Iterable[Case]]
 
@@ -35,7 +36,7 @@ def evaluate_sets(
     model: str,
     sets: Sequence[DataSet],
     out: Path,
-    wishes: Wishes | None = None,
+    prompts: EvaluationPrompts | None = None,
     *,
     threshold: float | None = None,
     tolerance: float = TOLERANCE,
@@ -47,7 +48,7 @@ def evaluate_sets(
 ) -> Results:
     """Measure a model and write a folder of results, whole or not at all.
 
-    Every finished set is kept beside `out` until then: the same call goes on after an interruption.
+    Every finished set is saved beside `out` until then: the same call goes on after an interruption.
 
     Parameters
     ----------
@@ -57,14 +58,14 @@ def evaluate_sets(
         See `data.read_data` and `data.recipe_sets`.
     out : Path
         The folder of results to make.
-    wishes : Wishes, optional
+    prompts : EvaluationPrompts, optional
         What to ask; by default the class name alone.
     threshold : float, optional
         By default the model's own. One of another choice must not come from the cases that are measured.
     tolerance : float
         Of the normalised surface distance.
     seen : sequence of str, optional
-        Folders of the sets that the model was trained on, where its card does not tell; empty for none.
+        Folders of the sets that the model was trained on, where its card does not say; empty for none.
     device : str
         Computed in float32 on any of them: reported numbers should not depend on the machine.
     replace : bool
@@ -84,7 +85,7 @@ def evaluate_sets(
     if tolerance < 0:
         raise ValueError(f"The tolerance must be at least 0, but is {tolerance}.")
     _check_out(out, replace)
-    entry, wishes = find_model(model), wishes or Wishes()
+    entry, prompts = find_model(model), prompts or EvaluationPrompts()
     if len({data.name for data in sets}) < len(sets):
         raise ValueError("Two data set folders have the same name; results could not tell them apart.")
     for data in sets:
@@ -95,20 +96,20 @@ def evaluate_sets(
         entry.name,
         segmenter,
         weights_hash(entry.folder),
-        wishes,
+        prompts,
         entry.card.threshold if threshold is None else threshold,
         tolerance=tolerance,
         threshold_from="the model's card" if threshold is None else "the command",
         seen=seen,
     )
-    return measure_sets(segmenter, sets, out, about, wishes, replace, progress)
+    return measure_sets(segmenter, sets, out, about, prompts, replace, progress)
 
 
 def about_model(
     name: str,
     segmenter: Segmenter,
     weights: str,
-    wishes: Wishes,
+    prompts: EvaluationPrompts,
     threshold: float,
     threshold_from: str,
     tolerance: float = TOLERANCE,
@@ -125,8 +126,8 @@ def about_model(
         threshold=threshold,
         threshold_from=threshold_from,
         tolerance=tolerance,
-        wording=wishes.wording,
-        seed=wishes.seed,
+        wording=prompts.wording,
+        seed=prompts.seed,
         software=__version__,
         torch=importlib.metadata.version("torch"),
         device=str(segmenter.device),
@@ -139,27 +140,31 @@ def measure_sets(
     sets: Sequence[DataSet],
     out: Path,
     about: About,
-    wishes: Wishes,
+    prompts: EvaluationPrompts,
     replace: bool = False,
     progress: Progress = iter,
 ) -> Results:
     """Measure set by set, going on where an interruption was, and write the folder of results."""
-    parts, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, wishes), Measured()
+    state, measured = ResumeState(out.with_name(f"{out.name}.unfinished"), about, prompts), Measurements()
     for data in sets:
-        found = parts.read(data)
+        found = state.load(data)
         if found is None:
             found = measure(
-                segmenter, data, wishes, load_vocabulary(), about.threshold, about.tolerance, progress=progress
+                segmenter, data, prompts, data.vocabulary, about.threshold, about.tolerance, progress=progress
             )
-            parts.keep(data, found)
+            state.save(data, found)
         measured.scores += found.scores
         measured.calibration |= found.calibration
     if not measured.scores:
         raise ValueError("None of these cases has a prompt of the kinds and levels that were asked for.")
     with making_folder(out, replace) as folder:
-        write_results(folder, about, sets, measured)
-    parts.remove()
+        write_results(folder, about, {data.name: _facts(data) for data in sets}, measured)
+    state.remove()
     return read_results(out)
+
+
+def _facts(data: DataSet) -> MeasuredSet:
+    return MeasuredSet(data.split, data.sha256, len(data.cases), data.missing, data.grouped_by)
 
 
 def _check_out(out: Path, replace: bool) -> None:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from medvlsm_training.evaluation.measure import MODEL, ORIGINAL
-from medvlsm_training.evaluation.questions import Kind
-from medvlsm_training.evaluation.results import ALL_TARGETS, About, Results
+from napari_medvlsm.core.datasets.catalogue import published
 from napari_medvlsm.core.models.families import FAMILIES
-from napari_medvlsm.core.prompts.reference import load_datasets
+from napari_medvlsm.core.prompts.upstream import load_datasets
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.results import About, Results
+from napari_medvlsm.core.runs.scores import MODEL, ORIGINAL
+from napari_medvlsm.core.runs.summary import ALL_TARGETS
 
 ENDOSCOPY = frozenset({"kvasir_polyp", "clinicdb_polyp", "bkai_polyp"})
 EIGHT = ENDOSCOPY | {"isic", "dfu", "camus", "busi", "chexlocalize"}
 ZERO_SHOT, INDIVIDUAL, POOLED, ENDOSCOPY_POOLED = "zero-shot", "individual", "pooled", "endoscopy pooled"
-
-
-@cache
-def published() -> dict[str, Any]:
-    """The paper's numbers with their sources: `published.yaml`."""
-    loaded: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "published.yaml").read_text("utf-8"))
-    return loaded
 
 
 def trained_as(about: About, tested: str) -> str:
@@ -73,7 +64,9 @@ def cross_table(results: Sequence[Results], metric: str = "dice", size: str = OR
     return "\n\n".join([f"{what}{stars}", _markdown(head, lines), _notes(results)])
 
 
-def paper_tables(results: Sequence[Results], kind: str = Kind.CLASS.value, level: str = "p1", size: str = MODEL) -> str:
+def paper_tables(
+    results: Sequence[Results], kind: str = PromptKind.CLASS.value, level: str = "p1", size: str = MODEL
+) -> str:
     """Table 2 and the prompt tables of the paper: a line with the published numbers and one with ours.
 
     Parameters
@@ -83,7 +76,7 @@ def paper_tables(results: Sequence[Results], kind: str = Kind.CLASS.value, level
         The prompt whose results fill Table 2, which does not say its own. The prompt tables take the annotated levels
         (kind "oracle"), and for P1 the class name where that is all there is.
     size : str
-        "model" as the reference's own evaluation, or "original".
+        "model" as upstream's own evaluation, or "original".
 
     Returns
     -------
@@ -92,7 +85,7 @@ def paper_tables(results: Sequence[Results], kind: str = Kind.CLASS.value, level
     """
     parts = [
         f"Dice in percent, mean over all cases of the test split. Ours: {kind} prompts, {level.upper()}, in Table 2; "
-        f"with its 95 % interval, at {size} size. The release does not say at which size its numbers were taken. Where "
+        f"with its 95 % interval, at {size} size. Upstream does not say at which size its numbers were taken. Where "
         "an image shows nothing, its own P1 says so ('No tumor ...'); class prompts of ours never do."
     ]
     parts += ["## Table 2", *_table_2(results, kind, level, size)]
@@ -123,11 +116,10 @@ def _prompt_table(results: Sequence[Results], name: str, size: str) -> Iterator[
     trained = ZERO_SHOT if name == "zero_shot" else INDIVIDUAL
     lines = []
     for row in table["rows"]:
-        blank = [None] * (len(table["levels"]) - len(row["dice"]))
-        lines.append([row["set"], row["model"], "published", *_numbers([*row["dice"], *blank], 1)])
+        lines.append([row["set"], row["model"], "published", *_numbers(row["dice"], 1)])
         own = []
         for level in table["levels"]:
-            asked = [(Kind.ORACLE.value, level)] + ([(Kind.CLASS.value, level)] if level == "p1" else [])
+            asked = [(PromptKind.ORACLE.value, level)] + ([(PromptKind.CLASS.value, level)] if level == "p1" else [])
             own.append(_ours(results, trained, row["model"], row["set"], asked, size))
         lines.append(["", "", "ours", *own])
     yield f"Published: {table['source']}. {table['note']}"
@@ -143,7 +135,8 @@ def _ours(
         for number, result in enumerate(results, 1)
         if _family(result) == model
         and trained_as(result.about, name) == trained
-        and result.sets.get(name, {}).get("split") == "test"
+        and name in result.sets
+        and result.sets[name].split == "test"
     ]
     for kind, level in asked:
         cells = [
@@ -170,8 +163,8 @@ def _without_row(results: Sequence[Results]) -> list[str]:
         for name, facts in result.sets.items():
             if not trained_as(result.about, name) or not _family(result) or name not in load_datasets():
                 left.append(f"[{number}] on {name}")
-            elif facts["split"] != "test":
-                left.append(f"[{number}] on {name} (split {facts['split']})")
+            elif facts.split != "test":
+                left.append(f"[{number}] on {name} (split {facts.split})")
     return left
 
 
@@ -215,7 +208,7 @@ def _notes(results: Sequence[Results]) -> str:
     lines = []
     for number, result in enumerate(results, 1):
         data = ", ".join(
-            f"{name} {facts['split']} ({facts['cases']} cases, data {facts['sha256'][:12]})"
+            f"{name} {facts.split} ({facts.cases} cases, data {facts.sha256[:12]})"
             for name, facts in result.sets.items()
         )
         lines.append(f"- [{number}] {result.folder.name}: {result.about.line}; {data}.")

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from medvlsm_training.config import INTERFACE
 from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.measure import answers
-from medvlsm_training.evaluation.questions import INTERFACE, Wishes
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import Vocabulary
@@ -30,7 +31,7 @@ def sweep(
     """Dice of the answers to class names at the images' own size, at each threshold."""
     found: dict[float, dict[str, list[float]]] = {value: defaultdict(list) for value in thresholds}
     for data in sets:
-        for answer in answers(segmenter, data, Wishes(wording=wording), vocabulary):
+        for answer in answers(segmenter, data, EvaluationPrompts(wording=wording), vocabulary):
             for value in thresholds:
                 found[value][answer.case.target].append(dice(answer.prediction.mask(value), answer.truth))
     return found

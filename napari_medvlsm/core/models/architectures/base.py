@@ -13,29 +13,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase, ViTImageProcessor
 
-from napari_medvlsm.core.models.architectures.weights import adopt
-
-if TYPE_CHECKING:
-    from napari_medvlsm.core.models.architectures.lora import LoraSettings
+from napari_medvlsm.core.models.architectures.weights import load_strict
+from napari_medvlsm.core.models.store.adapter import LoraSettings
 
 Activations = tuple[Tensor, ...]
 # Channel means and deviations, in units of [0, 1]: ImageNet's, and CLIP's (open_clip, `constants.py`).
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-# What adapters can be put on: the projections of the attention of either encoder.
-ENCODERS = ("vision", "text")
-PROJECTIONS = ("query", "key", "value", "output")
-# Names of modules by encoder and projection.
+# Names of modules by encoder and projection (see `store.adapter`).
 Attention = Mapping[str, Mapping[str, Sequence[str]]]
 # What trainers put before the reference's names: Lightning (twice for CLIPSeg), and DistributedDataParallel.
-_REFERENCE_PREFIXES = ("net.clipseg.", "net.", "module.")
+_TRAINER_PREFIXES = ("net.clipseg.", "net.", "module.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,11 +209,11 @@ class VLSM(nn.Module, ABC):
         )
 
     @property
-    def reference(self) -> nn.Module:
+    def upstream(self) -> nn.Module:
         """The module whose entries bear the names of the reference's state dict."""
         return self
 
-    def from_reference_state_dict(self, state: Mapping[str, Tensor]) -> Self:
+    def from_upstream_state_dict(self, state: Mapping[str, Tensor]) -> Self:
         """Take over the weights of a checkpoint of the reference implementation.
 
         The names are the same on both sides, but for what a trainer puts before each of them (`net.`,
@@ -230,7 +225,7 @@ class VLSM(nn.Module, ABC):
             If entries are missing, unexpected or misshapen; the sentence names the first few of each.
         """
         named = {without_prefix(name): value for name, value in state.items()}
-        adopt(self.reference, {name: value for name, value in named.items() if not name.endswith("position_ids")})
+        load_strict(self.upstream, {name: value for name, value in named.items() if not name.endswith("position_ids")})
         return self
 
 
@@ -247,7 +242,7 @@ def repeat_for_prompts(activations: Activations, prompts: int) -> Activations:
 
 def without_prefix(name: str) -> str:
     """A name of the reference's state dict, without what a trainer puts before it."""
-    for prefix in _REFERENCE_PREFIXES:
+    for prefix in _TRAINER_PREFIXES:
         if name.startswith(prefix):
             return name.removeprefix(prefix)
     return name

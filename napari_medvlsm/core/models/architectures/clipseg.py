@@ -92,7 +92,7 @@ class CLIPSeg(VLSM):
         self.preprocessing.save_pretrained(folder)
 
     @property
-    def reference(self) -> nn.Module:
+    def upstream(self) -> nn.Module:
         """The module of `transformers`, which the release uses as it is."""
         return self.net
 

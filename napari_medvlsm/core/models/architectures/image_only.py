@@ -120,7 +120,7 @@ class ImageOnly(VLSM):
         self.preprocessing.save_pretrained(folder)
 
     @property
-    def reference(self) -> nn.Module:
+    def upstream(self) -> nn.Module:
         """The network itself, whose names are the library's, as in the release."""
         net: nn.Module = self.net
         return net

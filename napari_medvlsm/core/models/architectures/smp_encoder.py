@@ -26,7 +26,7 @@ def known_encoder(encoder: str) -> Iterator[None]:
         raise ValueError(f"segmentation_models_pytorch has no encoder {encoder!r}; one is resnet50.") from error
 
 
-def library_encoder(name: str) -> Any:
+def smp_encoder(name: str) -> Any:
     """An encoder with random weights that halves an image five times: (B, 3, S, S) to that and five levels.
 
     Raises
@@ -34,6 +34,7 @@ def library_encoder(name: str) -> Any:
     ValueError
         If the library knows no such encoder, or it has not five levels.
     """
+    # Here, since the library takes a second to import and only models with one of its encoders need it.
     from segmentation_models_pytorch.encoders import get_encoder
 
     with known_encoder(name):
@@ -43,7 +44,7 @@ def library_encoder(name: str) -> Any:
     return net
 
 
-class LibraryEncoder(nn.Module):
+class SMPEncoder(nn.Module):
     """An encoder with random weights, and a projection of its coarsest level.
 
     Parameters
@@ -56,6 +57,8 @@ class LibraryEncoder(nn.Module):
     ----------
     channels : tuple of int
         Of the levels as they come out, from fine to coarse.
+    attention : tuple of str
+        None of its modules projects for attention.
 
     Raises
     ------
@@ -63,9 +66,11 @@ class LibraryEncoder(nn.Module):
         If the library knows no such encoder, or it has not five levels.
     """
 
+    attention: tuple[str, ...] = ()
+
     def __init__(self, name: str, width: int) -> None:
         super().__init__()
-        self.net = library_encoder(name)
+        self.net = smp_encoder(name)
         *finer, last = self.net.out_channels[1:]
         self.channels: tuple[int, ...] = (*finer, width)
         self.project = nn.Sequential(

@@ -23,7 +23,7 @@ _NAMED, _LONGEST = 3, 120
 Config = TypeVar("Config")
 
 
-def adopt(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_strict(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict that must fit the module entry by entry.
 
     Raises
@@ -60,7 +60,7 @@ def loading(folder: Path) -> Iterator[None]:
 
 def read_weights(module: nn.Module, folder: Path) -> None:
     """Load the weights of a model folder."""
-    adopt(module, load_file(folder / WEIGHTS_FILE))
+    load_strict(module, load_file(folder / WEIGHTS_FILE))
 
 
 def write_weights(module: nn.Module, folder: Path) -> None:

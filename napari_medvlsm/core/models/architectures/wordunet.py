@@ -32,8 +32,8 @@ from napari_medvlsm.core.models.architectures.base import (
     Conditions,
     projections,
 )
-from napari_medvlsm.core.models.architectures.cris import plane_positions
-from napari_medvlsm.core.models.architectures.smp_encoder import library_encoder
+from napari_medvlsm.core.models.architectures.cris_decoder import plane_positions
+from napari_medvlsm.core.models.architectures.smp_encoder import smp_encoder
 from napari_medvlsm.core.models.architectures.weights import (
     loading,
     read_config,
@@ -117,7 +117,7 @@ class WordUNet(VLSM):
         if self.image_size % self.STRIDE:
             raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
         self.config = config
-        image = library_encoder(config.vision)
+        image = smp_encoder(config.vision)
         *finer, coarse = image.out_channels[1:]
         self.encoders = nn.ModuleDict({"image": image, "text": TextTower(config)})
         self.planes = ImageDecoder(coarse, finer[::-1], config)

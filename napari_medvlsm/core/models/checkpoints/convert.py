@@ -31,9 +31,10 @@ from napari_medvlsm.core.models.architectures.biomedclipseg import BiomedCLIPSeg
 from napari_medvlsm.core.models.architectures.clip_tokenizer import clip_tokenizer
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
-from napari_medvlsm.core.models.architectures.weights import CONFIG_FILE, adopt, first_few, read_config
+from napari_medvlsm.core.models.architectures.weights import CONFIG_FILE, first_few, load_strict, read_config
 from napari_medvlsm.core.models.checkpoints.detect import Checkpoint, Kind, read_checkpoint
-from napari_medvlsm.core.models.families import FAMILIES, IMPORTABLE, load_model
+from napari_medvlsm.core.models.families import FAMILIES, IMPORTABLE
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import (
     ADAPTER_FILE,
     CARD_FILE,
@@ -246,7 +247,7 @@ def _clipseg(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
         config = CLIPSegConfig.from_pretrained(wishes.like, local_files_only=True)
     tokenizer = _clip_tokenizer(wishes.tokenizer, config.text_config.vocab_size)
     model = CLIPSeg(CLIPSegForImageSegmentation(config), tokenizer, _preprocessing(CLIPSeg, family, wishes))
-    return model.from_reference_state_dict(checkpoint.state)
+    return model.from_upstream_state_dict(checkpoint.state)
 
 
 def _cris(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
@@ -261,7 +262,7 @@ def _cris(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
             # The release pads with words that its mask does not see, and its checkpoints learned with them.
             attend_padding=checkpoint.lightning,
         )
-    return _empty_cris(config, family, wishes).from_reference_state_dict(checkpoint.state)
+    return _empty_cris(config, family, wishes).from_upstream_state_dict(checkpoint.state)
 
 
 def _cris_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
@@ -270,7 +271,7 @@ def _cris_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM
     model = _empty_cris(config, family, wishes)
     added = {name: value for name, value in model.backbone.state_dict().items() if ".attnpool.connect." in name}
     given = {name: value for name, value in checkpoint.named.items() if name not in _CLIP_NUMBERS}
-    adopt(model.backbone, added | given)
+    load_strict(model.backbone, added | given)
     return model
 
 
@@ -281,7 +282,7 @@ def _empty_cris(config: CRISConfig, family: str, wishes: Wishes) -> CRIS:
 
 
 def _biomedclipseg(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
-    return _empty_biomedclipseg(family, wishes).from_reference_state_dict(checkpoint.state)
+    return _empty_biomedclipseg(family, wishes).from_upstream_state_dict(checkpoint.state)
 
 
 def _biomedclipseg_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
@@ -290,12 +291,12 @@ def _biomedclipseg_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes
         raise ValueError("BiomedCLIPSeg-D starts with the decoder of a CLIPSeg; say where one is (--decoder).")
     model = _empty_biomedclipseg(family, wishes)
     named = {name: value for name, value in checkpoint.named.items() if not name.endswith("position_ids")}
-    adopt(model.biomedclip, named)
+    load_strict(model.biomedclip, named)
     if wishes.decoder is not None:
         path = _weights_file(wishes.decoder) if wishes.decoder.is_dir() else wishes.decoder
         named = read_checkpoint(path).named
         mark = "decoder."
-        adopt(model.decoder, {name.removeprefix(mark): v for name, v in named.items() if name.startswith(mark)})
+        load_strict(model.decoder, {name.removeprefix(mark): v for name, v in named.items() if name.startswith(mark)})
     return model
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from napari_medvlsm.core.models.architectures.base import without_prefix
 from napari_medvlsm.core.models.architectures.weights import first_few
-from napari_medvlsm.core.models.checkpoints.torch_files import StoredTensor, TorchFile
+from napari_medvlsm.core.models.checkpoints.pickle_reader import StoredTensor
+from napari_medvlsm.core.models.checkpoints.torch_files import TorchFile
 
 # Names given when the names of a file are unknown.
 _NAMED = 3

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from napari_medvlsm.core.exit_codes import exit_sentence
 from napari_medvlsm.core.io.atomic import unfinished
 from napari_medvlsm.core.models.store.naming import free_target_dir, target_dir
+from napari_medvlsm.core.process import ChildProcess
 
 # Between two calls of `check`.
 _SECONDS = 0.2
@@ -58,40 +57,27 @@ def import_in_process(
     options = {"--name": place.name, "--family": family, "--tokenizer": tokenizer}
     said = [part for option, value in options.items() if value for part in (option, str(value))]
     before = unfinished(place)
-    # -P keeps a stray folder in the working directory from being imported instead of ours.
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-P", "-m", "napari_medvlsm.cli", "models", "import", *said),
-            *(["--replace"] if replace else []),
-            *("--", str(path)),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONIOENCODING": "utf-8", "TOKENIZERS_PARALLELISM": "false"},
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
+    arguments = ["models", "import", *said, *(["--replace"] if replace else []), "--", str(path)]
+    with ChildProcess("napari_medvlsm.cli", arguments, watches_stdin=False, output=False) as child:
         try:
-            errors = _wait(process, check)
+            code = _wait(child, check)
         except BaseException:
-            process.kill()
-            process.wait()
+            child.kill()
             for folder in unfinished(place) - before:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
-    if process.returncode:
-        last = errors.strip().splitlines()[-1:] or [f"it ended with code {process.returncode}"]
-        raise ValueError(last[0].removeprefix("medvlsm: "))
+        if code:
+            last = child.stderr_tail().splitlines()[-1:] or [exit_sentence(code)]
+            raise ValueError(last[0].removeprefix("medvlsm: "))
     return place
 
 
-def _wait(process: subprocess.Popen[str], check: Callable[[], None] | None) -> str:
-    """What a process says on its error stream, when it has ended."""
+def _wait(child: ChildProcess, check: Callable[[], None] | None) -> int:
+    """The exit code of a process, when it has ended."""
     while True:
         if check is not None:
             check()
         try:
-            return process.communicate(timeout=_SECONDS)[1]
-        except subprocess.TimeoutExpired:
+            return child.wait(_SECONDS)
+        except TimeoutError:
             continue

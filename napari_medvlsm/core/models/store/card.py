@@ -23,6 +23,7 @@ from typing_extensions import TypedDict
 
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.store.validation_errors import first_problem
+from napari_medvlsm.core.renamed_keys import with_current_metrics
 
 CARD_FILE = "model_card.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -122,7 +123,9 @@ class ModelCard:
     phrases: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     data: tuple[DataSource, ...] = ()
-    metrics: Annotated[dict[str, Any], GetPydanticSchema(lambda _, of: of(_Metrics))] = field(default_factory=dict)
+    metrics: Annotated[
+        dict[str, Any], GetPydanticSchema(lambda _, of: of(_Metrics)), BeforeValidator(with_current_metrics)
+    ] = field(default_factory=dict)
     metrics_note: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     prompt_effect: Annotated[dict[str, Any], GetPydanticSchema(lambda _, of: of(dict[str, _Effect]))] = field(

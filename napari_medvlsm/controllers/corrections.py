@@ -1,0 +1,519 @@
+"""What a correction may do; each is an `Annotation`, by the hash of its scan and its target. No Qt, no napari."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from psygnal import Signal
+
+from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.annotation import Annotation, new_provenance
+from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
+from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.prompts import Target
+
+# Wait this long after the last change before a correction is written.
+AUTOSAVE_SECONDS = 0.4
+# A longer pause between two strokes is no work on the outline.
+PAUSE_SECONDS = 30.0
+
+# States of a correction that are remembered beside the undo history of its layer.
+_STEPS = 8
+# Hash of the scan, and target.
+Key = tuple[str, str]
+
+
+class Canvas(Protocol):
+    """The correction layers of the image in view, one for each target; they hold the slices of the image.
+
+    What a person changes on them is reported to `Corrections.on_painted`, and a deleted one to `on_deleted`.
+    """
+
+    def targets(self) -> Sequence[str]:
+        """The targets that have a layer."""
+
+    def open(self, target: Target) -> None:
+        """Give a target a layer, if it has none."""
+
+    def edit(self, target: str) -> None:
+        """Make a layer ready to paint on."""
+
+    def read(self, target: str) -> Mask | None:
+        """A copy of the slice in view, shape (H, W); None without a layer."""
+
+    def replace(self, target: str, mask: Mask) -> int:
+        """Make the slice in view equal to a mask as one undoable step; the number of changed pixels."""
+
+    def undo(self, target: str) -> None:
+        """Take back the last step of a layer, on whichever slice it was, and report what changed."""
+
+    def redo(self, target: str) -> None:
+        """Bring back the last step that was undone, and report what changed."""
+
+    def adoptable(self) -> Sequence[tuple[str, object]]:
+        """Names and layers of the person's own that could become a correction."""
+
+    def adopt(self, layer: object, target: Target) -> None:
+        """Make a layer of the person's own the correction layer of a target."""
+
+    def note(self, annotation: Annotation) -> None:
+        """Let the layer carry the annotation of one of its slices, for a panel that is opened later."""
+
+    def noted(self, target: str) -> Annotation | None:
+        """The annotation that the layer carries for the slice in view."""
+
+    def forget(self, target: str) -> None:
+        """Let the layer carry no annotation for the slice in view any more."""
+
+
+@dataclass
+class _Deleted:
+    """A correction whose layer was deleted, when, and its autosaved copy."""
+
+    annotation: Annotation
+    when: datetime
+    copy: Path | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A correction that can be brought back.
+
+    Attributes
+    ----------
+    target : str
+    saved : datetime
+        Local time.
+    deleted : bool
+        Whether its layer was deleted in this session; else an earlier session left it.
+    """
+
+    target: str
+    saved: datetime
+    deleted: bool
+
+
+class Corrections:
+    """The corrections of this session, and what earlier ones left for the scan in view.
+
+    Parameters
+    ----------
+    session : Session
+    canvas : Canvas
+    store : AutosaveStore
+    settings : Settings
+        Holds the name of the author.
+    run : callable
+        ``run(function, done, failed)``: carries out a function beside the window, one after the other; `done` gets its
+        result and `failed` its exception.
+    call_later : callable
+        ``call_later(seconds, function)``.
+    clock : callable
+        Seconds, from whatever start.
+    """
+
+    changed = Signal()  # what can be done, offers, or which correction is in view
+    autosaved = Signal(str)  # when a correction was last written; "" when it is in a file of the person's
+    outlined = Signal(str, object)  # hash of the scan in view, and the mask of its correction after a change
+    message = Signal(str, bool)  # a sentence, and whether it tells of a problem
+
+    def __init__(
+        self,
+        session: Session,
+        canvas: Canvas,
+        store: AutosaveStore,
+        settings: Settings,
+        run: Callable[..., None],
+        call_later: Callable[[float, Callable[[], None]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session, self._canvas, self._store, self._settings = session, canvas, store, settings
+        self._run, self._call_later, self._clock = run, call_later, clock
+        self._open: dict[Key, Annotation] = {}
+        # States that steps of ours led from and to: where an undo arrives at one of them, it came from where that did.
+        self._steps: dict[Key, list[Annotation]] = {}
+        self._deleted: dict[str, list[_Deleted]] = {}
+        self._found: list[SavedCorrection] = []
+        self._dirty: set[Key] = set()
+        self._writes = 0
+        self._active: tuple[Key, float] | None = None
+        self._closed = False
+        session.view.changed.connect(self.refresh)
+
+    # What is there --------------------------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> Annotation | None:
+        """The correction of the target and the scan in view, if there is one."""
+        annotation = self._open.get(self._key)
+        return annotation if annotation is not None and self._key[1] in self._canvas.targets() else None
+
+    @property
+    def offer(self) -> Offer | None:
+        """A correction of the scan in view that can be brought back."""
+        for lost in self._deleted.get(self._session.scan_hash, ()):
+            return Offer(lost.annotation.target, lost.when, deleted=True)
+        for found in self._found:
+            return Offer(found.target, found.saved, deleted=False)
+        return None
+
+    def adoptable(self) -> Sequence[tuple[str, object]]:
+        """Names and layers of the person's own that could become the correction of the target."""
+        nothing_yet = self._session.view.slice is not None and self._key[1] not in self._canvas.targets()
+        return self._canvas.adoptable() if nothing_yet else ()
+
+    def annotation(self) -> Annotation | None:
+        """The correction in view as it is now, with all that is known of it."""
+        self._session.view.settle()
+        self._read_canvas()
+        current = self.current
+        return self._completed(current) if current is not None else None
+
+    # What a person does ---------------------------------------------------------------------------------------------
+
+    def begin(self, from_prediction: bool = True) -> None:
+        """Give the target a correction, ready to paint on, from the prediction if there is one, or else empty."""
+        if not self._ready():
+            return
+        target = self._session.target_in_view
+        self._canvas.open(target)
+        if self.current is None:
+            self._open[self._key] = self._by_hand(self._key, self._plane(target.phrase))
+            start = self._from_prediction() if from_prediction else None
+            if start is not None:
+                self._enter(start)
+            else:
+                self._set(self._open[self._key], dirty=False)
+        self._be_active(self._key)
+        self._canvas.edit(target.phrase)
+        self.changed.emit()
+
+    def take_prediction(self) -> None:
+        """Replace the correction by the prediction, as one undoable step."""
+        if not self._ready() or self.current is None:
+            return
+        start = self._from_prediction()
+        if start is not None:
+            count = self._enter(start)
+            self._say(f"{count} pixels changed; Undo brings yours back." if count else "They are the same.")
+
+    def declare_absent(self) -> None:
+        """Answer that the scan does not show the target; what was outlined of it can be brought back."""
+        if not self._ready():
+            return
+        target, before = self._session.target_in_view, self.current
+        if before is not None and before.absent:
+            return
+        self._canvas.open(target)
+        if before is not None:
+            self._remember(before)
+        origin = before or self._from_prediction() or self._by_hand(self._key, self._plane(target.phrase))
+        empty = np.zeros_like(origin.mask)
+        self._canvas.replace(target.phrase, empty)
+        self._be_active(self._key)
+        self._set(replace(origin, mask=empty, absent=True))
+        self.changed.emit()
+        self._say(f"{target.label}: answered that this scan does not show it.")
+
+    def retract_absent(self) -> None:
+        """Take that answer back: what was outlined before it is there again."""
+        if not self._ready():
+            return
+        current = self.current
+        if current is None or not current.absent:
+            return
+        before = next(reversed(self._steps.get(self._key, [])), None)
+        if before is None:
+            # There was no correction before the answer.
+            del self._open[self._key]
+            self._dirty.discard(self._key)
+            self._canvas.forget(self._key[1])
+            self._run(partial(self._store.save, replace(current, absent=False)))
+        else:
+            self._canvas.replace(self._key[1], before.mask)
+            self._set(_with_effort(before, current))
+        self.changed.emit()
+
+    def undo(self) -> None:
+        """Take back the last change; of an answer that there is nothing, the answer."""
+        if self._ready() and self.current is not None:
+            if self.current.absent:
+                self.retract_absent()
+            else:
+                self._canvas.undo(self._key[1])
+
+    def redo(self) -> None:
+        """Bring back what was undone."""
+        if self._ready() and self.current is not None:
+            self._canvas.redo(self._key[1])
+
+    def adopt(self, layer: object) -> None:
+        """Make a layer of the person's own the correction."""
+        if not self._ready():
+            return
+        target = self._session.target_in_view
+        self._canvas.adopt(layer, target)
+        mask, noted = self._plane(target.phrase), self._canvas.noted(target.phrase)
+        self._set(self._by_hand(self._key, mask) if noted is None else replace(noted, target=target.phrase, mask=mask))
+        self.changed.emit()
+
+    def restore(self) -> None:
+        """Bring back the offered correction, as one undoable step."""
+        if not self._ready() or (offer := self.offer) is None:
+            return
+        lost = self._deleted[self._session.scan_hash][0] if offer.deleted else None
+        found = None if offer.deleted else self._found[0]
+        try:
+            back = lost.annotation if lost is not None else self._store.load(self._found[0])
+        except (ValueError, OSError) as error:
+            self._say(str(error), problem=True)
+            return
+        if self._session.scan is None or back.mask.shape != self._session.scan.size:
+            self._say("The stored correction has another size than this scan; it was left alone.", problem=True)
+            return
+        session, target = self._session, self._session.vocabulary.target(back.target)
+        key = session.scan_hash, target.phrase
+        self._canvas.open(target)
+        if key in self._open:
+            self._remember(self._open[key])
+            if self._open[key].mask.any():
+                self._run(partial(self._store.set_aside, *key))
+        self._canvas.replace(target.phrase, back.mask)
+        provenance = replace(back.provenance, scan_hash=key[0], scan_size=back.mask.shape)
+        self._set(replace(back, corrected=True, provenance=provenance))
+        self._remember(self._open[key])
+        self.changed.emit()
+        # It is written for this session before the old copy goes.
+        self._write(key, then=lambda: self._drop(lost, found))
+        if target.phrase in session.vocabulary.targets:
+            session.choose(target=target.phrase)
+        else:
+            session.type(target.phrase)
+        self._say(f"Your correction of {target.label} is back.")
+
+    def discard(self) -> None:
+        """Drop the offered correction."""
+        offer = self.offer
+        if offer is not None and offer.deleted:
+            self._drop(self._deleted[self._session.scan_hash][0], None)
+        elif offer is not None:
+            self._drop(None, self._found[0])
+
+    def mark_saved(self) -> None:
+        """Drop the autosaved copy of the correction in view: it is in a file of the person's now."""
+        self.flush()
+        self._run(partial(self._store.forget, *self._key))
+        self.autosaved.emit("")
+
+    # What happens on the canvas -------------------------------------------------------------------------------------
+
+    def on_painted(self, scan_hash: str, target: str, mask: Mask, stroke: bool) -> None:
+        """Take over what a person changed on a layer.
+
+        Parameters
+        ----------
+        scan_hash, target : str
+        mask : bool array of shape (H, W)
+            The slice as it is now.
+        stroke : bool
+            Whether it was painted, filled or erased; else it was undone or redone.
+        """
+        if self._closed:
+            return
+        key = scan_hash, target
+        before = self._open.get(key) or self._by_hand(key, np.zeros_like(mask))
+        origin = before if stroke else self._origin(key, mask) or before
+        provenance = replace(
+            origin.provenance,
+            strokes=before.provenance.strokes + stroke,
+            seconds=before.provenance.seconds + self._be_active(key),
+        )
+        known = key in self._open
+        absent = before.absent and not mask.any() and not stroke
+        self._set(replace(origin, mask=mask, absent=absent, corrected=True, provenance=provenance))
+        if not known or absent != before.absent:
+            self.changed.emit()
+        if not stroke and scan_hash != self._session.scan_hash:
+            self._say("The last change was on another slice; it was undone or redone there.")
+
+    def on_deleted(self, target: str, scan_hashes: Iterable[str]) -> None:
+        """Keep the corrections of a layer that was deleted: they are offered back."""
+        if self._closed:
+            return
+        self.flush()
+        for scan_hash in scan_hashes:
+            annotation = self._open.pop((scan_hash, target), None)
+            if annotation is not None and (annotation.mask.any() or annotation.absent):
+                lost = _Deleted(annotation, datetime.now())
+                self._deleted.setdefault(scan_hash, []).insert(0, lost)
+                self._run(partial(self._store.set_aside, scan_hash, target), partial(setattr, lost, "copy"))
+        self.changed.emit()
+
+    def refresh(self) -> None:
+        """Look again at what the layers of the scan in view hold, and at what can be brought back."""
+        self._read_canvas()
+        self.find_offers()
+
+    def find_offers(self) -> None:
+        """Look for corrections that earlier sessions left for this scan."""
+        self._found = self._store.find(self._session.scan_hash) if self._session.view.slice is not None else []
+        self.changed.emit()
+
+    def flush(self) -> None:
+        """Write every changed correction, in the background."""
+        for key in list(self._dirty):
+            self._write(key)
+
+    def close(self) -> None:
+        """Write what is left; nothing is taken over from now on."""
+        self.flush()
+        self._closed = True
+
+    # Within ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _key(self) -> Key:
+        return self._session.scan_hash, self._session.target_in_view.phrase
+
+    def _ready(self) -> bool:
+        """Bring the view up to date, and the corrections with it; False without a scan."""
+        self._session.view.settle()
+        self._read_canvas()
+        return self._session.view.slice is not None and not self._closed
+
+    def _plane(self, target: str) -> Mask:
+        mask = self._canvas.read(target)
+        assert mask is not None, "the layer was opened before"
+        return mask
+
+    def _read_canvas(self) -> None:
+        """Take over what is on the layers of the slice in view, also where nobody told of a change."""
+        if self._session.view.slice is None or self._closed:
+            return
+        scan_hash = self._session.scan_hash
+        for target in self._canvas.targets():
+            key, mask = (scan_hash, target), self._plane(target)
+            annotation = self._open.get(key) or self._canvas.noted(target)
+            if annotation is None and not mask.any():
+                continue
+            if annotation is None:
+                annotation = self._by_hand(key, mask)
+            elif not np.array_equal(annotation.mask, mask):
+                annotation = replace(annotation, mask=mask, absent=annotation.absent and not mask.any())
+            if annotation is not self._open.get(key):
+                self._open[key] = annotation
+                self._canvas.note(annotation)
+            # A deleted layer that is there again, for instance by an undo of the viewer, needs no offer.
+            lost = self._deleted.get(scan_hash, [])
+            lost[:] = [d for d in lost if d.annotation.target != target or not np.array_equal(d.annotation.mask, mask)]
+
+    def _by_hand(self, key: Key, mask: Mask) -> Annotation:
+        scan, vocabulary = self._session.scan, self._session.vocabulary
+        provenance = new_provenance(
+            scan_hash=key[0],
+            scan_size=mask.shape,
+            spacing=scan.spacing if scan is not None and key[0] == self._session.scan_hash else None,
+            vocabulary_version=vocabulary.version,
+            vocabulary_hash=vocabulary.digest,
+        )
+        return Annotation(key[1], mask, corrected=True, provenance=provenance)
+
+    def _from_prediction(self) -> Annotation | None:
+        """A correction that nothing was changed in yet."""
+        predicted = self._session.predicted(self._key[1])
+        return None if predicted is None else replace(predicted, corrected=True, prediction=predicted.mask)
+
+    def _enter(self, start: Annotation) -> int:
+        """Put the start of a correction into the one in view; the number of changed pixels."""
+        before = self._open[self._key]
+        self._remember(before)
+        count = self._canvas.replace(self._key[1], start.mask)
+        self._be_active(self._key)
+        self._set(_with_effort(start, before))
+        self._remember(self._open[self._key])
+        self.changed.emit()
+        return count
+
+    def _remember(self, annotation: Annotation) -> None:
+        steps = self._steps.setdefault((annotation.provenance.scan_hash, annotation.target), [])
+        steps.append(annotation)
+        del steps[:-_STEPS]
+
+    def _origin(self, key: Key, mask: Mask) -> Annotation | None:
+        """The latest state with this mask that a step of ours led from or to."""
+        return next((s for s in reversed(self._steps.get(key, [])) if np.array_equal(s.mask, mask)), None)
+
+    def _set(self, annotation: Annotation, dirty: bool = True) -> None:
+        now = datetime.now(UTC).replace(microsecond=0)
+        provenance = replace(annotation.provenance, created=now, author=self._settings.author)
+        annotation = self._completed(replace(annotation, provenance=provenance))
+        key = provenance.scan_hash, annotation.target
+        self._open[key] = annotation
+        self._canvas.note(annotation)
+        if dirty:
+            self._dirty.add(key)
+            self._writes += 1
+            number = self._writes
+            self._call_later(AUTOSAVE_SECONDS, lambda: self.flush() if number == self._writes else None)
+
+    def _completed(self, annotation: Annotation) -> Annotation:
+        """With the words of the prompt as they are now, if it is about this target in this scan."""
+        if (annotation.provenance.scan_hash, annotation.target) != self._key:
+            return annotation
+        said, measured = self._session.words_about(annotation.target)
+        return replace(annotation, said=said, measured=measured)
+
+    def _be_active(self, key: Key) -> float:
+        """Seconds of work on a correction since its last change; a long pause, or work on another, counts nothing."""
+        now = self._clock()
+        last, self._active = self._active, (key, now)
+        if last is None or last[0] != key or now - last[1] > PAUSE_SECONDS:
+            return 0.0
+        return now - last[1]
+
+    def _write(self, key: Key, then: Callable[[], None] | None = None) -> None:
+        self._dirty.discard(key)
+        annotation = self._open.get(key)
+        if annotation is None:
+            return
+        annotation = self._open[key] = self._completed(annotation)
+        if key == self._key and not annotation.absent:
+            self.outlined.emit(key[0], annotation.mask)
+
+        def done(_: object) -> None:
+            if not self._closed and key == self._key and (annotation.absent or annotation.mask.any()):
+                self.autosaved.emit(f"Autosaved at {datetime.now():%H:%M:%S}; not yet saved to a file.")
+            if then is not None:
+                then()
+
+        def failed(error: Exception) -> None:
+            self._say(f"The correction could not be autosaved ({error}); save it to a file.", problem=True)
+
+        self._run(partial(self._store.save, annotation), done, failed)
+
+    def _drop(self, lost: _Deleted | None, found: SavedCorrection | None) -> None:
+        if lost is not None:
+            for entries in self._deleted.values():
+                entries[:] = [entry for entry in entries if entry is not lost]
+            if lost.copy is not None:
+                self._run(partial(lost.copy.unlink, missing_ok=True))
+        if found is not None:
+            self._store.discard(found)
+        self.find_offers()
+
+    def _say(self, text: str, problem: bool = False) -> None:
+        self.message.emit(text, problem)
+
+
+def _with_effort(origin: Annotation, worked: Annotation) -> Annotation:
+    """An annotation with the strokes and seconds of another."""
+    spent = worked.provenance
+    return replace(origin, provenance=replace(origin.provenance, strokes=spent.strokes, seconds=spent.seconds))

@@ -1,0 +1,80 @@
+"""`dataset.yaml`: what a data set's folder says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from napari_medvlsm.core.io.atomic import replacing
+
+INFO_FILE = "dataset.yaml"
+SCHEMA_VERSION = 1
+_HEADER = """\
+# About this data set. Title, licence, citation and modality may be changed; schema_version and salt (from which the
+# splits of new cases follow) must stay as they are.
+"""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a data set's folder says of itself.
+
+    Attributes
+    ----------
+    title, licence, citation : str
+        "" where not stated.
+    modality : str
+        Key of the vocabulary's modalities, for cases that do not say their own; "" where unknown.
+    salt : str
+        From which the splits of new cases follow (`splits`).
+    schema_version : int
+        Of the folder's annotation files.
+    """
+
+    title: str = ""
+    licence: str = ""
+    modality: str = ""
+    citation: str = ""
+    salt: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+
+_INFO = TypeAdapter(DatasetInfo)
+
+
+def read_info(folder: Path) -> DatasetInfo | None:
+    """What `dataset.yaml` says; None where the folder has none.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged or was written by a newer version of the program.
+    """
+    path = folder / INFO_FILE
+    if not path.is_file():
+        return None
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8")) or {}
+        # A person may add keys, and leave the value of one empty.
+        known = {k: v for k, v in raw.items() if k in DatasetInfo.__dataclass_fields__ and v is not None}
+        info = _INFO.validate_python(known)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ValueError(f"{path}, {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read as a description of a data set ({error}).") from error
+    if info.schema_version > SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema version {info.schema_version}, but this program knows versions up to {SCHEMA_VERSION}; "
+            "update napari-medvlsm."
+        )
+    return info
+
+
+def write_info(folder: Path, info: DatasetInfo) -> None:
+    """Write `dataset.yaml`, at once or not at all."""
+    with replacing(folder / INFO_FILE) as temporary:
+        temporary.write_text(_HEADER + yaml.safe_dump(asdict(info), sort_keys=False, allow_unicode=True), "utf-8")

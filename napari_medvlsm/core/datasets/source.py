@@ -1,0 +1,67 @@
+"""How a data set is to be read: what a recipe says of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class SourceConfig:
+    """One data set of a recipe.
+
+    Attributes
+    ----------
+    folder : str
+        Its folder inside the data folder; "." where the data folder itself is the data set.
+    layout : str
+        "upstream" (`anns/*.json`), "lists" (`splits/*.txt`, with `targets.csv` where an image has several masks), or ""
+        to see which it is.
+    modality : str
+        Key of the vocabulary's modalities; "" to take it from the cases, from `dataset.yaml`, or from the target.
+    name, licence, citation : str
+        For the model card; "" to take them from `dataset.yaml`.
+    target : str
+        Phrase of the target for layout "lists"; "" to take it from `targets.csv`, or from the annotation files.
+    repeat : int
+        How often each training image is seen in an epoch.
+    split_lungs : bool
+        Whether a mask of both lungs also gives the left and the right one.
+    only : tuple of str
+        With `targets.csv`: the targets to take.
+    licences : tuple of str
+        With `licences.csv`: the licences to take.
+    group_column : str
+        Column of any of the folder's tables that names patient, sequence or case. Groups of it that are in two splits
+        are left out of training where they are also in validation or test.
+    leave_out : tuple of str
+        Names of images to leave out, such as copies of tested ones.
+    as_listed : bool
+        Keep images and cases that are in two splits in both, as the paper's code does; the check of the data then
+        refuses them unless the recipe accepts that.
+    tested_only : bool
+        Never train or validate on it, and read its test split alone: a set that the model is to meet for the first
+        time in the test.
+    """
+
+    folder: str
+    layout: Literal["upstream", "lists", ""] = ""
+    modality: str = ""
+    name: str = ""
+    licence: str = ""
+    citation: str = ""
+    target: str = ""
+    repeat: int = 1
+    split_lungs: bool = False
+    only: tuple[str, ...] = ()
+    licences: tuple[str, ...] = ()
+    group_column: str = ""
+    leave_out: tuple[str, ...] = ()
+    as_listed: bool = False
+    tested_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.repeat < 1:
+            raise ValueError(f"{self.folder}: repeat must be at least 1, but is {self.repeat}.")

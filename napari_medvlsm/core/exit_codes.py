@@ -1,0 +1,58 @@
+"""Exit codes of every command, each with one meaning. Imports no torch."""
+
+from __future__ import annotations
+
+import enum
+import signal
+
+
+class ExitCode(enum.IntEnum):
+    """How a command ended; one that was stopped by a signal has 128 plus the signal's number, as in shells.
+
+    Attributes
+    ----------
+    OK
+        Everything is done. A training that stopped early or because its time was up is done, too.
+    SOME_FAILED
+        Done, but some scans failed, or a check found faults.
+    FAILED
+        Nothing could be done; one sentence on stderr says why and what to do.
+    DIVERGED
+        The loss of a training became NaN or infinite; the best checkpoint before that is kept.
+    CRASHED
+        A fault of the program, with a traceback on stderr (as EX_SOFTWARE of sysexits.h).
+    """
+
+    OK = 0
+    SOME_FAILED = 1
+    FAILED = 2
+    DIVERGED = 3
+    CRASHED = 70
+
+
+# Ctrl+C.
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def exit_sentence(code: int) -> str:
+    """What an exit code says, for people; a negative one names the signal that ended the process, as `Popen` does."""
+    if code < 0 or 128 < code < 128 + 65:
+        number = -code if code < 0 else code - 128
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        if code < 0 and name == "SIGKILL":
+            return "It was ended by SIGKILL, which often means that memory ran out."
+        if code < 0 and name not in ("SIGINT", "SIGTERM"):
+            return f"It crashed ({name})."
+        return f"It was stopped ({name})."
+    words: dict[int, str] = {
+        ExitCode.OK: "It is done.",
+        ExitCode.SOME_FAILED: "It is done, but some of it failed.",
+        ExitCode.FAILED: "It could not be done.",
+        ExitCode.DIVERGED: "The training diverged.",
+        ExitCode.CRASHED: "It ended with an error of the program.",
+    }
+    # Windows has large ones for crashes, which are looked up in hexadecimal digits.
+    return words.get(code, f"It ended with code {code if code < 2**31 else hex(code)}.")

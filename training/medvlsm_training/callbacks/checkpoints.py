@@ -1,0 +1,108 @@
+"""Checkpoints: either old or new, never half, and read without executing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
+
+# Beginnings of the keys under which callbacks of earlier versions kept their state, and today's.
+_EARLIER_STATE_KEYS = {
+    "Kept{'monitor': 'val/dice'": "best_checkpoint",
+    "Kept{'monitor': None": "last_checkpoint",
+    "Patience{": "early_stopping",
+    "Progress": "progress",
+    "TrainedAverage": "weight_average",
+}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's own writes into the system's temporary folder first, which may be another disk: no rename then."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write to a temporary name beside `path`, sync, rename."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As Lightning's; the states of callbacks get today's keys."""
+        content: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
+        if "callbacks" in content:
+            content["callbacks"] = {_current_key(key): state for key, state in content["callbacks"].items()}
+        return content
+
+
+class _OneCheckpoint(ModelCheckpoint):
+    """One checkpoint of a run, written anew at the end of an epoch."""
+
+    def __init__(self, run: Path, name: str, monitor: str | None = None) -> None:
+        super().__init__(
+            dirpath=run,
+            filename=name.removesuffix(".ckpt"),
+            monitor=monitor,
+            mode="max",
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As Lightning's, but the folder of a run may have been moved since."""
+        here = str(Path(str(self.dirpath)) / f"{self.filename}.ckpt")
+        scores = list(state_dict["best_k_models"].values())
+        moved = {
+            "dirpath": self.dirpath,
+            "best_model_path": here if state_dict["best_model_path"] else "",
+            "kth_best_model_path": here if scores else "",
+            "best_k_models": {here: scores[0]} if scores else {},
+        }
+        super().load_state_dict(state_dict | moved)
+
+
+class BestCheckpoint(_OneCheckpoint):
+    """The checkpoint of the epoch with the best validation Dice."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run, BEST_FILE, "val/dice")
+
+    @property
+    def state_key(self) -> str:
+        """Of its state in a checkpoint."""
+        return "best_checkpoint"
+
+
+class LastCheckpoint(_OneCheckpoint):
+    """The checkpoint of the last epoch, from which training resumes."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(run, LAST_FILE)
+
+    @property
+    def state_key(self) -> str:
+        """Of its state in a checkpoint."""
+        return "last_checkpoint"
+
+
+def model_weights(checkpoint: Path) -> dict[str, Any]:
+    """The model's state dict in a run's checkpoint (of the moving average, where there is one).
+
+    Raises
+    ------
+    ValueError
+        If the run has not completed an epoch.
+    """
+    if not checkpoint.is_file():
+        raise ValueError(f"There is no {checkpoint}: the run has completed no epoch; go on with `medvlsm train`.")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+
+
+def _current_key(key: str) -> str:
+    return next((new for old, new in _EARLIER_STATE_KEYS.items() if key.startswith(old)), key)
