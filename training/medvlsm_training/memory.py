@@ -13,8 +13,8 @@ from napari_medvlsm.core.images import resize, to_unit_square
 Unit = npt.NDArray[np.float32]
 
 
-class Squares:
-    """Images and masks of items as squares.
+class ResizedScans:
+    """Images and masks of items at the size of the model's input.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medvlsm_training.config import ATTRIBUTES, RANDOM, SYNONYM, TYPED, UPSTREAM, PromptConfig
-from medvlsm_training.mosaics import TELLING, sentence, telling
+from medvlsm_training.mosaics import DISTINGUISHING, distinguishing, sentence
 from napari_medvlsm.core.datasets.items import LUNGS, SIDES, Item, Mask
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import Attributes, Target, Vocabulary, build
@@ -106,7 +106,7 @@ class Prompter:
         rng, epoch
             See `sample`.
         """
-        told = telling(masks[parts[0]], masks[parts[1]])
+        told = distinguishing(masks[parts[0]], masks[parts[1]])
         made = [(sentence(name, masks[part], told, self.vocabulary, rng), part) for part in parts]
         prompts = [SampledPrompt(self._in_template(text, rng), part) for text, part in made if text]
         if prompts:
@@ -201,7 +201,7 @@ class Prompter:
         target = others[int(rng.integers(len(others)))]
         if rng.random() < self.config.absent_described and not target.lateralised:
             sayable = self.vocabulary.family(target.phrase).attributes
-            words = {n: str(rng.choice([*self.vocabulary.attributes[n]])) for n in TELLING if n in sayable}
+            words = {n: str(rng.choice([*self.vocabulary.attributes[n]])) for n in DISTINGUISHING if n in sayable}
             return build(Attributes(target.phrase, **words), self.vocabulary).text
         return str(rng.choice((target.phrase, *target.synonyms)))
 
