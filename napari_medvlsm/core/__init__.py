@@ -7,6 +7,7 @@ What imports torch says so; everything else does without.
 `describe`         number, size, shape, colour and place read back from a mask
 `annotation`       an outline of one target, with everything that a person said and decided about it
 `masks`            probability to mask: threshold and clean-up
+`presence`         whether a scan shows what was asked for
 `inference`        `Segmenter`: encode the image once, prompt it many times (imports torch)
 `options`          where in the scan to look, and on what to compute
 `tiles`            overlapping tiles, and their answers blended

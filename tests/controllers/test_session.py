@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -479,3 +480,29 @@ def test_a_scan_is_prepared_once(session, wire):
     session.view.choose(image)
     session.view.choose(Scan(image.pixels.copy()))
     assert [m["op"] for m, _ in wire.sent] == ["prepare"]
+
+
+def test_typing_reads_no_file(session, monkeypatch):
+    """Every keystroke asks what the words mean, what the model knows of them, and whether they are a favourite."""
+    session.history.set_favourite(Prompt("small polyp", "free"), True)
+    assert not session.history.is_favourite("")  # read once, after it was written
+    opened = []
+
+    def watch(event, args):
+        if event == "open" and watching:
+            opened.append(args[0])
+
+    watching = True
+    sys.addaudithook(watch)
+    for end in range(1, len("small polyp") + 1):
+        session.type("small polyp"[:end])
+        session.coverage()
+        session.weak_dice()
+        known = session.history.is_favourite(session.prompt.text)
+    watching = False
+    assert known and opened == []
+    Path(__file__).read_bytes()
+    watching = True
+    Path(__file__).read_bytes()
+    watching = False
+    assert opened == [__file__], "the watch sees what is opened"

@@ -32,7 +32,7 @@ def smp_encoder(name: str) -> Any:
     Raises
     ------
     ValueError
-        If the library knows no such encoder, or it has not five levels.
+        If segmentation_models_pytorch has no such encoder, or it has not five levels.
     """
     # Here, since the library takes a second to import and only models with one of its encoders need it.
     from segmentation_models_pytorch.encoders import get_encoder
