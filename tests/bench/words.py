@@ -26,7 +26,7 @@ from medvlsm_training.evaluation import presence
 from medvlsm_training.evaluation.data import DataSet, EvaluationCase, recipe_sets
 from medvlsm_training.evaluation.measure import measure
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
-from medvlsm_training.mosaics import framed, pick_frame, sentence, telling
+from medvlsm_training.mosaics import distinguishing, place_in_frame, sample_frame, sentence
 from medvlsm_training.recipes import load_recipe
 from napari_medvlsm.core.images import resize, to_unit_square
 from napari_medvlsm.core.inference import Segmenter
@@ -87,13 +87,13 @@ def mosaics(segmenter: Segmenter, data: DataSet, threshold: float, count: int) -
         if len(names) == count:
             break
         first, second = (cases[int(i)] for i in rng.choice(len(cases), 2, replace=False))
-        frame = pick_frame(rng)
-        masks = [m.numpy()[0] > 0.5 for m in framed(_mask(first), _mask(second), frame)]
-        told = telling(masks[0], masks[1])
+        frame = sample_frame(rng)
+        masks = [m.numpy()[0] > 0.5 for m in place_in_frame(_mask(first), _mask(second), frame)]
+        told = distinguishing(masks[0], masks[1])
         texts = [sentence(first.target, mask, told, VOCABULARY, rng) for mask in masks]
         if None in texts:
             continue
-        image = sum(framed(_image(first), _image(second), frame)).numpy().transpose(1, 2, 0)
+        image = sum(place_in_frame(_image(first), _image(second), frame)).numpy().transpose(1, 2, 0)
         segmenter.set_image(np.rint(image * 255).astype(np.uint8))
         name = build(Attributes(first.target), VOCABULARY, "p1").text
         answers = [a.mask(threshold) for a in segmenter.segment([name, *texts])]
@@ -108,7 +108,7 @@ def mosaics(segmenter: Segmenter, data: DataSet, threshold: float, count: int) -
 
 
 def _mask(case: EvaluationCase) -> torch.Tensor:
-    return torch.from_numpy(resize(case.load_mask().astype(np.float32), (SIDE, SIDE)))[None]
+    return torch.from_numpy(resize(case.load_mask().astype(np.float32), (SIDE, SIDE)).copy())[None]
 
 
 def _image(case: EvaluationCase) -> torch.Tensor:
@@ -117,7 +117,7 @@ def _image(case: EvaluationCase) -> torch.Tensor:
 
 def known(segmenter: Segmenter, sets: Sequence[DataSet], threshold: float) -> None:
     """What is outlined where it is not, and what the presence score tells."""
-    found = presence.ask_everywhere(segmenter, sets, segmenter.card.targets, VOCABULARY, threshold)
+    found = presence.presence_answers(segmenter, sets, segmenter.card.targets, VOCABULARY, threshold)
     least = segmenter.card.presence
     print(f"presence: threshold {least:g}")
     here = [a.score for a in found if a.what == presence.PRESENT]

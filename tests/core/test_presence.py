@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medvlsm_training.evaluation.presence import EMPTY, OTHER, PRESENT, Presence, choose_presence
+from medvlsm_training.evaluation.presence import EMPTY, OTHER, PRESENT, PresenceAnswer, choose_presence
 from napari_medvlsm.core.presence import presence_score
 
 
@@ -21,7 +21,7 @@ def test_maps_of_any_size():
 
 
 def answers(what, scores):
-    return [Presence("set", f"{i}.png", "polyp", what, 0.0, score) for i, score in enumerate(scores)]
+    return [PresenceAnswer("set", f"{i}.png", "polyp", what, 0.0, score) for i, score in enumerate(scores)]
 
 
 def test_the_threshold_loses_few_and_is_no_higher_than_useful():

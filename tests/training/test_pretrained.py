@@ -94,9 +94,8 @@ def test_a_file_of_tensors_is_taken_and_trained_from(disks, disks_recipe, tmp_pa
     save_file(given, path) if kind == "safetensors" else torch.save(given, path)
     words = [f"model={WORDUNET}", f"model.encoder_weights={path}", "trainer.max_epochs=1", "trainer.batch_size=8"]
     words += ["optimizer.encoder_rate=0", "optimizer.ema=0", "prompts.absent=0.3"]
-    recipe = load_recipe(disks_recipe, words)
+    recipe, vocabulary = load_recipe(disks_recipe, words), load_vocabulary()
     train(recipe, disks, tmp_path / "run")
-    vocabulary = load_vocabulary()
     trained = load_trained(tmp_path / "run" / "best.ckpt", recipe, read_items(recipe, disks, vocabulary), vocabulary)
     kept = image_encoder(trained)[0].state_dict()
     moved = [n for n in given if "running" not in n and "tracked" not in n and not torch.equal(kept[n], given[n])]

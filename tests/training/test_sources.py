@@ -198,6 +198,14 @@ def test_keys_of_the_version_before_are_read_with_a_warning(tmp_path, caplog):
     assert load_recipe(tmp_path / "old.yaml", words).prompts.wording == "upstream"
 
 
+def test_pretrained_weights_where_the_version_before_had_them_are_read_with_a_warning(tmp_path, caplog):
+    sizes = "family: image-only, image_size: 64, sizes: {encoder: resnet50, encoder_weights: imagenet}"
+    (tmp_path / "old.yaml").write_text(OLD.replace("image_size: 32", sizes))
+    model = load_recipe(tmp_path / "old.yaml").model
+    assert model.encoder_weights == "library" and model.sizes == {"encoder": "resnet50"}
+    assert "old.yaml: model.encoder_weights, no longer in model.sizes: imagenet is now called library" in caplog.text
+
+
 def test_the_recipe_in_the_starters_card_is_read(caplog):
     recipe = recipe_from(find_model("starter").card.training["recipe"], "the starter's card")
     assert recipe.name == "starter" and recipe.prompts == load_recipe("starter").prompts

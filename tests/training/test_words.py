@@ -9,9 +9,9 @@ import torch
 
 from medvlsm_training.config import AugmentationConfig, LossConfig, PromptConfig
 from medvlsm_training.data import PromptedImages, collate
-from medvlsm_training.memory import Squares
+from medvlsm_training.memory import ResizedScans
 from medvlsm_training.module import SegmentationModule
-from medvlsm_training.mosaics import Frame, framed, pick_frame, sentence, telling
+from medvlsm_training.mosaics import Frame, distinguishing, place_in_frame, sample_frame, sentence
 from medvlsm_training.opposition import opposition
 from medvlsm_training.prompting import Prompter
 from medvlsm_training.recipes import load_recipe
@@ -40,7 +40,7 @@ class TestFrames:
     @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
     def test_each_image_keeps_to_its_place(self, beside, share):
         ones = torch.ones(3, 50, 50)
-        first, second = framed(ones, 2 * ones, Frame(beside, share))
+        first, second = place_in_frame(ones, 2 * ones, Frame(beside, share))
         if not beside:
             first, second = first.transpose(1, 2), second.transpose(1, 2)
         border = round(50 * share)
@@ -49,7 +49,7 @@ class TestFrames:
 
     def test_frames_are_of_both_kinds_and_often_uneven(self):
         rng = np.random.default_rng(1)
-        frames = [pick_frame(rng) for _ in range(400)]
+        frames = [sample_frame(rng) for _ in range(400)]
         assert 0.4 < np.mean([f.beside for f in frames]) < 0.6
         assert 0.4 < np.mean([f.share == 0.5 for f in frames]) < 0.6
         assert {f.share < 0.5 for f in frames if f.share != 0.5} == {True, False}
@@ -58,18 +58,18 @@ class TestFrames:
 class TestWords:
     def test_what_fits_both_tells_nothing(self):
         left, lower, right = disk(30, 10, 6), disk(50, 10, 6), disk(30, 50, 6)
-        assert telling(left, right) == ("location",)
-        assert telling(left, lower) == ()  # the bottom left is left too
-        assert telling(left, disk(30, 12, 12)) == ("size",) or describe(disk(30, 12, 12)).size == "small"
-        assert telling(disk(30, 16, 17), disk(30, 50, 6)) == ("location", "size")
-        assert telling(left, np.zeros_like(left)) == ()
+        assert distinguishing(left, right) == ("location",)
+        assert distinguishing(left, lower) == ()  # the bottom left is left too
+        assert distinguishing(left, disk(30, 12, 12)) == ("size",) or describe(disk(30, 12, 12)).size == "small"
+        assert distinguishing(disk(30, 16, 17), disk(30, 50, 6)) == ("location", "size")
+        assert distinguishing(left, np.zeros_like(left)) == ()
 
     def test_a_sentence_is_true_of_the_one_and_not_of_the_other(self):
         rng = np.random.default_rng(2)
         made = 0
         for _ in range(200):
             masks = [disk(*rng.integers(8, 52, 2), rng.integers(3, 22)) for _ in range(2)]
-            told = telling(*masks)
+            told = distinguishing(*masks)
             text = sentence("polyp", masks[0], told, VOCABULARY, rng)
             assert (text is None) == (not told)
             if text is None:
@@ -189,10 +189,10 @@ class TestAbsent:
 class TestMemory:
     def test_scans_are_read_once_and_are_the_same(self, disks, disks_recipe, monkeypatch):
         item = read_items(load_recipe(disks_recipe), disks, VOCABULARY)["train"][0]
-        kept, read = Squares(32, True), Squares(32, False)
+        kept, read = ResizedScans(32, True), ResizedScans(32, False)
         first, masks = kept.image(item), kept.masks(item)
         assert np.abs(first - read.image(item)).max() <= 0.5 / 255 + 1e-6
         assert ((read.masks(item)["polyp"] > 0.5) == masks["polyp"]).all()
-        for path in (item.image, *(path for mask in item.masks.values() for path in mask.paths)):
+        for path in (item.image, *item.mask_paths):
             path.unlink()
         assert (kept.image(item) == first).all() and (kept.masks(item)["polyp"] == masks["polyp"]).all()

@@ -39,7 +39,7 @@ class ModelConfig:
     ----------
     family : str
         "clipseg", "cris", "biomedclipseg", "biomedclipseg-d", "wordunet", or "image-only" for a baseline that ignores
-        the text.
+        text.
     base : str
         Name or folder of the model to start from; "" for random weights in `sizes`.
     trained : str
@@ -157,8 +157,8 @@ class PromptConfig:
             raise ValueError(f"per_image must be at least 0, but is {self.per_image}.")
         if self.negatives_start_epoch < 0:
             raise ValueError(f"negatives_start_epoch must be at least 0, but is {self.negatives_start_epoch}.")
-        fractions = ("attribute_dropout", "wrong", "absent", "absent_same", "absent_described")
-        for name in (*fractions, "template_prob", "nonsense_prob"):
+        parts = ("attribute_dropout", "wrong", "absent", "absent_same", "absent_described", "template_prob")
+        for name in (*parts, "nonsense_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
         if self.wrong + self.absent >= 1:

@@ -18,8 +18,8 @@ from torchvision.transforms import v2
 from medvlsm_training.augmentation import augmented
 from medvlsm_training.cache import ActivationCache, file_digest
 from medvlsm_training.config import AugmentationConfig
-from medvlsm_training.memory import Squares
-from medvlsm_training.mosaics import framed, pick_frame
+from medvlsm_training.memory import ResizedScans
+from medvlsm_training.mosaics import place_in_frame, sample_frame
 from medvlsm_training.prompting import Prompter, SampledPrompt
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
@@ -126,7 +126,7 @@ class PromptedImages(Dataset[Sample]):
         keep_scans: bool = False,
     ) -> None:
         self.items = items
-        self.squares = Squares(model.image_size, keep_scans)
+        self.scans = ResizedScans(model.image_size, keep_scans)
         self.prompter = prompter
         self.side = model.image_size
         self.seed = seed
@@ -182,15 +182,14 @@ class PromptedImages(Dataset[Sample]):
         if self._lateralised(item) or len(item.masks) > 1 or len(alike) < 2:
             return None
         other = alike[int(rng.integers(len(alike)))]
-        frame = pick_frame(rng)
-        places = [index, other]
-        planes = [torch.from_numpy(self._masks(self.items[i], i)[name]).float()[None] for i in places]
-        first, second = ((part > 0.5).numpy()[0] for part in framed(planes[0], planes[1], frame))
+        frame = sample_frame(rng)
+        planes = [torch.from_numpy(self._masks(self.items[i], i)[name]).float()[None] for i in (index, other)]
+        first, second = ((part > 0.5).numpy()[0] for part in place_in_frame(planes[0], planes[1], frame))
         masks = {name: first | second, _FIRST: first, _SECOND: second}
         prompts = self.prompter.sample_mosaic(item, name, masks, (_FIRST, _SECOND), rng, self.epoch)
         if not prompts:
             return None
-        left, right = framed(self._pixels(item, index), self._pixels(self.items[other], other), frame)
+        left, right = place_in_frame(self._pixels(item, index), self._pixels(self.items[other], other), frame)
         return self._sample(left + right, masks, prompts)
 
     def name(self, index: int, epoch: int) -> str:
@@ -231,13 +230,13 @@ class PromptedImages(Dataset[Sample]):
 
     def _pixels(self, item: Item, index: int) -> Tensor:
         """The image, standardised: (3, S, S)."""
-        unit = torch.from_numpy(self.squares.image(item))
+        unit = torch.from_numpy(self.scans.image(item))
         standard: Tensor = self._standardise(self._changed(tv_tensors.Image(unit), item, index))
         return standard
 
     def _masks(self, item: Item, index: int) -> dict[str, np.ndarray]:
         """Masks (S, S) by target."""
-        found = self.squares.masks(item)
+        found = self.scans.masks(item)
         names = sorted(found)
         stack = self._changed(tv_tensors.Mask(torch.from_numpy(np.stack([found[n] for n in names]))), item, index)
         return dict(zip(names, (stack > 0.5).numpy(), strict=True))

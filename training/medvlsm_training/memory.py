@@ -13,8 +13,8 @@ from napari_medvlsm.core.images import resize, to_unit_square
 Unit = npt.NDArray[np.float32]
 
 
-class Squares:
-    """Images and masks of items as squares.
+class ResizedScans:
+    """Images and masks of items at the size of the model's input.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Squares:
         self.side = side
         self.keep = keep
         self._images: dict[Path, npt.NDArray[np.uint8]] = {}
-        self._masks: dict[tuple[tuple[str, tuple[Path, ...]], ...], dict[str, Mask]] = {}
+        self._masks: dict[tuple[bool, tuple[tuple[str, tuple[Path, ...]], ...]], dict[str, Mask]] = {}
 
     def image(self, item: Item) -> Unit:
         """The image, (3, S, S) in [0, 1]."""
@@ -43,7 +43,7 @@ class Squares:
 
     def masks(self, item: Item) -> dict[str, Unit]:
         """Masks by target, (S, S): in [0, 1], or 0 and 1 where they are kept."""
-        key = tuple(sorted((target, mask.paths) for target, mask in item.masks.items()))
+        key = (item.split_lungs, tuple(sorted((name, mask.paths) for name, mask in item.masks.items())))
         kept = self._masks.get(key)
         if kept is None:
             size = (self.side, self.side)

@@ -112,12 +112,12 @@ class SegmentationModule(LightningModule):
         """As the recipe's `optimizer` says."""
         config = self.recipe.optimizer
         trained = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        slow: set[int] = set()
+        pretrained: set[int] = set()
         if self.recipe.model.encoder_weights and config.encoder_rate != 1:
-            slow = {id(p) for p in image_encoder(self.model)[0].parameters()}
+            pretrained = {id(p) for p in image_encoder(self.model)[0].parameters()}
         groups: list[dict[str, Any]] = []
-        for ids, rate in ((slow, config.encoder_rate * config.learning_rate), (None, config.learning_rate)):
-            own = [(n, p) for n, p in trained if (id(p) in slow) == (ids is not None)]
+        for of_encoder, rate in ((True, config.encoder_rate * config.learning_rate), (False, config.learning_rate)):
+            own = [(n, p) for n, p in trained if (id(p) in pretrained) == of_encoder]
             plain = [p for n, p in own if not config.decay_all and (p.ndim < 2 or "embedding" in n)]
             without_decay = {id(p) for p in plain}
             decayed = [p for _, p in own if id(p) not in without_decay]

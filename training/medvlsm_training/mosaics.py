@@ -19,7 +19,7 @@ from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, build
 
 # What tells two lesions of one frame apart, read from their masks.
-TELLING = ("location", "size")
+DISTINGUISHING = ("location", "size")
 # The smaller part of an uneven frame, of its whole length; and how often a frame is uneven.
 _SMALLER, _UNEVEN = (0.3, 0.45), 0.5
 
@@ -32,13 +32,13 @@ class Frame:
     share: float
 
 
-def pick_frame(rng: np.random.Generator) -> Frame:
+def sample_frame(rng: np.random.Generator) -> Frame:
     """A frame by chance: half of them uneven, for a large lesion beside a small one."""
     share = float(rng.uniform(*_SMALLER)) if rng.random() < _UNEVEN else 0.5
     return Frame(bool(rng.random() < 0.5), 1 - share if rng.random() < 0.5 else share)
 
 
-def framed(first: Tensor, second: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+def place_in_frame(first: Tensor, second: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
     """Two stacks of planes (C, S, S) squeezed to their places in the frame; zero elsewhere, so their sum is both."""
     side = first.shape[-1]
     border = round(frame.share * side)
@@ -53,12 +53,12 @@ def framed(first: Tensor, second: Tensor, frame: Frame) -> tuple[Tensor, Tensor]
     return placed[0], placed[1]
 
 
-def telling(first: Mask, second: Mask) -> tuple[str, ...]:
-    """Which of `TELLING` fit only one of two masks (S, S): no word of the one fits the other."""
+def distinguishing(first: Mask, second: Mask) -> tuple[str, ...]:
+    """Which of `DISTINGUISHING` fit only one of two masks (S, S): no word of the one fits the other."""
     seen = [describe(mask).measured for mask in (first, second)]
     if "zero" in (seen[0]["number"], seen[1]["number"]):
         return ()
-    return tuple(name for name in TELLING if _apart(*(facts[name].split(", ") for facts in seen)))
+    return tuple(name for name in DISTINGUISHING if _apart(*(facts[name].split(", ") for facts in seen)))
 
 
 def sentence(

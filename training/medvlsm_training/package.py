@@ -18,7 +18,7 @@ from typing import Any
 from medvlsm_training.config import IMAGE_ONLY, Recipe, as_dict
 from medvlsm_training.environment import environment
 from medvlsm_training.evaluation.data import recipe_sets
-from medvlsm_training.evaluation.presence import ask_everywhere, choose_presence
+from medvlsm_training.evaluation.presence import choose_presence, presence_answers
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
@@ -33,7 +33,7 @@ from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.base import VLSM
-from napari_medvlsm.core.models.architectures.weights import halve
+from napari_medvlsm.core.models.architectures.weights import store_as_float16
 from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -134,7 +134,7 @@ def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
     else:
         model.save(folder)
         if recipe.model.stored == "float16":
-            halve(folder)
+            store_as_float16(folder)
     if recipe.trainer.max_epochs:  # what did not train keeps the terms of its base
         shutil.copyfile(_LICENCE_FILE, folder / "LICENSE")
     if base is not None and (base / "LICENSE").is_file():
@@ -156,7 +156,7 @@ def _presence(recipe: Recipe, data: Path, segmenter: Segmenter, threshold: float
     sets = recipe_sets(recipe, data, "val", vocabulary) if recipe.trainer.max_epochs and recipe.prompts.absent else []
     if not sets:
         return 0.0
-    return choose_presence(ask_everywhere(segmenter, sets, segmenter.card.targets, vocabulary, threshold))
+    return choose_presence(presence_answers(segmenter, sets, segmenter.card.targets, vocabulary, threshold))
 
 
 def _metrics(results: Results | None, scores: Sequence[Score], seen: tuple[str, ...] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medvlsm_training.config import ATTRIBUTES, RANDOM, SYNONYM, TYPED, UPSTREAM, PromptConfig
-from medvlsm_training.mosaics import TELLING, sentence, telling
+from medvlsm_training.mosaics import DISTINGUISHING, distinguishing, sentence
 from napari_medvlsm.core.datasets.items import LUNGS, SIDES, Item, Mask
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.prompts import Attributes, Target, Vocabulary, build
@@ -32,8 +32,8 @@ class SampledPrompt:
     target : str, optional
         Names the mask that it asks for; None: the true mask is empty.
     against : int
-        Of a wrong sentence about that mask: the place, among the prompts sampled with it, of the right one, which must
-        win there. -1: a prompt like others.
+        Of a sentence that is wrong about that mask: the place, among the prompts sampled with it, of the right one,
+        which must win there (`LossConfig.opposition`). -1: a prompt like others.
     """
 
     text: str
@@ -106,13 +106,14 @@ class Prompter:
         rng, epoch
             See `sample`.
         """
-        told = telling(masks[parts[0]], masks[parts[1]])
+        told = distinguishing(masks[parts[0]], masks[parts[1]])
         made = [(sentence(name, masks[part], told, self.vocabulary, rng), part) for part in parts]
         prompts = [SampledPrompt(self._in_template(text, rng), part) for text, part in made if text]
         if prompts:
-            kind = str(rng.choice(self._kinds, p=self._weights))
+            # What the annotation says of one of the images is not true of both: the name alone.
+            kind = SYNONYM if rng.random() < 0.5 else "p1"
             negatives = epoch >= self.config.negatives_start_epoch
-            prompts.append(self._one(item, name, masks[name], kind, rng, negatives, alone=True))
+            prompts.append(self._one(item, name, masks[name], kind, rng, negatives))
         return prompts
 
     def for_validation(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[SampledPrompt]:
@@ -126,18 +127,8 @@ class Prompter:
         return prompts
 
     def _one(
-        self,
-        item: Item,
-        name: str,
-        mask: Mask,
-        kind: str,
-        rng: np.random.Generator,
-        negatives: bool,
-        alone: bool = False,
+        self, item: Item, name: str, mask: Mask, kind: str, rng: np.random.Generator, negatives: bool
     ) -> SampledPrompt:
-        """A prompt of a kind, or a negative; `alone`: its name without what the annotation says of one image."""
-        if alone:
-            kind = SYNONYM if rng.random() < 0.5 else "p1"
         chance = rng.random() if negatives else 1.0
         if chance < self.config.absent and (absent := self._absent(item, rng)) is not None:
             return SampledPrompt(self._in_template(absent, rng), None)
@@ -210,7 +201,7 @@ class Prompter:
         target = others[int(rng.integers(len(others)))]
         if rng.random() < self.config.absent_described and not target.lateralised:
             sayable = self.vocabulary.family(target.phrase).attributes
-            words = {n: str(rng.choice([*self.vocabulary.attributes[n]])) for n in TELLING if n in sayable}
+            words = {n: str(rng.choice([*self.vocabulary.attributes[n]])) for n in DISTINGUISHING if n in sayable}
             return build(Attributes(target.phrase, **words), self.vocabulary).text
         return str(rng.choice((target.phrase, *target.synonyms)))
 

@@ -32,6 +32,7 @@ _OLD_PROMPT_KEYS = {
 }
 _OLD_WORDING = {"release": "upstream"}
 _OLD_LAYOUT = {"reference": "upstream"}
+_OLD_ENCODER_WEIGHTS = {"imagenet": "library"}
 
 
 def shipped_recipes() -> tuple[str, ...]:
@@ -159,6 +160,12 @@ def _renamed(raw: dict[str, Any], where: str) -> dict[str, Any]:
         if "wording" in prompts:
             prompts["wording"] = _new(prompts["wording"], _OLD_WORDING, f"{where}: the value prompts.wording: ")
         raw["prompts"] = prompts
+    model = raw.get("model")
+    if isinstance(model, dict) and "encoder_weights" in (sizes := model.get("sizes") or {}):
+        old = sizes["encoder_weights"] or ""
+        weights = _new(old, _OLD_ENCODER_WEIGHTS, f"{where}: model.encoder_weights, no longer in model.sizes: ")
+        kept = {k: v for k, v in sizes.items() if k != "encoder_weights"}
+        raw["model"] = {"encoder_weights": weights, **model, "sizes": kept}
     if isinstance(raw.get("sources"), list | tuple):
         raw["sources"] = [_renamed_source(source, where) for source in raw["sources"]]
     return raw

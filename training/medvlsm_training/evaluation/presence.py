@@ -23,7 +23,7 @@ _ENOUGH = 0.995
 
 
 @dataclass(frozen=True)
-class Presence:
+class PresenceAnswer:
     """One answer: `outlined` is the fraction of the image above the model's threshold, `score` of `presence_score`."""
 
     set: str
@@ -34,14 +34,14 @@ class Presence:
     score: float
 
 
-def ask_everywhere(
+def presence_answers(
     segmenter: Segmenter,
     sets: Sequence[DataSet],
     targets: Sequence[str],
     vocabulary: Vocabulary,
     threshold: float,
     progress: Callable[[Iterable[EvaluationCase]], Iterable[EvaluationCase]] = iter,
-) -> list[Presence]:
+) -> list[PresenceAnswer]:
     """Ask every image for all `targets`, and for what such a scan cannot show.
 
     A target of the same kind of scan that has no mask is left out: nobody says whether it is there.
@@ -55,7 +55,7 @@ def ask_everywhere(
             for (_, name, what), answer in zip(asked, segmenter.segment(texts), strict=True):
                 outlined = float(answer.mask(threshold).mean())
                 score = presence_score(answer.probability)
-                found.append(Presence(data.name, case.image.name, name, what, outlined, score))
+                found.append(PresenceAnswer(data.name, case.image.name, name, what, outlined, score))
     return found
 
 
@@ -65,18 +65,18 @@ def _asked(case: EvaluationCase, targets: Sequence[str], vocabulary: Vocabulary)
         (_text(own.target, vocabulary), own.target, PRESENT if own.load_mask().any() else EMPTY)
         for own in (case, *case.others)
     ]
-    for target in targets:
-        if vocabulary.target(target).modality != case.modality:
-            asked.append((_text(target, vocabulary), target, OTHER))
-    absent = vocabulary.modalities[case.modality].absent if case.modality in vocabulary.modalities else ()
-    return asked + [(text, text, SAME) for text in absent]
+    if case.modality not in vocabulary.modalities:  # nobody says what such a scan cannot show
+        return asked
+    others = [t for t in targets if vocabulary.target(t).modality not in ("", case.modality)]
+    asked += [(_text(target, vocabulary), target, OTHER) for target in others]
+    return asked + [(text, text, SAME) for text in vocabulary.modalities[case.modality].absent]
 
 
 def _text(target: str, vocabulary: Vocabulary) -> str:
     return build(Attributes(target), vocabulary, "p1").text
 
 
-def choose_presence(found: Sequence[Presence]) -> float:
+def choose_presence(found: Sequence[PresenceAnswer]) -> float:
     """The threshold of the score: as high as `LOST` allows, and no higher than what keeps out nearly all absent ones.
 
     0 where nothing absent or nothing present was asked for.

@@ -71,7 +71,7 @@ def write_weights(module: nn.Module, folder: Path) -> None:
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def halve(folder: Path) -> None:
+def store_as_float16(folder: Path) -> None:
     """Store the weights of a model folder in 16 bits: half the size, and they load into a model of 32 as before.
 
     Raises

@@ -199,7 +199,7 @@ class WordUNet(VLSM):
         return _double(logits)[:, 0]
 
 
-class Attend(nn.Module):
+class MultiHeadAttention(nn.Module):
     """Attention of several heads, of four layers that adapters can be put on."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -222,7 +222,7 @@ class _TextLayer(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm, self.attention = nn.LayerNorm(width), Attend(width, heads)
+        self.norm, self.attention = nn.LayerNorm(width), MultiHeadAttention(width, heads)
         self.mlp = _mlp(width)
 
     def forward(self, words: Tensor, padding: Tensor) -> Tensor:
@@ -259,7 +259,7 @@ class _PromptLayer(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.own = _TextLayer(width, heads)
-        self.norm, self.attention = nn.LayerNorm(width), Attend(width, heads)
+        self.norm, self.attention = nn.LayerNorm(width), MultiHeadAttention(width, heads)
 
     def forward(self, words: Tensor, padding: Tensor, tokens: Tensor) -> Tensor:
         words = words + self.attention(self.norm(words), tokens)
