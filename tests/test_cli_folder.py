@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import load_mask, save_mask
+from napari_medvlsm.core.models.store.card import write_card
 
 COMMAND = [sys.executable, "-m", "napari_medvlsm.cli"]
 
@@ -92,6 +94,22 @@ def test_manifest_tells_how_each_mask_was_made(run, scans, tmp_path, small_card)
     assert float(row["seconds"]) > 0 and row["looked_at"] == "the whole scan"
     assert found["scan0.tif"]["row_mm"] == found["scan0.tif"]["area_mm2"] == ""
     assert found["broken.tif"]["status"] == "failed" and "is broken or is no image" in found["broken.tif"]["message"]
+
+
+def test_what_a_scan_probably_does_not_show_is_said_and_still_outlined(run, tmp_path, model_folder, small_card):
+    weights = load_file(model_folder / "model.safetensors")
+    nothing_known = {name: value.zero_() for name, value in weights.items()}  # a probability of 0.5 everywhere
+    save_file(nothing_known, model_folder / "model.safetensors", metadata={"format": "pt"})
+    write_card(replace(small_card, presence=0.9), model_folder)
+    code, said = run()
+    found = rows(tmp_path / "out")
+    assert code == 0 and {row["message"] for row in found.values()} == {"probably not in this scan"}
+    assert said.count("'polyp' is probably not in ") == 5 and load_mask(tmp_path / "out" / "scan0.tif").mask.all()
+    _, said = run("--tiles", out="tiles")  # the threshold was chosen on whole scans
+    assert "is probably not in" not in said and {row["message"] for row in rows(tmp_path / "tiles").values()} == {""}
+    write_card(replace(small_card, presence=0.4), model_folder)
+    _, said = run(out="present")
+    assert "is probably not in" not in said and {row["message"] for row in rows(tmp_path / "present").values()} == {""}
 
 
 # What is done again ---------------------------------------------------------------------------------------------------

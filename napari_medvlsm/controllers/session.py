@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from psygnal import Signal
@@ -17,6 +18,7 @@ from napari_medvlsm.core.io.prompt_history import PromptHistory
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
+from napari_medvlsm.core.presence import probably_absent
 from napari_medvlsm.core.prompts import (
     Attributes,
     Coverage,
@@ -55,6 +57,11 @@ class Result:
     def peak(self) -> float:
         """The highest probability anywhere, between 0 and 1."""
         return float(self.probability.max()) / 255
+
+    @cached_property
+    def probably_absent(self) -> bool:
+        """Whether the scan probably does not show what was asked for."""
+        return probably_absent(self.probability, self.model.card, self.options)
 
 
 class Session:

@@ -105,6 +105,8 @@ class ResultPresenter(QObject):
             text = f"{label}: nothing reaches this certainty (highest anywhere: {result.peak:.0%})."
         else:
             text = f"{label}: {'under 0.1' if share < 0.1 else f'{share:.1f}'} % of the image."
+        if result.probably_absent:
+            text += " Probably not in this scan."
         if result.prompt.text.lower() != result.target.lower():
             text += f" Asked: “{result.prompt.text}”."
         others = len(self._session.results) - 1

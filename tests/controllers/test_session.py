@@ -288,6 +288,15 @@ def test_answer_becomes_the_result_of_what_was_asked(session, wire, scan):
     assert not session.mask().any()
 
 
+@pytest.mark.parametrize(("least", "absent"), [(0.9, True), (0.7, False), (0.0, False)])
+def test_what_is_probably_not_in_the_scan_is_said(session, wire, scan, least, absent):
+    session.model = replace(session.model, card=replace(session.model.card, presence=least))
+    session.view.choose(scan())
+    session.choose(target="polyp")
+    segment(session, wire)
+    assert session.result.probably_absent is absent and session.mask().all()
+
+
 def test_answer_for_another_scan_is_dropped(session, wire, scan):
     session.view.choose(scan(0))
     session.choose(target="polyp")

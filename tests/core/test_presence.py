@@ -20,6 +20,13 @@ def test_maps_of_any_size():
     assert presence_score(np.full((1, 3), 255, np.uint8)) == 1
 
 
+def test_of_a_large_map_some_pixels_are_enough():
+    large = np.full((3000, 2000), 5, np.uint8)
+    assert presence_score(large) == pytest.approx(5 / 255)
+    large[1000:1200, 500:700] = 255
+    assert presence_score(large) == 1
+
+
 def answers(what, scores):
     return [PresenceAnswer("set", f"{i}.png", "polyp", what, 0.0, score) for i, score in enumerate(scores)]
 

@@ -38,7 +38,7 @@ class Row:
     status : str
         "done" or "failed".
     message : str
-        Why it failed, in a sentence.
+        Why it failed, in a sentence; of a mask, that the scan probably does not show what was asked for.
     prompt : str
     model, weights : str
         Name, and SHA-256 of the weights (of an adapter, together with the identity of its base).

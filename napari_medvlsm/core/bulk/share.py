@@ -27,6 +27,7 @@ from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO, WHOLE_SCAN, SegmentOptions
+from napari_medvlsm.core.presence import probably_absent
 from napari_medvlsm.core.prompts import Prompt
 
 # Scans encoded at once on a GPU. An idle CPU is no faster with several; a busy one can be, with --batch-size.
@@ -255,10 +256,14 @@ class _Share:
         target = prompt.attributes.target or prompt.text
         save_mask(path, Annotation(target, mask, said=prompt.attributes, provenance=provenance))
         area = int(mask.sum())
+        absent = probably_absent(prediction.probability, request.model.card, request.options)
+        if absent and self._job.notify is not None:
+            self._job.notify(f"{prompt.text!r} is probably not in {loaded.path}: check {path}")
         self._add(
             replace(
                 row,
                 status=DONE,
+                message="probably not in this scan" if absent else "",
                 area_px=area,
                 area_mm2=None if loaded.spacing is None else area * loaded.spacing[0] * loaded.spacing[1],
                 seconds=round(seconds + time.perf_counter() - start, 4),
