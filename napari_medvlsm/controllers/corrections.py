@@ -140,6 +140,10 @@ class Corrections:
         self._open: dict[Key, Annotation] = {}
         # States that steps of ours led from and to: where an undo arrives at one of them, it came from where that did.
         self._steps: dict[Key, list[Annotation]] = {}
+        # What there was before the answer that there is nothing.
+        self._before_absent: dict[Key, Annotation] = {}
+        # Those whose present state is in a file of the person's.
+        self._in_file: set[Key] = set()
         self._deleted: dict[str, list[_Deleted]] = {}
         self._found: list[SavedCorrection] = []
         self._dirty: set[Key] = set()
@@ -215,6 +219,7 @@ class Corrections:
         self._canvas.open(target)
         if before is not None:
             self._remember(before)
+            self._before_absent[self._key] = before
         origin = before or self._from_prediction() or self._by_hand(self._key, self._plane(target.phrase))
         empty = np.zeros_like(origin.mask)
         self._canvas.replace(target.phrase, empty)
@@ -230,7 +235,7 @@ class Corrections:
         current = self.current
         if current is None or not current.absent:
             return
-        before = next(reversed(self._steps.get(self._key, [])), None)
+        before = self._before_absent.pop(self._key, None)
         if before is None:
             # There was no correction before the answer.
             del self._open[self._key]
@@ -311,6 +316,7 @@ class Corrections:
     def mark_saved(self) -> None:
         """Drop the autosaved copy of the correction in view: it is in a file of the person's now."""
         self.flush()
+        self._in_file.add(self._key)
         self._run(partial(self._store.forget, *self._key))
         self.autosaved.emit("")
 
@@ -353,6 +359,7 @@ class Corrections:
         kept = False
         for scan_hash in scan_hashes:
             annotation = self._open.pop((scan_hash, target), None)
+            self._before_absent.pop((scan_hash, target), None)
             if annotation is not None and (annotation.mask.any() or annotation.absent):
                 kept = True
                 lost = _Deleted(annotation, datetime.now())
@@ -465,6 +472,7 @@ class Corrections:
         self._open[key] = annotation
         self._canvas.note(annotation)
         if dirty:
+            self._in_file.discard(key)
             self._dirty.add(key)
             self._writes += 1
             number = self._writes
@@ -495,7 +503,8 @@ class Corrections:
             self.outlined.emit(key[0], annotation.mask)
 
         def done(_: object) -> None:
-            if not self._closed and key == self._key and (annotation.absent or annotation.mask.any()):
+            kept = annotation.absent or annotation.mask.any()
+            if kept and not self._closed and key == self._key and key not in self._in_file:
                 self.autosaved.emit(f"Autosaved at {datetime.now():%H:%M:%S}; not yet saved to a file.")
             if then is not None:
                 then()

@@ -20,6 +20,8 @@ from napari_medvlsm.widgets._layers import LayerManager, role
 
 # Metadata of a correction layer: by the hash of a slice, where the slice lies in the layer and its annotation.
 NOTES = "medvlsm_annotations"
+# Metadata of a correction layer: the lengths of its undo history when it was last read.
+_HISTORY = "medvlsm_history"
 _Notes = dict[str, tuple[tuple[int, ...], Annotation]]
 
 
@@ -212,9 +214,6 @@ class CorrectionLayers:
         before = noted[1].mask if noted is not None else np.zeros_like(mask)
         if stroke or not np.array_equal(mask, before):
             self.painted.emit(scan_hash, role(layer)["target"], mask, stroke)
-
-
-_HISTORY = "medvlsm_history"
 
 
 def _notes(layer: Labels) -> _Notes:

@@ -168,7 +168,7 @@ class LayerManager:
             layer = Shapes(
                 ndim=len(self._shape(view.image)),
                 **self._placement(view.image),
-                name="Rectangle to look at",
+                name="Region to segment",
                 edge_color=CORRECTION_COLOR,
                 face_color="transparent",
                 edge_width=max(1, max(view.scan.size) / 300),

@@ -311,6 +311,26 @@ def test_absent_without_a_correction_before_leaves_none_when_it_is_taken_back(co
     assert corrections.current is None and not stored(store)
 
 
+def test_an_answer_after_a_deleted_correction_does_not_bring_that_back(corrections, layers, session, wire):
+    predict(session, wire)
+    corrections.begin()
+    layers.paint(POLYP, 0)
+    layers.delete(POLYP)
+    corrections.declare_absent()
+    np.testing.assert_array_equal(corrections.annotation().prediction, rows(2, 3, 4, 5))
+    corrections.retract_absent()
+    assert corrections.current is None and not layers.read(POLYP).any() and corrections.offer.deleted
+
+
+def test_a_restored_answer_can_be_taken_back(corrections, layers):
+    corrections.declare_absent()
+    layers.delete(POLYP)
+    corrections.restore()
+    assert corrections.current.absent
+    corrections.retract_absent()
+    assert corrections.current is None
+
+
 def test_painting_on_an_absent_target_is_another_answer(corrections, layers):
     corrections.declare_absent()
     layers.paint(POLYP, 3)
@@ -466,6 +486,23 @@ def test_closing_writes_what_is_left_and_hears_nothing_more(corrections, layers,
 
 
 # Saving -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_autosave_that_ends_after_the_saving_does_not_say_unsaved(corrections, layers, session, tmp_path, heard):
+    running = []
+    corrections._run = lambda *job: running.append(job)
+    said = heard(corrections.autosaved)
+    corrections.begin()
+    layers.paint(POLYP, 0)
+    Saving(session, corrections).save_as(tmp_path / "x.tif")
+    for job in running:
+        run_at_once(*job)
+    assert said == [("",)]
+    running.clear()
+    layers.paint(POLYP, 1)
+    corrections.flush()
+    run_at_once(*running[0])
+    assert "not yet saved" in said[-1][0], "a later stroke is not in the file"
 
 
 def test_what_is_saved_is_said_and_saved_whole(corrections, layers, session, wire, store, waiting, tmp_path, heard):

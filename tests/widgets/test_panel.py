@@ -561,3 +561,32 @@ def test_a_correction_of_one_slice_says_nothing_of_another(panel, qtbot, ready, 
     panel.viewer.dims.set_current_step(0, 1)
     qtbot.waitUntil(lambda: panel.view.slice.index == (1,), timeout=60_000)
     assert panel.corrections.annotation().mask.any()
+
+
+def test_what_is_seen_is_what_is_saved(segmented):
+    panel, section = segmented, segmented.correction_section
+    shown = prediction(panel)
+    assert shown.visible and "not corrected" in panel.save_section.what.text()
+    section.start.click()
+    assert not shown.visible and "your correction" in panel.save_section.what.text()
+    panel.viewer.layers.remove(correction(panel))
+    assert shown.visible and "not corrected" in panel.save_section.what.text()
+    assert "was deleted" in section.offer_text.text() and "Restore" in panel.footer.status.text()
+    section.restore.click()
+    assert not shown.visible and correction(panel).data.any() and section.offer.isHidden()
+    section.absent.click()
+    assert not shown.visible and "not shown in this scan" in panel.save_section.what.text()
+    assert section.absent.isHidden() and not section.retract.isHidden()
+    section.retract.click()
+    np.testing.assert_array_equal(correction(panel).data, shown.data)
+    panel.session.choose(target="polyp")
+    section.absent.click()
+    section.retract.click()
+    assert panel.corrections.current is None and shown.visible is False, "another target's layers are left alone"
+
+
+def test_nothing_can_be_absent_before_a_target_is_chosen(panel, lesion):
+    panel.viewer.add_image(lesion)
+    assert not panel.correction_section.absent.isEnabled()
+    panel.prompt_section.chosen.emit("target", "polyp")
+    assert panel.correction_section.absent.isEnabled()

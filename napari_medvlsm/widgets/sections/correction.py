@@ -42,9 +42,6 @@ class CorrectionSection(Section):
         self.state = quiet_label()
         self.column.addWidget(self.state)
         self.start = QPushButton()
-        self.start.setToolTip(
-            "Copy the prediction into a layer of its own and paint on it; the prediction stays as it is"
-        )
         self.start.clicked.connect(self.startRequested)
         self.take_prediction = QPushButton("Take the prediction again")
         self.take_prediction.setToolTip("Replace your correction by the prediction; Undo brings yours back")
@@ -79,11 +76,13 @@ class CorrectionSection(Section):
         self.column.addWidget(self.layers)
         self.saved = quiet_label()
         self.column.addWidget(self.saved)
-        self.set_state(None, has_correction=False, has_prediction=False, absent=False)
+        self.set_state(None, has_correction=False, has_prediction=False, absent=False, has_target=False)
         self.set_adoptable([])
         self.saved.hide()
 
-    def set_state(self, name: str | None, *, has_correction: bool, has_prediction: bool, absent: bool) -> None:
+    def set_state(
+        self, name: str | None, *, has_correction: bool, has_prediction: bool, absent: bool, has_target: bool
+    ) -> None:
         """Show whose correction this is and what can be done.
 
         Parameters
@@ -93,15 +92,22 @@ class CorrectionSection(Section):
         has_correction, has_prediction : bool
         absent : bool
             Whether the answer is that there is no such thing.
+        has_target : bool
+            Whether a target was chosen, which can be absent.
         """
         self.start.setVisible(not has_correction)
         self.start.setText("Correct this outline" if has_prediction else "Draw by hand")
+        self.start.setToolTip(
+            "Copy the prediction into a layer of its own and paint on it; the prediction stays as it is"
+            if has_prediction
+            else "Add an empty layer and paint on it"
+        )
         self.start.setEnabled(name is not None)
         for button in (self.take_prediction, self.undo, self.redo):
             button.setVisible(has_correction and not absent)
         self.take_prediction.setEnabled(has_prediction)
         self.absent.setVisible(not absent)
-        self.absent.setEnabled(name is not None)
+        self.absent.setEnabled(name is not None and has_target)
         self.retract.setVisible(absent)
         if absent:
             self.state.setText(f"{name}: you answered that this scan does not show it.")

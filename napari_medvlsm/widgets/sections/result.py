@@ -1,4 +1,4 @@
-"""The result: how certain, where to cut, and clean-up."""
+"""The result: probability, threshold and clean-up."""
 
 from __future__ import annotations
 
