@@ -255,6 +255,7 @@ def test_two_processes_share_the_scans(run, scans, tmp_path, model_folder):
     assert "5 of them before" in run(out="two")[1]
 
 
+@pytest.mark.slow
 def test_torchrun_and_more_processes_than_scans(scans, tmp_path, model_folder):
     out = tmp_path / "out"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
@@ -264,6 +265,7 @@ def test_torchrun_and_more_processes_than_scans(scans, tmp_path, model_folder):
     assert rows(out)["scan0.tif"]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_slurm_tells_who_does_what(scans, tmp_path, model_folder):
     out = tmp_path / "out"
     slurm = {
@@ -291,6 +293,7 @@ def test_slurm_tells_who_does_what(scans, tmp_path, model_folder):
     assert len(rows(out)) == 5 and not list(out.glob("manifest.*.csv"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals that a process can answer")
 @pytest.mark.parametrize(
     ("number", "processes", "code"),

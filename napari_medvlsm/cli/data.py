@@ -1,4 +1,4 @@
-"""`medvlsm data`: where the paper's data sets come from, and a look at data before it is trained on."""
+"""`medvlsm data`: where the paper's data sets come from, and a check of data before training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medvlsm.cli._codes import OK, SOME_FAILED
 
 if TYPE_CHECKING:
-    from napari_medvlsm.core.datasets.check import Report
+    from napari_medvlsm.core.datasets.check import DataReport
 
 _EXAMPLES = 3
 
@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
     lister.add_argument("names", nargs="*", help="only these")
     lister.set_defaults(run=_list)
 
-    checker = below.add_parser("check", help="look for what would make training fail or mislead")
+    checker = below.add_parser("check", help="find what would make training fail or its results wrong")
     checker.add_argument("folders", nargs="+", type=Path, help="with images/, masks/ and anns/ or splits/")
     checker.add_argument(
         "--accept",
@@ -68,7 +68,7 @@ def _check(options: argparse.Namespace) -> int:
 
     from napari_medvlsm.core.datasets.check import check_data
 
-    reports: list[Report] = []
+    reports: list[DataReport] = []
     code = OK
     for folder in options.folders:
         with tqdm(unit="file", disable=None, leave=False) as bar:
@@ -90,7 +90,7 @@ def _check(options: argparse.Namespace) -> int:
     return code
 
 
-def _tell(report: Report, accept: list[str], everything: bool) -> None:
+def _tell(report: DataReport, accept: list[str], everything: bool) -> None:
     listed = ", ".join(f"{split} {report.images[split]} ({report.masks[split]})" for split in report.images)
     print(f"{report.name}: images (masks) listed: {listed or 'none'}")
     refused = report.refusals(accept)
@@ -109,7 +109,7 @@ def _tell(report: Report, accept: list[str], everything: bool) -> None:
         print("  nothing found")
 
 
-def _write(reports: list[Report], path: Path) -> None:
+def _write(reports: list[DataReport], path: Path) -> None:
     from napari_medvlsm.core.io.atomic import replacing
 
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

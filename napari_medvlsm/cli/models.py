@@ -55,9 +55,9 @@ def add_to(commands: Any) -> None:
     merge.add_argument("--replace", action="store_true", help="replace a model of this name")
     merge.set_defaults(run=_merge)
 
-    parity = below.add_parser("parity", help="compare with the reference implementations")
-    parity.add_argument("keys", type=Path, help="JSON: tag -> entry of the reference's state dict -> shape")
-    parity.add_argument("expected", type=Path, help="npz: the reference's answers")
+    parity = below.add_parser("parity", help="compare with the upstream implementations")
+    parity.add_argument("keys", type=Path, help="JSON: tag -> entry of upstream's state dict -> shape")
+    parity.add_argument("expected", type=Path, help="npz: upstream's answers")
     parity.add_argument("--tags", nargs="+", help="only these models (default: all in the JSON file)")
     parity.add_argument(
         "--image-constants", nargs=3, type=float, metavar=("COLUMN", "IMAGE", "ROW"), help="of the images' formula"
@@ -86,7 +86,7 @@ def _fetch(options: argparse.Namespace) -> int:
     source = find_source(options.name)
     name = options.model_name or source.name
     if options.to is None:
-        # Before the hub is asked.
+        # Before any request to the hub.
         target_dir(name, replace=options.replace)
     planned = plan(source, options.to or fetched_folder(source.name), revision=options.revision)
     print("\n".join(_told(planned)))
@@ -116,7 +116,7 @@ def _import_here(path: Path, name: str, /, *, replace_existing: bool, check: Cal
 
 
 def _told(plan: Plan) -> Iterator[str]:
-    """What a person should know before anything is fetched."""
+    """What the user should know before the download."""
     yield f"{plan.source.title}. {plan.source.summary}"
     for repository in plan.source.repositories:
         files = [file for file in plan.files if file.repository == repository]
@@ -128,13 +128,13 @@ def _told(plan: Plan) -> Iterator[str]:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.models.checkpoints.convert import Wishes, import_model
+    from napari_medvlsm.core.models.checkpoints.convert import ImportOptions, import_model
     from napari_medvlsm.core.models.store.fetched import MANIFEST_FILE, read_fetched
 
     if options.accept_change and (options.path / MANIFEST_FILE).is_file():
         read_fetched(options.path, accept_change=True)
-    wishes = Wishes(options.family, options.tokenizer, options.like, options.decoder, options.licence)
-    _tell(import_model(options.path, options.model_name, wishes, replace_existing=options.replace), "imported")
+    wanted = ImportOptions(options.family, options.tokenizer, options.like, options.decoder, options.licence)
+    _tell(import_model(options.path, options.model_name, wanted, replace_existing=options.replace), "imported")
     return OK
 
 

@@ -21,7 +21,7 @@ from napari_medvlsm.core.prompts.upstream import load_datasets, upstream_prompts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_medvlsm.core.effect import Case
+    from napari_medvlsm.core.effect import EffectCase
 
 _ATTRIBUTES = tuple(f.name for f in fields(Attributes))
 
@@ -118,7 +118,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _listed(attributes: Attributes, vocabulary: Vocabulary) -> Attributes:
-    """The interface's words for what was given; one that it does not list is kept, and said."""
+    """The vocabulary's words for those given; an unknown one is kept, with a warning."""
     words = {n: vocabulary.canonical(n, v) for n, v in vars(attributes).items() if n != "target"}
     for name, value in words.items():
         known = {*vocabulary.words(name, attributes.target), *(NUMBER_WORDS if name in ("age", "number") else ()), ""}
@@ -233,8 +233,8 @@ def _effect(options: argparse.Namespace) -> int:
     return OK
 
 
-def _named(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case]:
-    from napari_medvlsm.core.effect import Case
+def _named(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[EffectCase]:
+    from napari_medvlsm.core.effect import EffectCase
     from napari_medvlsm.core.io.images import read_scan
     from napari_medvlsm.core.prompts import free_text
 
@@ -242,14 +242,14 @@ def _named(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case
         raise ValueError("The prompt is empty; say what to outline, for example --prompt polyp.")
     prompt = free_text(options.prompt, vocabulary)
     for path in find_scans(options.scans):
-        yield Case(read_scan(path), prompt)
+        yield EffectCase(read_scan(path), prompt)
 
 
-def _annotated(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[Case]:
+def _annotated(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[EffectCase]:
     from napari_medvlsm.core.datasets.annotation_files import dataset_of
     from napari_medvlsm.core.datasets.reader import read_items
     from napari_medvlsm.core.datasets.source import SourceConfig
-    from napari_medvlsm.core.effect import Case
+    from napari_medvlsm.core.effect import EffectCase
     from napari_medvlsm.core.io.images import read_scan
 
     dataset = dataset_of(options.data)
@@ -264,4 +264,4 @@ def _annotated(options: argparse.Namespace, vocabulary: Vocabulary) -> Iterator[
             prompt = build(Attributes(mask.upstream.target, **clean), vocabulary, options.level)
             theirs = mask.prompts.get(options.level, prompt.text)
             also = {"upstream's wording": theirs if isinstance(theirs, str) else theirs[0]}
-            yield Case(read_scan(item.image), prompt, mask.load(), also)
+            yield EffectCase(read_scan(item.image), prompt, mask.load(), also)

@@ -30,13 +30,13 @@ def add_to(commands: Any) -> None:
     segment.add_argument(
         "--precision", default="auto", help="float32, bfloat16, float16 or auto (default: %(default)s)"
     )
-    segment.add_argument("--tiles", action="store_true", help="look at overlapping tiles, in full detail")
+    segment.add_argument("--tiles", action="store_true", help="segment overlapping tiles, in full detail")
     segment.add_argument(
         "--rectangle",
         type=int,
         nargs=4,
         metavar=("ROW0", "COL0", "ROW1", "COL1"),
-        help="look inside this rectangle alone, in pixels; the last row and column are not part of it",
+        help="segment this rectangle only, in pixels; the last row and column are not part of it",
     )
     segment.add_argument(
         "--out", type=Path, required=True, help="folder for the masks, one <scan>.tif each, and their manifest.csv"
@@ -71,7 +71,7 @@ def _segment(options: argparse.Namespace) -> int:
     vocabulary = load_vocabulary(own_words_path())
     prompt = free_text(options.prompt, vocabulary)
     if prompt.attributes.number == "zero":
-        raise ValueError(f"{prompt.text!r} says that there is nothing to outline; say what to look for.")
+        raise ValueError(f"{prompt.text!r} says that there is nothing to outline; name a target.")
     launched = find_launcher()
     if launched is None or launched.first:
         _warn_of_unknown(prompt, entry.card, vocabulary)

@@ -241,6 +241,7 @@ class Corrections:
             self._canvas.replace(self._key[1], before.mask)
             self._set(_with_effort(before, current))
         self.changed.emit()
+        self._say(f"{self._session.target_in_view.label}: your answer was taken back.")
 
     def undo(self) -> None:
         """Take back the last change; of an answer that there is nothing, the answer."""
@@ -349,13 +350,18 @@ class Corrections:
         if self._closed:
             return
         self.flush()
+        kept = False
         for scan_hash in scan_hashes:
             annotation = self._open.pop((scan_hash, target), None)
             if annotation is not None and (annotation.mask.any() or annotation.absent):
+                kept = True
                 lost = _Deleted(annotation, datetime.now())
                 self._deleted.setdefault(scan_hash, []).insert(0, lost)
                 self._run(partial(self._store.set_aside, scan_hash, target), partial(setattr, lost, "copy"))
         self.changed.emit()
+        if kept:
+            label = self._session.vocabulary.target(target).label
+            self._say(f"The layer of your correction of {label} was deleted; Restore brings it back.")
 
     def refresh(self) -> None:
         """Look again at what the layers of the scan in view hold, and at what can be brought back."""

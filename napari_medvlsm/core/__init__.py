@@ -9,22 +9,22 @@ What imports torch says so; everything else does without.
 `masks`            probability to mask: threshold and clean-up
 `presence`         whether a scan shows what was asked for
 `inference`        `Segmenter`: encode the image once, prompt it many times (imports torch)
-`options`          where in the scan to look, and on what to compute
+`options`          tiles, a rectangle, device and precision of a segmentation
 `tiles`            overlapping tiles, and their answers blended
 `upsampling`       from the model's resolution to the scan's (imports torch)
-`devices`          what there is to compute on (imports torch)
-`effect`           how much the words of a prompt change the outline
+`devices`          available devices and their precisions (imports torch)
+`effect`           how much the words of a prompt change the mask
 `models`           model folders, their cards, and the model families
 `engine`           the `Segmenter` in a process of its own, behind a pipe
 `bulk`             one target in many scans
 `io`               readers and writers of scans, masks and prompts
 `datasets`         data sets on disk: layouts, export, check
-`process`          child processes: started, read and ended in one way
-`exit_codes`       what the exit codes of all commands mean
-`renamed_keys`     keys of files that earlier versions wrote
 `runs`             what a training run reports and leaves behind
-`metrics`          overlap of two masks
-`surface_metrics`  distances between their outlines (imports torch)
-`calibration`      whether probabilities mean what they say
+`metrics`          agreement of two masks
+`calibration`      reliability of probabilities
 `statistics`       means with intervals, and paired differences
+`surface_metrics`  Hausdorff distance and surface Dice (imports torch)
+`process`          child processes that run a module of ours
+`exit_codes`       exit codes of every command
+`renamed_keys`     keys of results of earlier versions
 """

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: of the pixels called 70 % certain, are 70 % true? Imports no torch."""
+"""Calibration of probabilities: of the pixels predicted with 70 %, are 70 % foreground? Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEVELS = 256
 
 @dataclass(frozen=True)
 class Bin:
-    """Pixels whose probability lies between `low` and `high`: how certain the model was, and how often rightly."""
+    """One bin of the reliability table: pixels with a probability between `low` and `high`."""
 
     low: float
     high: float

@@ -1,4 +1,4 @@
-"""What there is to compute on, and in which precision it computes well. Imports torch."""
+"""Available devices and the precisions that they support well. Imports torch."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def device_name(device: torch.device) -> str:
 
 
 def precisions_of(device: torch.device) -> tuple[str, ...]:
-    """What a device computes in, the best choice first.
+    """The precisions of a device, the best first.
 
     On CUDA bfloat16 where the card has it (it has float32's range, so nothing overflows), else float16 where tensor
     cores make it fast, else float32. On the CPU and on MPS float32: the others are slower there, or
-    less exact for nothing.
+    less exact without being faster.
     """
     if device.type != "cuda":
         return ("float32", "bfloat16") if device.type == "cpu" else ("float32", "float16")

@@ -1,7 +1,7 @@
-"""Prompt effect: how much the words of a prompt change the outline. No torch is imported here.
+"""Prompt effect: how much the words of a prompt change the mask. Imports no torch.
 
-An answer that stays the same whatever is asked comes from the picture alone; then neither the words nor the
-agreement between wordings can be relied on.
+A mask that does not change with the prompt depends on the image alone: then neither the prompt nor the agreement
+between wordings says anything about it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ HARDLY, LITTLE = 0.05, 0.25
 
 @dataclass(frozen=True)
 class Effect:
-    """How much each contrast changes the outline that a person's own words give.
+    """How much each contrast changes the mask of the user's own prompt.
 
     Attributes
     ----------
     changes : mapping of Contrast to float
-        1 - Dice between the outline of the contrast and that of the person's words: 0 the same, 1 nothing shared.
-        Empty where the person's words outline nothing.
+        1 - Dice between the mask of the contrast and that of the user's prompt: 0 for equal masks, 1 for disjoint ones.
+        Empty where the user's prompt gives an empty mask.
     """
 
     changes: Mapping[Contrast, float]
@@ -67,9 +67,9 @@ class Effect:
 
     @property
     def steered(self) -> bool:
-        """Whether the name is known to steer the outline: asked for something else, the model does not draw it.
+        """Whether the target's name is known to matter: prompted for another target, the model gives another mask.
 
-        Without words many models draw what stands out, and rightly so; that tells nothing of the name.
+        With an empty prompt many models segment the most salient object; that says nothing about the name.
         """
         return self.changes.get(Contrast.OTHER_TARGET, 0.0) > LITTLE
 
@@ -83,7 +83,7 @@ def effect(masks: Mapping[Contrast, Mask]) -> Effect:
 
 
 def agreement(masks: Sequence[Mask]) -> float:
-    """Mean Dice over all pairs of masks, 1 for a single one: how far several wordings say the same."""
+    """Mean Dice over all pairs of masks, 1 for a single one: the agreement between several wordings."""
     pairs = list(combinations(masks, 2))
     return float(np.mean([dice(a, b) for a, b in pairs])) if pairs else 1.0
 
@@ -94,15 +94,15 @@ def compare_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-class Prediction(Protocol):
+class PredictionLike(Protocol):
     """An answer to one prompt: `core.inference.Prediction`."""
 
     def mask(self) -> Mask:
         """The binary mask (H, W)."""
 
 
-class Segmenter(Protocol):
-    """What is measured: `core.inference.Segmenter`, whose torch this module does without."""
+class SegmenterLike(Protocol):
+    """The part of `core.inference.Segmenter` that is used here, so that this module needs no torch."""
 
     @property
     def card(self) -> Trained:
@@ -111,12 +111,12 @@ class Segmenter(Protocol):
     def set_image(self, image: Scan) -> str:
         """Encode a scan."""
 
-    def segment(self, prompts: list[str], *, size: tuple[int, int]) -> Sequence[Prediction]:
+    def segment(self, prompts: list[str], *, size: tuple[int, int]) -> Sequence[PredictionLike]:
         """One answer for each prompt, at `size` (rows, cols)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class EffectCase:
     """One scan with a prompt.
 
     `truth` is the true mask (H, W) of the scan's size, where it is known; `also` are other texts to compare, by what
@@ -129,13 +129,13 @@ class Case:
     also: Mapping[str, str] = field(default_factory=dict)
 
 
-def measure(segmenter: Segmenter, cases: Iterable[Case], vocabulary: Vocabulary) -> dict[str, Any]:
+def measure(segmenter: SegmenterLike, cases: Iterable[EffectCase], vocabulary: Vocabulary) -> dict[str, Any]:
     """The prompt effect of a model over a set of scans, for its card.
 
     Parameters
     ----------
-    segmenter : Segmenter
-    cases : iterable of Case
+    segmenter : SegmenterLike
+    cases : iterable of EffectCase
     vocabulary : Vocabulary
 
     Returns

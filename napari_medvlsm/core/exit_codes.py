@@ -20,7 +20,7 @@ class ExitCode(enum.IntEnum):
     DIVERGED
         The loss of a training became NaN or infinite; the best checkpoint before that is kept.
     CRASHED
-        A fault of the program, with a traceback on stderr (as EX_SOFTWARE of sysexits.h).
+        A bug: the traceback is on stderr (as EX_SOFTWARE of sysexits.h).
     """
 
     OK = 0

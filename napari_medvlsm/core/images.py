@@ -95,9 +95,9 @@ def window_of(pixels: AnyArray) -> Window:
     values over all colour channels together, read from evenly spaced pixels; where these coincide, all of
     the range.
 
-    A part of a plane (a tile, a rectangle) takes the window of the *whole* plane: its own would blow the noise of an
-    empty part up to full contrast, show one tissue in two greys in two neighbouring tiles, and differ
-    from what the model was trained on.
+    A part of a plane (a tile, a rectangle) uses the window of the *whole* plane. Its own window would stretch the noise
+    of an empty part to full contrast, give one tissue two grey levels in neighbouring tiles, and differ from
+    training.
 
     Raises
     ------
@@ -118,10 +118,10 @@ def window_of(pixels: AnyArray) -> Window:
 
 
 def to_unit_rgb(pixels: AnyArray, window: Window | None = None) -> Float32:
-    """Bring any plane to three channels between 0 and 1.
+    """Convert any plane to three channels between 0 and 1.
 
     - bool: 0 and 1. 8-bit: divided by 255, as in the paper's code.
-    - wider integers and floats: linear in their window, clipped; not-a-number and minus infinity
+    - wider integers and floats: linear in their window, clipped; NaN and minus infinity
       become 0, plus infinity 1; a constant plane becomes 0.
     - grey is repeated to three channels; an alpha channel is dropped.
 
@@ -148,8 +148,8 @@ def to_unit_square(pixels: AnyArray, side: int, window: Window | None = None) ->
     """`to_unit_rgb` and `resize` in one: float32 (side, side, 3), values in [0, 1].
 
     A strip of rows at a time, first to `side` columns, then all of them to `side` rows: no float32 copy of the plane is
-    made. The two passes are PIL's own, so the result is the same to 1e-6 (to the bit where PIL, which
-    chooses the order of the passes by the shape, begins with the columns too).
+    made. The two passes are PIL's own, so the result is the same to 1e-6 (exactly where PIL, which
+    chooses the order of the passes by the shape, also resizes the columns first).
     """
     window = window or window_of(pixels)
     pixels = _colours(pixels)

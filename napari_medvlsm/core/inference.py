@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Cancelled(Exception):
-    """The work was cancelled by the one who asked for it."""
+    """The caller cancelled the request."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """A whole scan as the model sees it, without its pixels: what a batch of scans is made of.
+    """A preprocessed scan, ready to be batched.
 
     Attributes
     ----------
@@ -112,8 +112,8 @@ class _Plane:
 class Segmenter:
     """A model ready to segment: `set_image` is costly, `segment` is cheap.
 
-    Where a graphics card has too little memory, what is cached on it is dropped and the batches are made small; if that
-    does not help, the work goes on on the CPU, and `notify` says so.
+    When a GPU runs out of memory, its cache is cleared and the batches are made smaller; if that is not enough, the
+    work continues on the CPU, and `notify` is called.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Segmenter:
         Its weights stay in float32 and are moved to the device.
     card : ModelCard
     device : str
-        "cpu", "cuda", "mps", or "auto" for the best there is.
+        "cpu", "cuda", "mps", or "auto" for the best one available.
     precision : str
         "float32", "bfloat16", "float16", or "auto" for what the device does well. In a lower one, products are
         computed in it and what suffers from rounding (norms, softmax) in float32, as torch's autocast chooses.
@@ -182,11 +182,11 @@ class Segmenter:
 
     @property
     def precision(self) -> str:
-        """What it computes in: "float32", "bfloat16" or "float16"."""
+        """Precision: "float32", "bfloat16" or "float16"."""
         return self._precision
 
     def use(self, device: str = AUTO, precision: str = AUTO) -> None:
-        """Compute elsewhere or otherwise from now on; the current scan stays.
+        """Change device or precision; the current scan is kept.
 
         Raises
         ------
@@ -269,7 +269,7 @@ class Segmenter:
         return self._survive(lambda: self._answers(plane, seen, texts, size or plane.size, check))
 
     def prepare(self, image: Scan | npt.NDArray[np.generic]) -> ModelInput:
-        """Bring a whole scan to what the model sees, for `segment_batch`.
+        """Preprocess a whole scan for `segment_batch`.
 
         Only the model's size and normalisation are read: other threads may call this while the model computes.
         """
@@ -363,7 +363,7 @@ class Segmenter:
         return [Prediction(text, None, answer, self.card.threshold) for text, answer in zip(texts, maps, strict=True)]
 
     def precision_difference(self, prompt: str) -> float:
-        """What the lower precision costs, on the current scan.
+        """The error of the lower precision, on the current scan.
 
         Returns
         -------
@@ -394,7 +394,7 @@ class Segmenter:
         self._texts.clear()
         _give_back(self._device)
 
-    # What the model is asked ---------------------------------------------------------------------------------------
+    # Running the model -------------------------------------------------------------------------------------------
 
     def _answers(
         self, plane: _Plane, seen: Region, texts: Sequence[str], size: tuple[int, int], check: Check | None
@@ -503,7 +503,7 @@ class Segmenter:
         return 1 if self._careful or self._device.type == "cpu" else _TILE_BATCH
 
     def _survive(self, work: Callable[[], T]) -> T:
-        """Do it; where memory runs out, once more with small batches, and then on the CPU."""
+        """Call `work`; when memory runs out, retry with small batches, then on the CPU."""
         for relief in (self._be_careful, self._fall_back):
             try:
                 return work()
@@ -527,13 +527,13 @@ class Segmenter:
         self._device, self._precision, self._careful = torch.device("cpu"), "float32", False
         if self.notify is not None:
             self.notify(
-                "The graphics card has too little free memory, so the CPU does the work, more slowly. "
+                "The graphics card has too little free memory, so the CPU is used, which is slower. "
                 "Close other programs that use the card, then choose it again."
             )
 
 
 def _give_back(device: torch.device) -> None:
-    """Give a GPU the memory back that torch keeps for later."""
+    """Return the GPU memory that torch has cached."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

@@ -1,7 +1,7 @@
 """Probability to mask: quantised probabilities, the threshold, and clean-up.
 
 Probabilities are kept as bytes (0 to 255): a threshold on them costs a comparison, and the panel, the
-command line and Python all binarize the very same numbers.
+command line and the Python API all binarize the same numbers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What can be asked of a segmentation beside model, scan and prompts: where to look, and on what to compute.
+"""Options of a segmentation beside model, scan and prompts: tiles, a rectangle, the device and the precision.
 
-Imports no torch: the window asks, the engine carries out.
+Imports no torch: the window builds the options, the engine process uses them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Region = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Device:
-    """A place to compute.
+    """A device that computes.
 
     Attributes
     ----------
@@ -61,14 +61,14 @@ class Tiling:
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """Where the model looks; by default at the whole scan, at the model's own resolution.
+    """The part of the scan that is segmented; by default all of it, resized to the model's input size.
 
     Attributes
     ----------
     tiling : Tiling or None
-        Look at overlapping tiles instead, and blend the answers.
+        Segment overlapping tiles instead, and blend their probabilities.
     region : Region or None
-        Look inside this rectangle alone; outside it the probability is 0.
+        Segment this rectangle only; the probability outside it is 0.
     """
 
     tiling: Tiling | None = None
@@ -84,7 +84,7 @@ class SegmentOptions:
 
     @property
     def whole(self) -> bool:
-        """Whether the scan is looked at as one piece."""
+        """Whether the whole scan is segmented at once."""
         return self.tiling is None and self.region is None
 
     def to_message(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class ChildProcess:
         self._stderr.close()
 
     def stderr_tail(self) -> str:
-        """The last words of the child on stderr, complete once it has ended; "" after `close`."""
+        """The end of the child's stderr, complete once it has ended; "" after `close`."""
         if self._stderr.closed:
             return ""
         self._stderr.seek(0, os.SEEK_END)

@@ -33,7 +33,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Paired:
-    """What a second model gains on the same cases: the mean of second - first, and who was ahead how often."""
+    """Two models on the same cases: the mean of second - first, and how often each of them is better."""
 
     first: float
     second: float
@@ -77,7 +77,7 @@ def estimate(values: Sequence[float], groups: Sequence[str], seed: int = 0, resa
 
 
 def paired(first: Sequence[float], second: Sequence[float], groups: Sequence[str], seed: int = 0) -> Paired:
-    """Compare two models on the same cases, in the same order; a case without a number in either is left out.
+    """Compare two models on the same cases, in the same order; a case with NaN in either is left out.
 
     A difference of less than a billionth is a tie.
     """

@@ -1,4 +1,4 @@
-"""How far the outline of a binary mask lies from the true one, by MONAI. Imports torch.
+"""Surface metrics of a binary mask against the true one, by MONAI. Imports torch.
 
 Empty masks: the surface Dice is 1 where both masks are empty (MONAI: NaN) and 0 where only one is; a distance is NaN
 where either is empty, to be left out of means and counted.

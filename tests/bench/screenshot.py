@@ -81,6 +81,7 @@ def keep(image: Image.Image, path: Path, width: int = GUIDE_WIDTH) -> None:
     """Write a picture, at most `width` pixels wide."""
     if image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, optimize=True)
     print(f"{path.name}: {image.width} x {image.height} pixels, {path.stat().st_size / 1000:.0f} kB")
 

@@ -33,7 +33,7 @@ from medvlsm_training.sources import recipe_vocabulary
 from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
-from napari_medvlsm.core.runs.comparison import Pair, pair_up
+from napari_medvlsm.core.runs.comparison import ScorePair, pair_up
 from napari_medvlsm.core.runs.folder import RECIPE_FILE
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.results import SUMMARY_FILE, read_results
@@ -70,10 +70,10 @@ class Row:
         return f"{self.bar:4}{self.what:62}{self.found.cases:6}{self.found.mean:+9.3f} {around:20} {verdict}".rstrip()
 
 
-def against_baseline(pairs: Sequence[Pair]) -> list[Row]:
+def against_baseline(pairs: Sequence[ScorePair]) -> list[Row]:
     """(a): the starter's Dice less the baseline's, on the cases that show their target. The baseline comes first."""
     shown = [p for p in pairs if p.first.size == ORIGINAL and p.first.present]
-    by_set: dict[str, list[Pair]] = {}
+    by_set: dict[str, list[ScorePair]] = {}
     for pair in shown:
         by_set.setdefault(pair.first.set, []).append(pair)
     gains = {name: _gain(found) for name, found in by_set.items()}
@@ -204,7 +204,7 @@ def _measured(model: str, sets: Sequence[DataSet], out: Path, prompts: Evaluatio
     return out
 
 
-def _gain(pairs: Sequence[Pair]) -> Estimate:
+def _gain(pairs: Sequence[ScorePair]) -> Estimate:
     groups = [f"{p.first.set} {p.first.group}" for p in pairs]
     return estimate([p.second.dice - p.first.dice for p in pairs], groups)
 

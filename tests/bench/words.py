@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from medvlsm_training.evaluation import presence
-from medvlsm_training.evaluation.data import Case, DataSet, recipe_sets
+from medvlsm_training.evaluation.data import DataSet, EvaluationCase, recipe_sets
 from medvlsm_training.evaluation.measure import measure
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.mosaics import distinguishing, place_in_frame, sample_frame, sentence
@@ -107,11 +107,11 @@ def mosaics(segmenter: Segmenter, data: DataSet, threshold: float, count: int) -
     line("picked the one (%)", picked)
 
 
-def _mask(case: Case) -> torch.Tensor:
+def _mask(case: EvaluationCase) -> torch.Tensor:
     return torch.from_numpy(resize(case.load_mask().astype(np.float32), (SIDE, SIDE)).copy())[None]
 
 
-def _image(case: Case) -> torch.Tensor:
+def _image(case: EvaluationCase) -> torch.Tensor:
     return torch.from_numpy(to_unit_square(read_scan(case.image).pixels, SIDE).transpose(2, 0, 1).copy())
 
 

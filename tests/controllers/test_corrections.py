@@ -320,14 +320,18 @@ def test_painting_on_an_absent_target_is_another_answer(corrections, layers):
 # Deleted, restored, adopted -----------------------------------------------------------------------------------------
 
 
-def test_a_deleted_correction_is_offered_and_comes_back_whole(corrections, layers, session, wire, store, waiting):
+def test_a_deleted_correction_is_offered_and_comes_back_whole(
+    corrections, layers, session, wire, store, waiting, heard
+):
     predict(session, wire)
     corrections.begin()
     layers.paint(POLYP, 0)
     before = corrections.annotation()
     after_the_pause(waiting)
+    said = heard(corrections.message)
     layers.delete(POLYP)
     assert corrections.current is None and corrections.offer.target == POLYP and corrections.offer.deleted
+    assert said == [("The layer of your correction of Polyp was deleted; Restore brings it back.", False)]
     # A new stroke does not write over the only copy.
     corrections.begin(from_prediction=False)
     layers.paint(POLYP, 9)

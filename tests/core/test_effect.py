@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_medvlsm.core.effect import HARDLY, LITTLE, Case, Effect, agreement, compare_size, effect, measure
+from napari_medvlsm.core.effect import HARDLY, LITTLE, Effect, EffectCase, agreement, compare_size, effect, measure
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
@@ -81,7 +81,7 @@ def test_the_effect_over_a_set_of_scans(small_clipseg, small_card, rng):
     scans = [Scan(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)) for _ in range(2)]
     truth = np.zeros((40, 60), bool)
     truth[5:20, 5:20] = True
-    found = measure(segmenter, [Case(scans[0], prompt, truth), Case(scans[1], prompt)], vocabulary)
+    found = measure(segmenter, [EffectCase(scans[0], prompt, truth), EffectCase(scans[1], prompt)], vocabulary)
     assert found["cases"] == 2
     for row in found["contrasts"].values():
         assert row.get("cases", 0) <= found["outlined"] and 0 <= row.get("change", 0) <= 1

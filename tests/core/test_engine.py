@@ -117,7 +117,7 @@ def test_engine_ends_with_its_pipe_even_while_it_imports_torch():
     time.sleep(0.3)
     engine._child.stdin.close()
     assert engine._child.wait(timeout=60) == 0
-    assert gone_within(pid, 5)
+    assert gone_within(pid, 60)
     engine.close()
 
 
@@ -133,11 +133,10 @@ def test_no_orphan_when_the_viewer_is_killed():
     viewer.send_signal(signal.SIGKILL)
     viewer.wait()
     viewer.stdout.close()
-    assert gone_within(pid, 5)
+    assert gone_within(pid, 60)
 
 
-def test_stray_prints_do_not_break_the_pipe(engine):
-    assert engine.receive()[0]["event"] == "ready"
+def test_stray_prints_do_not_break_the_pipe():
     code = (
         "import sys, io\nfrom napari_medvlsm.core.engine import server\n"
         "server.serve = lambda source, sink: (print('stray'), sink.write(b'frame'), sink.flush())\nserver.main()"

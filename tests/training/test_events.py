@@ -40,7 +40,7 @@ def test_every_event_comes_back_from_its_line(event):
     assert read_line(json.dumps(json.loads(line) | {"later": 1})) == event
 
 
-def test_lines_of_other_versions_and_numbers_that_are_none():
+def test_lines_of_other_versions_and_nan():
     assert {type(event) for event in TOLD} == set(KINDS.values())
     assert read_line('{"event": "rested", "time": 1.0}') is None
     assert read_line("[1]") is None and read_line('"step"') is None
@@ -51,8 +51,8 @@ def test_lines_of_other_versions_and_numbers_that_are_none():
 def test_every_event_is_documented(name):
     kind = KINDS[name]
     assert is_dataclass(kind) and kind.__doc__
-    rows = (REPOSITORY / "training" / "events.md").read_text("utf-8").splitlines()
-    (row,) = [row for row in rows if row.startswith(f"| `{name}` |")]
+    page = (REPOSITORY / "training" / "events.md").read_text("utf-8")
+    (row,) = [row for row in page.splitlines() if row.startswith(f"| `{name}` |")]
     assert [f.name for f in fields(kind) if f"`{f.name}`" not in row] == []
 
 

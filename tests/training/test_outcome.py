@@ -485,17 +485,17 @@ def verdicts(rows):
 
 
 def test_the_baseline_bar_sees_means_and_sets(bars):
-    from napari_medvlsm.core.runs.comparison import Pair
+    from napari_medvlsm.core.runs.comparison import ScorePair
 
-    pairs = [Pair(score(str(i), 0.8), score(str(i), 0.79)) for i in range(8)]
-    pairs += [Pair(score(str(i), 0.8, set="b"), score(str(i), 0.65, set="b")) for i in range(2)]
+    pairs = [ScorePair(score(str(i), 0.8), score(str(i), 0.79)) for i in range(8)]
+    pairs += [ScorePair(score(str(i), 0.8, set="b"), score(str(i), 0.65, set="b")) for i in range(2)]
     found = verdicts(bars.against_baseline(pairs))
     # 0.038 lower over cases, 0.08 over sets.
     assert found == {
         "mean over cases: starter - image-only": False, "mean over the 2 sets": False, "a": True, "b": False
     }  # fmt: skip
     assert all(verdicts(bars.against_baseline(pairs[:8])).values())
-    absent = [Pair(replace(p.first, present=False), replace(p.second, present=False, dice=0.0)) for p in pairs]
+    absent = [ScorePair(replace(p.first, present=False), replace(p.second, present=False, dice=0.0)) for p in pairs]
     assert verdicts(bars.against_baseline([*pairs[:8], *absent])) == verdicts(bars.against_baseline(pairs[:8]))
 
 

@@ -25,7 +25,7 @@ from medvlsm_training.sources import read_items
 from medvlsm_training.train import train
 from napari_medvlsm.core.datasets.check import KINDS
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
-from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig, plane_names
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
@@ -387,6 +387,7 @@ class TestRuns:
         assert not card.open_vocabulary and "pink" not in card.words and "polyp" in card.words
         model = load_model(tmp_path / "run" / "model")
         assert model.config.targets == ("polyp", "skin melanoma") and model.image_size == 64
+        assert model.config.names == plane_names(model.config.targets, VOCABULARY)
         assert set(card.metrics["test"]) == {"polyp", "skin melanoma"}
 
     def test_what_is_listed_twice_is_refused_unless_accepted(self, data, model_folder, tmp_path):

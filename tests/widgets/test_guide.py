@@ -38,6 +38,16 @@ def test_links_lead_somewhere(page):
         assert link in FILES or link.startswith("https://")
 
 
+def test_controls_that_are_named_in_italics_are_those_of_the_program():
+    """Beside what napari itself calls so: its menus and its slider of the brush."""
+    package = guide_folder().parent
+    sources = [p for kind in ("py", "yaml", "json") for p in package.rglob(f"*.{kind}")]
+    program = "\n".join(path.read_text("utf-8") for path in sources).lower()
+    for page in PAGES:
+        for label in re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", text_of(page)):
+            assert "▸" in label or label == "brush size" or label.lower() in program, f"{page}: {label}"
+
+
 def test_every_picture_is_shown_is_narrower_than_the_text_and_together_they_are_small():
     pictures = [name for name in FILES if name.endswith(".png")]
     shown = {name for page in PAGES for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text_of(page))}

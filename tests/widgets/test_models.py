@@ -50,7 +50,7 @@ def dialog(panel):
 def test_a_model_is_fetched_and_chosen(panel, dialog, published, qtbot):
     assert "Apache-2.0" in dialog.about.text() and not dialog.cancel.isVisible()
     dialog.fetch.click()
-    qtbot.waitUntil(lambda: "free on the disk" in dialog.message.text(), timeout=5000)
+    qtbot.waitUntil(lambda: "free on the disk" in dialog.message.text(), timeout=60_000)
     assert dialog.fetch.text() == "Fetch" and "clipseg" not in panel.session.models
     dialog.fetch.click()
     assert not dialog.fetch.isEnabled()
@@ -64,7 +64,7 @@ def test_a_model_is_fetched_and_chosen(panel, dialog, published, qtbot):
 def test_fetching_can_be_stopped_and_goes_on(panel, dialog, published, qtbot, monkeypatch):
     monkeypatch.setattr(hub, "_CHUNK", 16)  # so that it takes long enough to be stopped
     dialog.fetch.click()
-    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=5000)
+    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=60_000)
     dialog.fetch.click()
     qtbot.waitUntil(lambda: dialog.message.text().startswith("Fetched"), timeout=ENGINE_MS)
     assert dialog.cancel.isVisible()
@@ -83,14 +83,14 @@ def test_a_model_that_is_there_is_replaced_only_when_the_person_says_so(panel, d
         dialog.fetch.click()
 
     fetch()
-    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=5000)
+    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=60_000)
     fetch()
     qtbot.waitUntil(lambda: "clipseg" in panel.session.models, timeout=ENGINE_MS)
     made = (user_models_folder() / "clipseg" / "model_card.json").stat().st_mtime_ns
     asked = []
     monkeypatch.setattr(dialog, "ask_to_replace", lambda text: asked.append(text) or False)
     fetch()
-    qtbot.waitUntil(lambda: "left alone" in dialog.message.text(), timeout=5000)
+    qtbot.waitUntil(lambda: "left alone" in dialog.message.text(), timeout=60_000)
     assert "clipseg" in asked[0] and (user_models_folder() / "clipseg" / "model_card.json").stat().st_mtime_ns == made
     monkeypatch.setattr(dialog, "ask_to_replace", lambda text: True)
     fetch()
@@ -103,7 +103,7 @@ def test_a_model_that_is_there_is_replaced_only_when_the_person_says_so(panel, d
 def test_a_stopped_download_is_not_revived_by_another_dialog(panel, dialog, published, qtbot, monkeypatch):
     monkeypatch.setattr(hub, "_CHUNK", 16)
     dialog.fetch.click()
-    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=5000)
+    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=60_000)
     dialog.fetch.click()
     qtbot.waitUntil(lambda: dialog.message.text().startswith("Fetched"), timeout=ENGINE_MS)
     with qtbot.waitSignal(dialog.destroyed):

@@ -15,7 +15,7 @@ def test_results_and_every_kind_of_error_reach_the_windows_thread(qtbot):
     background.run(lambda: threading.get_ident() != here, note)
     background.run(fail, note, lambda error: note(str(error)))
     background.run(fail)
-    qtbot.waitUntil(lambda: len(got) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(got) == 2, timeout=60_000)
     assert got == [(True, True), ("shape mismatch", True)]
     background.close()
 

@@ -1,4 +1,4 @@
-"""`python -m medvlsm_training train|package ...`: what the window starts as a process of its own."""
+"""`python -m medvlsm_training train|package ...`: the process that the window starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of an image and its masks together."""
+"""Augmentation of an image together with its masks."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class ActivationCache:
         self._make_folder()
         self._full = False
         self._started = time.time()
-        # Bytes in use when last looked at, and those written since.
+        # Bytes in use at the last count, and those written since.
         self._used = sum(size for _, size, _ in self._files())
         self._written = 0
 
@@ -170,7 +170,7 @@ class ActivationCache:
             raise OSError("the disk is full")
         if self._written < self.limit / 20 and self._used + self._written + size <= self.limit:
             return True
-        # Others write too: look again.
+        # Other processes write too: count again.
         files = sorted(self._files())
         self._used, self._written = sum(length for _, length, _ in files), 0
         for changed, length, path in files:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from medvlsm_training.reporting import for_people, json_on_stdout
 from medvlsm_training.stopping import Interrupted, StopRequests
 from napari_medvlsm.core.exit_codes import ExitCode
-from napari_medvlsm.core.runs.events import Failed, Report, Stopped, ignore_event
+from napari_medvlsm.core.runs.events import EventSink, Failed, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import LOCK_FILE, MODEL_FOLDER, RECIPE_FILE
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _train(options: argparse.Namespace) -> int:
         recipe_name = load_recipe(options.recipe, options.changes).name
         options.folder = Path("runs") / f"{recipe_name}-{options.data.resolve().name}"
 
-    def work(report: Report, requests: StopRequests) -> int:
+    def work(report: EventSink, requests: StopRequests) -> int:
         from medvlsm_training.train import train
         from medvlsm_training.trainer import Machine
 
@@ -122,7 +122,7 @@ def _train(options: argparse.Namespace) -> int:
 def _package(options: argparse.Namespace) -> int:
     from medvlsm_training.recipes import load_recipe
 
-    def work(report: Report, requests: StopRequests) -> int:
+    def work(report: EventSink, requests: StopRequests) -> int:
         recipe = load_recipe(options.folder / RECIPE_FILE)
         with _alone_in(options.folder):
             _write_model(recipe, options.data, options.folder, options.out or options.folder / MODEL_FOLDER, report)
@@ -131,7 +131,7 @@ def _package(options: argparse.Namespace) -> int:
     return _reporting(options, work)
 
 
-def _write_model(recipe: Recipe, data: Path, run: Path, out: Path, report: Report) -> None:
+def _write_model(recipe: Recipe, data: Path, run: Path, out: Path, report: EventSink) -> None:
     from medvlsm_training.package import package
 
     package(recipe, data, run, out, report)
@@ -153,11 +153,11 @@ def _alone_in(run: Path) -> Iterator[None]:
         raise ValueError(f"{run} is in use by another run; wait for its end, or choose another folder.") from error
 
 
-def _reporting(options: argparse.Namespace, work: Callable[[Report, StopRequests], int]) -> int:
+def _reporting(options: argparse.Namespace, work: Callable[[EventSink, StopRequests], int]) -> int:
     """Run with events for a program or sentences for people; return the exit code.
 
-    Of several processes the first one reports and listens to stdin. The others end with code 0 when all stop together:
-    Lightning kills the first one where another fails.
+    Of several processes only the first one reports and watches stdin. The others end with code 0 when
+    all stop together: Lightning kills the first one where another fails.
     """
     first = not _rank()
     requests = StopRequests()
@@ -165,7 +165,7 @@ def _reporting(options: argparse.Namespace, work: Callable[[Report, StopRequests
         with ExitStack() as stack:
             stack.enter_context(requests.listening(stdin=options.events and first))
             output = json_on_stdout if options.events or not first else for_people
-            report: Report = stack.enter_context(output(requests.request))
+            report: EventSink = stack.enter_context(output(requests.request))
             if not first:
                 report = ignore_event
                 stack.enter_context(requests.deferred())
@@ -176,7 +176,7 @@ def _reporting(options: argparse.Namespace, work: Callable[[Report, StopRequests
         return requests.exit_code
 
 
-def _reported(work: Callable[[Report, StopRequests], int], report: Report, requests: StopRequests) -> int:
+def _reported(work: Callable[[EventSink, StopRequests], int], report: EventSink, requests: StopRequests) -> int:
     """Do the work; what ends it is the last event."""
     try:
         return work(report, requests)
@@ -203,6 +203,6 @@ def _set_log_levels(events: bool) -> None:
 
 def _rank() -> int:
     """Of this process among several, however they were started."""
-    # As Lightning looks for it; without importing it, which takes seconds in which nobody listens.
+    # As Lightning does, but without importing it: signals are not handled during the seconds that takes.
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)

@@ -1,4 +1,4 @@
-"""What a recipe may say. A recipe is a YAML file whose keys are the fields below; `recipes` reads it."""
+"""The configuration of a training run. A recipe is a YAML file whose keys are the fields below; `recipes` reads it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class PromptConfig:
-    """Which prompts an image is shown with. An image-only model is asked for each mask by its name instead.
+    """Prompts of training. An image-only model gets the name of each target instead.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class PromptConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class AugmentationConfig:
-    """Changes of training images that keep the words true: attributes are read again from the changed mask.
+    """Augmentation that keeps prompts true: attributes are measured again on the augmented mask.
 
     Attributes
     ----------
@@ -223,7 +223,7 @@ class LossConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class OptimizerConfig:
-    """How weights move.
+    """The optimizer and its schedule.
 
     Attributes
     ----------
@@ -259,7 +259,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class TrainerConfig:
-    """How long, and how much at a time.
+    """Epochs, batches and precision.
 
     Attributes
     ----------
@@ -344,13 +344,13 @@ class CacheConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class MeasureConfig:
-    """What the best model is asked on the test split when training has ended, for its card and report.
+    """Evaluation of the best model on the test split after training, for its card and report.
 
     Attributes
     ----------
     kinds : tuple of str
         "class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"; see
-        `evaluation.prompts.PromptKind`. Oracle and wrong prompts are asked only of sets with annotations.
+        `evaluation.prompts.PromptKind`. Oracle and wrong prompts need a set with annotations.
     levels : tuple of str
         Of oracle and wrong prompts: "p0" to "p9", or "random".
     """
@@ -412,7 +412,7 @@ class Recipe:
         if self.trainer.max_epochs and all(source.tested_only for source in self.sources):
             raise ValueError("All sources are tested_only, so there is nothing to train on.")
         if self.model.family == IMAGE_ONLY:
-            # It ignores text: whatever a recipe says of prompts, each mask is asked for by the name of its plane.
+            # The model ignores text, so every prompt is the name of a plane, whatever the recipe's prompts.
             object.__setattr__(self, "prompts", PromptConfig(per_image=0))
             object.__setattr__(self, "loss", replace(self.loss, opposition=0.0))
             object.__setattr__(self, "augmentation", replace(self.augmentation, mosaic=0.0))

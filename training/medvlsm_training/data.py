@@ -1,4 +1,4 @@
-"""Items to samples: an image as it is shown, and the prompts that it is shown with."""
+"""Items to samples: an augmented image with its prompts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from medvlsm_training.prompting import Prompter, SampledPrompt
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
 
-# Purposes of random numbers, so that the same ones never serve two.
+# Each use of random numbers has a stream of its own.
 _VIEW, _PROMPTS, _VALIDATION, _MOSAIC = 1, 2, 3, 4
 # The masks of a mosaic's two images, beside that of their target.
 _FIRST, _SECOND = "first", "second"

@@ -1,4 +1,4 @@
-"""What a run was made with: the machine, and the versions of what computed."""
+"""The machine of a run, and the versions of the software."""
 
 from __future__ import annotations
 

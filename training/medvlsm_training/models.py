@@ -17,7 +17,7 @@ from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
-from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig
+from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig, plane_names
 from napari_medvlsm.core.models.architectures.lora import add_lora, merge_lora
 from napari_medvlsm.core.models.architectures.wordunet import WordUNet, WordUNetConfig
 from napari_medvlsm.core.models.loading import load_model
@@ -67,7 +67,7 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
         )
     model = load_model(entry.folder).train()
     if model.adapter is not None and wanted.trained != "lora":
-        merge_lora(model)  # what comes out is a model of its own
+        merge_lora(model)  # the result is a plain model
     if wanted.image_size and wanted.image_size != model.image_size:
         model.preprocessing.size = {"height": wanted.image_size, "width": wanted.image_size}
     if wanted.sizes:
@@ -108,7 +108,7 @@ def image_encoder(model: VLSM) -> tuple[nn.Module, str]:
 
 
 def _read_as(model: VLSM, recipe: Recipe) -> None:
-    """Set how a base reads its texts, on which no weight depends."""
+    """Change how a base tokenizes its texts; no weight depends on that."""
     sizes = recipe.model.sizes
     if not isinstance(model, CRIS) or not set(sizes) <= {"word_length", "attend_padding"}:
         raise ValueError(
@@ -124,7 +124,8 @@ def _read_as(model: VLSM, recipe: Recipe) -> None:
 def _fresh(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary) -> VLSM:
     sizes, side = recipe.model.sizes, recipe.model.image_size
     if recipe.model.family == IMAGE_ONLY:
-        config = _sized(ImageOnlyConfig, {"targets": sorted(trained_targets(items))} | sizes)
+        targets = sizes.get("targets") or sorted(trained_targets(items))
+        config = _sized(ImageOnlyConfig, {"names": plane_names(targets, vocabulary)} | sizes | {"targets": targets})
         return ImageOnly.from_config(config, side)
     _, texts = every_text(recipe.prompts, items, vocabulary)
     tokenizer = cut_tokenizer(texts | set(vocabulary.targets))

@@ -54,8 +54,8 @@ class SegmentationModule(LightningModule):
         self.total_steps = total_steps
         self.cache = cache
         self._conditions: dict[str, Conditions] = {}
-        # Sums and counts of loss, Dice of present targets, and false positives. No buffer: the moving average would
-        # take it for a weight.
+        # Sums and counts of loss, Dice of present targets, and false positives. Not a buffer: the moving average would
+        # average it like a weight.
         self._sums = torch.zeros(6)
 
     def on_train_epoch_start(self) -> None:

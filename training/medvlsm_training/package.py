@@ -1,4 +1,4 @@
-"""What comes out of a run: the model folder with its card, the results on the test split, and the report.
+"""The outputs of a run: the model folder with its card, the results on the test split, and the report.
 
 The numbers are those of `evaluation`, as `medvlsm evaluate --recipe RUN` gives them.
 """
@@ -61,7 +61,9 @@ _COLUMNS = (
 )
 
 
-def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Report = events.ignore_event) -> ModelCard:
+def package(
+    recipe: Recipe, data: Path, run: Path, out: Path, report: events.EventSink = events.ignore_event
+) -> ModelCard:
     """Measure a run's best weights; write the model folder, and results and report into the run's.
 
     The threshold is chosen on the validation split; the test split is read once, after that. A set that was measured
@@ -70,7 +72,7 @@ def package(recipe: Recipe, data: Path, run: Path, out: Path, report: events.Rep
     Parameters
     ----------
     recipe : Recipe
-        `measure` says what is asked.
+        `measure` configures the evaluation.
     data : Path
         Folder of the recipe's data sets.
     run : Path

@@ -1,4 +1,4 @@
-"""The prompts that an image is shown with: sampled by weight and seed, from nothing but what is known of the image."""
+"""The prompts of a training image: sampled by weight and seed, from what is known of the image alone."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Prompter:
         return prompts
 
     def for_validation(self, item: Item, masks: Masks, rng: np.random.Generator) -> list[SampledPrompt]:
-        """One prompt for each mask, of the kind that validation asks, and where training has negatives one of these."""
+        """One prompt for each mask, of validation's kind, and one negative if training has negatives."""
         prompts = []
         for name, mask in sorted(masks.items()):
             kind = self.config.validation or str(rng.choice(self._kinds, p=self._weights))
@@ -228,7 +228,7 @@ def _nonsense(rng: np.random.Generator) -> str:
 
 
 def known_attributes(item: Item, name: str, mask: Mask) -> Attributes:
-    """What is known of a target: what its mask shows, and what the annotation says beside that."""
+    """The attributes of a target: measured on its mask, and annotated."""
     seen = describe(mask).measured
     if seen["number"] == "zero":
         return Attributes(name)

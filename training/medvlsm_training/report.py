@@ -113,7 +113,7 @@ def write_report(
 
 
 def choose_examples(scores: Sequence[Score]) -> dict[str, Score]:
-    """The worst, median and best of the cases that show their target, asked by name; fewer where there are fewer."""
+    """The worst, median and best of the cases that show their target, prompted by name; fewer if there are fewer."""
     shown = sorted(
         (s for s in scores if (s.kind, s.size) == (PromptKind.CLASS.value, ORIGINAL) and s.present),
         key=lambda s: (s.dice, s.case),

@@ -1,4 +1,4 @@
-"""Where events go: to a program as lines of JSON, or to people as sentences and a progress bar."""
+"""Output of events: lines of JSON for a program, or sentences and a progress bar for people."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from napari_medvlsm.core.runs.events import Encoded, Epoch, Event, Report, Saved, Started, Step, Stopped
+from napari_medvlsm.core.runs.events import Encoded, Epoch, Event, EventSink, Saved, Started, Step, Stopped
 
 OnClosed = Callable[[], None]
 
 
 @contextmanager
-def json_on_stdout(on_closed: OnClosed) -> Iterator[Report]:
+def json_on_stdout(on_closed: OnClosed) -> Iterator[EventSink]:
     """Give stdout to events alone: what anything else prints, also compiled code and child processes, goes to stderr.
 
     Parameters
     ----------
     on_closed : callable
-        Called once when nobody reads any more; further events are then dropped.
+        Called once when the reader has closed the pipe; further events are dropped.
     """
     printed = sys.stdout
     printed.flush()
@@ -37,7 +37,7 @@ def json_on_stdout(on_closed: OnClosed) -> Iterator[Report]:
 
     try:
         with redirect_stdout(sys.stderr):
-            yield _Writer(write, on_closed)
+            yield _EventWriter(write, on_closed)
     finally:
         printed.flush()
         os.dup2(own, 1)
@@ -45,10 +45,10 @@ def json_on_stdout(on_closed: OnClosed) -> Iterator[Report]:
 
 
 @contextmanager
-def for_people(on_closed: OnClosed) -> Iterator[Report]:
+def for_people(on_closed: OnClosed) -> Iterator[EventSink]:
     """Sentences on stdout, and a bar on stderr where that is a terminal; `on_closed` as in `json_on_stdout`."""
     console = _Console(sys.stdout)
-    writer = _Writer(console.report, on_closed)
+    writer = _EventWriter(console.report, on_closed)
     try:
         yield writer
     finally:
@@ -58,10 +58,10 @@ def for_people(on_closed: OnClosed) -> Iterator[Report]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-class _Writer:
+class _EventWriter:
     """Stops writing when the other end is closed, for which Windows has another error than a broken pipe."""
 
-    def __init__(self, write: Report, on_closed: OnClosed) -> None:
+    def __init__(self, write: EventSink, on_closed: OnClosed) -> None:
         self._write = write
         self._on_closed = on_closed
         self.open = True

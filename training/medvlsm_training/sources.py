@@ -1,4 +1,4 @@
-"""The data sets of a recipe: what it leaves open, their words, and their items."""
+"""The data sets of a recipe: their metadata, vocabulary and items."""
 
 from __future__ import annotations
 

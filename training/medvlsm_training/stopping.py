@@ -1,4 +1,4 @@
-"""Requests to stop, by whatever means the system has; the one place of the training that knows signals."""
+"""Requests to stop, by signal or by the end of stdin; the only module of the training that handles signals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBRE
 
 
 class Interrupted(BaseException):
-    """Someone asked to stop. No `Exception`, so that nothing on the way takes it for a failure of its own."""
+    """Training was asked to stop. Not an `Exception`, so that no handler on the way takes it for an error."""
 
 
 class StopRequests:

@@ -37,7 +37,7 @@ from napari_medvlsm.core.datasets.splits import require_enough
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.prompts import Vocabulary
-from napari_medvlsm.core.runs.events import Checked, Report, Started, Stopped, ignore_event
+from napari_medvlsm.core.runs.events import Checked, EventSink, Started, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import BEST_FILE, RECIPE_FILE, Run
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def train(
     run: Path,
     minutes: float | None = None,
     machine: Machine | None = None,
-    report: Report = ignore_event,
+    report: EventSink = ignore_event,
     callbacks: tuple[Callback, ...] = (),
     requests: StopRequests | None = None,
 ) -> Stopped:
@@ -154,7 +154,7 @@ def train(
 
 
 def refuse_misleading(recipe: Recipe, items: dict[str, list[Item]]) -> dict[str, int]:
-    """Look at all the data; what was found, by kind.
+    """Run the data check; returns the number of findings by kind.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]],
 def _fit(
     trainer: Trainer, module: SegmentationModule, loaders: Loaders, last: Path | None, requests: StopRequests
 ) -> str:
-    """Train until it ends for whatever reason; the sentence of a divergence, else ""."""
+    """Train to the end or a stop; returns the message of a divergence, else ""."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
@@ -209,7 +209,7 @@ def _fit(
         except Diverged as error:
             return str(error)
         except Interrupted:
-            requests.request()  # where another process was asked; else it was before
+            requests.request()  # another process got the request; else this one had it already
         except torch.OutOfMemoryError as error:
             raise ValueError(
                 f"The memory of {trainer.strategy.root_device} does not suffice; lower trainer.batch_size, and raise "

@@ -18,7 +18,7 @@ from medvlsm_training.config import Recipe, TrainerConfig
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run may use; names as in Lightning's Trainer."""
+    """The devices of a run; names as in Lightning's Trainer."""
 
     accelerator: str = "auto"
     devices: int = 1

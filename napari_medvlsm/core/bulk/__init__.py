@@ -1,4 +1,4 @@
-"""One target segmented in many scans: what is done already is left alone, and several processes share the rest.
+"""Segment one target in many scans: finished scans are skipped, and several processes share the rest.
 
 `manifest`   the table in the folder of the masks: what was asked and answered about each scan
 `prefetch`   reading the next scans while the model computes

@@ -1,4 +1,4 @@
-"""The processes that share a run: those of torchrun or SLURM, or those that are started here. Imports torch.
+"""The processes that share a run: launched by torchrun or SLURM, or started here. Imports torch.
 
 Independent files need no Trainer: the processes agree once on the work, and wait once for each other.
 """
@@ -79,7 +79,7 @@ class Process:
 
     @property
     def first(self) -> bool:
-        """Whether it plans the run, and concludes it."""
+        """Whether this is the first process, which plans and concludes the run."""
         return self.rank == 0
 
     def device(self, chosen: torch.device) -> torch.device:
@@ -103,7 +103,7 @@ class Process:
             distributed.destroy_process_group()
 
     def broadcast(self, value: T | None) -> T:
-        """What the first process gives, in all of them."""
+        """Broadcast a value of the first process to all of them."""
         values: list[Any] = [value]
         if self.world_size > 1:
             distributed.broadcast_object_list(values)
@@ -111,7 +111,7 @@ class Process:
         return received
 
     def barrier(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait for all processes (a barrier)."""
         if self.world_size > 1:
             distributed.barrier()
 
@@ -133,7 +133,7 @@ def find_launcher() -> Process | None:
         )
     if "SLURM_NTASKS" not in env:
         return None
-    # Here, since the import takes a second. Which node is the first, and its port, is Lightning's knowledge.
+    # Imported here, since it takes a second. Lightning knows how to find the first node and its port.
     from lightning.fabric.plugins.environments import SLURMEnvironment
 
     if not SLURMEnvironment.detect():

@@ -92,7 +92,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the first process found, and all go by: they could see a shared folder at different times."""
+    """What the first process found on disk. All use it, since each could see a shared folder in another state."""
 
     names: Sequence[tuple[Path, str]]
     found: Mapping[str, Texts]
@@ -191,7 +191,7 @@ class _Share:
                 return None
             whole = self._request.options.whole
             return _LoadedScan(row, path, image.spacing, self._segmenter.prepare(image) if whole else image)
-        except Exception as error:  # whatever one scan does, the others go on
+        except Exception as error:  # one scan's failure must not stop the others
             return row, path, error
 
     # Predicting and writing -----------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class _Share:
         start = time.perf_counter()
         try:
             predictions = self._predict(batch)
-        except Exception as error:  # whatever one scan does, the others go on
+        except Exception as error:  # one scan's failure must not stop the others
             if len(batch) == 1:
                 self._fail(batch[0].row, batch[0].path, error)
                 return

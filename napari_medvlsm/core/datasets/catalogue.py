@@ -1,4 +1,4 @@
-"""The data sets that are known: one file each, `data/datasets/NAME.yaml`.
+"""Catalogue of the known data sets: one file each, `data/datasets/NAME.yaml`.
 
 A file holds where the data come from, their terms and how the folder must look, and the sections `recipe` (what a
 recipe that names the set takes from there), `prompts` (upstream's words, read by `core.prompts.upstream`) and
@@ -35,7 +35,7 @@ class DatasetFacts:
     layout : tuple of str
         Where its images and masks lie in its folder.
     faults : tuple of str
-        What is known to be wrong with upstream's files.
+        Known errors of upstream's files.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""A look at data before training: what is missing, broken, listed twice, or in two splits, as a table.
+"""Check of the data before training: files that are missing, broken, listed twice, or in two splits, as a table.
 
-Files are looked at once each, two at a time; what stays in memory of a file is its size and a hash.
+Each file is read once, two at a time; only its size and a hash stay in memory.
 Images are compared by their pixels, so a copy under another name or in another lossless format is found;
 one that was scaled or compressed again is not.
 """
@@ -21,16 +21,16 @@ from PIL import Image
 
 from napari_medvlsm.core.datasets.annotation_files import BINARISE, find_annotations, read_mask, split_folders
 from napari_medvlsm.core.datasets.items import Item
-from napari_medvlsm.core.datasets.layouts import ALL, UPSTREAM, Entry, layout_of, read_split, split_files
+from napari_medvlsm.core.datasets.layouts import ALL, UPSTREAM, ListedMask, layout_of, read_split, split_files
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.io.images import own_limit, read_scan
 
-# Training on such data would mislead or fail; warnings are to be known; notes are counted.
+# "stop": training would fail or give wrong results; "warning": should be known; "note": only counted.
 STOP, WARNING, NOTE = "stop", "warning", "note"
 
 
 @dataclass(frozen=True)
-class Kind:
+class FindingKind:
     """A kind of finding: what it says of several items, how severe it is, and whether one may go on knowingly."""
 
     words: str
@@ -39,21 +39,21 @@ class Kind:
 
 
 KINDS = {
-    "outside-folder": Kind("file names that leave the data folder", STOP, acceptable=False),
-    "missing-file": Kind("listed files that are not there", STOP),
-    "unreadable": Kind("files that cannot be read", STOP, acceptable=False),
-    "size-mismatch": Kind("masks of another size than their image", STOP),
-    "dim-mask": Kind("masks with values above 0 but none above 127.5", STOP),
-    "image-in-two-splits": Kind("images listed in two splits", STOP),
-    "copy-in-two-splits": Kind("images with a copy in another split", STOP),
-    "group-in-two-splits": Kind("patients, sequences or cases in two splits", STOP),
-    "listed-twice": Kind("masks listed twice in one split", WARNING),
-    "copy-in-split": Kind("images with a copy in their own split", WARNING),
-    "empty-split": Kind("splits that list nothing", WARNING),
-    "repeated-file": Kind("lists that repeat another list of the set", WARNING),
-    "copy-of-another-set": Kind("annotation files that are copies of another set's", WARNING),
-    "empty-mask": Kind("masks without foreground", NOTE),
-    "non-binary-mask": Kind("masks with values between 0 and 255", NOTE),
+    "outside-folder": FindingKind("file names that leave the data folder", STOP, acceptable=False),
+    "missing-file": FindingKind("listed files that are not there", STOP),
+    "unreadable": FindingKind("files that cannot be read", STOP, acceptable=False),
+    "size-mismatch": FindingKind("masks of another size than their image", STOP),
+    "dim-mask": FindingKind("masks with values above 0 but none above 127.5", STOP),
+    "image-in-two-splits": FindingKind("images listed in two splits", STOP),
+    "copy-in-two-splits": FindingKind("images with a copy in another split", STOP),
+    "group-in-two-splits": FindingKind("patients, sequences or cases in two splits", STOP),
+    "listed-twice": FindingKind("masks listed twice in one split", WARNING),
+    "copy-in-split": FindingKind("images with a copy in their own split", WARNING),
+    "empty-split": FindingKind("splits that list nothing", WARNING),
+    "repeated-file": FindingKind("lists that repeat another list of the set", WARNING),
+    "copy-of-another-set": FindingKind("annotation files that are copies of another set's", WARNING),
+    "empty-mask": FindingKind("masks without foreground", NOTE),
+    "non-binary-mask": FindingKind("masks with values between 0 and 255", NOTE),
 }
 
 
@@ -82,7 +82,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class DataReport:
     """What a check found.
 
     Attributes
@@ -140,7 +140,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ListedPair:
     """An image with one of its masks, as something lists it.
 
     `place` tells equal names apart in sentences and `box` is the annotated one, where there is one.
@@ -164,7 +164,7 @@ Progress = Callable[[int, int], None]
 
 def check_data(
     folder: Path, target: str = "", group_column: str = "", progress: Progress | None = None, workers: int = 2
-) -> Report:
+) -> DataReport:
     """Check a data set's folder as it lists itself, in any of the layouts of `core.datasets.layouts`.
 
     Parameters
@@ -188,7 +188,7 @@ def check_data(
     files = split_files(folder, layout)
     splits = [split for split in SPLITS if split in files] if files else [ALL]
     findings: list[Finding] = []
-    pairs: list[Pair] = []
+    pairs: list[ListedPair] = []
     for split in splits:
         entries = list(read_split(folder, layout, split, target, group_column))
         if not entries:
@@ -208,7 +208,7 @@ def check_data(
 
 def check_items(
     name: str, items: Mapping[str, Sequence[Item]], progress: Progress | None = None, workers: int = 2
-) -> Report:
+) -> DataReport:
     """Check what a training would see, over all its data sets together.
 
     Parameters
@@ -221,7 +221,7 @@ def check_items(
         As in `check_data`.
     """
     pairs = [
-        Pair(split, item.image, mask, item.group and f"{prefix}{item.group}", prefix)
+        ListedPair(split, item.image, mask, item.group and f"{prefix}{item.group}", prefix)
         for split, found in items.items()
         for item in found
         for prefix in (f"{item.source}/",)
@@ -230,7 +230,7 @@ def check_items(
     return _report(name, pairs, check_pairs(pairs, progress, workers))
 
 
-def check_pairs(pairs: Sequence[Pair], progress: Progress | None = None, workers: int = 2) -> list[Finding]:
+def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, workers: int = 2) -> list[Finding]:
     """All that can be found in images, masks and splits; files that are not there are findings too."""
     images = list(dict.fromkeys(pair.image for pair in pairs))
     masks = list(dict.fromkeys(pair.mask for pair in pairs))
@@ -242,7 +242,7 @@ def check_pairs(pairs: Sequence[Pair], progress: Progress | None = None, workers
     total = len(images) + len(masks)
     looks: dict[Path, _Image | _Mask | _Problem] = {}
     with own_limit(), ThreadPoolExecutor(workers) as pool:
-        # A few at a time: a stop is heeded, and nothing piles up.
+        # A few at a time, so that an interruption takes effect and memory stays bounded.
         for look, paths in ((_look_at_image, images), (_look_at_mask, masks)):
             for start in range(0, len(paths), 64):
                 some = paths[start : start + 64]
@@ -339,7 +339,7 @@ def _mask_findings(path: Path, seen: _Mask, split: str) -> Iterator[Finding]:
         yield _finding("non-binary-mask", split, path.name, sentence)
 
 
-def _sizes(pairs: Iterable[Pair], looks: Mapping[Path, object]) -> Iterator[Finding]:
+def _sizes(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterator[Finding]:
     told = set()
     for pair in pairs:
         image, mask = looks[pair.image], looks[pair.mask]
@@ -352,8 +352,8 @@ def _sizes(pairs: Iterable[Pair], looks: Mapping[Path, object]) -> Iterator[Find
             yield _finding("size-mismatch", pair.split, pair.name, sentence)
 
 
-def _in_two_splits(pairs: Iterable[Pair], splits: Mapping[Path, set[str]]) -> Iterator[Finding]:
-    found: defaultdict[Path, list[Pair]] = defaultdict(list)
+def _in_two_splits(pairs: Iterable[ListedPair], splits: Mapping[Path, set[str]]) -> Iterator[Finding]:
+    found: defaultdict[Path, list[ListedPair]] = defaultdict(list)
     for pair in pairs:
         if len(splits[pair.image]) > 1:
             found[pair.image].append(pair)
@@ -363,7 +363,7 @@ def _in_two_splits(pairs: Iterable[Pair], splits: Mapping[Path, set[str]]) -> It
         yield _leak("image-in-two-splits", where, name, sentence)
 
 
-def _boxes(pairs: Iterable[Pair]) -> str:
+def _boxes(pairs: Iterable[ListedPair]) -> str:
     """Whether one mask is annotated with boxes that differ, as words to add."""
     boxes: defaultdict[Path, set[str]] = defaultdict(set)
     for pair in pairs:
@@ -390,21 +390,21 @@ def _copies(
             yield _finding("copy-in-split", _joined(where), first, sentence)
 
 
-def _groups(pairs: Iterable[Pair]) -> Iterator[Finding]:
+def _groups(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
     members: defaultdict[str, dict[Path, set[str]]] = defaultdict(dict)
     for pair in pairs:
         if pair.group:
             members[pair.group].setdefault(pair.image, set()).add(pair.split)
     for group, images in members.items():
         count = Counter(split for where in images.values() for split in where)
-        # One image in two splits is told as such.
+        # One image in two splits is a finding of its own.
         if len(count) > 1 and len(images) > 1:
             told = ", ".join(f"{number} in {split}" for split, number in sorted(count.items(), key=_order))
             yield _leak("group-in-two-splits", set(count), group, f"The images of {group} are spread: {told}.")
 
 
-def _listed_twice(pairs: Iterable[Pair]) -> Iterator[Finding]:
-    found: defaultdict[tuple[str, Path, Path], list[Pair]] = defaultdict(list)
+def _listed_twice(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
+    found: defaultdict[tuple[str, Path, Path], list[ListedPair]] = defaultdict(list)
     for pair in pairs:
         found[pair.split, pair.image, pair.mask].append(pair)
     for (split, _, mask), same in found.items():
@@ -413,7 +413,7 @@ def _listed_twice(pairs: Iterable[Pair]) -> Iterator[Finding]:
             yield _finding("listed-twice", split, same[0].name, sentence)
 
 
-def _pairs(folder: Path, entries: Iterable[Entry], findings: list[Finding]) -> Iterator[Pair]:
+def _pairs(folder: Path, entries: Iterable[ListedMask], findings: list[Finding]) -> Iterator[ListedPair]:
     for entry in entries:
         try:
             image, mask = entry.image_path(), entry.mask_path()
@@ -421,7 +421,7 @@ def _pairs(folder: Path, entries: Iterable[Entry], findings: list[Finding]) -> I
             findings.append(_finding("outside-folder", entry.split, entry.image, str(error)))
             continue
         place = "" if entry.images.parent == folder else f"{entry.images.name}/"
-        yield Pair(entry.split, image, mask, entry.group, place, str(entry.record.get("bbox", "")))
+        yield ListedPair(entry.split, image, mask, entry.group, place, str(entry.record.get("bbox", "")))
 
 
 def _repeated(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
@@ -463,12 +463,12 @@ def _content(path: Path) -> bytes:
         raise ValueError(f"{path} cannot be read ({error}).") from error
 
 
-def _report(name: str, pairs: Sequence[Pair], findings: Iterable[Finding]) -> Report:
+def _report(name: str, pairs: Sequence[ListedPair], findings: Iterable[Finding]) -> DataReport:
     order = {kind: i for i, kind in enumerate(KINDS)}
     images = Counter(split for split, _ in {(pair.split, pair.image) for pair in pairs})
     masks = Counter(split for split, _, _ in {(pair.split, pair.image, pair.mask) for pair in pairs})
     arranged = sorted(findings, key=lambda f: order[f.kind])
-    return Report(name, dict(sorted(images.items(), key=_order)), dict(masks), tuple(arranged))
+    return DataReport(name, dict(sorted(images.items(), key=_order)), dict(masks), tuple(arranged))
 
 
 def _finding(kind: str, split: str, item: str, sentence: str) -> Finding:

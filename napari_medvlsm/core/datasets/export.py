@@ -1,4 +1,4 @@
-"""Outlines to a data set's folder, in the layout of the paper's code, with everything that is known of them.
+"""Export annotations to a data set's folder, in the layout of the paper's code, with all that is known about them.
 
     dataset.yaml               title, licence, modality, schema version (`info`)
     vocabulary.yaml            the words that the cases were written with (`vocabularies`)

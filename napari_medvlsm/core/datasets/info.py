@@ -1,4 +1,4 @@
-"""`dataset.yaml`: what a data set's folder says of itself."""
+"""`dataset.yaml`: the metadata of a data set's folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEADER = """\
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a data set's folder says of itself.
+    """The metadata of a data set's folder.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""One image of a data set with its masks and what is known of them: what training and evaluation work on."""
+"""One image of a data set with its masks and metadata, as training and evaluation use it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedMask:
     """One mask of one image, as a data set lists it; nothing says yet that the files exist.
 
     Attributes
@@ -110,7 +110,7 @@ def split_files(folder: Path, layout: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted((folder / "splits").glob("*.txt"))}
 
 
-def read_split(folder: Path, layout: str, split: str, target: str = "", group_column: str = "") -> Iterator[Entry]:
+def read_split(folder: Path, layout: str, split: str, target: str = "", group_column: str = "") -> Iterator[ListedMask]:
     """What a data set lists in one split, in its order; one entry for each mask.
 
     Parameters
@@ -135,7 +135,7 @@ def read_split(folder: Path, layout: str, split: str, target: str = "", group_co
     part = "" if images.name == "images" else images.name
     for image, mask, named, record in _listed(folder, layout, split, target):
         group = groups.of(image, str(record.get("group") or ""), part)
-        yield Entry(split, image, mask, images, masks, named, group, record)
+        yield ListedMask(split, image, mask, images, masks, named, group, record)
 
 
 def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:

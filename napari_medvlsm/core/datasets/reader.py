@@ -19,7 +19,7 @@ from napari_medvlsm.core.datasets.layouts import (
     ALL,
     LISTS,
     UPSTREAM,
-    Entry,
+    ListedMask,
     existing,
     layout_of,
     read_split,
@@ -171,7 +171,7 @@ def read_items(
     return SplitItems(split, [item for same in items.values() for item in same], len(wanted) - len(entries))
 
 
-def _wanted(entries: Iterable[Entry], folder: Path, source: SourceConfig, layout: str) -> Iterator[Entry]:
+def _wanted(entries: Iterable[ListedMask], folder: Path, source: SourceConfig, layout: str) -> Iterator[ListedMask]:
     """What a split lists, but for what the source leaves out."""
     licences = _licences(folder) if source.licences else None
     for entry in entries:
@@ -184,7 +184,7 @@ def _wanted(entries: Iterable[Entry], folder: Path, source: SourceConfig, layout
         yield entry
 
 
-def _is_there(entry: Entry) -> bool:
+def _is_there(entry: ListedMask) -> bool:
     try:
         return entry.image_path().is_file() and entry.mask_path().is_file()
     except ValueError:  # a name that leaves the folder
@@ -213,7 +213,7 @@ def _add(same: list[Item], new: Item, united: bool) -> None:
     same.append(new)
 
 
-def _is_upstreams(dataset: Dataset, entries: Iterable[Entry]) -> bool:
+def _is_upstreams(dataset: Dataset, entries: Iterable[ListedMask]) -> bool:
     """Whether all prompts are of upstream's forms: a folder of the name of a paper's data set may hold other ones."""
     try:
         for entry in entries:
@@ -223,7 +223,9 @@ def _is_upstreams(dataset: Dataset, entries: Iterable[Entry]) -> bool:
     return True
 
 
-def _mask(entry: Entry, source: SourceConfig, known: Dataset | None, vocabulary: Vocabulary) -> tuple[str, TargetMask]:
+def _mask(
+    entry: ListedMask, source: SourceConfig, known: Dataset | None, vocabulary: Vocabulary
+) -> tuple[str, TargetMask]:
     """(target, mask) of an entry."""
     path = existing(entry.mask_path())
     if not entry.record:

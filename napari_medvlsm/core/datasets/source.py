@@ -1,4 +1,4 @@
-"""How a data set is to be read: what a recipe says of it."""
+"""A recipe's settings for reading one data set."""
 
 from __future__ import annotations
 

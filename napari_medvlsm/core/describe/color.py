@@ -51,7 +51,7 @@ def color_word(image: Array, foreground: Bool, box: Box) -> str:
 
     if image.ndim == 2 or image.shape[2] < 3:
         return ""
-    # One pixel more on each side: a scan of a single line is none.
+    # One more pixel on each side: `Scan` refuses a single row or column.
     rows, cols = (slice(max(0, s.start - 1), s.stop + 1) for s in box)
     box = rows, cols
     inside = foreground[box]

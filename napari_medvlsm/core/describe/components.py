@@ -1,4 +1,4 @@
-"""A mask taken apart into 4-connected components: what both rules count."""
+"""The 4-connected components of a mask, which both rules count."""
 
 from __future__ import annotations
 

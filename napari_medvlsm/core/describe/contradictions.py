@@ -1,4 +1,4 @@
-"""Where a person's words disagree with an outline."""
+"""Contradictions between a prompt's attributes and a mask."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""What a mask says about itself, and the words it says it in."""
+"""The description of a mask, and the words it uses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 SIZE_WORDS = ("tiny", "small", "medium", "large")
-# Beside a part, others of at most this share of its area are crumbs of an outline, no further objects: a convention.
+# Beside a part, others of at most this share of its area are stray pixels, not further objects: a convention.
 CRUMB_FRACTION = 0.02
 # Fractions of the image between which each size lies (upstream: f < 0.001 tiny, f > 0.08 medium, f > 0.30 large).
 SIZE_RANGES = {"tiny": (0.0, 0.001), "small": (0.001, 0.08), "medium": (0.08, 0.30), "large": (0.30, 1.0)}
 CELLS = (("top left", "top", "top right"), ("left", "center", "right"), ("bottom left", "bottom", "bottom right"))
 MANY = "many"
-# The clean rule counts in words up to ten: nobody tells eleven parts from twelve at a glance.
+# The clean rule counts in words up to ten: more are not counted at a glance.
 COUNTED = 10
 # The largest number that `number_word` knows.
 NAMED = 999
@@ -21,7 +21,7 @@ PARTS = 100
 
 @dataclass(frozen=True)
 class Description:
-    """What a mask says about itself.
+    """The description of a mask.
 
     `number`, `size` and `location` are measured. `shape` and `color` are suggestions: a person may well choose another
     word, so they are never held against anybody. An empty string says nothing.

@@ -1,4 +1,4 @@
-"""The viewer's end of the pipe. Imports no torch, starts no thread."""
+"""The client side of the engine: runs in the viewer's process. Imports no torch, starts no thread."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class EngineProcess:
             raise EOFError(str(error)) from error
 
     def log_tail(self) -> str:
-        """The last words of the engine on its error stream."""
+        """The end of the engine's stderr."""
         return self._child.stderr_tail()
 
     def kill(self) -> None:

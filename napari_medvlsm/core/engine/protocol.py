@@ -1,4 +1,4 @@
-"""What goes through the pipe: a length, a JSON header, and arrays as plain bytes.
+"""The protocol of the pipe: a length, a JSON header, and arrays as plain bytes.
 
 Frame: 4 bytes (big-endian length of the header), the header (UTF-8 JSON object, whose key "arrays"
 lists type and shape of what follows), then the bytes of each array in C order. Nothing is pickled.
@@ -59,7 +59,7 @@ def read_frame(stream: IO[bytes]) -> tuple[Message, list[Array]]:
     EOFError
         If the stream ends, also in the middle of a frame.
     ValueError
-        If the bytes are no frame.
+        If the bytes are not a frame.
     """
     (length,) = struct.unpack(">I", _read(stream, 4))
     if length > _HEADER_LIMIT:

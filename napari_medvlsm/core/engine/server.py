@@ -1,4 +1,4 @@
-"""The engine's end of the pipe: one `Segmenter`, one request at a time."""
+"""The server side: one `Segmenter` that answers one request at a time."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ class Engine:
         return maps
 
     def report_difference(self, message: Message) -> None:
-        """After the first answer in a lower precision, say what it costs; nobody waits for this."""
+        """After the first answer in a lower precision, report its error; no request waits for it."""
         segmenter = self._segmenter
         if segmenter is None or segmenter.precision == "float32" or "difference" in self._reported:
             return
         if message["op"] == "segment" and message["prompts"]:
             try:
                 self._report_running(segmenter.precision_difference(message["prompts"][0]))
-            except Exception as error:  # the answer is given; what it cost is worth no failure
+            except Exception as error:  # the request is answered already; only its error is not known
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
 
     def _segment(self, number: int, segmenter: Segmenter, message: Message, options: SegmentOptions) -> list[Array]:

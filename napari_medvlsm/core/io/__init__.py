@@ -1,9 +1,9 @@
 """Readers and writers, one file per format family.
 
-`atomic`          files and folders that are either old or new, never half
+`atomic`          files and folders that are written atomically
 `images`          PNG, JPEG, TIFF and OME-TIFF to arrays with spacing
 `labels`          masks to label TIFF and PNG, and back
 `autosave`        corrections that survive a crash
 `prompt_history`  favourites and prompts used before
-`settings`        what the program remembers of the person, such as the name of the author
+`settings`        settings of the panel that are kept between sessions
 """

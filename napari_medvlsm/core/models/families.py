@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelFamily:
     """A model family.
 
     Attributes
@@ -41,12 +41,12 @@ class Family:
 FAMILIES = {
     family.name: family
     for family in (
-        Family("clipseg", "CLIPSeg", "clipseg", "CLIPSeg"),
-        Family("cris", "CRIS", "cris", "CRIS"),
-        Family("biomedclipseg", "BiomedCLIPSeg", "biomedclipseg", "BiomedCLIPSeg"),
-        Family("biomedclipseg-d", "BiomedCLIPSeg-D", "biomedclipseg", "BiomedCLIPSeg"),
-        Family("wordunet", "WordUNet", "wordunet", "WordUNet", importable=False),
-        Family("image-only", "UNet, UNet++, DeepLabV3+", "image_only", "ImageOnly", importable=False),
+        ModelFamily("clipseg", "CLIPSeg", "clipseg", "CLIPSeg"),
+        ModelFamily("cris", "CRIS", "cris", "CRIS"),
+        ModelFamily("biomedclipseg", "BiomedCLIPSeg", "biomedclipseg", "BiomedCLIPSeg"),
+        ModelFamily("biomedclipseg-d", "BiomedCLIPSeg-D", "biomedclipseg", "BiomedCLIPSeg"),
+        ModelFamily("wordunet", "WordUNet", "wordunet", "WordUNet", importable=False),
+        ModelFamily("image-only", "UNet, UNet++, DeepLabV3+", "image_only", "ImageOnly", importable=False),
     )
 }
 IMPORTABLE = tuple(name for name, family in FAMILIES.items() if family.importable)

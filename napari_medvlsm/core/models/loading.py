@@ -1,4 +1,4 @@
-"""`load_model`: a model folder to a model. The one place that knows both families and adapters; imports torch."""
+"""`load_model`: a model folder to a model. The only module that knows both families and adapters; imports torch."""
 
 from __future__ import annotations
 

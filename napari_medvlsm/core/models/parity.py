@@ -1,7 +1,7 @@
-"""Agreement with the reference implementations, on weights and inputs that come from a formula.
+"""Agreement with the upstream implementations, on weights and inputs that come from a formula.
 
 `medvlsm models parity KEYS.json EXPECTED.npz` prints a table. KEYS.json holds, for each
-tag, the names and shapes of the reference's state dict; EXPECTED.npz what the reference answered: `TAG.logits`
+tag, the names and shapes of upstream's state dict; EXPECTED.npz what upstream medvlsm answered: `TAG.logits`
 (evenly spaced rows and columns), `TAG.stats` (mean, unbiased deviation, minimum, maximum of all logits) and
 `TAG.input_ids`.
 """
@@ -27,7 +27,7 @@ from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 
 # The images' waves: per column, per image, per row.
 IMAGE_CONSTANTS = (0.05, 0.3, 0.03)
-# Largest difference from the reference, in deviations of its logits; CRIS is the most sensitive.
+# Largest difference from upstream medvlsm, in deviations of its logits; CRIS is the most sensitive.
 LIMIT = 1e-3
 
 Keys = Mapping[str, Sequence[int]]
@@ -42,9 +42,9 @@ class Parity:
     ----------
     tag : str
     deviation : float
-        Standard deviation of the reference's logits.
+        Standard deviation of upstream's logits.
     difference : float
-        Largest absolute difference of a logit from the reference's.
+        Largest absolute difference of a logit from upstream's.
     stats_difference : float
         The same for mean, deviation, minimum and maximum of all logits.
     """
@@ -73,7 +73,7 @@ def compare(
     Raises
     ------
     ValueError
-        For an unknown tag, or if the reference's entries are not those of our model.
+        For an unknown tag, or if upstream's entries are not those of our model.
     """
     model = build(tag).from_upstream_state_dict(formula_state(keys)).eval()
     images = formula_images(model.image_size, image_constants)

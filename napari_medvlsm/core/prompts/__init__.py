@@ -1,4 +1,4 @@
-"""Prompts made of attributes: built from words, read back into words, and compared with what a model knows.
+"""Prompts made of attributes: attributes to text, text to attributes, and coverage by a model's training.
 
 `attributes`  what a prompt can say, and a prompt with its origin
 `english`     number words and articles
@@ -19,7 +19,7 @@ patient's. The two are never mixed.
 from napari_medvlsm.core.prompts.attributes import ATTRIBUTES, LABELS, LEVELS, Attributes, Prompt
 from napari_medvlsm.core.prompts.build import build, explain, level_of
 from napari_medvlsm.core.prompts.coverage import Coverage, coverage, normalise
-from napari_medvlsm.core.prompts.families import Family, load_families
+from napari_medvlsm.core.prompts.families import PromptFamily, load_families
 from napari_medvlsm.core.prompts.parse import Parsed, free_text, parse
 from napari_medvlsm.core.prompts.vocabulary import Modality, Target, Vocabulary, load_vocabulary
 
@@ -29,10 +29,10 @@ __all__ = [
     "LEVELS",
     "Attributes",
     "Coverage",
-    "Family",
     "Modality",
     "Parsed",
     "Prompt",
+    "PromptFamily",
     "Target",
     "Vocabulary",
     "build",

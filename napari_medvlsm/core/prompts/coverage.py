@@ -1,4 +1,4 @@
-"""How far a text lies within what a model was trained on."""
+"""How much of a text was in a model's training data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Words that join others and say nothing by themselves.
+# Function words, which are never unknown.
 LITTLE_WORDS = frozenset(
     """a an and are as at be by end found from heart image in is it its located of old on or part present region scan
     shape shaped side sized that the there these this to view which with year""".split()
@@ -24,7 +24,7 @@ def normalise(text: str) -> str:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How far a text lies within what a model was trained on.
+    """How much of a text was in a model's training data.
 
     `unknown` are the words never seen in training; `nearest` are trained phrases close to the text, as they were given;
     `known_target` tells whether the text names a trained target.
@@ -36,7 +36,7 @@ class Coverage:
 
     @property
     def telling(self) -> tuple[str, ...]:
-        """The unknown words that mean something by themselves."""
+        """The unknown words, without function words."""
         return tuple(word for word in self.unknown if word not in LITTLE_WORDS)
 
     @property

@@ -19,7 +19,7 @@ GENERIC = "photographic"
 
 
 @dataclass(frozen=True)
-class Family:
+class PromptFamily:
     """How prompts about one kind of scan are written.
 
     Attributes
@@ -77,7 +77,7 @@ class Family:
 
 
 @cache
-def load_families() -> dict[str, Family]:
+def load_families() -> dict[str, PromptFamily]:
     """All families by name, the generic one first."""
     return {name: _family(name) for name in (GENERIC, "breast_ultrasound", "heart_ultrasound", "chest_xray")}
 
@@ -89,10 +89,10 @@ def read_data(*parts: str) -> Any:
     return yaml.load(path.read_text("utf-8"), loader)
 
 
-def _family(name: str) -> Family:
+def _family(name: str) -> PromptFamily:
     raw = read_data("families", f"{name}.yaml")
     absent = raw.get("upstream_absent")
-    return Family(
+    return PromptFamily(
         name=name,
         title=raw["title"],
         attributes=tuple(raw["attributes"]),

@@ -149,7 +149,7 @@ class OwnWords:
             line = error.problem_mark.line + 1 if error.problem_mark is not None else "?"
             what = " ".join((error.problem or "it is no YAML").split(" with value")[0].split())
             raise ValueError(f"{path}, line {line}: {what}. Mend this line; nothing of the file is used.") from error
-        # ruamel raises plain errors for dates and numbers that are none, and for brackets in thousands of brackets.
+        # ruamel raises plain errors for invalid dates and numbers, and for deeply nested brackets.
         except (OSError, ValueError, YAMLError, RecursionError) as error:
             what = " ".join(str(error).split())
             raise ValueError(f"{path} cannot be read ({what}). Save it as UTF-8 text in YAML.") from error
@@ -301,7 +301,8 @@ def _is_remark(line: str) -> bool:
 def _with_remarks(before: list[str], after: list[str]) -> list[str]:
     """`after` with the comments and empty lines of `before`, each above the line that it stood above.
 
-    Left to ruamel, a comment stays with the value that stands before it, and is dropped with that one.
+    ruamel ties a comment to the value before it: a new synonym would slip below the next entry's comment, a new target
+    below the next section's, and removing an entry would drop the comments of what follows.
     """
     code = [line for line in before if not _is_remark(line)]
     blocks = SequenceMatcher(None, code, after, autojunk=False).get_matching_blocks()

@@ -16,7 +16,7 @@ from napari_medvlsm.core.prompts.attributes import LISTS, Attributes, Prompt
 from napari_medvlsm.core.prompts.build import REGULARITY, level_of
 from napari_medvlsm.core.prompts.coverage import LITTLE_WORDS, normalise
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
-from napari_medvlsm.core.prompts.families import Family
+from napari_medvlsm.core.prompts.families import PromptFamily
 from napari_medvlsm.core.prompts.forms import Form, matched_words, slot_pattern
 from napari_medvlsm.core.prompts.upstream import upstream_sentences, upstream_words
 from napari_medvlsm.core.prompts.vocabulary import Target, Vocabulary
@@ -37,7 +37,7 @@ _AROUND = {"quality": ("{} image quality", "{} quality"), "view": ("{} view", "{
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a text says.
+    """A parsed prompt.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ def free_text(text: str, vocabulary: Vocabulary) -> Prompt:
 
 @dataclass(frozen=True)
 class _Reading:
-    family: Family
+    family: PromptFamily
     absent: bool
     pattern: re.Pattern[str]
 
@@ -116,7 +116,7 @@ def _readings(vocabulary: Vocabulary) -> tuple[_Reading, ...]:
     return tuple(readings)
 
 
-def _slot_patterns(family: Family, vocabulary: Vocabulary) -> dict[str, str]:
+def _slot_patterns(family: PromptFamily, vocabulary: Vocabulary) -> dict[str, str]:
     words = _slot_words(family, vocabulary)
     patterns = {slot: slot_pattern(slot, known) for slot, known in words.items()}
     # In "foot ulcer", "foot" begins the name of a target and is not a shape before an "ulcer".
@@ -124,7 +124,7 @@ def _slot_patterns(family: Family, vocabulary: Vocabulary) -> dict[str, str]:
     return patterns | {name: no_name + patterns[name] for name in _BEFORE_THE_NAME & patterns.keys()}
 
 
-def _slot_words(family: Family, vocabulary: Vocabulary) -> dict[str, list[str]]:
+def _slot_words(family: PromptFamily, vocabulary: Vocabulary) -> dict[str, list[str]]:
     """All words that can stand in each slot."""
     targets = [t for t in vocabulary.targets.values() if t.family == family.name]
     names = [name for target in targets for name in target.names]
@@ -241,7 +241,7 @@ def _place(said: dict[str, str], attribute: str, word: str) -> bool:
     return True
 
 
-def _phrases(family: Family, target: str, vocabulary: Vocabulary) -> dict[tuple[str, ...], tuple[str, str]]:
+def _phrases(family: PromptFamily, target: str, vocabulary: Vocabulary) -> dict[tuple[str, ...], tuple[str, str]]:
     """Attribute and word by the tokens that say it."""
     phrases: dict[tuple[str, ...], tuple[str, str]] = {}
 

@@ -16,7 +16,7 @@ from napari_medvlsm.core.datasets.catalogue import read_catalogue
 from napari_medvlsm.core.prompts.attributes import Attributes
 from napari_medvlsm.core.prompts.build import REGULARITY
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
-from napari_medvlsm.core.prompts.families import Family, load_families
+from napari_medvlsm.core.prompts.families import PromptFamily, load_families
 from napari_medvlsm.core.prompts.forms import matched_words, slot_pattern
 
 Prompts = dict[str, str | list[str]]
@@ -38,7 +38,7 @@ class Dataset:
 
     name: str
     title: str
-    family: Family
+    family: PromptFamily
     targets: tuple[str, ...]
     words: Mapping[str, tuple[str, ...]]
     general: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ def _dataset(name: str, raw: Mapping[str, Any]) -> Dataset:
     )
 
 
-def _upstream_words(attributes: Attributes, family: Family) -> dict[str, str]:
+def _upstream_words(attributes: Attributes, family: PromptFamily) -> dict[str, str]:
     name = family.upstream_names.get(attributes.target, attributes.target)
     return {k: v for k, v in vars(attributes).items() if v} | {
         "target": name,

@@ -1,4 +1,4 @@
-"""Other wordings of a prompt: the ladder of levels, and contrasts that show what the words do."""
+"""Other wordings of a prompt: the levels, and contrasts that measure the prompt effect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FAR_SIZE = MappingProxyType({"tiny": "large", "small": "large", "medium": "tiny
 
 
 class Contrast(enum.Enum):
-    """How a wording differs from the person's own; the value is what people read."""
+    """How a wording differs from the user's own; the value is shown in the panel."""
 
     YOURS = "your words"
     EMPTY = "no words at all"

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from napari_medvlsm.core.prompts.attributes import LISTS
 from napari_medvlsm.core.prompts.coverage import normalise
-from napari_medvlsm.core.prompts.families import GENERIC, Family, load_families, read_data
+from napari_medvlsm.core.prompts.families import GENERIC, PromptFamily, load_families, read_data
 from napari_medvlsm.core.prompts.own_words import OwnWords
 
 # Words of an attribute that a target's entry lists, the likeliest for it first.
@@ -22,7 +22,7 @@ _OF_TARGET = {"shape": "shapes", "color": "colors", "general": "general"}
 
 
 class Trained(Protocol):
-    """What a model card says of the words that a model was trained on."""
+    """The part of a model card that lists the trained words."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ class Vocabulary:
         return tuple(dict.fromkeys((*first, *family, *rest)))
 
     def target(self, phrase: str) -> Target:
-        """The target of a phrase; one that nobody listed is its own label."""
+        """The target of a phrase; an unlisted phrase becomes its own label."""
         return self.targets.get(phrase) or Target(phrase, phrase.capitalize(), plural=phrase)
 
     def trained(self, card: Trained) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -171,7 +171,7 @@ class Vocabulary:
         plurals = tuple(self.target(phrase).plural for phrase in card.targets)
         return (*card.phrases, *plurals), (*card.words, *plurals)
 
-    def family(self, target: str) -> Family:
+    def family(self, target: str) -> PromptFamily:
         """How prompts about a target are written."""
         return load_families()[self.target(target).family]
 

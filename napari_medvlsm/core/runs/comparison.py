@@ -16,7 +16,7 @@ Key = tuple[str, str, str, str, str, str]
 
 
 @dataclass(frozen=True)
-class Pair:
+class ScorePair:
     """One case, prompt and size in both results."""
 
     first: Score
@@ -35,7 +35,7 @@ class Comparison:
     found: Paired
 
 
-def pair_up(first: Path, second: Path, kind: str = "") -> list[Pair]:
+def pair_up(first: Path, second: Path, kind: str = "") -> list[ScorePair]:
     """The cases of two result folders, side by side.
 
     Parameters
@@ -66,10 +66,10 @@ def pair_up(first: Path, second: Path, kind: str = "") -> list[Pair]:
             f"{len(odd)} cases are in one of {first} and {second} only, for example {case} of {name}, {kind} {level}, "
             f"{size} size; only the same cases can be compared."
         )
-    return [Pair(score, theirs[key]) for key, score in mine.items()]
+    return [ScorePair(score, theirs[key]) for key, score in mine.items()]
 
 
-def compare(pairs: Sequence[Pair], metric: str = "dice", seed: int = 0) -> list[Comparison]:
+def compare(pairs: Sequence[ScorePair], metric: str = "dice", seed: int = 0) -> list[Comparison]:
     """The differences by set, kind, level and size.
 
     Raises
@@ -79,7 +79,7 @@ def compare(pairs: Sequence[Pair], metric: str = "dice", seed: int = 0) -> list[
     """
     if metric not in METRICS:
         raise ValueError(f"The metrics are {', '.join(METRICS)}, but not {metric!r}.")
-    groups: dict[tuple[str, str, str, str], list[Pair]] = {}
+    groups: dict[tuple[str, str, str, str], list[ScorePair]] = {}
     for pair in pairs:
         score = pair.first
         groups.setdefault((score.set, score.kind, score.level, score.size), []).append(pair)
@@ -90,7 +90,7 @@ def compare(pairs: Sequence[Pair], metric: str = "dice", seed: int = 0) -> list[
     return made
 
 
-def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
+def write_pairs(path: Path, pairs: Sequence[ScorePair]) -> None:
     """One row a case: every metric of both, and the difference; "nan" where a metric is not defined."""
     columns = ["set", "case", "target", "kind", "level", "size", "prompt_first", "prompt_second"]
     values = [f"{name}_{what}" for name in METRICS for what in ("first", "second", "difference")]
@@ -107,7 +107,7 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
             writer.writerow(row)
 
 
-def _sides(pairs: Sequence[Pair]) -> tuple[list[Score], list[Score]]:
+def _sides(pairs: Sequence[ScorePair]) -> tuple[list[Score], list[Score]]:
     return [p.first for p in pairs], [p.second for p in pairs]
 
 

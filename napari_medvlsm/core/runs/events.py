@@ -32,7 +32,7 @@ class Event:
         return json.dumps(_without_nan(content), ensure_ascii=False, allow_nan=False)
 
 
-Report = Callable[[Event], None]
+EventSink = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def read_line(line: str) -> Event | None:
 
 
 def ignore_event(event: Event) -> None:
-    """A `Report` that goes nowhere."""
+    """A `EventSink` that goes nowhere."""
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What happens beside the training itself, as callbacks of Lightning's Trainer: one idea a module.
+"""Callbacks of Lightning's Trainer, one a module.
 
 `averaging`       the moving average of the weights that train
 `cache_progress`  reports how much of the activation cache is filled

@@ -1,4 +1,4 @@
-"""The moving average of the weights that train."""
+"""The moving average of the trained weights."""
 
 from __future__ import annotations
 

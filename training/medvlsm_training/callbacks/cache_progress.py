@@ -8,9 +8,9 @@ from collections.abc import Collection
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from medvlsm_training.cache import ActivationCache
-from napari_medvlsm.core.runs.events import Encoded, Report
+from napari_medvlsm.core.runs.events import Encoded, EventSink
 
-# Seconds between two looks at how many files there are.
+# Seconds between two counts of the files.
 _INTERVAL = 10.0
 
 
@@ -25,7 +25,7 @@ class CacheProgress(Callback):
     report : callable
     """
 
-    def __init__(self, cache: ActivationCache, names: Collection[str], report: Report) -> None:
+    def __init__(self, cache: ActivationCache, names: Collection[str], report: EventSink) -> None:
         self.cache = cache
         self.names = names
         self.report = report
@@ -33,12 +33,12 @@ class CacheProgress(Callback):
         self._next = 0.0
 
     def on_train_batch_end(self, trainer: Trainer, *args: object) -> None:
-        """Look from time to time: other processes fill the folder too."""
+        """Count again from time to time: other processes fill the folder too."""
         if time.monotonic() >= self._next:
             self._update(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look once more."""
+        """Count a last time."""
         self._update(trainer)
 
     def _update(self, trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: either old or new, never half, and read without executing anything."""
+"""Checkpoints that are written atomically and read without executing code."""
 
 from __future__ import annotations
 

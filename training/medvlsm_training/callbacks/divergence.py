@@ -1,4 +1,4 @@
-"""Training that diverges ends before it spoils weights or checkpoints."""
+"""Stop a training that diverges, before it damages weights or checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every epoch depends on seed and number alone, so that a resumed run repeats none and skips none."""
+"""Seed every epoch from the seed and its number alone, so that a resumed run repeats none and skips none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from medvlsm_training.data import PromptedImages
 
 
 class EpochSeed(Callback):
-    """Tells the data the epoch, and seeds what else is random in it (dropout).
+    """Sets the epoch of the data, and seeds what else is random in it (dropout).
 
     Parameters
     ----------

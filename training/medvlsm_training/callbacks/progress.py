@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.renamed_keys import with_current_keys
-from napari_medvlsm.core.runs.events import Epoch, Report, Step
+from napari_medvlsm.core.runs.events import Epoch, EventSink, Step
 from napari_medvlsm.core.runs.folder import CURVES_FILE
 
 # Seconds between two events of steps.
@@ -33,7 +33,7 @@ class EventReporter(Callback):
         Of an epoch.
     """
 
-    def __init__(self, report: Report, run: Path, steps: int) -> None:
+    def __init__(self, report: EventSink, run: Path, steps: int) -> None:
         self.report = report
         self.run = run
         self.steps = steps

@@ -1,4 +1,4 @@
-"""Training ends where it was asked to stop."""
+"""Stop training on a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a model is on a data set, with everything that the numbers depend on.
+"""Evaluation of a model on data sets, with everything that the numbers depend on.
 
 `data`       data sets on disk to cases, with the patient or video of each
 `prompts`    the prompts of a case, by what they are allowed to know

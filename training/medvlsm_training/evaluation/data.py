@@ -23,7 +23,7 @@ from napari_medvlsm.core.prompts.upstream import Dataset, Prompts, load_datasets
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class EvaluationCase:
     """One image and one target in it.
 
     Attributes
@@ -38,7 +38,7 @@ class Case:
         Such as "patient 7", or the image's own name.
     annotation : TargetMask
         The mask's file, and what its annotation says; for one half of a mask of the lungs nothing but the file.
-    others : tuple of Case
+    others : tuple of EvaluationCase
         The image's masks of other targets.
     first : bool
         Whether it is the first case of its image: what is asked of an image is asked once.
@@ -49,7 +49,7 @@ class Case:
     target: str
     group: str
     annotation: TargetMask
-    others: tuple[Case, ...] = ()
+    others: tuple[EvaluationCase, ...] = ()
     first: bool = True
 
     @property
@@ -90,7 +90,7 @@ class DataSet:
     Attributes
     ----------
     name, split : str
-    cases : tuple of Case
+    cases : tuple of EvaluationCase
     grouped_by : str
         "patient", "sequence", ... or "image": what the bootstrap of the intervals resamples.
     missing : int
@@ -105,7 +105,7 @@ class DataSet:
 
     name: str
     split: str
-    cases: tuple[Case, ...]
+    cases: tuple[EvaluationCase, ...]
     grouped_by: str
     missing: int
     sha256: str
@@ -207,10 +207,10 @@ def _data_set(
     return DataSet(folder.name, split, tuple(chosen), by, missing, _hash(chosen), vocabulary, paper_dataset)
 
 
-def _cases(item: Item) -> Iterator[Case]:
+def _cases(item: Item) -> Iterator[EvaluationCase]:
     group = item.group or f"{IMAGE} {item.image.name}"
     for target, mask in item.masks.items():
-        case = Case(mask.name, item, target, group, mask)
+        case = EvaluationCase(mask.name, item, target, group, mask)
         yield case
         if target == LUNGS and item.split_lungs and split_lungs(mask.load()) is not None:
             for side in SIDES:
@@ -219,7 +219,7 @@ def _cases(item: Item) -> Iterator[Case]:
                 )
 
 
-def _numbered(cases: Iterable[Case]) -> list[Case]:
+def _numbered(cases: Iterable[EvaluationCase]) -> list[EvaluationCase]:
     """The cases with names that each stand once."""
     seen: Counter[str] = Counter()
     numbered = []
@@ -229,9 +229,9 @@ def _numbered(cases: Iterable[Case]) -> list[Case]:
     return numbered
 
 
-def _joined(chosen: Sequence[Case], everything: Iterable[Case], limit: int) -> list[Case]:
+def _joined(chosen: Sequence[EvaluationCase], everything: Iterable[EvaluationCase], limit: int) -> list[EvaluationCase]:
     """The chosen cases of the first images, each with the image's other targets."""
-    beside: dict[Path, list[Case]] = {}
+    beside: dict[Path, list[EvaluationCase]] = {}
     for case in everything:
         beside.setdefault(case.image, []).append(case)
     images = dict.fromkeys(case.image for case in chosen)
@@ -246,7 +246,7 @@ def _joined(chosen: Sequence[Case], everything: Iterable[Case], limit: int) -> l
     return joined
 
 
-def _hash(cases: Sequence[Case]) -> str:
+def _hash(cases: Sequence[EvaluationCase]) -> str:
     files: dict[Path, bytes] = {}
     digest = hashlib.sha256()
     for case in sorted(cases, key=lambda c: c.name):

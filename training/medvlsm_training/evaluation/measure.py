@@ -1,4 +1,4 @@
-"""A model's answers as scores, case by case, at the model's size and at the scan's own."""
+"""Scores of a model's predictions, case by case, at the model's size and at the scan's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from medvlsm_training.config import INTERFACE
-from medvlsm_training.evaluation.data import Case, DataSet
+from medvlsm_training.evaluation.data import DataSet, EvaluationCase
 from medvlsm_training.evaluation.prompts import EvaluationPrompt, EvaluationPrompts, evaluation_prompts
 from napari_medvlsm.core import metrics, surface_metrics
 from napari_medvlsm.core.calibration import Calibration
@@ -32,9 +32,9 @@ def measure(
     vocabulary: Vocabulary,
     threshold: float,
     tolerance: float = TOLERANCE,
-    progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+    progress: Callable[[Iterable[EvaluationCase]], Iterable[EvaluationCase]] = iter,
 ) -> Measurements:
-    """Ask a model about every case of a data set.
+    """Evaluate a model on every case of a data set.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def measure(
 class Answer:
     """A model's answer to one prompt about a case; `truth` (H, W) is what should be outlined."""
 
-    case: Case
+    case: EvaluationCase
     prompt: EvaluationPrompt
     scan: Scan
     truth: Mask
@@ -81,9 +81,9 @@ def answers(
     data: DataSet,
     prompts: EvaluationPrompts,
     vocabulary: Vocabulary,
-    progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+    progress: Callable[[Iterable[EvaluationCase]], Iterable[EvaluationCase]] = iter,
 ) -> Iterator[Answer]:
-    """Ask every prompt of every case; parameters and errors as those of `measure`."""
+    """Predict every prompt of every case; parameters and errors as those of `measure`."""
     for case in progress(data.cases):
         scan, truth = read_scan(case.image), case.load_mask()
         if scan.size != truth.shape:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medvlsm_training.evaluation.data import Case, DataSet
+from medvlsm_training.evaluation.data import DataSet, EvaluationCase
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.presence import presence_score
@@ -40,7 +40,7 @@ def presence_answers(
     targets: Sequence[str],
     vocabulary: Vocabulary,
     threshold: float,
-    progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
+    progress: Callable[[Iterable[EvaluationCase]], Iterable[EvaluationCase]] = iter,
 ) -> list[PresenceAnswer]:
     """Ask every image for all `targets`, and for what such a scan cannot show.
 
@@ -59,7 +59,7 @@ def presence_answers(
     return found
 
 
-def _asked(case: Case, targets: Sequence[str], vocabulary: Vocabulary) -> list[tuple[str, str, str]]:
+def _asked(case: EvaluationCase, targets: Sequence[str], vocabulary: Vocabulary) -> list[tuple[str, str, str]]:
     """Texts, what they name, and whether that is there."""
     asked = [
         (_text(own.target, vocabulary), own.target, PRESENT if own.load_mask().any() else EMPTY)

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from medvlsm_training.config import INTERFACE, RANDOM, UPSTREAM
-from medvlsm_training.evaluation.data import Case
+from medvlsm_training.evaluation.data import EvaluationCase
 from medvlsm_training.prompting import worded
 from napari_medvlsm.core.datasets.items import Mask
 from napari_medvlsm.core.describe import describe
@@ -30,7 +30,7 @@ from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 
 @dataclass(frozen=True)
 class EvaluationPrompts:
-    """Which prompts to ask.
+    """Which prompts to evaluate.
 
     Attributes
     ----------
@@ -80,13 +80,13 @@ def paraphrases() -> Mapping[str, tuple[str, ...]]:
 
 
 def evaluation_prompts(
-    case: Case, truth: Mask, wanted: EvaluationPrompts, vocabulary: Vocabulary, dataset: Dataset | None = None
+    case: EvaluationCase, truth: Mask, wanted: EvaluationPrompts, vocabulary: Vocabulary, dataset: Dataset | None = None
 ) -> list[EvaluationPrompt]:
     """The prompts of a case. A wrong attribute is asked only where the right prompt says it and it has an opposite.
 
     Parameters
     ----------
-    case : Case
+    case : EvaluationCase
     truth : array of shape (H, W)
         The true mask, from which a set without annotations takes its attributes.
     wanted : EvaluationPrompts
@@ -106,7 +106,7 @@ def evaluation_prompts(
         return asked
     known = case.upstream or replace(case.annotation.attributes, target=case.target, **describe(truth).measured)
     for level in wanted.levels:
-        writer = _Writer(case, wanted, vocabulary, dataset if theirs else None, level)
+        writer = _PromptWriter(case, wanted, vocabulary, dataset if theirs else None, level)
         right = writer.text(known)
         if right is None:
             continue
@@ -119,7 +119,9 @@ def evaluation_prompts(
     return asked
 
 
-def _follows_text(case: Case, truth: Mask, wanted: EvaluationPrompts, vocabulary: Vocabulary) -> list[EvaluationPrompt]:
+def _follows_text(
+    case: EvaluationCase, truth: Mask, wanted: EvaluationPrompts, vocabulary: Vocabulary
+) -> list[EvaluationPrompt]:
     """The prompts of which there can be several."""
     asked = []
     if PromptKind.PARAPHRASE in wanted.kinds:
@@ -152,10 +154,10 @@ def _contradicted(known: Attributes) -> list[tuple[PromptKind, Attributes]]:
 
 
 @dataclass(frozen=True)
-class _Writer:
+class _PromptWriter:
     """Puts the attributes of a case into words, the same way for right and wrong ones."""
 
-    case: Case
+    case: EvaluationCase
     wanted: EvaluationPrompts
     vocabulary: Vocabulary
     dataset: Dataset | None

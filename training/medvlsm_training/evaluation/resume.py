@@ -1,4 +1,4 @@
-"""What was measured before an interruption: one file for each finished set, beside the folder of results to be."""
+"""Measurements of an interrupted evaluation: one file for each finished set, beside the folder of results."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from medvlsm_training.evaluation.data import Case, DataSet
+from medvlsm_training.evaluation.data import DataSet, EvaluationCase
 from medvlsm_training.evaluation.measure import measure
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.resume import ResumeState
@@ -29,7 +29,7 @@ from napari_medvlsm.core.runs.results import (
 )
 from napari_medvlsm.core.runs.scores import TOLERANCE, Measurements
 
-Progress = Callable[[Iterable[Case]], Iterable[Case]]
+Progress = Callable[[Iterable[EvaluationCase]], Iterable[EvaluationCase]]
 
 
 def evaluate_sets(

@@ -29,13 +29,13 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 # Names of modules by encoder and projection (see `store.adapter`).
 Attention = Mapping[str, Mapping[str, Sequence[str]]]
-# What trainers put before the reference's names: Lightning (twice for CLIPSeg), and DistributedDataParallel.
+# What trainers put before upstream's names: Lightning (twice for CLIPSeg), and DistributedDataParallel.
 _TRAINER_PREFIXES = ("net.clipseg.", "net.", "module.")
 
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What a decoder gets to know of P prompts.
+    """The encoding of P prompts, for the decoder.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class VLSM(nn.Module, ABC):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, preprocessing: ViTImageProcessor) -> None:
         super().__init__()
-        # None in a model that reads no text, which nobody asks for its tokenizer.
+        # None in a model that ignores text.
         self.tokenizer: Any = tokenizer
         self.preprocessing = preprocessing
         #: How the model is adapted, where it is; see `lora.add_lora`.
@@ -210,11 +210,11 @@ class VLSM(nn.Module, ABC):
 
     @property
     def upstream(self) -> nn.Module:
-        """The module whose entries bear the names of the reference's state dict."""
+        """The module whose entries bear the names of upstream's state dict."""
         return self
 
     def from_upstream_state_dict(self, state: Mapping[str, Tensor]) -> Self:
-        """Take over the weights of a checkpoint of the reference implementation.
+        """Take over the weights of a checkpoint of the upstream implementation.
 
         The names are the same on both sides, but for what a trainer puts before each of them (`net.`,
         `module.`) and for `position_ids`, which older versions of `transformers` stored.
@@ -241,7 +241,7 @@ def repeat_for_prompts(activations: Activations, prompts: int) -> Activations:
 
 
 def without_prefix(name: str) -> str:
-    """A name of the reference's state dict, without what a trainer puts before it."""
+    """A name of upstream's state dict, without what a trainer puts before it."""
     for prefix in _TRAINER_PREFIXES:
         if name.startswith(prefix):
             return name.removeprefix(prefix)

@@ -140,7 +140,7 @@ class BiomedCLIPSeg(VLSM):
     def taps(self) -> tuple[int, ...]:
         """The blocks, from 0, whose outputs are decoded.
 
-        One block later than CLIPSeg's: the release adds one to each of `extract_layers` as CLIPSeg does, but
+        One block later than CLIPSeg's: upstream medvlsm adds one to each of `extract_layers` as CLIPSeg does, but
         counts in a list that lacks CLIPSeg's first entry, the embedding. Its checkpoints need it so.
         """
         return tuple(layer + 1 for layer in self.config.extract_layers)

@@ -93,7 +93,7 @@ class CLIPSeg(VLSM):
 
     @property
     def upstream(self) -> nn.Module:
-        """The module of `transformers`, which the release uses as it is."""
+        """The module of `transformers`, which upstream medvlsm uses as it is."""
         return self.net
 
     @property

@@ -1,6 +1,6 @@
 """CRIS (Wang et al., CVPR 2022): CLIP's RN50 from `open_clip`, a text-led pyramid, a decoder that reads words.
 
-Parts and attributes bear the names of the reference's state dict.
+Parts and attributes bear the names of upstream's state dict.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class CRISConfig:
     text_width, text_layers, text_heads, vocab_size, context_length : int
         CLIP's text transformer; `context_length` is the number of stored positions.
     word_length : int
-        Longest text, in tokens: 77 in the release, 17 in the public RefCOCO checkpoint.
+        Longest text, in tokens: 77 upstream, 17 in the public RefCOCO checkpoint.
     embed_dim : int
         Width of the space that text and image are projected to.
     neck_widths : tuple of int
@@ -63,14 +63,14 @@ class CRISConfig:
     decoder_layers, decoder_heads, decoder_mlp : int
         The decoder.
     dropout : float
-        In the decoder: 0.2 in the release, 0.1 upstream.
+        In the decoder: 0.2 in medvlsm, 0.1 in CRIS's own repository.
     sentence_norm : str
-        How the neck normalises sentences: over the batch, as the reference, or each for itself ("layer"). Where all
+        How the neck normalises sentences: over the batch, as upstream medvlsm, or each for itself ("layer"). Where all
         prompts of a training are equal, the first sees no variance and answers at random afterwards.
     attend_padding : bool
         False: the decoder reads a prompt's own tokens, as upstream. True: texts are filled up to `word_length` with
-        the end-of-text token and all of it is read, as in the release, whose tokenizer pads with that token
-        while its mask looks for zeros. For the release's own checkpoints.
+        the end-of-text token and all of it is read, as upstream, whose tokenizer pads with that token
+        while its mask looks for zeros. For upstream's own checkpoints.
     """
 
     vision: str = "resnet"

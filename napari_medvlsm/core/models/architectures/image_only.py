@@ -1,13 +1,13 @@
 """Image-only baselines (UNet, UNet++, DeepLabV3+ of `segmentation_models_pytorch`): one output plane a target.
 
-They hear no words: of a prompt only the target's name counts, which picks the plane. So they can be trained, asked and
-measured like the vision-language models, with the same prompts.
+They ignore all text but the name of the target, which selects the plane. So they are trained, run and evaluated like
+the vision-language models, with the same prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,9 +32,9 @@ from napari_medvlsm.core.models.architectures.weights import (
     write_weights,
 )
 from napari_medvlsm.core.models.store.card import read_card
-from napari_medvlsm.core.prompts import load_vocabulary, normalise
+from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary, normalise
 
-# And their classes in the library, which is imported where such a model is made.
+# Architectures and their classes in `segmentation_models_pytorch`, which is imported where such a model is made.
 ARCHITECTURES = {"unet": "Unet", "unet++": "UnetPlusPlus", "deeplabv3+": "DeepLabV3Plus"}
 # Logit of every pixel for a name that has no plane: surely background.
 _NOTHING = -20.0
@@ -54,12 +54,17 @@ class ImageOnlyConfig:
         As `segmentation_models_pytorch` calls it.
     decoder_channels : tuple of int
         Of UNet and UNet++, from coarse to fine; empty for the library's own.
+    names : dict
+        Every known name, normalised, to the number of its plane from 0, or to -1 for a name of a target that has no
+        plane ("left lung" selects no plane of "lungs"). See `plane_names`. Empty in folders written before it was
+        stored; the shipped vocabulary then gives the names.
     """
 
     targets: tuple[str, ...]
     architecture: str = "unet"
     encoder: str = "resnet50"
     decoder_channels: tuple[int, ...] = ()
+    names: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -68,6 +73,9 @@ class ImageOnlyConfig:
             )
         if not self.targets:
             raise ValueError("An image-only model needs the names of its planes.")
+        planes = len(self.targets)
+        if wrong := sorted({i for i in self.names.values() if not -1 <= i < planes}):
+            raise ValueError(f"The names of an image-only model refer to planes {wrong}; there are {planes}.")
 
 
 class ImageOnly(VLSM):
@@ -95,7 +103,7 @@ class ImageOnly(VLSM):
         if self.image_size % self.STRIDE:
             raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
         self.config = config
-        self._names = _names_of(config.targets)
+        self._names = dict(config.names) or plane_names(config.targets, load_vocabulary())
         self.net = _network(config)
 
     @classmethod
@@ -121,7 +129,7 @@ class ImageOnly(VLSM):
 
     @property
     def upstream(self) -> nn.Module:
-        """The network itself, whose names are the library's, as in the release."""
+        """The network itself, whose names are the library's, as upstream."""
         net: nn.Module = self.net
         return net
 
@@ -158,9 +166,11 @@ class ImageOnly(VLSM):
         return self._names[min(found)[2]] if found else -1
 
 
-def _names_of(targets: Sequence[str]) -> dict[str, int]:
-    """The plane of every name of a target; -1 for the targets that have none ("left lung" is no "lungs")."""
-    vocabulary = load_vocabulary()
+def plane_names(targets: Sequence[str], vocabulary: Vocabulary) -> dict[str, int]:
+    """The plane of every name of a target, normalised; -1 for the names of targets that have no plane.
+
+    Targets without a plane count too: "left lung" must not select "lungs".
+    """
     names = {normalise(name): -1 for target in vocabulary.targets.values() for name in target.names}
     own = ((name, i) for i, phrase in enumerate(targets) for name in (phrase, *vocabulary.target(phrase).names))
     return names | {normalise(name): i for name, i in own}

@@ -32,7 +32,7 @@ from napari_medvlsm.core.models.architectures.clip_tokenizer import clip_tokeniz
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.weights import CONFIG_FILE, first_few, load_strict, read_config
-from napari_medvlsm.core.models.checkpoints.detect import Checkpoint, Kind, read_checkpoint
+from napari_medvlsm.core.models.checkpoints.detect import Checkpoint, CheckpointKind, read_checkpoint
 from napari_medvlsm.core.models.families import FAMILIES, IMPORTABLE
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import (
@@ -67,13 +67,13 @@ _BESIDE = 8_000_000
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What an import is told beside the path.
+class ImportOptions:
+    """Options of an import.
 
     Attributes
     ----------
     family : str, optional
-        What the weights are to become; needed where their names do not tell.
+        Family of the model; needed where the names of the weights do not tell.
     tokenizer : Path, optional
         Folder with the tokenizer; CLIP's own is known, BERT's is not.
     like : Path, optional
@@ -101,7 +101,7 @@ class Wishes:
 def import_model(
     path: Path,
     name: str | None = None,
-    wishes: Wishes | None = None,
+    options: ImportOptions | None = None,
     models: Path | None = None,
     replace_existing: bool = False,
 ) -> Path:
@@ -112,7 +112,7 @@ def import_model(
     path : Path
     name : str, optional
         Of the new model; by default that of the file or of the source, or a free one like it.
-    wishes : Wishes, optional
+    options : ImportOptions, optional
     models : Path, optional
         Where the model folders lie; by default the user's.
     replace_existing : bool
@@ -133,7 +133,7 @@ def import_model(
     """
     # Before all is read: that takes a while.
     target = target_dir(name, models, replace_existing) if name else free_target_dir(path, models, replace_existing)
-    model, card = _read(path, wishes or Wishes())
+    model, card = _read(path, options or ImportOptions())
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     require_space(target.parent, weights + _BESIDE)
     try:
@@ -145,11 +145,11 @@ def import_model(
     return target
 
 
-def _read(path: Path, wishes: Wishes) -> tuple[VLSM, ModelCard]:
+def _read(path: Path, options: ImportOptions) -> tuple[VLSM, ModelCard]:
     if not path.is_dir():
-        return _from_file(path, path.stem, wishes)
+        return _from_file(path, path.stem, options)
     if (path / MANIFEST_FILE).is_file():
-        return _from_fetched(path, wishes)
+        return _from_fetched(path, options)
     if (path / ADAPTER_FILE).is_file():
         raise ValueError(
             f"{path} holds only an adapter of another model; make a whole model of both with "
@@ -157,25 +157,25 @@ def _read(path: Path, wishes: Wishes) -> tuple[VLSM, ModelCard]:
         )
     if (path / CARD_FILE).is_file():
         return load_model(path), read_card(path)
-    return _from_file(_weights_file(path), path.name, _with_files_of(path, wishes))
+    return _from_file(_weights_file(path), path.name, _with_files_of(path, options))
 
 
-def _with_files_of(path: Path, wishes: Wishes) -> Wishes:
-    """The wishes with the configuration and tokenizer that lie in a folder, where no others are given."""
-    own_tokenizer = wishes.tokenizer is None and (_has(path, _CLIP_FILES) or _has(path, _BERT_FILES))
+def _with_files_of(path: Path, options: ImportOptions) -> ImportOptions:
+    """The options with the configuration and tokenizer that lie in a folder, where no others are given."""
+    own_tokenizer = options.tokenizer is None and (_has(path, _CLIP_FILES) or _has(path, _BERT_FILES))
     return replace(
-        wishes,
-        like=path if wishes.like is None and _is_clipseg(path) else wishes.like,
-        tokenizer=path if own_tokenizer else wishes.tokenizer,
+        options,
+        like=path if options.like is None and _is_clipseg(path) else options.like,
+        tokenizer=path if own_tokenizer else options.tokenizer,
     )
 
 
-def _from_file(path: Path, name: str, wishes: Wishes) -> tuple[VLSM, ModelCard]:
+def _from_file(path: Path, name: str, options: ImportOptions) -> tuple[VLSM, ModelCard]:
     checkpoint = read_checkpoint(path)
-    kind = checkpoint.kind(wishes.family)
-    family = wishes.family or _family(kind, path, wishes)
+    kind = checkpoint.kind(options.family)
+    family = options.family or _family(kind, path, options)
     try:
-        model = _MAKERS[kind.name](checkpoint, family, wishes)
+        model = _MAKERS[kind.name](checkpoint, family, options)
     except (ValueError, OSError, TypeError) as error:
         raise ValueError(f"{path} cannot be imported: {error}") from error
     beside = checkpoint.ignored
@@ -187,7 +187,7 @@ def _from_file(path: Path, name: str, wishes: Wishes) -> tuple[VLSM, ModelCard]:
         family=family,
         summary=f"Imported from {path.name}.{ignored}",
         base=checkpoint.origin,
-        licence=wishes.licence,
+        licence=options.licence,
         source={"file": path.name, "sha256": sha256_of(path)},
         threshold=_THRESHOLDS.get(family, 0.5),
         software_version=__version__,
@@ -204,16 +204,16 @@ def _from_file(path: Path, name: str, wishes: Wishes) -> tuple[VLSM, ModelCard]:
     return model, card
 
 
-def _from_fetched(path: Path, wishes: Wishes) -> tuple[VLSM, ModelCard]:
+def _from_fetched(path: Path, options: ImportOptions) -> tuple[VLSM, ModelCard]:
     """What `hub.fetch` left in a folder, after checking that it is whole."""
     fetched = read_fetched(path)
     source = find_source(fetched.source)
     encoders, *decoders = source.repositories
     # Exactly the files whose hashes are checked, whatever else may be there.
     decoder = path / fetched.weights(decoders[0]) if decoders else None
-    wishes = replace(wishes, family=source.family, decoder=decoder)
-    wishes = _with_files_of(path / encoders.folder, wishes)
-    model, card = _from_file(path / fetched.weights(encoders), source.name, wishes)
+    options = replace(options, family=source.family, decoder=decoder)
+    options = _with_files_of(path / encoders.folder, options)
+    model, card = _from_file(path / fetched.weights(encoders), source.name, options)
     files = [{"file": name, "sha256": digest} for name, digest in fetched.files.items()]
     card = replace(
         card,
@@ -229,9 +229,9 @@ def _from_fetched(path: Path, wishes: Wishes) -> tuple[VLSM, ModelCard]:
     return model, card
 
 
-def _family(kind: Kind, path: Path, wishes: Wishes) -> str:
+def _family(kind: CheckpointKind, path: Path, options: ImportOptions) -> str:
     if kind.name == "biomedclip":
-        return "biomedclipseg" if wishes.decoder is None else "biomedclipseg-d"
+        return "biomedclipseg" if options.decoder is None else "biomedclipseg-d"
     if len(kind.families) > 1:
         raise ValueError(
             f"{path} is of {kind.title}, which differ in how their decoder started, and not in their names; say "
@@ -240,74 +240,74 @@ def _family(kind: Kind, path: Path, wishes: Wishes) -> str:
     return kind.families[0]
 
 
-def _clipseg(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
-    if wishes.like is None:
+def _clipseg(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
+    if options.like is None:
         config = published_config()
     else:
-        config = CLIPSegConfig.from_pretrained(wishes.like, local_files_only=True)
-    tokenizer = _clip_tokenizer(wishes.tokenizer, config.text_config.vocab_size)
-    model = CLIPSeg(CLIPSegForImageSegmentation(config), tokenizer, _preprocessing(CLIPSeg, family, wishes))
+        config = CLIPSegConfig.from_pretrained(options.like, local_files_only=True)
+    tokenizer = _clip_tokenizer(options.tokenizer, config.text_config.vocab_size)
+    model = CLIPSeg(CLIPSegForImageSegmentation(config), tokenizer, _preprocessing(CLIPSeg, family, options))
     return model.from_upstream_state_dict(checkpoint.state)
 
 
-def _cris(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
-    if wishes.like is not None:
-        config = read_config(CRISConfig, wishes.like)
+def _cris(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
+    if options.like is not None:
+        config = read_config(CRISConfig, options.like)
     else:
         positions = checkpoint.named.get("backbone.positional_embedding")
         stored = CRISConfig.context_length if positions is None else len(positions)
         config = CRISConfig(
             context_length=stored,
             word_length=min(stored, _CRIS_WORDS if checkpoint.parallel else CRISConfig.word_length),
-            # The release pads with words that its mask does not see, and its checkpoints learned with them.
+            # Upstream's attention mask does not cover its padding, and its checkpoints were trained that way.
             attend_padding=checkpoint.lightning,
         )
-    return _empty_cris(config, family, wishes).from_upstream_state_dict(checkpoint.state)
+    return _empty_cris(config, family, options).from_upstream_state_dict(checkpoint.state)
 
 
-def _cris_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
+def _cris_from_clip(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
     """CLIP's encoders; what CRIS adds to them starts at random."""
-    config = CRISConfig() if wishes.like is None else read_config(CRISConfig, wishes.like)
-    model = _empty_cris(config, family, wishes)
+    config = CRISConfig() if options.like is None else read_config(CRISConfig, options.like)
+    model = _empty_cris(config, family, options)
     added = {name: value for name, value in model.backbone.state_dict().items() if ".attnpool.connect." in name}
     given = {name: value for name, value in checkpoint.named.items() if name not in _CLIP_NUMBERS}
     load_strict(model.backbone, added | given)
     return model
 
 
-def _empty_cris(config: CRISConfig, family: str, wishes: Wishes) -> CRIS:
-    tokenizer = _clip_tokenizer(wishes.tokenizer, config.vocab_size)
-    with _seeded(wishes.seed):
-        return CRIS(config, tokenizer, _preprocessing(CRIS, family, wishes))
+def _empty_cris(config: CRISConfig, family: str, options: ImportOptions) -> CRIS:
+    tokenizer = _clip_tokenizer(options.tokenizer, config.vocab_size)
+    with _seeded(options.seed):
+        return CRIS(config, tokenizer, _preprocessing(CRIS, family, options))
 
 
-def _biomedclipseg(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
-    return _empty_biomedclipseg(family, wishes).from_upstream_state_dict(checkpoint.state)
+def _biomedclipseg(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
+    return _empty_biomedclipseg(family, options).from_upstream_state_dict(checkpoint.state)
 
 
-def _biomedclipseg_from_clip(checkpoint: Checkpoint, family: str, wishes: Wishes) -> VLSM:
+def _biomedclipseg_from_clip(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
     """BiomedCLIP's encoders, with a random decoder or that of a CLIPSeg."""
-    if family == "biomedclipseg-d" and wishes.decoder is None:
+    if family == "biomedclipseg-d" and options.decoder is None:
         raise ValueError("BiomedCLIPSeg-D starts with the decoder of a CLIPSeg; say where one is (--decoder).")
-    model = _empty_biomedclipseg(family, wishes)
+    model = _empty_biomedclipseg(family, options)
     named = {name: value for name, value in checkpoint.named.items() if not name.endswith("position_ids")}
     load_strict(model.biomedclip, named)
-    if wishes.decoder is not None:
-        path = _weights_file(wishes.decoder) if wishes.decoder.is_dir() else wishes.decoder
+    if options.decoder is not None:
+        path = _weights_file(options.decoder) if options.decoder.is_dir() else options.decoder
         named = read_checkpoint(path).named
         mark = "decoder."
         load_strict(model.decoder, {name.removeprefix(mark): v for name, v in named.items() if name.startswith(mark)})
     return model
 
 
-def _empty_biomedclipseg(family: str, wishes: Wishes) -> BiomedCLIPSeg:
-    config = BiomedCLIPSegConfig() if wishes.like is None else read_config(BiomedCLIPSegConfig, wishes.like)
-    tokenizer = _bert_tokenizer(wishes.tokenizer, config.vocab_size)
-    with _seeded(wishes.seed):
-        return BiomedCLIPSeg(config, tokenizer, _preprocessing(BiomedCLIPSeg, family, wishes))
+def _empty_biomedclipseg(family: str, options: ImportOptions) -> BiomedCLIPSeg:
+    config = BiomedCLIPSegConfig() if options.like is None else read_config(BiomedCLIPSegConfig, options.like)
+    tokenizer = _bert_tokenizer(options.tokenizer, config.vocab_size)
+    with _seeded(options.seed):
+        return BiomedCLIPSeg(config, tokenizer, _preprocessing(BiomedCLIPSeg, family, options))
 
 
-_MAKERS: dict[str, Callable[[Checkpoint, str, Wishes], VLSM]] = {
+_MAKERS: dict[str, Callable[[Checkpoint, str, ImportOptions], VLSM]] = {
     "clipseg": _clipseg,
     "cris": _cris,
     "biomedclipseg": _biomedclipseg,
@@ -316,9 +316,9 @@ _MAKERS: dict[str, Callable[[Checkpoint, str, Wishes], VLSM]] = {
 }
 
 
-def _preprocessing(cls: type[VLSM], family: str, wishes: Wishes) -> ViTImageProcessor:
-    if wishes.like is not None and (wishes.like / PREPROCESSING_FILE).is_file():
-        found = ViTImageProcessor.from_pretrained(wishes.like, local_files_only=True)
+def _preprocessing(cls: type[VLSM], family: str, options: ImportOptions) -> ViTImageProcessor:
+    if options.like is not None and (options.like / PREPROCESSING_FILE).is_file():
+        found = ViTImageProcessor.from_pretrained(options.like, local_files_only=True)
         if "height" in found.size:
             return found
     return cls.default_preprocessing(_IMAGE_SIZES[family])

@@ -20,8 +20,8 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a set of weights can be.
+class CheckpointKind:
+    """A kind of checkpoint.
 
     Attributes
     ----------
@@ -41,11 +41,11 @@ class Kind:
 
 _BIOMED = ("biomedclipseg", "biomedclipseg-d")
 KINDS = (
-    Kind("cris", "CRIS", ("backbone.visual.",), ("cris",)),
-    Kind("biomedclipseg", "BiomedCLIPSeg or BiomedCLIPSeg-D", ("biomedclip.",), _BIOMED),
-    Kind("clipseg", "CLIPSeg", ("clip.vision_model.",), ("clipseg",)),
-    Kind("biomedclip", "BiomedCLIP", ("visual.trunk.", "text.transformer."), _BIOMED),
-    Kind("clip-rn50", "CLIP RN50", ("visual.layer1.", "transformer.resblocks."), ("cris",)),
+    CheckpointKind("cris", "CRIS", ("backbone.visual.",), ("cris",)),
+    CheckpointKind("biomedclipseg", "BiomedCLIPSeg or BiomedCLIPSeg-D", ("biomedclip.",), _BIOMED),
+    CheckpointKind("clipseg", "CLIPSeg", ("clip.vision_model.",), ("clipseg",)),
+    CheckpointKind("biomedclip", "BiomedCLIP", ("visual.trunk.", "text.transformer."), _BIOMED),
+    CheckpointKind("clip-rn50", "CLIP RN50", ("visual.layer1.", "transformer.resblocks."), ("cris",)),
 )
 
 
@@ -68,7 +68,7 @@ class Checkpoint:
 
     @property
     def lightning(self) -> bool:
-        """Whether it comes out of the reference's training, which puts `net.` before each name."""
+        """Whether it comes out of upstream's training, which puts `net.` before each name."""
         return any(name.startswith("net.") for name in self.state)
 
     @property
@@ -78,17 +78,17 @@ class Checkpoint:
 
     @property
     def origin(self) -> str:
-        """What wrote it, in words."""
+        """The program that wrote it, in words."""
         if self.lightning:
-            return "a Lightning checkpoint of the reference repository"
+            return "a Lightning checkpoint of upstream medvlsm"
         return "a checkpoint of distributed training" if self.parallel else "a state dict"
 
     @property
     def named(self) -> dict[str, Tensor]:
-        """The weights by the reference's own names."""
+        """The weights by upstream's own names."""
         return {without_prefix(name): value for name, value in self.state.items()}
 
-    def kind(self, family: str | None = None) -> Kind:
+    def kind(self, family: str | None = None) -> CheckpointKind:
         """What the weights are, by their names.
 
         Parameters

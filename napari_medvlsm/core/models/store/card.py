@@ -1,4 +1,4 @@
-"""`model_card.json`: what a model folder says of itself. Imports no torch."""
+"""`model_card.json`: the metadata of a model folder. Imports no torch."""
 
 from __future__ import annotations
 

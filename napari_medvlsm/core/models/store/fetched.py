@@ -24,7 +24,7 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Fetched:
-    """What lies in a folder of fetched files.
+    """The manifest of a folder of fetched files.
 
     Attributes
     ----------

@@ -98,7 +98,7 @@ class Plan:
 
 
 def plan(source: Source, folder: Path, endpoint: str | None = None, revision: str | None = None) -> Plan:
-    """Ask the hub what a source consists of now. Without the hub, its cache answers if it has everything.
+    """List the files of a source on the hub; offline, those in the hub's cache if all are there.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is wrong with a file of another's making, in words."""
+"""Validation errors of files, as sentences."""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ def as_written_by_earlier_versions(path):
     path.write_text(text, "utf-8")
 
 
-@pytest.mark.parametrize("module", [*(f"core.runs.{name}" for name in MODULES), "core.datasets.check"])
+@pytest.mark.parametrize(
+    "module", [*(f"core.runs.{name}" for name in MODULES), "core.renamed_keys", "core.datasets.check"]
+)
 def test_the_window_may_import_it(module):
     code = f"import sys, napari_medvlsm.{module}; print([m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ from napari_medvlsm.core.options import WHOLE_SCAN
 from napari_medvlsm.core.prompts import Attributes, Prompt
 
 # Written by the label writers of 0.1.0 and of the last version before the schema, by way of their own code.
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 SUFFIXES = pytest.mark.parametrize("suffix", [".tif", ".png"])
 
 

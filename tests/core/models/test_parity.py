@@ -1,4 +1,4 @@
-"""The small models agree with the reference implementations' numbers, which lie in `data`."""
+"""The small models agree with the upstream implementations' numbers, which lie in `data`."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.models.parity import compare
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 KEYS, LOGITS = DATA / "parity_keys.json", DATA / "parity_logits.npz"
 
 

@@ -13,7 +13,7 @@ from napari_medvlsm.core.io.autosave import EARLIER_STATES, AutosaveStore
 from napari_medvlsm.core.io.labels import load_mask
 from napari_medvlsm.core.io.settings import Settings
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def correction(mask, target="polyp", scan_hash="abc", **more):

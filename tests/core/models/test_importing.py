@@ -19,7 +19,7 @@ from napari_medvlsm.core.models import parity
 from napari_medvlsm.core.models.architectures.clip_tokenizer import clip_tokenizer
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.checkpoints import convert
-from napari_medvlsm.core.models.checkpoints.convert import Wishes, import_model
+from napari_medvlsm.core.models.checkpoints.convert import ImportOptions, import_model
 from napari_medvlsm.core.models.checkpoints.detect import read_checkpoint
 from napari_medvlsm.core.models.families import IMPORTABLE
 from napari_medvlsm.core.models.loading import load_model
@@ -28,7 +28,7 @@ from napari_medvlsm.core.models.store.fetched import sha256_of
 from napari_medvlsm.core.models.store.naming import ModelExists, clean_name, target_dir
 from napari_medvlsm.core.models.store.registry import find_model, user_models_folder
 
-# What a trainer of the reference puts before each name.
+# What a trainer of upstream medvlsm puts before each name.
 PREFIX = {"clipseg": "net.clipseg.", "cris": "net.", "biomedclipseg": "net.", "biomedclipseg-d": "net."}
 # Whether the names tell the family.
 TOLD = {"clipseg", "cris"}
@@ -56,9 +56,9 @@ def model(family, small_builders):
 
 
 @pytest.fixture
-def wishes(family, small_model_like):
+def options(family, small_model_like):
     like = small_model_like[family]
-    return Wishes(family=None if family in TOLD else family, tokenizer=like, like=like)
+    return ImportOptions(family=None if family in TOLD else family, tokenizer=like, like=like)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def biomedclipseg(small_builders):
 
 @pytest.fixture
 def like(small_model_like):
-    """Wishes for the small sizes, by family."""
-    return {family: Wishes(like=folder, tokenizer=folder) for family, folder in small_model_like.items()}
+    """ImportOptions for the small sizes, by family."""
+    return {family: ImportOptions(like=folder, tokenizer=folder) for family, folder in small_model_like.items()}
 
 
 def state_of(model, prefix=""):
@@ -87,7 +87,7 @@ def state_of(model, prefix=""):
 
 
 def lightning(model, prefix):
-    """A checkpoint as the reference's training leaves it."""
+    """A checkpoint as upstream's training leaves it."""
     state = state_of(model, prefix)
     return {
         "epoch": 17,
@@ -115,10 +115,10 @@ def assert_same(folder, model):
 
 class TestEveryFamily:
     @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
-    def test_lightning_checkpoint_of_the_reference(self, tmp_path, family, model, wishes, legacy):
+    def test_lightning_checkpoint_of_the_reference(self, tmp_path, family, model, options, legacy):
         path = tmp_path / "best.ckpt"
         torch.save(lightning(model, PREFIX[family]), path, _use_new_zipfile_serialization=not legacy)
-        folder = import_model(path, "mine", wishes)
+        folder = import_model(path, "mine", options)
         assert folder == user_models_folder() / "mine" and find_model("mine").card == read_card(folder)
         card = read_card(folder)
         assert card.family == family and card.open_vocabulary and card.licence == "unknown"
@@ -129,11 +129,11 @@ class TestEveryFamily:
         Segmenter.load("mine", device="cpu")
         assert sorted(p.name for p in folder.parent.iterdir()) == ["mine"]
 
-    def test_plain_state_dict_and_safetensors(self, tmp_path, family, model, wishes):
+    def test_plain_state_dict_and_safetensors(self, tmp_path, family, model, options):
         torch.save(state_of(model), tmp_path / "plain.pth")
         save_file(state_of(model), tmp_path / "plain.safetensors")
         for path in (tmp_path / "plain.pth", tmp_path / "plain.safetensors"):
-            folder = import_model(path, path.suffix[1:], replace(wishes, licence="CC BY 4.0"), models=tmp_path / "m")
+            folder = import_model(path, path.suffix[1:], replace(options, licence="CC BY 4.0"), models=tmp_path / "m")
             assert read_card(folder).licence == "CC BY 4.0"
             assert_same(folder, model)
 
@@ -145,7 +145,7 @@ class TestEveryFamily:
         assert read_card(folder) == replace(card, name="new")
         assert_same(folder, model)
 
-    def test_what_is_missing_unexpected_or_misshapen_is_named(self, tmp_path, family, model, wishes):
+    def test_what_is_missing_unexpected_or_misshapen_is_named(self, tmp_path, family, model, options):
         state = state_of(model, PREFIX[family])
         first, *_, last = [name for name in state if "bias" in name]
         del state[first]
@@ -157,28 +157,28 @@ class TestEveryFamily:
             rf"a\.ckpt cannot be imported: .* 1 missing \({first}\); 1 unexpected \(aux\.weight\); 1 misshapen \({last}"
         )
         with pytest.raises(ValueError, match=words):
-            import_model(tmp_path / "a.ckpt", wishes=wishes)
+            import_model(tmp_path / "a.ckpt", options=options)
         assert not user_models_folder().exists()
 
-    def test_another_family_is_refused(self, tmp_path, family, model, wishes):
+    def test_another_family_is_refused(self, tmp_path, family, model, options):
         torch.save(state_of(model), tmp_path / "a.pt")
         other = "clipseg" if family != "clipseg" else "cris"
         with pytest.raises(ValueError, match=rf"holds weights of .*; they can become .*{family}.*, not {other}"):
-            import_model(tmp_path / "a.pt", wishes=replace(wishes, family=other))
+            import_model(tmp_path / "a.pt", options=replace(options, family=other))
 
-    def test_weights_of_another_size_are_refused(self, tmp_path, model, wishes):
+    def test_weights_of_another_size_are_refused(self, tmp_path, model, options):
         torch.save({name: torch.zeros(3, 7) for name in state_of(model)}, tmp_path / "a.pt")
         with pytest.raises(ValueError, match=r"misshapen \(.* instead of .*\.\.\.\)"):
-            import_model(tmp_path / "a.pt", wishes=wishes)
+            import_model(tmp_path / "a.pt", options=options)
 
-    def test_full_disk_leaves_nothing(self, tmp_path, monkeypatch, model, wishes):
+    def test_full_disk_leaves_nothing(self, tmp_path, monkeypatch, model, options):
         torch.save(state_of(model), tmp_path / "a.pt")
         monkeypatch.setattr(atomic.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1_000_000))
         with pytest.raises(ValueError, match=r"MB are needed in .*, but only 1\.0 MB are free"):
-            import_model(tmp_path / "a.pt", wishes=wishes)
+            import_model(tmp_path / "a.pt", options=options)
         assert not user_models_folder().exists()
 
-    def test_failure_while_writing_leaves_nothing(self, tmp_path, monkeypatch, model, wishes):
+    def test_failure_while_writing_leaves_nothing(self, tmp_path, monkeypatch, model, options):
         def fail(self, folder):
             (folder / "config.json").write_text("{")
             raise OSError("no more space")
@@ -186,7 +186,7 @@ class TestEveryFamily:
         torch.save(state_of(model), tmp_path / "a.pt")
         monkeypatch.setattr(type(model), "save", fail)
         with pytest.raises(ValueError, match=r"cannot be written: no more space"):
-            import_model(tmp_path / "a.pt", wishes=wishes)
+            import_model(tmp_path / "a.pt", options=options)
         assert not list(user_models_folder().iterdir())
 
 
@@ -229,21 +229,21 @@ def test_public_cris_checkpoint(tmp_path, cris, like, monkeypatch):
     # As if the small sizes were the published ones.
     published = tuple(getattr(cris.config, field.name) for field in fields(CRISConfig))
     monkeypatch.setattr(CRISConfig.__init__, "__defaults__", published)
-    wishes = replace(like["cris"], like=None)
+    options = replace(like["cris"], like=None)
     content = {"epoch": 50, "best_iou": 0.7, "prec": {}, "state_dict": state_of(cris, "module."), "optimizer": {}}
     torch.save(content, tmp_path / "best_model.pth")
-    made = load_model(import_model(tmp_path / "best_model.pth", wishes=wishes))
+    made = load_model(import_model(tmp_path / "best_model.pth", options=options))
     assert (made.config.word_length, made.config.context_length, made.config.attend_padding) == (17, 77, False)
     assert made.image_size == 416 and torch.equal(made.proj.txt.weight, cris.proj.txt.weight)
     # The release's own checkpoints read padding.
     torch.save({"state_dict": state_of(cris, "net.")}, tmp_path / "release.ckpt")
-    made = load_model(import_model(tmp_path / "release.ckpt", wishes=wishes))
+    made = load_model(import_model(tmp_path / "release.ckpt", options=options))
     assert (made.config.word_length, made.config.attend_padding) == (77, True)
     # As many positions as the checkpoint has.
     state = state_of(cris, "module.")
     state["module.backbone.positional_embedding"] = state["module.backbone.positional_embedding"][:17].clone()
     torch.save(state, tmp_path / "short.pth")
-    made = load_model(import_model(tmp_path / "short.pth", wishes=wishes))
+    made = load_model(import_model(tmp_path / "short.pth", options=options))
     assert (made.config.word_length, made.config.context_length) == (17, 17)
     assert made.tokenize(["polyp " * 30]).shape == (1, 17)
 
@@ -254,11 +254,11 @@ def test_clip_rn50_becomes_cris_with_a_random_head(tmp_path, cris, like, name):
     state = {n: v for n, v in state.items() if ".connect." not in n} | {"input_resolution": torch.tensor(224)}
     save = save_file if name.endswith("safetensors") else torch.save
     save(state, tmp_path / name)
-    wishes = like["cris"]
-    folder = import_model(tmp_path / name, "cris", wishes)
+    options = like["cris"]
+    folder = import_model(tmp_path / name, "cris", options)
     card = read_card(folder)
     assert card.family == "cris" and "finetune before use" in card.title and card.training["untrained"]
-    made, again = load_model(folder), load_model(import_model(tmp_path / name, "again", wishes))
+    made, again = load_model(folder), load_model(import_model(tmp_path / name, "again", options))
     for key, value in made.state_dict().items():
         assert torch.equal(value, again.state_dict()[key])  # random, but by a seed
         if key.startswith("backbone.") and ".connect." not in key:
@@ -267,7 +267,7 @@ def test_clip_rn50_becomes_cris_with_a_random_head(tmp_path, cris, like, name):
     del state["ln_final.bias"]
     torch.save(state, tmp_path / "half.pt")
     with pytest.raises(ValueError, match=r"1 missing \(ln_final\.bias\)"):
-        import_model(tmp_path / "half.pt", wishes=wishes)
+        import_model(tmp_path / "half.pt", options=options)
 
 
 def test_biomedclip_becomes_biomedclipseg_and_d(tmp_path, biomedclipseg, clipseg, like):
@@ -278,19 +278,19 @@ def test_biomedclip_becomes_biomedclipseg_and_d(tmp_path, biomedclipseg, clipseg
     state["text.transformer.embeddings.position_ids"] = torch.arange(512)
     torch.save(state, source / "open_clip_pytorch_model.bin")
     biomedclipseg.tokenizer.save_pretrained(source)
-    wishes = replace(like["biomedclipseg"], tokenizer=None)
-    plain = import_model(source, wishes=wishes)
+    options = replace(like["biomedclipseg"], tokenizer=None)
+    plain = import_model(source, options=options)
     assert plain.name == "BiomedCLIP" and read_card(plain).family == "biomedclipseg"
     assert "finetune before use" in read_card(plain).title
     made = load_model(plain)
     assert all(torch.equal(value, own[name]) for name, value in made.state_dict().items() if encoders in name)
     assert not torch.equal(made.decoder.film_mul.weight, biomedclipseg.decoder.film_mul.weight)
     with pytest.raises(ValueError, match="say where one is \\(--decoder\\)"):
-        import_model(source, "d", replace(wishes, family="biomedclipseg-d"))
+        import_model(source, "d", replace(options, family="biomedclipseg-d"))
     clipseg.save(tmp_path / "clipseg")
     torch.save({name: v for name, v in state_of(clipseg).items() if "decoder." in name}, tmp_path / "decoder.pt")
     for decoder in ("clipseg", "decoder.pt"):
-        folder = import_model(source, decoder, replace(wishes, decoder=tmp_path / decoder))
+        folder = import_model(source, decoder, replace(options, decoder=tmp_path / decoder))
         assert read_card(folder).family == "biomedclipseg-d"
         assert_same(folder, small_d(biomedclipseg, clipseg))
 
@@ -301,28 +301,28 @@ def small_d(biomedclipseg, clipseg):
 
 def test_vocabulary_of_biomedclip_must_be_given_and_fit(tmp_path, biomedclipseg, clipseg, like):
     torch.save(state_of(biomedclipseg), tmp_path / "a.pt")
-    wishes = replace(like["biomedclipseg"], family="biomedclipseg", tokenizer=None)
+    options = replace(like["biomedclipseg"], family="biomedclipseg", tokenizer=None)
     with pytest.raises(ValueError, match=r"say where a folder with its vocab\.txt is \(--tokenizer"):
-        import_model(tmp_path / "a.pt", wishes=wishes)
+        import_model(tmp_path / "a.pt", options=options)
     folder = tmp_path / "tokenizer"
     folder.mkdir()
-    wishes = replace(wishes, tokenizer=folder)
+    options = replace(options, tokenizer=folder)
     with pytest.raises(ValueError, match="--tokenizer"):
-        import_model(tmp_path / "a.pt", wishes=wishes)
+        import_model(tmp_path / "a.pt", options=options)
     vocabulary = biomedclipseg.tokenizer.get_vocab()
     words = sorted(vocabulary, key=vocabulary.__getitem__)
     (folder / "vocab.txt").write_text("\n".join(words[:6]) + "\n")
     with pytest.raises(ValueError, match=f"knows 6 tokens, but the weights {len(words)}"):
-        import_model(tmp_path / "a.pt", wishes=wishes)
+        import_model(tmp_path / "a.pt", options=options)
     # A folder of fetched files holds it one level down.
     (folder / "vocab.txt").unlink()
     (folder / "microsoft--BiomedCLIP").mkdir()
     (folder / "microsoft--BiomedCLIP" / "vocab.txt").write_text("\n".join(words) + "\n")
-    made = load_model(import_model(tmp_path / "a.pt", wishes=wishes))
+    made = load_model(import_model(tmp_path / "a.pt", options=options))
     assert made.tokenize(TEXTS).tolist() == biomedclipseg.tokenize(TEXTS).tolist()
     torch.save(state_of(clipseg), tmp_path / "c.pt")
     with pytest.raises(ValueError, match="holds no tokenizer of CLIP"):
-        import_model(tmp_path / "c.pt", wishes=Wishes(tokenizer=folder))
+        import_model(tmp_path / "c.pt", options=ImportOptions(tokenizer=folder))
 
 
 def test_the_family_is_asked_for_where_the_names_do_not_tell(tmp_path, biomedclipseg):
@@ -333,10 +333,10 @@ def test_the_family_is_asked_for_where_the_names_do_not_tell(tmp_path, biomedcli
     with pytest.raises(ValueError, match=r"The names in .*b\.pt \(encoder\.weight, \.\.\.\) tell no model"):
         import_model(tmp_path / "b.pt")
     with pytest.raises(ValueError, match="missing"):
-        import_model(tmp_path / "b.pt", wishes=Wishes(family="cris"))
+        import_model(tmp_path / "b.pt", options=ImportOptions(family="cris"))
     for family in ("unet", "image-only"):  # the latter is trained here, and comes in no file
         with pytest.raises(ValueError, match=rf"no model family '{family}' to import\. Known: clipseg"):
-            Wishes(family=family)
+            ImportOptions(family=family)
 
 
 def test_existing_models_are_replaced_only_on_request(tmp_path, clipseg):
@@ -374,7 +374,7 @@ def test_a_model_that_cannot_be_replaced_stays(tmp_path, clipseg, monkeypatch):
 def test_a_folder_to_be_like_must_have_a_configuration(tmp_path, cris):
     torch.save(state_of(cris), tmp_path / "a.pt")
     with pytest.raises(ValueError, match=r"a\.pt cannot be imported: .*config\.json"):
-        import_model(tmp_path / "a.pt", wishes=Wishes(like=tmp_path))
+        import_model(tmp_path / "a.pt", options=ImportOptions(like=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -416,11 +416,11 @@ def test_names_that_lightning_gives_become_names_and_taken_ones_get_a_number(tmp
     for file in ("epoch=12-step=3400.ckpt", "best (1).ckpt", "starter.ckpt"):
         torch.save(lightning(cris, "net."), tmp_path / file)
     checkpoint = tmp_path / "epoch=12-step=3400.ckpt"
-    made = [import_model(checkpoint, wishes=like["cris"]).name for _ in range(3)]
+    made = [import_model(checkpoint, options=like["cris"]).name for _ in range(3)]
     assert made == ["epoch-12-step-3400", "epoch-12-step-3400-2", "epoch-12-step-3400-3"]
-    assert import_model(checkpoint, wishes=like["cris"], replace_existing=True).name == made[0]
-    assert import_model(tmp_path / "best (1).ckpt", wishes=like["cris"]).name == "best-1"
-    assert import_model(tmp_path / "starter.ckpt", wishes=like["cris"]).name == "starter-2"
+    assert import_model(checkpoint, options=like["cris"], replace_existing=True).name == made[0]
+    assert import_model(tmp_path / "best (1).ckpt", options=like["cris"]).name == "best-1"
+    assert import_model(tmp_path / "starter.ckpt", options=like["cris"]).name == "starter-2"
     assert find_model(made[1]).card.name == made[1]
 
 
@@ -462,7 +462,7 @@ def test_paths_without_weights_give_a_sentence(tmp_path):
 
 def test_what_is_ignored_is_told(tmp_path, cris, like):
     torch.save(lightning(cris, "net."), tmp_path / "a.ckpt")
-    summary = read_card(import_model(tmp_path / "a.ckpt", wishes=like["cris"])).summary
+    summary = read_card(import_model(tmp_path / "a.ckpt", options=like["cris"])).summary
     assert "Imported from a.ckpt. Ignored " in summary and "entries and classes beside the weights: " in summary
     ignored = read_checkpoint(tmp_path / "a.ckpt").ignored
     assert f"Ignored {len(ignored)} " in summary
@@ -480,5 +480,5 @@ def test_malicious_checkpoint_does_nothing_and_gives_a_sentence_or_a_model(tmp_p
     content = lightning(cris, "net.")
     content["state_dict"]["net.backbone.evil"] = content["callbacks"] = Evil()
     torch.save(content, tmp_path / "hidden.ckpt")
-    folder = import_model(tmp_path / "hidden.ckpt", wishes=like["cris"])
+    folder = import_model(tmp_path / "hidden.ckpt", options=like["cris"])
     assert isinstance(load_model(folder), CRIS) and not (tmp_path / "executed").exists()

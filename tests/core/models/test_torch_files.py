@@ -16,7 +16,7 @@ from napari_medvlsm.core.models.checkpoints.torch_files import TorchFile
 
 
 class Loss:
-    """A loss as it lies in the reference's checkpoints."""
+    """A loss as it lies in upstream's checkpoints."""
 
     def __init__(self):
         self.weight = torch.ones(3)
