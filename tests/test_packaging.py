@@ -74,7 +74,7 @@ def test_wheel_holds_both_packages_manifest_models_and_licences(wheel):
         assert name in names
     assert not any(name.startswith(("tests", "training", "runs")) for name in names)
     assert "napari_medvlsm.widgets.app:main" in points and "napari_medvlsm.cli:main" in points
-    assert wheel.stat().st_size < 30e6
+    assert wheel.stat().st_size < 20e6
 
 
 def test_wheel_works_from_elsewhere(wheel, tmp_path):

@@ -58,7 +58,7 @@ class CRISConfig:
         Channels of the pyramid's three levels, from fine to coarse; the second is `text_width`.
     skip_widths : tuple of int
         With an encoder of the library: channels in which its levels of sides S / 8, S / 4 and S / 2 reach the
-        projector, which joins them to its planes as a UNet does. The reference's projector sees the pyramid alone, and
+        projector, which joins them to its planes as a UNet does. Upstream's projector sees the pyramid alone, and
         outlines small things from a sixteenth of their size.
     decoder_layers, decoder_heads, decoder_mlp : int
         The decoder.
