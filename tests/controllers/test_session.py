@@ -404,7 +404,7 @@ def test_another_model_brings_its_threshold_and_leaves_earlier_answers_alone(ses
     session.view.choose(scan())
     session.choose(target="polyp")
     session.segment()
-    wire.answer(lambda text, size: np.full(size, 140))
+    wire.answer(lambda text, size: np.full(size, 180))
     assert session.mask().all() and session.threshold == own < 0.8
     session.set_model("other")
     assert session.mask().all() and session.threshold == own, "the answer is the starter's"
@@ -412,12 +412,12 @@ def test_another_model_brings_its_threshold_and_leaves_earlier_answers_alone(ses
     session.compare(["polyp"], (4, 5), lambda maps: None)
     assert wire.asked[-1]["model"] == str(session.models["starter"].folder)
     session.segment()
-    wire.answer(lambda text, size: np.full(size, 140))
+    wire.answer(lambda text, size: np.full(size, 180))
     assert session.result.model.name == "other" and session.threshold == 0.8 and not session.mask().any()
     session.set_threshold(0.3)
     session.set_model("starter")
     session.segment()
-    wire.answer(lambda text, size: np.full(size, 140))
+    wire.answer(lambda text, size: np.full(size, 180))
     assert session.threshold == own, "what was set for one model is not for another"
     with pytest.raises(ValueError, match="no model"):
         session.set_model("nope")
