@@ -399,25 +399,28 @@ def other_model(session, threshold):
 
 
 def test_another_model_brings_its_threshold_and_leaves_earlier_answers_alone(session, wire, scan):
-    other_model(session, 0.8)
     own = session.models["starter"].card.threshold
+    higher = (1 + own) / 2
+    other_model(session, higher)
+    # Foreground to the starter alone.
+    between = round(255 * (own + higher) / 2)
     session.view.choose(scan())
     session.choose(target="polyp")
     session.segment()
-    wire.answer(lambda text, size: np.full(size, 140))
-    assert session.mask().all() and session.threshold == own < 0.8
+    wire.answer(lambda text, size: np.full(size, between))
+    assert session.mask().all() and session.threshold == own
     session.set_model("other")
     assert session.mask().all() and session.threshold == own, "the answer is the starter's"
     assert session.predicted("polyp").provenance.model == "starter"
     session.compare(["polyp"], (4, 5), lambda maps: None)
     assert wire.asked[-1]["model"] == str(session.models["starter"].folder)
     session.segment()
-    wire.answer(lambda text, size: np.full(size, 140))
-    assert session.result.model.name == "other" and session.threshold == 0.8 and not session.mask().any()
-    session.set_threshold(0.3)
+    wire.answer(lambda text, size: np.full(size, between))
+    assert session.result.model.name == "other" and session.threshold == higher and not session.mask().any()
+    session.set_threshold(own / 2)
     session.set_model("starter")
     session.segment()
-    wire.answer(lambda text, size: np.full(size, 140))
+    wire.answer(lambda text, size: np.full(size, between))
     assert session.threshold == own, "what was set for one model is not for another"
     with pytest.raises(ValueError, match="no model"):
         session.set_model("nope")

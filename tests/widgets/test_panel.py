@@ -391,7 +391,10 @@ def test_correction_comes_back_after_a_crash(open_panel, store, lesion, qtbot, t
     np.testing.assert_array_equal(correction(again).data, drawn)
     settle(qtbot, again)
     assert again.correction_section.offer.isHidden()
-    assert len(list(store.folder.glob("*.tif"))) == 1
+    (kept,) = autosaved(store)
+    np.testing.assert_array_equal(load_mask(kept).mask, drawn > 0)
+    (earlier,) = store.folder.glob("[!.]*.1.tif")
+    assert load_mask(earlier).mask[90, 90] and not load_mask(earlier).mask[20, 30], "the stroke is kept beside it"
 
 
 def test_a_restored_correction_keeps_its_provenance_and_undo_gives_back_what_was(open_panel, store, lesion, qtbot):
@@ -563,7 +566,7 @@ def test_a_correction_of_one_slice_says_nothing_of_another(panel, qtbot, ready, 
     assert panel.corrections.annotation().mask.any()
 
 
-def test_what_is_seen_is_what_is_saved(segmented):
+def test_what_is_seen_is_what_is_saved(segmented, qtbot):
     panel, section = segmented, segmented.correction_section
     shown = prediction(panel)
     assert shown.visible and "not corrected" in panel.save_section.what.text()
@@ -573,7 +576,8 @@ def test_what_is_seen_is_what_is_saved(segmented):
     assert shown.visible and "not corrected" in panel.save_section.what.text()
     assert "was deleted" in section.offer_text.text() and "Restore" in panel.footer.status.text()
     section.restore.click()
-    assert not shown.visible and correction(panel).data.any() and section.offer.isHidden()
+    assert not shown.visible and correction(panel).data.any()
+    qtbot.waitUntil(section.offer.isHidden, timeout=5000)
     section.absent.click()
     assert not shown.visible and "not shown in this scan" in panel.save_section.what.text()
     assert section.absent.isHidden() and not section.retract.isHidden()
