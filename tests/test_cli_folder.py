@@ -240,6 +240,7 @@ def same_masks(one, other):
         assert (load_mask(one / name).mask != load_mask(other / name).mask).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_scans(run, scans, tmp_path, model_folder):
     (scans / "broken.png").write_bytes(b"no")
     run(out="alone")
@@ -353,6 +354,7 @@ def test_something_else_called_manifest_is_refused(run, tmp_path):
     assert (tmp_path / "out" / "manifest.csv").read_text() == "name,age\nann,7\n"
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_load_is_told_in_a_sentence(scans, tmp_path, model_folder):
     (model_folder / "model.safetensors").write_bytes(b"no weights")
     common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu", "--out", str(tmp_path / "out")]

@@ -61,6 +61,7 @@ def test_a_model_is_fetched_and_chosen(panel, dialog, published, qtbot):
     assert not (user_models_folder() / ".fetched" / "clipseg").exists()
 
 
+@pytest.mark.slow
 def test_fetching_can_be_stopped_and_goes_on(panel, dialog, published, qtbot, monkeypatch):
     monkeypatch.setattr(hub, "_CHUNK", 16)  # so that it takes long enough to be stopped
     dialog.fetch.click()
@@ -78,6 +79,7 @@ def test_fetching_can_be_stopped_and_goes_on(panel, dialog, published, qtbot, mo
     qtbot.waitUntil(lambda: "clipseg" in panel.session.models, timeout=ENGINE_MS)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_there_is_replaced_only_when_the_person_says_so(panel, dialog, published, qtbot, monkeypatch):
     def fetch():
         dialog.fetch.click()
