@@ -212,6 +212,8 @@ class LossConfig:
 
     `opposition` times the loss of the pairs of `PromptConfig.opposed` is added: that on the true region the right
     sentence wins over the wrong one, by some logits (`opposition_lead`); see `opposition`.
+
+    `presence` times the loss of the presence score is added to each prompt's; see `losses.presence_loss`.
     """
 
     dice: float = 1.0
@@ -219,6 +221,7 @@ class LossConfig:
     smooth: float = 1.0
     opposition: float = 0.0
     opposition_lead: float = 2.0
+    presence: float = 0.0
 
 
 @dataclass(frozen=True, config=_STRICT)
