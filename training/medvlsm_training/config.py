@@ -185,6 +185,8 @@ class AugmentationConfig:
     mosaic : float
         Part of the images that share their frame with another one of the same target, so that the words alone tell
         which of two is meant; see `mosaics`. An image with a lateralised target, or without any, never does.
+    paste : float
+        Part of the mosaics in which the image keeps its frame, and only the other's lesion is put into it.
     """
 
     degrees: float = 0.0
@@ -197,10 +199,12 @@ class AugmentationConfig:
     saturation: float = 0.0
     hue: float = 0.0
     mosaic: float = 0.0
+    paste: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.mosaic <= 1:
-            raise ValueError(f"mosaic is a part between 0 and 1, but is {self.mosaic}.")
+        for name in ("mosaic", "paste"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -213,6 +217,8 @@ class LossConfig:
     `opposition` times the loss of the pairs of `PromptConfig.opposed` is added: that on the true region the right
     sentence wins over the wrong one, by some logits (`opposition_lead`); see `opposition`.
 
+    `consistency` times the loss of answers that differ though their prompts mean the same is added; see `consistency`.
+
     `presence` times the loss of the presence score is added to each prompt's; see `losses.presence_loss`.
     """
 
@@ -221,6 +227,7 @@ class LossConfig:
     smooth: float = 1.0
     opposition: float = 0.0
     opposition_lead: float = 2.0
+    consistency: float = 0.0
     presence: float = 0.0
 
 
