@@ -15,6 +15,7 @@ import json
 import os
 import stat
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ import yaml
 MOST_BYTES = 64 * 2**20
 # Bytes of YAML, which is read at about 1 MB/s: vocabularies, recipes and descriptions have some kB.
 MOST_YAML_BYTES = 2**20
+# Of a file that is read with its comments, ten times slower.
+MOST_OWN_BYTES = 2**18
 # Brackets within brackets: what any parser, and whatever walks through the result, takes without filling its stack.
 DEEPEST = 64
 # Values that YAML may unfold to through aliases.
@@ -148,31 +151,41 @@ def check_yaml(text: str, path: Path) -> None:
     Raises
     ------
     ValueError
-        If it is nested too deeply, or its aliases unfold to too much.
+        If it is no YAML, or `check_events` refuses it.
     """
-    depth, values, begun, sizes = 0, 0, list[tuple[str | None, int]](), dict[str, int]()
     try:
-        for event in yaml.parse(text, _LOADER):
-            if isinstance(event, yaml.AliasEvent):
-                if any(anchor == event.anchor for anchor, _ in begun):
-                    raise ValueError(f"{shown(path)} holds a value that is a part of itself.")
-                values += sizes.get(event.anchor, 1)
-            elif isinstance(event, yaml.CollectionStartEvent):
-                begun.append((event.anchor, values))
-                depth, values = depth + 1, values + 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                anchor, before = begun.pop()
-                depth -= 1
-                if anchor is not None:
-                    sizes[anchor] = values - before
-            elif isinstance(event, yaml.ScalarEvent):
-                values += 1
-            if depth > DEEPEST:
-                raise _too_deep(path)
-            if values > _MOST_VALUES:
-                raise ValueError(f"{shown(path)} unfolds to more than {_MOST_VALUES:,} values; write less of it.")
+        check_events(yaml.parse(text, _LOADER), path)
     except yaml.YAMLError as error:
         raise ValueError(f"{shown(path)} is no valid YAML ({shown(error)}).") from error
+
+
+def check_events(events: Iterable[Any], path: Path) -> None:
+    """The same for what a parser of YAML, of whichever library, finds one after the other.
+
+    Raises
+    ------
+    ValueError
+        If values are nested too deeply, are part of themselves, or unfold to too many.
+    """
+    values, begun, sizes = 0, list[tuple[str | None, int]](), dict[str | None, int]()
+    for event in events:
+        kind = type(event).__name__
+        if kind == "AliasEvent":
+            if any(anchor == event.anchor for anchor, _ in begun):
+                raise ValueError(f"{shown(path)} holds a value that is a part of itself.")
+            values += sizes.get(event.anchor, 1)
+        elif kind in ("SequenceStartEvent", "MappingStartEvent"):
+            begun.append((event.anchor, values))
+            values += 1
+        elif kind in ("SequenceEndEvent", "MappingEndEvent"):
+            anchor, before = begun.pop()
+            sizes[anchor] = values - before
+        elif kind == "ScalarEvent":
+            values += 1
+        if len(begun) > DEEPEST:
+            raise _too_deep(path)
+        if values > _MOST_VALUES:
+            raise ValueError(f"{shown(path)} unfolds to more than {_MOST_VALUES:,} values; write less of it.")
 
 
 def read_table(path: Path, *columns: str) -> list[dict[str, str]]:

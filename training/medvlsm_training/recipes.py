@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from medvlsm_training.config import Recipe, SourceConfig
 from napari_medvlsm.core.datasets.catalogue import recipe_sources
 from napari_medvlsm.core.models.store.validation_errors import first_problem
+from napari_medvlsm.core.plain_files import check_yaml, is_there, parse_yaml, read_yaml, shown
 
 SHIPPED = Path(str(resources.files("medvlsm_training") / "recipes"))
 _log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _find(name: str | Path) -> Path:
     for path in (SHIPPED / f"{name}.yaml", Path(name)):
-        if path.is_file():
+        if is_there(path):
             return path
     near = difflib.get_close_matches(str(name), shipped_recipes(), n=3, cutoff=0.4)
     hint = f"the nearest shipped ones are {', '.join(near)}" if near else f"shipped are {', '.join(shipped_recipes())}"
@@ -143,10 +144,7 @@ def _model_file(recipe: Path, name: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ValueError(f"{path} holds no recipe: keys and values were expected.")
     return _renamed(raw, path.name)
@@ -198,10 +196,8 @@ def _change(word: str) -> tuple[list[str], Any]:
     key, equals, text = word.partition("=")
     if not equals:
         raise ValueError(f"{word!r} changes no key; write key=value, for example trainer.max_epochs=5.")
-    try:
-        return key.strip().split("."), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"The value of {key} is not valid YAML: {text!r}.") from error
+    check_yaml(text, Path(key))
+    return key.strip().split("."), parse_yaml(text, f"The value of {key}, {shown(repr(text))},")
 
 
 def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:

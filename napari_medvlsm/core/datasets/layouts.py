@@ -66,8 +66,8 @@ class ListedMask:
         """Where the mask should be. Raises ValueError if that is outside of its folder, or if no mask is named."""
         if not self.mask:
             raise ValueError(
-                f"{shown(self.image)} is listed in {self.split}, but {TABLE} has no row with a mask for it; add one, or "
-                "take the image out of the list."
+                f"{shown(self.image)} is listed in {self.split}, but {TABLE} has no row with a mask for it; add one, "
+                "or take the image out of the list."
             )
         return located(self.masks, self.mask)
 

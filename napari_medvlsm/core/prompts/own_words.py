@@ -30,6 +30,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from typing_extensions import TypedDict
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.plain_files import MOST_OWN_BYTES, check_events, read_text
 from napari_medvlsm.core.prompts.attributes import ATTRIBUTES
 from napari_medvlsm.core.prompts.families import load_families
 
@@ -141,7 +142,9 @@ class OwnWords:
         if not path.exists():
             return cls(path, {}, _yaml().load(f"{_HEADER}{{}}\n"))
         try:
-            text = path.read_text("utf-8")
+            text = read_text(path, MOST_OWN_BYTES)
+            if "&" in text:
+                check_events(_yaml().parse(text), path)
             events = _yaml().parse(text) if "!" in text else ()
             tagged = next((event for event in events if getattr(event, "tag", None)), None)
             source = None if tagged else _yaml().load(text)
