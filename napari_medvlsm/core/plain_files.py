@@ -54,6 +54,11 @@ def is_there(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - that of pathlib raises for these
 
 
+def is_folder(path: Path) -> bool:
+    """The same of a folder."""
+    return os.path.isdir(path)  # noqa: PTH112 - as above
+
+
 def shown(text: object, longest: int = 120) -> str:
     """Something from a file in a sentence: on one line, and its middle left out where it is long."""
     plain = str(text) if len(str(text)) <= 4 * longest else f"{str(text)[: 2 * longest]}{str(text)[-2 * longest :]}"

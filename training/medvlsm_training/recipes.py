@@ -129,18 +129,20 @@ def _find(name: str | Path) -> Path:
             return path
     near = difflib.get_close_matches(str(name), shipped_recipes(), n=3, cutoff=0.4)
     hint = f"the nearest shipped ones are {', '.join(near)}" if near else f"shipped are {', '.join(shipped_recipes())}"
-    raise ValueError(f"There is no recipe {str(name)!r}: {hint}; or name a YAML file.")
+    raise ValueError(f"There is no recipe {shown(repr(str(name)))}: {hint}; or name a YAML file.")
 
 
 def _model_file(recipe: Path, name: str) -> Path:
     """`models/NAME.yaml` beside the recipe, or of shipped recipes ("best/cris")."""
     family, _, model = name.rpartition("/")
     folder = SHIPPED / family if family else recipe.parent
-    if (path := folder / "models" / f"{model}.yaml").is_file():
+    if is_there(path := folder / "models" / f"{model}.yaml"):
         return path
     known = _models(folder)
     there = ", ".join(known) or "none"
-    raise ValueError(f"There is no model {name!r} for {recipe.name}; there are: {there}.{_did_you_mean(model, known)}")
+    raise ValueError(
+        f"There is no model {shown(repr(name))} for {recipe.name}; there are: {there}.{_did_you_mean(model, known)}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -182,8 +182,8 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{path} has {image.width} x {image.height} pixels, more than can be opened.")
             return np.asarray(image.convert("L"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as a mask ({error}).") from error
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
+        raise ValueError(f"{path} cannot be read as a mask ({shown(error)}).") from error
 
 
 def read_binary(path: Path) -> npt.NDArray[np.bool_]:

@@ -33,7 +33,7 @@ from napari_medvlsm.core.datasets.layouts import (
 )
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.io.images import own_limit, read_scan
-from napari_medvlsm.core.plain_files import is_there, read_bytes, shown
+from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, read_bytes, shown
 
 # "stop": training would fail or give wrong results; "warning": should be known; "note": only counted.
 STOP, WARNING, NOTE = "stop", "warning", "note"
@@ -467,7 +467,7 @@ def _copies_of_others(folder: Path, files: Mapping[str, Path]) -> Iterator[Findi
     for split, path in files.items():
         own.setdefault(read_bytes(path), (split, path))
     folder = folder.resolve()
-    for other in sorted(p for p in folder.parent.iterdir() if p.is_dir() and p != folder):
+    for other in sorted(p for p in folder.parent.iterdir() if is_folder(p) and not is_system_file(p) and p != folder):
         try:
             theirs = find_annotations(other)
         except (ValueError, OSError):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from napari_medvlsm.core.datasets.annotation_files import annotation_files, located, read_annotations, split_folders
 from napari_medvlsm.core.datasets.groups import read_groups
 from napari_medvlsm.core.io.images import SUFFIXES
-from napari_medvlsm.core.plain_files import is_system_file, is_there, lines_of, read_table, read_text, shown
+from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, lines_of, read_table, read_text, shown
 
 Layout = Literal["upstream", "lists"]
 UPSTREAM: Layout = "upstream"
@@ -111,12 +111,12 @@ def layout_of(folder: Path) -> Layout:
     ValueError
         If it is neither.
     """
-    if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}.")
+    if not is_folder(folder):
+        raise ValueError(f"There is no folder {shown(folder)}.")
     beside = (path for pattern in ("*.json", "*.json.gz") for path in folder.glob(pattern))
     if (folder / "anns").is_dir() or any(not is_system_file(path) for path in beside):
         return UPSTREAM
-    if (folder / "images").is_dir():
+    if is_folder(folder / "images"):
         return LISTS
     raise ValueError(
         f"{folder} holds no data set: images/ and masks/ are needed, with anns/{{train,val,test}}.json or "

@@ -67,11 +67,11 @@ def source_folder(root: Path, source: SourceConfig) -> Path:
     if source.folder == ".":
         return root.absolute()
     inside = root / source.folder
-    if inside.is_dir():
+    if is_folder(inside):
         return inside
-    if root.absolute().name == source.folder and root.is_dir():
+    if root.absolute().name == source.folder and is_folder(root):
         return root.absolute()
-    raise ValueError(f"The data set {source.folder} is not in {root}.")
+    raise ValueError(f"The data set {shown(source.folder)} is not in {shown(root)}.")
 
 
 def with_info(root: Path, source: SourceConfig) -> SourceConfig:

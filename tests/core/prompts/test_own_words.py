@@ -164,7 +164,7 @@ def test_files_of_other_editors_are_read(path, text):
         ("[" * 600 + "]" * 600, "", "cannot be read (maximum recursion depth exceeded"),
         ("targets:\n  polyp: {label: 2024-13-45}\n", "", "cannot be read (month must be in 1..12"),
         ("targets:\n  polyp: {label: a\x07}\n", "", "unacceptable character"),
-        (b"targets:\n  \xff\xfe: {}\n", "", "Save it as UTF-8 text"),
+        (b"targets:\n  \xff\xfe: {}\n", "", "save it as UTF-8"),
     ],
 )
 def test_every_mistake_names_file_line_and_key(path, text, where, what):

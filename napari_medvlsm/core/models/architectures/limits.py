@@ -47,15 +47,21 @@ def check_files(folder: Path) -> None:
 
 
 @contextmanager
-def within_weights(size: int) -> Iterator[None]:
+def within_weights(size: int, least: int = 0) -> Iterator[None]:
     """Refuse to make a model that is much larger than its weights, of which there are `size` bytes.
+
+    Parameters
+    ----------
+    size : int
+    least : int
+        Bytes that the model may take in any case.
 
     Raises
     ------
     ValueError
-        When tensors are about to be made that together are.
+        When tensors are about to be made that together are too large.
     """
-    with _Budget(_TIMES * size + _BESIDE):
+    with _Budget(max(_TIMES * size + _BESIDE, least)):
         yield
 
 

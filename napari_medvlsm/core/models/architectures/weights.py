@@ -81,7 +81,8 @@ def in_one_sentence(failure: str) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         what = shown(error, _LONGEST_SENTENCE) or type(error).__name__
-        what = f"{type(error).__name__} {what}" if isinstance(error, KeyError | IndexError | AttributeError) else what
+        if not isinstance(error, ValueError | OSError):  # a library's words about its own code
+            what = f"a value in its files does not belong there ({type(error).__name__}: {what})"
         raise ValueError(f"{failure}: {what}") from error
 
 

@@ -72,6 +72,8 @@ _WEIGHTS = (
     *(WEIGHTS_FILE, f"{WEIGHTS_FILE}{INDEX_ENDING}", "pytorch_model.bin", f"pytorch_model.bin{INDEX_ENDING}"),
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
 )
+# Bytes that a model of a published size may take while it is made; the largest has 600 MB.
+_PUBLISHED = 2 * 2**30
 # Beside the weights a model folder holds some MB of tokenizer.
 _BESIDE = 8_000_000
 
@@ -184,7 +186,7 @@ def _from_file(path: Path, name: str, options: ImportOptions) -> tuple[VLSM, Mod
     checkpoint = read_checkpoint(path)
     kind = checkpoint.kind(options.family)
     family = options.family or _family(kind, path, options)
-    with in_one_sentence(f"{path} cannot be imported"), within_weights(checkpoint.size):
+    with in_one_sentence(f"{path} cannot be imported"), within_weights(checkpoint.size, _PUBLISHED):
         for folder in dict.fromkeys((options.like, options.tokenizer)):
             if folder is not None and folder.is_dir():
                 check_files(folder)
