@@ -27,7 +27,7 @@ from napari_medvlsm.core.datasets.layouts import (
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.datasets.vocabularies import require_modality
-from napari_medvlsm.core.plain_files import is_there, read_table
+from napari_medvlsm.core.plain_files import is_folder, is_there, read_table, shown
 from napari_medvlsm.core.prompts import ATTRIBUTES, Attributes, Vocabulary, parse
 from napari_medvlsm.core.prompts.upstream import Dataset, Prompts, load_datasets, upstream_attributes
 
