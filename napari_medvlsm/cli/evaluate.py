@@ -95,6 +95,13 @@ def add_to(commands: Any) -> None:
         metavar="LEVEL",
         help="level of the prompts it was trained with, in upstream's wording, where its card does not say",
     )
+    made.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="a kind of finding of the data check to go on with; may be given again",
+    )
     made.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="of intervals and lists of sentences (default: %(default)s)")
     made.add_argument("--metric", choices=METRICS, default="dice", help="of compare (default: %(default)s)")
@@ -135,6 +142,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         trained_level=options.trained_level,
         device=options.device,
         replace=options.replace,
+        accept=options.accept,
         notify=lambda text: print(f"medvlsm: {text}", file=sys.stderr),
         progress=partial(tqdm, unit="case", disable=None),
     )

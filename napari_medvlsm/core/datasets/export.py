@@ -36,6 +36,7 @@ from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.images import Scan, content_hash, to_unit_rgb
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.plain_files import read_json
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, build, normalise
 from napari_medvlsm.core.prompts.variants import filled
 
@@ -228,9 +229,9 @@ def _read_cases(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        cases = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); choose another folder, nothing was changed.") from error
+        cases = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{str(error).removesuffix('.')}; choose another folder, nothing was changed.") from error
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise ValueError(f"{path} is no list of cases; choose another folder, nothing was changed.")
     return cases

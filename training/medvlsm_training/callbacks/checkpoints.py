@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.plain_files import shown
 from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
 
 # Beginnings of the keys under which callbacks of earlier versions kept their state, and today's.
@@ -34,7 +36,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Lightning's; the states of callbacks get today's keys."""
-        content: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
+        content = read_checkpoint(Path(path))
         if "callbacks" in content:
             content["callbacks"] = {_current_key(key): state for key, state in content["callbacks"].items()}
         return content
@@ -90,6 +92,29 @@ class LastCheckpoint(_OneCheckpoint):
         return "last_checkpoint"
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a run's checkpoint, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged; the sentence says what else there is to go on from.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not {"epoch", "state_dict"} <= content.keys():
+            raise ValueError("it holds no epoch and no weights")
+    except Exception as error:  # whatever torch makes of a damaged file
+        best = path.with_name(BEST_FILE)
+        way = "delete it to begin anew"
+        if path.name == LAST_FILE and best.is_file():
+            with suppress(ValueError):
+                epoch = read_checkpoint(best)["epoch"] + 1
+                way = f"{best} is whole: copy it to {path.name} to go on after epoch {epoch}, or {way}"
+        raise ValueError(f"{path} is damaged ({shown(error, 80)}); {way}.") from error
+    return content
+
+
 def model_weights(checkpoint: Path) -> dict[str, Any]:
     """The model's state dict in a run's checkpoint (of the moving average, where there is one).
 
@@ -100,7 +125,7 @@ def model_weights(checkpoint: Path) -> dict[str, Any]:
     """
     if not checkpoint.is_file():
         raise ValueError(f"There is no {checkpoint}: the run has completed no epoch; go on with `medvlsm train`.")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_checkpoint(checkpoint)["state_dict"]
     return {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
 
 
