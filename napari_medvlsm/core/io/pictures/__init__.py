@@ -7,6 +7,8 @@
 `tiff`              TIFF to raster
 `common`            PNG, JPEG, BMP and GIF to raster
 `colour`            rasters to grey or RGB as a viewer shows them
+`foreground`        rasters to masks, by the values that they hold
+`spacing`           millimetres per pixel
 `decode`            the one entrance: a file to a raster, in this process or in one that may die
 `child`             that process
 """

@@ -90,8 +90,7 @@ def _converted(pixels: AnyArray, space: str) -> AnyArray:
 def _convert_plane(plane: AnyArray, space: str) -> AnyArray:
     size = (plane.shape[1], plane.shape[0])
     if space == LAB:
-        # Pillow keeps a and b with an offset of 128, TIFF as signed bytes.
-        plane = plane ^ np.array([0, 128, 128], np.uint8)  # type: ignore[operator]
+        # Pillow takes a and b as signed bytes, as TIFF has them.
         image = Image.frombytes("LAB", size, np.ascontiguousarray(plane).tobytes())
         return np.asarray(ImageCms.applyTransform(image, _lab_to_rgb()))
     return np.asarray(Image.frombytes(space, size, np.ascontiguousarray(plane).tobytes()).convert(RGB))

@@ -103,7 +103,7 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
         lossy=planned.kind == JPEG,
         software=software[:200],
         description=description,
-        frames=frames,
+        left_out=frames - 1,
         notes=notes,
     )
 

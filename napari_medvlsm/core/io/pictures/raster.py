@@ -38,8 +38,8 @@ class Raster:
         That wrote the file, where it says so.
     description : str
         The file's description or comment.
-    frames : int
-        Of a film, of which the first is here; 1 of a picture.
+    left_out : int
+        Pages or frames of the file that are not here, copies in another size aside.
     fill : float or None
         The value that the file says stands for no data.
     notes : tuple of str
@@ -55,7 +55,7 @@ class Raster:
     lossy: bool = False
     software: str = ""
     description: str = ""
-    frames: int = 1
+    left_out: int = 0
     fill: float | None = None
     notes: tuple[str, ...] = field(default=())
 

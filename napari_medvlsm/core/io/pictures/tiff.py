@@ -43,6 +43,7 @@ _NONE, _JPEG = 1, (6, 7, 33007)
 _BOUNDED = (1, 5, 8, 32946, 32773)
 # Tag 254 of files whose smaller copies are not tagged: pages of the same sides' ratio count as such, within this.
 _SAME_RATIO = 0.02
+_LEFT_OUT = "It holds {} more pages of another size or kind, which are not shown."
 # No flag of a maker's own dialect: these read more of a file than is asked for, and other files beside it.
 _PLAIN = {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # errors are told once, by what is raised
@@ -66,6 +67,8 @@ class TiffPlan:
         Millimetres per pixel (row, col) as stored, before any turn.
     colour_axis : str
         "first" or "last" where the planes of grey pages are the colours, or the rows, of one picture; else "".
+    left_out : int
+        Pages of another size or kind.
     notes : tuple of str
     """
 
@@ -75,6 +78,7 @@ class TiffPlan:
     bounded: bool
     spacing: tuple[float, float] | None = None
     colour_axis: str = ""
+    left_out: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -94,7 +98,8 @@ def plan(path: Path) -> TiffPlan:
     size = path.stat().st_size
     with path.open("rb") as file:
         found = read_directories(file, size)
-        first, notes = _pictures(found)
+        first, left_out = _pictures(found)
+        notes = (_LEFT_OUT.format(left_out),) if left_out else ()
         page, levels = first[0], _levels(file, size, found, first[0])
         spacing = tiff_spacing(page)
         try:
@@ -123,7 +128,7 @@ def plan(path: Path) -> TiffPlan:
     colour_axis = _colour_axis(text, leading, first[0])
     if colour_axis:
         notes += ("Its pages are taken for the red, green and blue of one picture.",)
-    return TiffPlan(first, leading, repeats, bounded, spacing, colour_axis, notes)
+    return TiffPlan(first, leading, repeats, bounded, spacing, colour_axis, left_out, notes)
 
 
 def decode(path: Path, planned: TiffPlan) -> Raster:
@@ -165,20 +170,17 @@ def decode(path: Path, planned: TiffPlan) -> Raster:
         software=page.text(tags.SOFTWARE)[:200],
         description=page.text(tags.DESCRIPTION),
         fill=_fill(page),
+        left_out=planned.left_out,
         notes=planned.notes,
     )
 
 
-def _pictures(found: Sequence[Directory]) -> tuple[list[Directory], tuple[str, ...]]:
-    """(the pages of the picture, what is to be told of the others)."""
+def _pictures(found: Sequence[Directory]) -> tuple[list[Directory], int]:
+    """(the pages of the picture, the number of others that are no smaller copies of it)."""
     full = [page for page in found if not page.reduced] or [found[0]]
     first = full[0]
     same = [page for page in full if page.kind == first.kind]
-    others = [page for page in full if page.kind != first.kind and not _is_copy(page, first)]
-    if not others:
-        return same, ()
-    few = "page" if len(others) == 1 else "pages"
-    return same, (f"{len(others)} {few} of another size or kind behind the first are not shown.",)
+    return same, sum(page.kind != first.kind and not _is_copy(page, first) for page in full)
 
 
 def _is_copy(page: Directory, of: Directory) -> bool:
