@@ -11,6 +11,7 @@ from medvlsm_training import command as training
 from napari_medvlsm import __version__
 from napari_medvlsm.cli import data, evaluate, models, prompts, segment
 from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
+from napari_medvlsm.core.io.disk_errors import sentence
 
 __all__ = ["main", "parser"]
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
-        print(f"medvlsm: {error}", file=sys.stderr)
+        print(f"medvlsm: {sentence(error)}", file=sys.stderr)
         return ExitCode.FAILED
     except KeyboardInterrupt:
         print("medvlsm: stopped; what is written so far is complete.", file=sys.stderr)

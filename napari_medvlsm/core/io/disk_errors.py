@@ -37,6 +37,11 @@ def reason(error: BaseException) -> str:
 
 def sentence(error: BaseException) -> str:
     """The error as one sentence of its own, with the file that it is about, if it names one."""
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
+        return (
+            "No temporary folder can be written; make room on its disk, or let the variable TMPDIR name a folder that "
+            "has room."
+        )
     if not isinstance(error, OSError) or error.errno not in _WORDS:
         return str(error) or type(error).__name__
     about = f" ({error.filename})" if error.filename else ""
