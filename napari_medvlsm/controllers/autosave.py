@@ -58,7 +58,7 @@ class Autosave:
         self._retrying = False
 
     def save(self, annotation: Annotation, done: Callable[[], None]) -> None:
-        """Write a state; `done` is called once it is on the disk. It is tried again until it is, or a newer one came."""
+        """Write a state, again until it is on the disk or a newer one came; `done` is called when it is there."""
         key = annotation.provenance.scan_hash, annotation.target
         self._unwritten.pop(key, None)
         number = self._count[key] = self._count.get(key, 0) + 1

@@ -1,8 +1,8 @@
 """Corrections that survive a crash: one file for each scan, target and session, in the user's own data folder.
 
 A session is one run of the panel. Its file for a correction is replaced with every change; an earlier state that the
-new one would replace by much less is kept beside it under a numbered name. Each state of a scan's corrections has a
-revision, a number that grows from session to session: what is newer does not depend on the clock, which may be set back.
+new one would replace by much less is kept beside it under a numbered name. Each state has a revision, a number that
+grows for each scan from session to session: what is newer does not depend on the clock, which may be set back.
 """
 
 from __future__ import annotations

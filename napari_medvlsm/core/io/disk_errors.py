@@ -24,12 +24,17 @@ def is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
+        # Libraries in Rust only say so.
+        if any(f"(os error {number})" in str(error) for number in _FULL):
+            return True
         error = error.__cause__ or error.__context__
     return False
 
 
 def reason(error: BaseException) -> str:
     """Why something could not be written or read, to stand in a sentence, without a path."""
+    if is_full(error) and not isinstance(error, OSError):
+        return _WORDS[errno.ENOSPC]
     if isinstance(error, OSError) and error.errno is not None:
         return _WORDS.get(error.errno) or (error.strerror or type(error).__name__)
     return str(error) or type(error).__name__
