@@ -24,7 +24,8 @@ _WORDS = {"train": "training", "val": "validation", "test": "test"}
 @dataclass(frozen=True)
 class ItemHash:
     """The first 16 hexadecimal digits of SHA-256 over the bytes of an item's image, over its targets and the bytes of
-    their masks, and over what is said of it: attributes, prompts, modality, group."""
+    their masks, and over what is said of it: attributes, prompts, modality, group.
+    """
 
     image: str
     masks: str
