@@ -1,4 +1,4 @@
-"""What a resumed run may rely on: a disk that was full, data that changed, and checkpoints that name nobody's folders."""
+"""What a resumed run may rely on: a disk that was full, data that changed, checkpoints that name no folder."""
 
 import json
 import shutil
