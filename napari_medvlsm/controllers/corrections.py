@@ -392,6 +392,10 @@ class Corrections:
 
     def close(self) -> None:
         """Write what is left; nothing is taken over from now on."""
+        before = dict(self._open)
+        # A fill that was not reported yet is on its layer already.
+        self._read_canvas()
+        self._dirty |= {key for key, known in before.items() if not np.array_equal(self._open[key].mask, known.mask)}
         self.flush()
         self._autosave.close()
         self._closed = True
