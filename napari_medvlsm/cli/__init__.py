@@ -12,6 +12,7 @@ from medvlsm_training import command as training
 from napari_medvlsm import __version__
 from napari_medvlsm.cli import data, evaluate, models, prompts, segment
 from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
+from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.plain_files import shown
 
 __all__ = ["main", "parser"]
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
-        print(f"medvlsm: {shown(error, _LONGEST)}", file=sys.stderr)
+        print(f"medvlsm: {shown(sentence(error), _LONGEST)}", file=sys.stderr)
         return ExitCode.FAILED
     except KeyboardInterrupt:
         print("medvlsm: stopped; what is written so far is complete.", file=sys.stderr)

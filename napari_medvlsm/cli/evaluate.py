@@ -90,6 +90,11 @@ def add_to(commands: Any) -> None:
         "--trained-on", nargs="*", metavar="SET", help="sets the model was trained on, where its card does not say"
     )
     made.add_argument(
+        "--file-names",
+        action="store_true",
+        help="name files and groups in the results (default: hashes of the images, numbers of the groups)",
+    )
+    made.add_argument(
         "--trained-level",
         default="",
         metavar="LEVEL",
@@ -173,13 +178,22 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
         )
     if options.folders:
         return [
-            read_data(Path(name), options.split, dataset_vocabulary([Path(name)]), options.target, options.limit)
+            read_data(
+                Path(name),
+                options.split,
+                dataset_vocabulary([Path(name)]),
+                options.target,
+                options.limit,
+                options.file_names,
+            )
             for name in options.folders
         ]
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)
     vocabulary = recipe_vocabulary(recipe, options.data)
-    sets = recipe_sets(recipe, options.data, options.split, vocabulary, options.target, options.limit)
+    sets = recipe_sets(
+        recipe, options.data, options.split, vocabulary, options.target, options.limit, options.file_names
+    )
     if not sets:
         raise ValueError(f"The data sets of {recipe.name} have nothing in the split {options.split!r}.")
     return sets

@@ -57,6 +57,9 @@ from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGME
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+# The window's end waits no longer for the last autosave, should the disk not answer.
+AUTOSAVE_FINISH_SECONDS = 10.0
+
 
 class Panel(QWidget):
     """Segment with words.
@@ -80,6 +83,8 @@ class Panel(QWidget):
         self.transport = EngineThreads()
         self.destroyed.connect(self.transport.stop)
         self.background = Background(self)
+        # Of its own: a file that is being opened, however slowly, keeps no stroke from the disk.
+        self.autosaving = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
 
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image))
         self.engine = EngineController(self.transport, call_later(self))
@@ -88,7 +93,7 @@ class Panel(QWidget):
         self.correction_layers = CorrectionLayers(self.viewer, self.layers, self.view)
         settings = Settings()
         self.corrections = Corrections(
-            self.session, self.correction_layers, self.store, settings, self.background.run, call_later(self)
+            self.session, self.correction_layers, self.store, settings, self.autosaving.run, call_later(self)
         )
         self.correction_layers.painted.connect(self.corrections.on_painted)
         self.correction_layers.deleted.connect(self.corrections.on_deleted)
@@ -145,6 +150,7 @@ class Panel(QWidget):
         self.scans.close()
         self.engine.close()
         self.background.close()
+        self.autosaving.close()
         self.store.close()
 
     def sizeHint(self) -> QSize:

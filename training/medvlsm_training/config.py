@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, field, replace
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -364,12 +365,16 @@ class MeasureConfig:
     levels : tuple of str
         Of oracle, annotated and wrong prompts: "p0" to "p9", or "random". By default those that the recipe trains
         with, or p6 where its prompts are made otherwise; see `Recipe.measured_levels`.
+    file_names : bool
+        Whether results and report name files and groups as they were found. By default they hold hashes of the images
+        and numbers of the groups: names often are those of patients.
     """
 
     kinds: tuple[
         Literal["class", "oracle", "annotated", "wrong side", "wrong size", "paraphrase", "other", "absent"], ...
     ] = ("class", "oracle", "absent")
     levels: tuple[str, ...] = ()
+    file_names: bool = False
 
     def __post_init__(self) -> None:
         if "class" not in self.kinds:
@@ -454,5 +459,12 @@ class Recipe:
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values, for the card and the checkpoint."""
-    return asdict(recipe)
+    """The recipe as plain values, for the card: without the names of files, and of paths the last part alone."""
+    values: dict[str, Any] = asdict(recipe)
+    for key in ("base", "encoder_weights"):
+        values["model"][key] = PureWindowsPath(values["model"][key]).name
+    for source in values["sources"]:
+        folder = source["folder"]
+        absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).is_absolute()
+        source |= {"folder": PureWindowsPath(folder).name if absolute else folder, "leave_out": []}
+    return values
