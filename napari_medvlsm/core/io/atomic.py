@@ -41,9 +41,23 @@ def replacing(path: Path) -> Iterator[Path]:
         # mkstemp makes private files; the result gets the old file's mode, or the usual one.
         temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_UMASK)
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Let names that were made, changed or removed in a folder survive a power cut, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows writes them through
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network drives sync files only
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -72,6 +86,7 @@ def making_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_UMASK)
         with _set_aside(folder):
             temporary.replace(folder)
+            sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
