@@ -18,9 +18,9 @@ from urllib.request import pathname2url
 
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.projects.errors import ProjectError, sentence, told
+from napari_medvlsm.core.projects.files import BACKUP_FOLDER
 from napari_medvlsm.core.projects.schema import DATABASE_FILE, VERSION, migrate, version_of
 
-BACKUP_FOLDER = "backup"
 BACKUP_FILE = "project.sqlite"
 # Wait so long for a program that reads at the moment.
 _BUSY_SECONDS = 10.0
@@ -102,12 +102,7 @@ class Database:
         folder = self.folder / BACKUP_FOLDER
         with self._mutex, told(self.folder, "backed up"):
             folder.mkdir(exist_ok=True)
-            with replacing(folder / BACKUP_FILE) as temporary:
-                copy = sqlite3.connect(temporary)
-                try:
-                    self.connection.backup(copy)
-                finally:
-                    copy.close()
+            _copy(self.connection, folder / BACKUP_FILE)
 
     def close(self) -> None:
         """Close the connection."""
@@ -153,17 +148,23 @@ def _open(folder: Path) -> sqlite3.Connection:
         version = version_of(connection, folder)
         if version < VERSION:
             # What an older version of the program can read again.
-            with replacing(folder / f"project.version-{version}.sqlite") as temporary:
-                copy = sqlite3.connect(temporary)
-                try:
-                    connection.backup(copy)
-                finally:
-                    copy.close()
+            _copy(connection, folder / f"project.version-{version}.sqlite")
             migrate(connection, folder, version)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _copy(connection: sqlite3.Connection, path: Path) -> None:
+    """A copy of a database in a file, which is replaced at once or not at all."""
+    with replacing(path) as temporary:
+        copy = sqlite3.connect(temporary)
+        try:
+            copy.execute("PRAGMA journal_mode = MEMORY")  # of a temporary file, nothing has to be taken back
+            connection.backup(copy)
+        finally:
+            copy.close()
 
 
 def _open_copy(folder: Path) -> sqlite3.Connection:

@@ -21,9 +21,10 @@ from napari_medvlsm.core.projects.errors import ProjectError, told
 
 MASKS_FOLDER = "masks"
 SCANS_FOLDER = "scans"
+BACKUP_FOLDER = "backup"
 _CASE = re.compile(r"\d{6,}")
-# Of `core.io.atomic.replacing`, in this folder.
-_UNFINISHED = re.compile(r"\.[\w-]+-[a-z0-9_]+\.tif")
+# Of `core.io.atomic.replacing`; not the "._" files of macOS.
+_UNFINISHED = re.compile(r"\.(?!_).+-[a-z0-9_]{8}\.\w+")
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,17 @@ def case_of(file: str) -> int | None:
 def files_below(project: Path, folder: str) -> Iterator[str]:
     """All files below a folder of the project, hidden ones too."""
     for where, _, names in os.walk(project / folder):
-        inside = Path(where).relative_to(project).as_posix()
-        yield from (f"{inside}/{name}" for name in names)
+        inside = Path(where).relative_to(project)
+        yield from ((inside / name).as_posix() for name in names)
+
+
+def unfinished_files(project: Path) -> list[str]:
+    """What killed programs left of files that they were writing."""
+    beside = [path.name for path in project.iterdir() if path.is_file()]
+    below = (file for folder in (MASKS_FOLDER, SCANS_FOLDER, BACKUP_FOLDER) for file in files_below(project, folder))
+    return sorted(file for file in (*beside, *below) if is_unfinished(file))
 
 
 def is_unfinished(file: str) -> bool:
-    """Whether a file is what a killed program left of a mask that it was writing."""
-    return file.startswith(f"{MASKS_FOLDER}/") and bool(_UNFINISHED.fullmatch(file.rsplit("/", 1)[-1]))
+    """Whether a file's name is one that files have until they are complete."""
+    return bool(_UNFINISHED.fullmatch(file.rsplit("/", 1)[-1]))

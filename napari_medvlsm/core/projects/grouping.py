@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -152,12 +152,16 @@ class GroupPreview:
         return f"{found}{alone}."
 
 
-def preview(rule: GroupRule, scans: Sequence[tuple[Path, str]]) -> GroupPreview:
+def preview(rule: GroupRule, scans: Iterable[tuple[Path, str]]) -> GroupPreview:
     """What a rule says of scans, given as path and name, before any of them is added."""
+    return preview_of((name, rule.of(path, name)) for path, name in scans)
+
+
+def preview_of(scans: Iterable[tuple[str, str]]) -> GroupPreview:
+    """What groups scans are in, given as name and group."""
     found: dict[str, list[str]] = {}
     without = []
-    for path, name in scans:
-        group = rule.of(path, name)
+    for name, group in scans:
         if group:
             found.setdefault(group, []).append(name)
         else:

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.projects.effort import distance
 from napari_medvlsm.core.projects.files import StoredMask
 from napari_medvlsm.core.projects.states import State
 
@@ -167,6 +168,7 @@ def _loses(before: sqlite3.Row, mask: Mask, read: Callable[[str], Mask | None]) 
 
 def _columns(annotation: Annotation, stored: StoredMask) -> dict[str, object]:
     made = annotation.provenance
+    changed, dice = distance(annotation)
     return {
         "file": stored.file,
         "file_hash": stored.digest,
@@ -181,4 +183,7 @@ def _columns(annotation: Annotation, stored: StoredMask) -> dict[str, object]:
         "foreground": int(np.count_nonzero(annotation.mask)),
         "seconds": made.seconds,
         "strokes": made.strokes,
+        "clicks": made.clicks,
+        "pixels_changed": changed,
+        "dice": dice,
     }

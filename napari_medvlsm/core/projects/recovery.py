@@ -22,6 +22,7 @@ from napari_medvlsm.core.projects.files import (
     is_unfinished,
     read_mask,
     remove,
+    unfinished_files,
 )
 from napari_medvlsm.core.projects.lock import Holder
 from napari_medvlsm.core.projects.outlines import Did, Task
@@ -35,10 +36,9 @@ def look_over(database: Database, left_by: Holder, sitting: str) -> list[str]:
     """Take in or remove what a killed program left; sentences that say what happened."""
     told = [f"The project was not closed the last time it was open ({left_by.words}); what was saved then is there."]
     recovered = 0
+    for file in unfinished_files(database.folder):
+        remove(database.folder, file)
     for file in unnamed(database):
-        if is_unfinished(file):
-            remove(database.folder, file)
-            continue
         if (taken := adopt(database, file, sitting, "was being saved when the program ended")) is not None:
             told.append(taken)
             recovered += 1
@@ -48,9 +48,10 @@ def look_over(database: Database, left_by: Holder, sitting: str) -> list[str]:
 
 
 def unnamed(database: Database) -> list[str]:
-    """Files among the masks that no row names."""
+    """Complete files among the masks that no row names."""
     named = {row["file"] for row in database.query("SELECT file FROM version UNION SELECT file FROM unwanted")}
-    return sorted(file for file in files_below(database.folder, MASKS_FOLDER) if file not in named)
+    found = (file for file in files_below(database.folder, MASKS_FOLDER) if not is_unfinished(file))
+    return sorted(file for file in found if file not in named)
 
 
 def adopt(database: Database, file: str, sitting: str, why: str) -> str | None:

@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from napari_medvlsm.core.io.labels import load_mask
+from napari_medvlsm.core.projects.effort import distance
 from napari_medvlsm.core.projects.errors import ProjectError
 
 DATABASE_FILE = "project.sqlite"
@@ -123,8 +125,26 @@ def _to_1(connection: sqlite3.Connection, folder: Path) -> None:
     _run(connection, _VERSION_1)
 
 
+def _to_2(connection: sqlite3.Connection, folder: Path) -> None:
+    """What an outline cost: clicks, and how far it is from the prediction that it began from."""
+    _run(
+        connection,
+        """
+        ALTER TABLE version ADD COLUMN clicks INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE version ADD COLUMN pixels_changed INTEGER;
+        ALTER TABLE version ADD COLUMN dice REAL;
+        """,
+    )
+    for row in connection.execute("SELECT id, file FROM version").fetchall():
+        try:
+            changed, dice = distance(load_mask(folder / row["file"]))
+        except (ValueError, OSError):
+            continue  # a file that is gone says nothing; `check` names it
+        connection.execute("UPDATE version SET pixels_changed = ?, dice = ? WHERE id = ?", (changed, dice, row["id"]))
+
+
 #: Each makes the schema's next version, within a transaction, in the database of the folder.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection, Path], None], ...] = (_to_1,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection, Path], None], ...] = (_to_1, _to_2)
 VERSION = len(MIGRATIONS)
 
 

@@ -181,6 +181,8 @@ class ProjectStore(ProjectFolder):
         ProjectError
             If there is no draft, or it is empty and so no answer (`mark_absent` is one), or as `save_draft`.
         """
+        if annotation is None:
+            annotation = self._unconfirmed(case_id, target)
         if annotation is not None:
             _require_foreground(annotation.mask.any(), target)
             with self._stored(case_id, replace(annotation, target=target), _require_open) as (connection, task, stored):
@@ -202,14 +204,35 @@ class ProjectStore(ProjectFolder):
     def mark_absent(self, case_id: int, target: str, annotation: Annotation | None = None, remark: str = "") -> Version:
         """Answer that the scan does not show the target; what was drawn before stays as a version."""
         if annotation is None:
-            case = self.case(case_id)
-            made = new_provenance(
-                scan_hash=case.pixels_hash, scan_size=case.size, spacing=case.spacing, author=self.person
-            )
-            annotation = Annotation(target, np.zeros(case.size, bool), corrected=True, absent=True, provenance=made)
+            annotation = self._nothing(case_id, target)
         with self._stored(case_id, annotation, _require_open) as (connection, task, stored):
             version = outlines.add_version(connection, task, annotation, stored, "absent", self.sitting)
             outlines.set_state(connection, task, State.ABSENT, version, self._did("absent", remark))
+        return self.version(version)
+
+    def import_outline(self, case_id: int, annotation: Annotation, state: State) -> Version | None:
+        """Take in an outline that was made elsewhere; None where the outline has a version with this mask.
+
+        Where no person answered yet, it becomes the present one and gets the state (draft, submitted or approved; an
+        answer "absent" stays absent unless it is approved); else it is a version that can be restored. What no person
+        changed is a prediction.
+        """
+        if not annotation.corrected and not annotation.absent:
+            return None if self._has(case_id, annotation) else self.save_prediction(case_id, annotation)
+        if state not in (State.DRAFT, State.SUBMITTED, State.APPROVED):
+            raise ProjectError(f"An outline can be taken in as draft, submitted or approved, not as {state}.")
+        if self._has(case_id, annotation):
+            return None
+        if annotation.absent:
+            state = State.APPROVED if state is State.APPROVED else State.ABSENT
+        elif state is not State.DRAFT:
+            _require_foreground(annotation.mask.any(), annotation.target)
+        with self._stored(case_id, annotation) as (connection, task, stored):
+            version = outlines.add_version(connection, task, annotation, stored, "imported", self.sitting)
+            if task.state is State.UNSEEN:
+                outlines.set_state(connection, task, state, version, self._did("imported"))
+            else:
+                outlines.note(connection, task, task.state, version, self._did("imported"))
         return self.version(version)
 
     # Review ---------------------------------------------------------------------------------------------------------
@@ -240,12 +263,48 @@ class ProjectStore(ProjectFolder):
         annotation = self.load(version)
         if annotation.absent:
             raise ProjectError(f"Version {version.number} is the answer that there is nothing; say so again instead.")
+        if version.origin == outlines.PREDICTION:
+            annotation = replace(annotation, prediction=annotation.mask)
         with self._stored(version.case_id, annotation) as (connection, task, stored):
             new = outlines.add_version(connection, task, annotation, stored, "restored", self.sitting)
             outlines.set_state(connection, task, State.DRAFT, new, self._did("restored", remark))
         return self.version(new)
 
     # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _has(self, case_id: int, annotation: Annotation) -> bool:
+        """Whether an outline has a version with this mask and this answer."""
+        area = int(np.count_nonzero(annotation.mask))
+        for version in self.versions(case_id, annotation.target):
+            alike = (version.foreground, version.absent, version.corrected) == (
+                area,
+                annotation.absent,
+                annotation.corrected,
+            )
+            if alike and not version.lost and np.array_equal(self.load(version).mask, annotation.mask):
+                return True
+        return False
+
+    def _unconfirmed(self, case_id: int, target: str) -> Annotation | None:
+        """A draft that no person changed, with the confirmation that submitting it is."""
+        draft = self.current(case_id, target)
+        if draft is None or draft.corrected:
+            return None
+        untouched = self.load(draft)
+        made = replace(untouched.provenance, author=untouched.provenance.author or self.person)
+        return replace(untouched, corrected=True, provenance=made)
+
+    def _nothing(self, case_id: int, target: str) -> Annotation:
+        """The answer that there is nothing, which keeps what the model said, and the work that went before it."""
+        case, before = self.case(case_id), self.current(case_id, target) or self.prediction(case_id, target)
+        mask = np.zeros(case.size, bool)
+        made = new_provenance(scan_hash=case.pixels_hash, scan_size=case.size, spacing=case.spacing, author=self.person)
+        if before is None or before.lost:
+            return Annotation(target, mask, corrected=True, absent=True, provenance=made)
+        old = self.load(before)
+        prediction = old.mask if before.origin == outlines.PREDICTION else old.prediction
+        kept = replace(old.provenance, author=self.person, created=made.created, software=made.software)
+        return replace(old, mask=mask, corrected=True, absent=True, provenance=kept, prediction=prediction)
 
     def _reopen(self, case_id: int, target: str, did: Did) -> None:
         with self.changing() as connection:

@@ -110,7 +110,11 @@ class Version:
     foreground : int
         Pixels of the mask.
     seconds : float
-    strokes : int
+    strokes, clicks : int
+    pixels_changed : int or None
+        Of the prediction, or of an empty mask where there was none; None where unknown.
+    dice : float or None
+        Between prediction and mask; None where it began without a prediction.
     current : bool
         Whether it is what the outline is now.
     lost : bool
@@ -135,6 +139,9 @@ class Version:
     foreground: int
     seconds: float
     strokes: int
+    clicks: int
+    pixels_changed: int | None
+    dice: float | None
     current: bool
     lost: bool
     file: str
