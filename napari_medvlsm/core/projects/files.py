@@ -22,6 +22,7 @@ from napari_medvlsm.core.projects.errors import ProjectError, told
 MASKS_FOLDER = "masks"
 SCANS_FOLDER = "scans"
 BACKUP_FOLDER = "backup"
+_NAME = re.compile(r"[0-9a-f]{16}\.tif")
 _CASE = re.compile(r"\d{6,}")
 # Of `core.io.atomic.replacing`; not the "._" files of macOS.
 _UNFINISHED = re.compile(r"\.(?!_).+-[a-z0-9_]{8}\.\w+")
@@ -95,6 +96,11 @@ def case_of(file: str) -> int | None:
     """The id of the case that a mask file lies with; None for a file elsewhere."""
     parts = file.split("/")
     return int(parts[1]) if len(parts) == 3 and parts[0] == MASKS_FOLDER and _CASE.fullmatch(parts[1]) else None
+
+
+def is_own_name(file: str) -> bool:
+    """Whether a file has a name that `write_mask` gives."""
+    return case_of(file) is not None and bool(_NAME.fullmatch(file.rsplit("/", 1)[-1]))
 
 
 def files_below(project: Path, folder: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from napari_medvlsm.core.projects.files import (
     case_of,
     file_digest,
     files_below,
+    is_own_name,
     is_unfinished,
     read_mask,
     remove,
@@ -36,10 +37,14 @@ def look_over(database: Database, left_by: Holder, sitting: str) -> list[str]:
     """Take in or remove what a killed program left; sentences that say what happened."""
     told = [f"The project was not closed the last time it was open ({left_by.words}); what was saved then is there."]
     recovered = 0
+    with database.transaction() as connection:  # a change, so that no journal is left, not even an empty one
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('looked over', ?)", (outlines.now(),))
     for file in unfinished_files(database.folder):
         remove(database.folder, file)
     for file in unnamed(database):
-        if (taken := adopt(database, file, sitting, "was being saved when the program ended")) is not None:
+        if _is_own_copy(database, file):  # of a version that was being restored
+            remove(database.folder, file)
+        elif (taken := adopt(database, file, sitting, "was being saved when the program ended")) is not None:
             told.append(taken)
             recovered += 1
     if not recovered:
@@ -52,6 +57,18 @@ def unnamed(database: Database) -> list[str]:
     named = {row["file"] for row in database.query("SELECT file FROM version UNION SELECT file FROM unwanted")}
     found = (file for file in files_below(database.folder, MASKS_FOLDER) if not is_unfinished(file))
     return sorted(file for file in found if file not in named)
+
+
+def _is_own_copy(database: Database, file: str) -> bool:
+    """Whether a mask file of this program is, byte for byte, one that a row names and that is there."""
+    if not is_own_name(file):
+        return False
+    try:
+        digest = file_digest(database.folder / file)
+        named = database.query("SELECT file FROM version WHERE file_hash = ? AND NOT lost", digest)
+        return any(file_digest(database.folder / row["file"]) == digest for row in named)
+    except OSError:
+        return False
 
 
 def adopt(database: Database, file: str, sitting: str, why: str) -> str | None:
