@@ -101,14 +101,15 @@ def _add(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.projects.store import ProjectStore
 
     _require_one_source(options)
-    # A preview changes nothing, so that it needs no right to.
-    with ProjectStore(options.project, options.author, read_only=options.preview) as store:
+    with ProjectStore(options.project, read_only=True) as store:
+        rule = _rule(options, store.salt)
+    scans, masks = _sources(options)
+    scans = _grouped(scans, rule, options.modality)
+    if options.preview:
+        _preview(scans)
+        return OK
+    with ProjectStore(options.project, options.author) as store:
         _tell(store.notices)
-        scans, masks = _sources(options)
-        scans = _grouped(scans, _rule(options, store), options.modality)
-        if options.preview:
-            _preview(scans)
-            return OK
         with _bar() as progress:
             report = import_outlines(store, scans, masks, State(options.state), options.copy, progress)
         return _added(store, report)
@@ -149,7 +150,7 @@ def _sources(options: argparse.Namespace) -> tuple[list[NewScan], list[GivenMask
     return scans, masks_beside(scans, options.masks, options.target, options.author) if options.masks else []
 
 
-def _rule(options: argparse.Namespace, store: ProjectStore) -> GroupRule | None:
+def _rule(options: argparse.Namespace, salt: str) -> GroupRule | None:
     from napari_medvlsm.core.projects.grouping import ByHeader, ByName, ByTable
 
     given = [rule for rule in (options.group_name, options.group_table, options.group_header) if rule]
@@ -161,7 +162,7 @@ def _rule(options: argparse.Namespace, store: ProjectStore) -> GroupRule | None:
         if not options.group_column:
             raise ValueError("Name the column of the table with --group-column, such as patient.")
         return ByTable.read(options.group_table, options.group_column)
-    return ByHeader(options.group_header, store.salt) if options.group_header else None
+    return ByHeader(options.group_header, salt) if options.group_header else None
 
 
 def _grouped(scans: Sequence[NewScan], rule: GroupRule | None, modality: str) -> list[NewScan]:

@@ -45,7 +45,7 @@ def fill(folder: Path, cases: int, outlined: int) -> None:
         new = [
             _Read(
                 NewScan(scan, group=f"patient {i // 3}"), f"ward {i % 7}/scan{i}.png", scan, f"{i:032x}", "0" * 64,
-                SIZE, None,
+                SIZE, None, 0, 0,
             )
             for i in range(cases)
         ]  # fmt: skip

@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_medvlsm.core.datasets.splits import SPLITS
@@ -79,6 +79,8 @@ class _Read:
     file_hash: str
     size: tuple[int, int]
     spacing: tuple[float, float] | None
+    file_bytes: int
+    file_mtime_ns: int
     copied: str = ""
 
 
@@ -158,23 +160,33 @@ def _read(scan: NewScan) -> _Read:
         f"{path}{name}".encode()
     except UnicodeEncodeError:
         raise ProjectError("the file's name holds bytes that are no text; rename it.") from None
-    pixels = read_scan(path)
-    return _Read(scan, name, path, content_hash(pixels.pixels), file_digest(path), pixels.size, pixels.spacing)
+    pixels, facts = read_scan(path), path.stat()
+    return _Read(
+        scan,
+        name,
+        path,
+        content_hash(pixels.pixels),
+        file_digest(path),
+        pixels.size,
+        pixels.spacing,
+        facts.st_size,
+        facts.st_mtime_ns,
+    )
 
 
 def _copied(store: ProjectStore, new: Sequence[_Read]) -> list[_Read]:
     """The scans as copies in the project's folder; what is left of these after a crash is removed."""
-    copied = []
-    for one in new:
-        file = f"{SCANS_FOLDER}/{one.path.stem[:80]}-{one.file_hash[:8]}{one.path.suffix}"
-        copied.append(_Read(**{**vars(one), "copied": file}))
+    files = [f"{SCANS_FOLDER}/{one.path.stem[:80]}-{one.file_hash[:8]}{one.path.suffix}" for one in new]
     with store.changing() as connection:
-        connection.executemany("INSERT OR IGNORE INTO incoming VALUES (?)", [(one.copied,) for one in copied])
+        connection.executemany("INSERT OR IGNORE INTO incoming VALUES (?)", [(file,) for file in files])
+    copied = []
     with store.writing(), told(store.folder, "copied"):
         (store.folder / SCANS_FOLDER).mkdir(exist_ok=True)
-        for one in copied:
-            with replacing(store.folder / one.copied) as temporary:
+        for one, file in zip(new, files, strict=True):
+            with replacing(store.folder / file) as temporary:
                 shutil.copyfile(one.path, temporary)
+            facts = (store.folder / file).stat()
+            copied.append(replace(one, copied=file, file_mtime_ns=facts.st_mtime_ns))
     return copied
 
 
@@ -220,7 +232,6 @@ def _splits(
 def _insert(
     connection: sqlite3.Connection, project: Path, one: _Read, group: tuple[int, str], targets: Sequence[int]
 ) -> int:
-    facts = one.path.stat()
     row_mm, column_mm = one.spacing or (None, None)
     now = outlines.now()
     values = {
@@ -233,8 +244,8 @@ def _insert(
         "copied": bool(one.copied),
         "pixels_hash": one.pixels_hash,
         "file_hash": one.file_hash,
-        "file_bytes": facts.st_size,
-        "file_mtime_ns": (project / one.copied).stat().st_mtime_ns if one.copied else facts.st_mtime_ns,
+        "file_bytes": one.file_bytes,
+        "file_mtime_ns": one.file_mtime_ns,
         "rows": one.size[0],
         "columns": one.size[1],
         "row_mm": row_mm,

@@ -149,7 +149,7 @@ def scan_findings(database: Database, deep: bool = False, progress: Progress | N
     for number, row in enumerate(rows, 1):
         path = located_scan(database.folder, row)
         if path is None:
-            where = database.folder / row["path"]
+            where = (database.folder / row["path"]).resolve()
             sentence = f"The scan {row['name']} is gone from {where}; 'repair --find FOLDER' looks for it there."
             yield Finding("scan missing", sentence, False, row["path"], row["id"])
         elif scan_changed(row, path, deep):

@@ -98,8 +98,10 @@ class Database:
                 raise
 
     def back_up(self) -> None:
-        """Keep a copy of the database, for the case that somebody deletes or damages it."""
+        """Keep a copy of the database, for the case that somebody deletes or damages it; where it was changed."""
         folder = self.folder / BACKUP_FOLDER
+        if not self.connection.total_changes and (folder / BACKUP_FILE).is_file():
+            return
         with self._mutex, told(self.folder, "backed up"):
             folder.mkdir(exist_ok=True)
             _copy(self.connection, folder / BACKUP_FILE)
@@ -214,7 +216,8 @@ def _connect(database: Path | str, uri: bool = False) -> sqlite3.Connection:
         database, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri
     )
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    if not uri:  # these look into the file, where a write may have to be taken back first
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
     return connection

@@ -210,13 +210,18 @@ class ProjectFolder:
         return database, lock
 
     def _open_again(self) -> None:
-        self.database.close()
+        """Open the project anew; until that succeeds, the old connection answers what it can."""
         if self._lock is not None:
             self._lock.release(closed=False)
-        self.database, self._lock = self._open()
-        if self.meta("project") != self._project:
+            self._lock = None
+        database, lock = self._open()
+        if database.value("SELECT value FROM meta WHERE key = 'project'") != self._project:
+            database.close()
+            if lock is not None:
+                lock.release()
             raise ProjectError(f"Another project lies in {self.folder} now; close this one and open that.")
-        self._interrupted = False
+        self.database.close()
+        self.database, self._lock, self._interrupted = database, lock, False
 
     def _remove_incoming(self) -> None:
         """Remove the copies of scans that a killed program was making."""

@@ -146,9 +146,7 @@ class GroupPreview:
         """For people."""
         scans = sum(map(len, self.groups.values()))
         found = f"{scans} scans in {len(self.groups)} groups" if scans else "No scan has a group by this rule"
-        alone = (
-            f"; {len(self.without)} without one, each on its own (such as {self.without[0]})" if self.without else ""
-        )
+        alone = f"; {len(self.without)} without one, such as {self.without[0]}" if self.without else ""
         return f"{found}{alone}."
 
 

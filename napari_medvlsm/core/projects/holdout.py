@@ -42,8 +42,8 @@ def assign(new: Iterable[str], before: Mapping[str, int], salt: str) -> dict[str
     keys = sorted(dict.fromkeys(new), key=lambda key: hashlib.sha256(f"{salt}:{key}".encode()).digest())
     total = len(keys) + sum(before.values())
     held_out, validation = wanted(total)
-    order = [VAL] * max(0, validation - before.get(VAL, 0)) + [TEST] * max(0, held_out - before.get(TEST, 0))
-    if before.get(TRAIN, 0) == 0:
-        order = [TRAIN, *order]
+    order = [split for split, least in ((TRAIN, 1), (VAL, min(1, validation))) if before.get(split, 0) < least]
+    order += [TEST] * max(0, held_out - before.get(TEST, 0))
+    order += [VAL] * max(0, validation - before.get(VAL, 0) - order.count(VAL))
     order = order[: len(keys)] + [TRAIN] * (len(keys) - len(order))
     return dict(zip(keys, order, strict=True))

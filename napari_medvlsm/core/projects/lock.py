@@ -16,7 +16,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.projects.errors import ProjectError, ProjectInUse
 
 LOCK_FILE = "project.lock"
@@ -93,8 +92,8 @@ class ProjectLock:
             self.left_by = read_holder(folder)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             own = Holder(os.getpid(), socket.gethostname(), person, now)
-            with replacing(self._holder) as temporary:
-                temporary.write_text(json.dumps(asdict(own)), "utf-8")
+            # Written in place: one that is half is as good a sign as a whole one.
+            self._holder.write_text(json.dumps(asdict(own)), "utf-8")
         except BaseException:
             self._lock.release(force=True)
             raise

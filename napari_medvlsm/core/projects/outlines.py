@@ -20,6 +20,8 @@ from napari_medvlsm.core.projects.files import StoredMask
 from napari_medvlsm.core.projects.states import State
 
 DRAFT, PREDICTION = "draft", "prediction"
+# Behind what was done with a version that did not become the outline.
+ASIDE = " aside"
 # A change that leaves less than this fraction of the foreground keeps the version before it.
 _LESS = 0.5
 
@@ -151,12 +153,16 @@ def discard(connection: sqlite3.Connection, *files: str) -> None:
 
 
 def last_drawn(connection: sqlite3.Connection, task: Task) -> int | None:
-    """The last version that a person drew and that is still there: not a prediction, not the answer "absent"."""
+    """The last version that the outline was and that is still there; None where it was never drawn.
+
+    Predictions, answers that there is nothing, and versions that only lie beside it do not count.
+    """
     row = connection.execute(
-        "SELECT max(id) FROM version WHERE task_id = ? AND origin <> ? AND absent = 0 AND lost = 0",
-        (task.id, PREDICTION),
+        "SELECT version_id FROM event JOIN version ON version.id = version_id WHERE event.task_id = ? "
+        "AND what NOT LIKE ? AND origin <> ? AND absent = 0 AND lost = 0 ORDER BY event.id DESC LIMIT 1",
+        (task.id, f"%{ASIDE}", PREDICTION),
     ).fetchone()
-    return None if row[0] is None else int(row[0])
+    return None if row is None else int(row[0])
 
 
 def _loses(before: sqlite3.Row, mask: Mask, read: Callable[[str], Mask | None]) -> bool:

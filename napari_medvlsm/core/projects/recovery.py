@@ -7,6 +7,7 @@ saved: it becomes a version. Files that were being written are removed; the data
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from napari_medvlsm.core.annotation import Annotation
@@ -108,7 +109,8 @@ def _add(
     elif task.state is State.UNSEEN or (task.state is State.DRAFT and _is_newer(connection, database, task, stored)):
         outlines.set_state(connection, task, State.ABSENT if annotation.absent else State.DRAFT, version, did)
     else:
-        outlines.note(connection, task, task.state, version, did)
+        aside = replace(did, what=f"{did.what}{outlines.ASIDE}")
+        outlines.note(connection, task, task.state, version, aside)
 
 
 def _is_newer(connection: sqlite3.Connection, database: Database, task: Task, stored: StoredMask) -> bool:

@@ -17,7 +17,7 @@ from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.projects import outlines, reading
 from napari_medvlsm.core.projects.errors import ProjectError
-from napari_medvlsm.core.projects.files import StoredMask, read_mask, remove, write_mask
+from napari_medvlsm.core.projects.files import StoredMask, file_digest, read_mask, remove, write_mask
 from napari_medvlsm.core.projects.folder import ProjectFolder
 from napari_medvlsm.core.projects.outlines import Did, Task
 from napari_medvlsm.core.projects.states import State, require_next
@@ -194,8 +194,7 @@ class ProjectStore(ProjectFolder):
             if task.current is None or task.state is not State.DRAFT:
                 require_next(task.state, State.SUBMITTED, task.case, target)
                 raise ProjectError(f"Nothing is outlined as {target} in {task.case} yet, so it cannot be submitted.")
-            row = connection.execute("SELECT foreground FROM version WHERE id = ?", (task.current,)).fetchone()
-            _require_foreground(row["foreground"], target)
+            _require_foreground(self._intact(connection, task.current)["foreground"], target)
             # What was submitted is not written over by a later draft.
             connection.execute("UPDATE version SET origin = 'submitted' WHERE id = ?", (task.current,))
             outlines.set_state(connection, task, State.SUBMITTED, task.current, self._did("submitted", remark))
@@ -232,7 +231,7 @@ class ProjectStore(ProjectFolder):
             if task.state is State.UNSEEN:
                 outlines.set_state(connection, task, state, version, self._did("imported"))
             else:
-                outlines.note(connection, task, task.state, version, self._did("imported"))
+                outlines.note(connection, task, task.state, version, self._did(f"imported{outlines.ASIDE}"))
         return self.version(version)
 
     # Review ---------------------------------------------------------------------------------------------------------
@@ -243,6 +242,7 @@ class ProjectStore(ProjectFolder):
             task = self._task(connection, case_id, target)
             require_next(task.state, State.APPROVED, task.case, target)
             assert task.current is not None
+            self._intact(connection, task.current)
             outlines.set_state(connection, task, State.APPROVED, task.current, self._did("approved", remark))
         return self.version(task.current)
 
@@ -332,15 +332,15 @@ class ProjectStore(ProjectFolder):
 
         `require` is asked before the file is written, and again within the transaction.
         """
-        case = self.case(case_id)
-        if annotation.mask.shape != case.size:
-            raise ProjectError(
-                f"The mask has {annotation.mask.shape[0]} x {annotation.mask.shape[1]} pixels but {case.name} "
-                f"{case.size[0]} x {case.size[1]}; they must have one size."
-            )
-        if not annotation.target:
-            raise ProjectError("Choose what is outlined before it is saved.")
         with self.writing():
+            case = self.case(case_id)
+            if annotation.mask.shape != case.size:
+                raise ProjectError(
+                    f"The mask has {annotation.mask.shape[0]} x {annotation.mask.shape[1]} pixels but {case.name} "
+                    f"{case.size[0]} x {case.size[1]}; they must have one size."
+                )
+            if not annotation.target:
+                raise ProjectError("Choose what is outlined before it is saved.")
             with self.database.using() as connection:
                 before = outlines.find_task(connection, case_id, annotation.target)
             if require and before:
@@ -369,6 +369,17 @@ class ProjectStore(ProjectFolder):
         if task is None:
             raise ProjectError(f"{self.case(case_id).name} has no outline of {target!r}.")
         return task
+
+    def _intact(self, connection: sqlite3.Connection, version: int) -> sqlite3.Row:
+        """The row of a version whose file is as it was written: nothing else is submitted or approved."""
+        row: sqlite3.Row = connection.execute("SELECT * FROM version WHERE id = ?", (version,)).fetchone()
+        path = self.folder / row["file"]
+        if not path.is_file() or file_digest(path) != row["file_hash"]:
+            raise ProjectError(
+                f"The mask file {path} is gone, or another program changed it; run 'medvlsm project repair "
+                f"{self.folder}'."
+            )
+        return row
 
     def _mask_of(self, file: str) -> Mask | None:
         if self._last is not None and self._last[0] == file:

@@ -159,7 +159,7 @@ class Event:
     target : str
     what : str
         "predicted", "drawn", "submitted", "approved", "sent back", "reopened", "absent", "imported", "restored",
-        "recovered" or "lost".
+        "recovered", "repaired" or "lost"; with " aside" of a version that did not become the outline.
     state : State
         After it.
     version : int or None

@@ -59,7 +59,7 @@ def test_scans_of_a_patient_share_a_split_that_never_changes(tmp_path):
         assert store.groups()["patient 6"] == 3
         assert len(store.cases(query=CaseQuery(groups=("patient 6",)))) == 3
         held_out = store.cases(query=CaseQuery(splits=("test",)))
-        assert len({c.group for c in held_out}) == 4 and all(c.split == "test" for c in held_out)
+        assert len({c.group for c in held_out}) == 5 and all(c.split == "test" for c in held_out)
 
 
 def test_scans_are_found_in_folders_below_and_what_cannot_be_read_is_named(tmp_path):

@@ -99,6 +99,30 @@ def test_absent_after_a_drawing_goes_back_to_the_drawing(store):
     assert state_of(store) is State.DRAFT and store.events(1)[-1].remark == "I see one"
 
 
+def test_a_version_that_lies_aside_is_not_what_is_reopened(store):
+    store.submit(1, "polyp", outline())
+    store.import_outline(1, outline(rows=(1, 3)), State.SUBMITTED)
+    store.reopen(1, "polyp")
+    np.testing.assert_array_equal(store.load(store.current(1, "polyp")).mask, outline().mask)
+    store.mark_absent(1, "polyp")
+    store.import_outline(1, outline(rows=(1, 5)), State.SUBMITTED)
+    store.reopen(1, "polyp")
+    np.testing.assert_array_equal(store.load(store.current(1, "polyp")).mask, outline().mask)
+    assert [e.what for e in store.events(1)][1] == "imported aside"
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"other")])
+def test_a_mask_that_is_not_as_it_was_written_is_neither_submitted_nor_approved(store, damage):
+    draft = store.save_draft(1, outline())
+    submitted = store.submit(2, "polyp", outline())
+    for version in (draft, submitted):
+        damage(store.folder / version.file)
+    for answer, case in ((store.submit, 1), (store.approve, 2)):
+        with pytest.raises(ProjectError, match="project repair"):
+            answer(case, "polyp")
+    assert [state_of(store, case) for case in (1, 2)] == [State.DRAFT, State.SUBMITTED]
+
+
 def test_an_empty_outline_is_a_draft_and_no_answer(store):
     store.save_draft(1, outline(rows=None))
     assert state_of(store) is State.DRAFT
