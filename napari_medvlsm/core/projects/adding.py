@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from napari_medvlsm.core.datasets.groups import tidy
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.io.atomic import replacing
@@ -131,7 +132,7 @@ def add_scans(
             there = store.find_case(one.pixels_hash)
             if there is not None:
                 report.ids[scan.path] = there.id
-                report.known.append(f"{scan.path} is in the project already, as {there.name}.")
+                report.known.append(f"{scan.path} is {_regroup(store, there.id, scan.group)}")
             elif one.pixels_hash in read:
                 report.known.append(f"{scan.path} has the same pixels as {read[one.pixels_hash].name}.")
             else:
@@ -151,6 +152,43 @@ def add_scans(
                 report.ids.update(dict.fromkeys(same[one.pixels_hash], case_id))
         connection.executemany("DELETE FROM incoming WHERE file = ?", [(one.copied,) for one in new if one.copied])
     return report
+
+
+def set_group(store: ProjectStore, case_id: int, group: str) -> None:
+    """Say which patient or sequence a scan belongs to, after it entered.
+
+    Raises
+    ------
+    ProjectError
+        If other scans of the group are in another split: that never changes.
+    """
+    group, case = tidy(group), store.case(case_id)
+    with store.changing() as connection:
+        row = connection.execute("SELECT id, split FROM scan_group WHERE name = ?", (group,)).fetchone()
+        if row is not None and row["split"] != case.split:
+            raise ProjectError(
+                f"{case.name} is in {case.split}, but other scans of {group} are in {row['split']}, and a split never "
+                "changes; say what belongs together when the scans are added."
+            )
+        if row is None:
+            made = connection.execute("INSERT INTO scan_group (name, split) VALUES (?, ?)", (group, case.split))
+        connection.execute(
+            "UPDATE scan SET group_id = ?, search = ? WHERE id = ?",
+            (made.lastrowid if row is None else row["id"], searchable(case.name, group), case_id),
+        )
+
+
+def _regroup(store: ProjectStore, case_id: int, group: str) -> str:
+    """Give a scan that is there already the group that it is added with, if it has none; what to say."""
+    case = store.case(case_id)
+    there = f"in the project already, as {case.name}"
+    if not group or case.group:
+        return f"{there}."
+    try:
+        set_group(store, case_id, group)
+    except ProjectError as error:
+        return f"{there}. {error}"
+    return f"{there}; it belongs to {group} now."
 
 
 def _read(scan: NewScan) -> _Read:

@@ -37,6 +37,8 @@ def told(folder: Path, doing: str) -> Iterator[None]:
 def sentence(folder: Path, doing: str, error: OSError | sqlite3.Error) -> str:
     """What an error means for the project, and what to do."""
     text = str(error)
+    if "closed database" in text:
+        return f"Not {doing}: the project {folder} was closed; open it again."
     if not folder.is_dir():
         return f"Not {doing}: the project's folder {folder} cannot be reached any more; connect the drive again."
     if _is(error, errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "disk is full" in text:

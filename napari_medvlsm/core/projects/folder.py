@@ -198,6 +198,7 @@ class ProjectFolder:
             lock.release(closed=lock.left_by is None)
             raise
         try:
+            (self.folder / MASKS_FOLDER).mkdir(exist_ok=True)  # which somebody may have taken away
             if lock.left_by is not None:
                 self.notices += look_over(database, lock.left_by, self.sitting)
                 database.back_up()

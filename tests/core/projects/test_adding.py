@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image, PngImagePlugin
 
 from napari_medvlsm.core.datasets.splits import SPLITS, TEST, TRAIN, VAL
-from napari_medvlsm.core.projects.adding import NewScan, add_scans, scans_in
+from napari_medvlsm.core.projects.adding import NewScan, add_scans, scans_in, set_group
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.files import write_mask
 from napari_medvlsm.core.projects.folder import create_project
@@ -100,6 +100,22 @@ def test_a_split_that_contradicts_its_group_is_refused_and_the_rest_goes_on(tmp_
         report = add_scans(store, [NewScan(n, group=g, split=s) for n, (g, s) in zip(names, given, strict=True)])
         assert len(report.failed) == 1 and "a split never changes" in report.failed[0]
         assert [(c.name, c.split) for c in store.cases()] == [("scan1.png", "train"), ("scan3.png", "test")]
+
+
+def test_a_group_can_be_said_later_where_the_splits_agree(folder, tmp_path):
+    with ProjectStore(folder) as store:
+        splits = {c.id: c.split for c in store.cases()}
+        train = [c for c, split in splits.items() if split == "train"]
+        (other,) = [c for c, split in splits.items() if split == "val"]
+        set_group(store, train[0], "patient 1")
+        set_group(store, train[1], "patient 1")
+        with pytest.raises(ProjectError, match="a split never changes"):
+            set_group(store, other, "patient 1")
+        assert store.groups() == {"patient 1": 2} and store.case_ids(CaseQuery(text="patient 1")) == sorted(train[:2])
+        again = [NewScan(s.path, group="patient 2") for s in scans_in(tmp_path / "scans")]
+        told = " ".join(add_scans(store, again).known)
+        assert told.count("already") == 6 and told.count("belongs to patient 2 now") >= 1
+        assert {c.id: c.split for c in store.cases()} == splits and store.case(train[0]).group == "patient 1"
 
 
 def test_copies_that_a_killed_program_was_making_go(folder):

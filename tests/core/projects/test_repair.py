@@ -99,6 +99,15 @@ def test_a_mask_that_another_program_changed_becomes_a_version_to_look_at(worked
     assert [p.read_bytes() for p in (worked / "set-aside").iterdir()] == [b"no mask any more"]
 
 
+def test_a_project_without_its_masks_is_worked_on(worked):
+    shutil.rmtree(worked / "masks")
+    assert len(kinds(worked)) == 5
+    assert repair_project(worked).left == []
+    with ProjectStore(worked) as store:
+        assert {c.state for c in store.cases()} == {State.UNSEEN}
+        store.submit(1, "polyp", outline())
+
+
 def test_files_that_were_put_there_are_taken_in_or_set_aside(worked):
     (worked / "masks" / "000005").mkdir(exist_ok=True)
     save_mask(worked / "masks" / "000005" / "mine.tif", outline(rows=(3, 9)))

@@ -279,6 +279,25 @@ def test_a_project_that_moves_alone_still_finds_its_scans(folder, tmp_path):
         assert store.scan_path(1) == (tmp_path / "scans" / "scan1.png").resolve()
 
 
+@pytest.mark.parametrize("name", ["a b#c?d%20e", "Ü-Ordner", "it's"])
+def test_a_project_may_have_any_name(tmp_path, name):
+    create_project(tmp_path / name, ["polyp"])
+    with ProjectStore(tmp_path / name) as store:
+        add_scans(store, list(scans_in(write_scans(tmp_path / f"{name} s", 2))), copy=True)
+        store.save_draft(1, outline("Öse 'x\" / 1"))
+    with ProjectStore(tmp_path / name, read_only=True) as store:
+        assert store.case(1).states["Öse 'x\" / 1"] is State.DRAFT and store.title == name
+
+
+def test_a_closed_project_says_that_it_is_closed(folder):
+    store = ProjectStore(folder)
+    store.close()
+    store.close()
+    for deed in (store.cases, lambda: store.save_draft(1, outline())):
+        with pytest.raises(ProjectError, match="was closed"):
+            deed()
+
+
 # Queries -------------------------------------------------------------------------------------------------------------
 
 
