@@ -114,10 +114,15 @@ class ProjectFolder:
         self._interrupted = self._closed = False
         self._gone: list[str] = []
         self.database, self._lock = self._open()
-        if not read_only:
-            self._remove_unwanted()
-            self._remove_incoming()
-        self._project = self.meta("project")
+        try:
+            if not read_only:
+                self._remove_unwanted()
+                self._remove_incoming()
+            self._project = self.meta("project")
+        except BaseException:
+            self._interrupted = True
+            self.close()
+            raise
 
     def meta(self, key: str) -> str:
         """A value that the project remembers; "" where there is none."""
@@ -166,17 +171,13 @@ class ProjectFolder:
         if self._closed:
             return
         self._closed = True
-        in_order = False
         try:
             if self._lock is not None and not self._interrupted:
-                self.database.back_up()
-                in_order = True
-        except ProjectError:
-            pass  # whoever opens it next looks it over
+                _backed_up(self.database)
         finally:
             self.database.close()
             if self._lock is not None:
-                self._lock.release(in_order)
+                self._lock.release(closed=not self._interrupted)
 
     def __enter__(self) -> Self:
         return self
@@ -186,7 +187,7 @@ class ProjectFolder:
     ) -> None:
         self.close()
 
-    def _open(self) -> tuple[Database, ProjectLock | None]:
+    def _open(self, again: bool = False) -> tuple[Database, ProjectLock | None]:
         if self.read_only:
             return Database(self.folder, read_only=True), None
         require_database(self.folder)
@@ -200,8 +201,8 @@ class ProjectFolder:
         try:
             (self.folder / MASKS_FOLDER).mkdir(exist_ok=True)  # which somebody may have taken away
             if lock.left_by is not None:
-                self.notices += look_over(database, lock.left_by, self.sitting)
-                database.back_up()
+                self.notices += look_over(database, None if again else lock.left_by, self.sitting)
+                self.notices += _backed_up(database)
             if late := clock_sentence(database):
                 self.notices.append(late)
         except BaseException:
@@ -215,7 +216,7 @@ class ProjectFolder:
         if self._lock is not None:
             self._lock.release(closed=False)
             self._lock = None
-        database, lock = self._open()
+        database, lock = self._open(again=True)
         if database.value("SELECT value FROM meta WHERE key = 'project'") != self._project:
             database.close()
             if lock is not None:
@@ -235,3 +236,12 @@ class ProjectFolder:
         """Remove the files that no row names; the list forgets them with the next change."""
         files = [row["file"] for row in self.database.query("SELECT file FROM unwanted")]
         self._gone = [file for file in files if remove(self.folder, file)]
+
+
+def _backed_up(database: Database) -> list[str]:
+    """Copy the database; where that fails, as on a full disk, a sentence: the project is usable all the same."""
+    try:
+        database.back_up()
+    except ProjectError as error:
+        return [str(error)]
+    return []

@@ -34,9 +34,14 @@ from napari_medvlsm.core.projects.states import State
 _CLOCK_TOLERANCE = timedelta(minutes=2)
 
 
-def look_over(database: Database, left_by: Holder, sitting: str) -> list[str]:
-    """Take in or remove what a killed program left; sentences that say what happened."""
-    told = [f"The project was not closed the last time it was open ({left_by.words}); what was saved then is there."]
+def look_over(database: Database, left_by: Holder | None, sitting: str) -> list[str]:
+    """Take in or remove what a program left that was killed, or (`left_by` None) what this one did before the disk was
+    gone; sentences that say what happened.
+    """
+    if left_by is None:
+        told = ["The project's disk could not be reached or written for a while; it was opened anew."]
+    else:
+        told = [f"The project was not closed the last time it was open ({left_by.words}); what was saved is there."]
     recovered = 0
     with database.transaction() as connection:  # a change, so that no journal is left, not even an empty one
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('looked over', ?)", (outlines.now(),))
@@ -48,7 +53,7 @@ def look_over(database: Database, left_by: Holder, sitting: str) -> list[str]:
         elif (taken := adopt(database, file, sitting, "was being saved when the program ended")) is not None:
             told.append(taken)
             recovered += 1
-    if not recovered:
+    if not recovered and left_by is not None:
         told.append("If a stroke was being saved at that moment, it may be missing.")
     return told
 

@@ -170,6 +170,19 @@ def test_a_full_disk_keeps_what_was_there_and_says_so(folder):
         assert store.load(store.current(1, "polyp")).mask.any()
 
 
+def test_a_copy_that_cannot_be_made_keeps_nobody_from_working(folder):
+    shutil.rmtree(folder / "backup")
+    (folder / "backup").write_text("in the way")
+    store = ProjectStore(folder)
+    store.save_draft(1, outline())
+    crash(store)
+    with ProjectStore(folder) as store:
+        assert any("Not backed up" in notice for notice in store.notices)
+        store.submit(1, "polyp")
+    with ProjectStore(folder) as store:
+        assert store.notices == [] and store.case(1).state is State.SUBMITTED
+
+
 def test_a_folder_that_vanishes_and_comes_back_goes_on(folder):
     with ProjectStore(folder, person="Ann") as store:
         store.save_draft(1, outline(rows=(2, 8)))
@@ -184,6 +197,7 @@ def test_a_folder_that_vanishes_and_comes_back_goes_on(folder):
         folder.with_name("away").rename(folder)
         store.save_draft(1, outline(rows=(2, 10)))
         np.testing.assert_array_equal(store.load(store.current(1, "polyp")).mask, outline(rows=(2, 10)).mask)
+        assert len(store.notices) == 1 and "opened anew" in store.notices[0]
     assert check_project(folder) == [] and not (folder / HOLDER_FILE).exists()
 
 
