@@ -212,6 +212,8 @@ class LossConfig:
 
     `opposition` times the loss of the pairs of `PromptConfig.opposed` is added: that on the true region the right
     sentence wins over the wrong one, by some logits (`opposition_lead`); see `opposition`.
+
+    `presence` times the loss of the presence score is added to each prompt's; see `losses.presence_loss`.
     """
 
     dice: float = 1.0
@@ -219,6 +221,7 @@ class LossConfig:
     smooth: float = 1.0
     opposition: float = 0.0
     opposition_lead: float = 2.0
+    presence: float = 0.0
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -349,18 +352,17 @@ class MeasureConfig:
     Attributes
     ----------
     kinds : tuple of str
-        "class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"; see
-        `evaluation.prompts.PromptKind`. Oracle and wrong prompts need a set with annotations.
+        "class", "oracle", "annotated", "wrong side", "wrong size", "paraphrase", "other", "absent"; see
+        `core.runs.prompt_kinds.PromptKind`. Oracle and wrong prompts need a set with annotations.
     levels : tuple of str
-        Of oracle and wrong prompts: "p0" to "p9", or "random".
+        Of oracle, annotated and wrong prompts: "p0" to "p9", or "random". By default those that the recipe trains
+        with, or p6 where its prompts are made otherwise; see `Recipe.measured_levels`.
     """
 
-    kinds: tuple[Literal["class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"], ...] = (
-        "class",
-        "oracle",
-        "absent",
-    )
-    levels: tuple[str, ...] = ("p6",)
+    kinds: tuple[
+        Literal["class", "oracle", "annotated", "wrong side", "wrong size", "paraphrase", "other", "absent"], ...
+    ] = ("class", "oracle", "absent")
+    levels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if "class" not in self.kinds:
@@ -434,6 +436,14 @@ class Recipe:
             )
         if self.seed < 0:
             raise ValueError(f"The seed must be at least 0, but is {self.seed}.")
+
+    @property
+    def measured_levels(self) -> tuple[str, ...]:
+        """Levels of the test's prompts: those of `measure`, else those trained with, else p6."""
+        if self.measure.levels:
+            return self.measure.levels
+        levels = tuple(kind for kind in self.prompts.mix if kind in (*LEVELS, RANDOM))
+        return levels if len(levels) == len(self.prompts.mix) else ("p6",)
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
