@@ -136,7 +136,10 @@ def test_a_scan_that_cannot_be_read_makes_the_code_1_and_the_others_come_in(ston
     assert add() == 1
     said = capsys.readouterr()
     assert "broken.png" in said.err and "Added 10 scans" in said.out
-    assert add() == 1 and "is in the project already" in capsys.readouterr().err
+    assert add() == 1
+    said = capsys.readouterr()
+    assert said.err.count("is in the project already") == 5 and "And 5 more that are there already." in said.err
+    assert said.out == "Added 0 scans.\n"
 
 
 def test_no_torch_and_no_window_are_needed():

@@ -54,7 +54,7 @@ def add_to(commands: Any) -> None:
     add.add_argument("--group-name", metavar="RULE", help="group by the file's name, such as '{patient}_*'")
     add.add_argument("--group-table", type=Path, metavar="FILE", help="group by a table (CSV) with a column 'image'")
     add.add_argument("--group-column", default="", metavar="COLUMN", help="of that table, or of one of the data set's")
-    add.add_argument("--group-header", metavar="FIELD", help="group by a field of the header, such as PatientID")
+    add.add_argument("--group-header", metavar="FIELD", help="group by a tag of TIFF or EXIF, or a text of PNG")
     add.add_argument("--preview", action="store_true", help="show the groups, and add nothing")
     add.set_defaults(run=_add)
 
@@ -188,11 +188,15 @@ def _preview(scans: Sequence[NewScan]) -> None:
 
 def _added(store: ProjectStore, report: ImportReport) -> int:
     scans = report.scans
-    _tell([*scans.known, *report.known, *scans.failed, *report.failed])
+    for sentences in (scans.known, report.known):
+        more = len(sentences) - _EXAMPLES
+        _tell([*sentences[:_EXAMPLES], *([f"And {more} more that are there already."] if more > 0 else [])])
+    _tell([*scans.failed, *report.failed])
     cases = store.cases(scans.added)
     held_out = sum(case.split == "test" for case in cases)
     with_outlines = f", {report.outlines} outlines" if report.outlines else ""
-    print(f"Added {len(cases)} scans{with_outlines}; {held_out} of the scans are held out for judging models.")
+    held = f"; {held_out} of the scans are held out for judging models" if cases else ""
+    print(f"Added {len(cases)} scans{with_outlines}{held}.")
     failed = scans.failed or report.failed
     return OK if not failed else SOME_FAILED if scans.ids else FAILED
 

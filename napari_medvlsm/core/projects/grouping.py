@@ -109,7 +109,7 @@ class ByName:
 
 @dataclass(frozen=True)
 class ByHeader:
-    """A field of the file's header: of DICOM ("PatientID"), of TIFF and EXIF, or a text of a PNG.
+    """A field of the file's header: a tag of TIFF or EXIF, or a text of a PNG, such as "PatientID".
 
     What it holds may be a person's number, so a short hash of it with the project's salt stands for it.
     """
@@ -178,17 +178,8 @@ def _header(path: Path) -> dict[str, Any]:
         if path.suffix.lower() in (".tif", ".tiff"):
             with tifffile.TiffFile(path) as tiff:
                 return {tag.name.lower(): tag.value for tag in tiff.pages[0].tags.values()}
-        if path.suffix.lower() in (".dcm", ""):
-            return _dicom(path)
         with Image.open(path) as image:
             exif = {ExifTags.TAGS.get(key, str(key)): value for key, value in image.getexif().items()}
             return {str(key).lower(): value for key, value in (exif | image.info).items()}
     except Exception:  # a damaged file makes the decoders raise nearly anything
         return {}
-
-
-def _dicom(path: Path) -> dict[str, Any]:
-    import pydicom
-
-    header = pydicom.dcmread(path, stop_before_pixels=True)
-    return {element.keyword.lower(): element.value for element in header if element.keyword}

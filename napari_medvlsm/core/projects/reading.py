@@ -69,6 +69,20 @@ def cases(database: Database, ids: Sequence[int]) -> list[Case]:
     return [found[id_] for id_ in ids if id_ in found]
 
 
+def neighbour(database: Database, case_id: int | None, step: int, query: CaseQuery) -> int | None:
+    """The next scan (`step` 1) or the previous one (-1); see `ProjectStore.neighbour`."""
+    ids = case_ids(database, query)
+    if case_id is None:
+        return ids[0 if step > 0 else -1] if ids else None
+    if case_id in ids:
+        place = ids.index(case_id) + step
+        return ids[place] if 0 <= place < len(ids) else None
+    every, wanted = case_ids(database, CaseQuery(sort=query.sort, descending=query.descending)), set(ids)
+    place = every.index(case_id)
+    beyond = every[place + 1 :] if step > 0 else every[:place][::-1]
+    return next((other for other in beyond if other in wanted), None)
+
+
 def counts(database: Database, query: CaseQuery) -> Counts:
     """How far the scans of a query are; with targets, their outlines alone count."""
     where, values = _where(query)

@@ -87,16 +87,7 @@ class ProjectStore(ProjectFolder):
         A scan that the query does not find any more, since it was just submitted for instance, keeps its place in the
         order. Without a scan: the first or the last.
         """
-        ids = self.case_ids(query)
-        if case_id is None:
-            return ids[0 if step > 0 else -1] if ids else None
-        if case_id not in ids:
-            every = self.case_ids(replace(EVERYTHING, sort=query.sort, descending=query.descending))
-            wanted, place = set(ids), every.index(case_id)
-            beyond = every[place + 1 :] if step > 0 else every[:place][::-1]
-            return next((other for other in beyond if other in wanted), None)
-        place = ids.index(case_id) + step
-        return ids[place] if 0 <= place < len(ids) else None
+        return reading.neighbour(self.database, case_id, step, query)
 
     def counts(self, query: CaseQuery = EVERYTHING) -> Counts:
         """How far the scans of a query are."""
@@ -138,7 +129,13 @@ class ProjectStore(ProjectFolder):
 
     def load(self, version: Version) -> Annotation:
         """The mask of a version, with its whole record. Raises ProjectError if its file is gone or damaged."""
-        return read_mask(self.folder, version.file)
+        try:
+            return read_mask(self.folder, version.file)
+        except ProjectError:
+            now = self.version(version.id)  # a draft is written anew with every stroke
+            if now.file == version.file:
+                raise
+            return read_mask(self.folder, now.file)
 
     def events(self, case_id: int, target: str = "") -> list[Event]:
         """What was done to the outlines of a scan, in its order."""

@@ -144,6 +144,12 @@ def test_strokes_of_a_sitting_are_one_version_and_a_new_sitting_begins_another(f
         assert second.current and second.number == 2
 
 
+def test_a_draft_that_was_written_anew_since_is_loaded_as_it_is_now(store):
+    first = store.save_draft(1, outline(rows=(2, 8)))
+    store.save_draft(1, outline(rows=(2, 9)))
+    np.testing.assert_array_equal(store.load(first).mask, outline(rows=(2, 9)).mask)
+
+
 def test_a_stroke_that_loses_much_keeps_what_was_before(store):
     store.save_draft(1, outline(rows=(2, 20)))
     store.save_draft(1, outline(rows=(2, 18)))
