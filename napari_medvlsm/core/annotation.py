@@ -63,6 +63,8 @@ class Provenance:
         Time in which the person worked on the outline; longer pauses are not part of it.
     strokes : int
         Brush strokes, fills and erasures of the person.
+    clicks : int
+        Points and boxes that the person gave the model to refine the outline.
     software : str
         Name and version of the program that wrote it.
     """
@@ -82,6 +84,7 @@ class Provenance:
     created: datetime | None = None
     seconds: float = 0.0
     strokes: int = 0
+    clicks: int = 0
     software: str = ""
 
     def __post_init__(self) -> None:

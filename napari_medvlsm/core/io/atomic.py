@@ -47,6 +47,7 @@ def replacing(path: Path, private: bool = False) -> Iterator[Path]:
         if not private:  # as mkstemp makes them
             temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_UMASK)
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):  # the first error tells what happened
             temporary.unlink(missing_ok=True)
@@ -59,6 +60,19 @@ def unfinished_files(folder: Path, suffix: str) -> dict[Path, str]:
     own = re.compile(rf"\.(.{{1,40}})-[a-z0-9_]+{re.escape(suffix)}", re.DOTALL)
     inside = folder.iterdir() if folder.is_dir() else ()
     return {path: found[1] for path in inside if (found := own.fullmatch(path.name))}
+
+
+def sync_folder(folder: Path) -> None:
+    """Let names that were made, changed or removed in a folder survive a power cut, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows writes them through
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network drives sync files only
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -87,6 +101,7 @@ def making_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_UMASK)
         with _set_aside(folder):
             temporary.replace(folder)
+            sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
