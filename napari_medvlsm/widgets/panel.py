@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,11 @@ from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
-from napari_medvlsm.core.io.images import SUFFIXES
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.models.store.registry import available_models
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
+from napari_medvlsm.widgets import _ways_in
 from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
@@ -53,6 +54,7 @@ from napari_medvlsm.widgets.sections import (
 )
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
+from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -106,7 +108,11 @@ class Panel(QWidget):
 
     def open_file(self, path: Path) -> None:
         """Open a scan beside what is there; a file that cannot be read changes nothing but the status line."""
-        self.scans.open_file(path)
+        self.open_files([path])
+
+    def open_files(self, paths: Sequence[Path]) -> None:
+        """Open files and folders: the first scan is shown, the others wait in the list."""
+        self.scans.open(paths)
 
     def segment(self) -> None:
         """Ask the model about the scan in view."""
@@ -135,6 +141,7 @@ class Panel(QWidget):
         if self._closed:
             return
         self._closed = True
+        _ways_in.lead_back(self.viewer)
         # They would go on with a session that is over.
         for dialog in self.findChildren(QDialog):
             dialog.close()
@@ -163,24 +170,11 @@ class Panel(QWidget):
         super().showEvent(event)
         # A floating dock is a window too, but hiding it is not the end.
         self.window().installEventFilter(self)
-        for widget in self.window().findChildren(QWidget):
-            if widget.acceptDrops() and widget.metaObject().className() == "QtViewer":
-                widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """End the engine once the window has closed (it may refuse to), and open scans dropped on the viewer.
-
-        napari would open most of them too, but without their pixel size, and with a stack trace if they are broken.
-        """
+        """End the engine once the window has closed (it may refuse to)."""
         if event.type() == QEvent.Type.Close and isinstance(watched, QMainWindow):
             QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
-        elif event.type() == QEvent.Type.Drop and not self._closed:
-            paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-            if paths and all(path.suffix.lower() in SUFFIXES for path in paths):
-                for path in paths:
-                    self.open_file(path)
-                event.acceptProposedAction()
-                return True
         return False
 
     # Building -------------------------------------------------------------------------------------------------
@@ -251,7 +245,9 @@ class Panel(QWidget):
             self.background,
             self,
         )
-        self.scans = ScanPresenter(self.viewer, self.view, self.layers, self.scan_section, self.background, self)
+        self.scans = ScanPresenter(
+            self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
+        )
         self.segmenting = SegmentPresenter(session, self.footer, self.scans.options, self)
         self.prompt_section.text.returnPressed.connect(self.segment)
         self.correcting.started.connect(lambda: self.result_section.certainty.setChecked(False))
@@ -260,10 +256,19 @@ class Panel(QWidget):
         self.footer.helpRequested.connect(self.show_help)
         for presenter in (self.prompts, self.comparison, self.scans, self.saves):
             presenter.message.connect(status)
+        named = _ways_in.lead_to(self.viewer, self.scans.open)
+        if named:
+            self.open_files(named)
 
     def _add_shortcuts(self) -> None:
         self._shortcuts = []
-        keyed = ((SEGMENT_KEYS, self.segment), (CANCEL_KEYS, self.engine.cancel), (HELP_KEYS, self.show_help))
+        keyed = (
+            (SEGMENT_KEYS, self.segment),
+            (CANCEL_KEYS, self.engine.cancel),
+            (HELP_KEYS, self.show_help),
+            (NEXT_KEYS, lambda: self.scans.worklist.step(1)),
+            (PREVIOUS_KEYS, lambda: self.scans.worklist.step(-1)),
+        )
         for keys, function in keyed:
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)

@@ -479,7 +479,7 @@ def test_our_layers_are_no_scans(segmented):
     panel = segmented
     panel.result_section.certainty.click()
     panel.correction_section.start.click()
-    assert panel.scan_section.layers.count() == 1
+    assert panel.scan_section.scans.count() == 1
     assert sum(isinstance(layer, Labels) for layer in panel.viewer.layers) == 2
 
 

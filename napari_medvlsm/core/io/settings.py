@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -41,6 +42,23 @@ class Settings:
             If the file cannot be written; the name holds until the program ends.
         """
         self._values = {**self._values, "author": " ".join(name.split())}
+        self._write()
+
+    def folder(self, purpose: str) -> str:
+        """The folder, or file, that a dialog for some purpose ended with; "" where it is not there any more."""
+        folders = self._values.get("folders")
+        found = str(folders.get(purpose) or "") if isinstance(folders, dict) else ""
+        return found if found and Path(found).exists() else ""
+
+    def set_folder(self, purpose: str, folder: str) -> None:
+        """Remember where a dialog ended; it holds until the program ends where the file cannot be written."""
+        folders = self._values.get("folders")
+        known = folders if isinstance(folders, dict) else {}
+        self._values = {**self._values, "folders": {**known, purpose: folder}}
+        with contextlib.suppress(OSError):
+            self._write()
+
+    def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps(self._values, indent=1), "utf-8")
