@@ -6,7 +6,7 @@ A layer of ours is told by its metadata, never by its name: `metadata["medvlsm"]
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,14 @@ class LayerManager:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
 
-    def show_predictions(self, view: SliceInView, masks: Mapping[Target, Mask]) -> None:
-        """Show one answer of the model for each target; earlier ones go, corrections are not touched."""
+    def show_predictions(
+        self, view: SliceInView, masks: Mapping[Target, Mask], visible: Collection[str] | None = None
+    ) -> None:
+        """Give each answer of the model a layer; corrections are not touched.
+
+        `masks` are all that is known of the slice in view; of them the targets in `visible` can be seen, by default
+        all.
+        """
         spare = list(self._ours(Labels, "prediction", view.image))
         for layer in [layer for layer in spare if layer.data.shape != self._shape(view.image)]:
             spare.remove(layer)
@@ -132,7 +138,7 @@ class LayerManager:
                 layer.data[last] = 0
             layer.metadata[KEY]["index"] = view.index
             self._set_plane(layer, view.index, mask.astype(np.uint8))
-            layer.visible = True
+            layer.visible = visible is None or target.phrase in visible
         for layer in spare:
             self._remove(layer)
 

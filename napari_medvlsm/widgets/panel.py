@@ -22,8 +22,10 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.engine import EngineController
+from napari_medvlsm.controllers.outlines import Outlines
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.controllers.status import Status
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.settings import Settings
@@ -31,6 +33,7 @@ from napari_medvlsm.core.models.store.registry import available_models
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
 from napari_medvlsm.widgets import _ways_in
+from napari_medvlsm.widgets._closing import Closing
 from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
@@ -47,6 +50,7 @@ from napari_medvlsm.widgets.sections import (
     CorrectionSection,
     Footer,
     ModelSection,
+    OutlinesSection,
     PromptSection,
     ResultSection,
     SaveSection,
@@ -95,14 +99,16 @@ class Panel(QWidget):
         self.correction_layers.painted.connect(self.corrections.on_painted)
         self.correction_layers.deleted.connect(self.corrections.on_deleted)
         self.saving = Saving(self.session, self.corrections)
+        self.closing = Closing(self.corrections, self.store)
 
+        self.status = Status()
         self._build(vocabulary)
         self._present(settings)
         self._add_shortcuts()
         self.result_section.set_threshold(self.session.threshold)
         self.engine.start()
         if problem:
-            self.footer.set_status(problem, problem=True)
+            self.status.say(problem, problem=True)
 
     # What the window does -------------------------------------------------------------------------------------
 
@@ -172,8 +178,13 @@ class Panel(QWidget):
         self.window().installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """End the engine once the window has closed (it may refuse to)."""
-        if event.type() == QEvent.Type.Close and isinstance(watched, QMainWindow):
+        """Say what is safe before a person closes the window, and end the engine once it has closed."""
+        if event.type() == QEvent.Type.Close and isinstance(watched, QMainWindow) and not self._closed:
+            # A program that closes the viewer has closed what is in it before.
+            by_person = any(w.isVisible() for w in watched.findChildren(QWidget) if _is_viewer(w))
+            if by_person and not self.closing.confirm(self):
+                event.ignore()
+                return True
             QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
         return False
 
@@ -183,6 +194,7 @@ class Panel(QWidget):
         self.scan_section = ScanSection()
         self.model_section = ModelSection()
         self.prompt_section = PromptSection(vocabulary)
+        self.outlines_section = OutlinesSection()
         self.result_section = ResultSection()
         self.correction_section = CorrectionSection()
         self.save_section = SaveSection()
@@ -195,6 +207,7 @@ class Panel(QWidget):
         sections = (
             self.scan_section,
             self.prompt_section,
+            self.outlines_section,
             self.result_section,
             self.correction_section,
             self.save_section,
@@ -230,10 +243,14 @@ class Panel(QWidget):
 
     def _present(self, settings: Settings) -> None:
         """Join each section with what it shows."""
-        session, status = self.session, self.footer.set_status
+        session, status = self.session, self.status.say
+        self.status.changed.connect(self.footer.show_sentence)
         self.models = ModelPresenter(session, self.model_section, self)
         self.prompts = PromptPresenter(session, self.prompt_section, self)
-        self.results = ResultPresenter(self.layers, session, self.result_section, self)
+        self.outlines = Outlines(session, self.corrections)
+        self.results = ResultPresenter(
+            self.layers, session, self.outlines, self.result_section, self.outlines_section, self
+        )
         self.correcting = CorrectionPresenter(session, self.corrections, self.layers, self.correction_section, self)
         self.saves = SavePresenter(session, self.corrections, self.saving, settings, self.save_section, self)
         self.comparison = ComparisonPresenter(
@@ -248,7 +265,7 @@ class Panel(QWidget):
         self.scans = ScanPresenter(
             self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
         )
-        self.segmenting = SegmentPresenter(session, self.footer, self.scans.options, self)
+        self.segmenting = SegmentPresenter(session, self.outlines, self.status, self.footer, self.scans.options, self)
         self.prompt_section.text.returnPressed.connect(self.segment)
         self.correcting.started.connect(lambda: self.result_section.certainty.setChecked(False))
         session.model_changed.connect(lambda: self.result_section.set_threshold(session.threshold))
@@ -274,6 +291,10 @@ class Panel(QWidget):
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(function)
             self._shortcuts.append(shortcut)
+
+
+def _is_viewer(widget: QWidget) -> bool:
+    return bool(widget.metaObject().className() == "QtViewer")
 
 
 def _own_vocabulary() -> tuple[Vocabulary, str]:

@@ -45,16 +45,23 @@ class Settings:
         self._write()
 
     def folder(self, purpose: str) -> str:
-        """The folder, or file, that a dialog for some purpose ended with; "" where it is not there any more."""
-        folders = self._values.get("folders")
-        found = str(folders.get(purpose) or "") if isinstance(folders, dict) else ""
-        return found if found and Path(found).exists() else ""
+        """The folder that a dialog for some purpose ended with; "" where it is not there any more."""
+        found = self.recall(purpose)
+        return found if found and Path(found).is_dir() else ""
 
     def set_folder(self, purpose: str, folder: str) -> None:
-        """Remember where a dialog ended; it holds until the program ends where the file cannot be written."""
-        folders = self._values.get("folders")
-        known = folders if isinstance(folders, dict) else {}
-        self._values = {**self._values, "folders": {**known, purpose: folder}}
+        """Remember the folder that a dialog ended with."""
+        self.remember(purpose, folder)
+
+    def recall(self, what: str) -> str:
+        """What a dialog was left with; "" for nothing."""
+        last = self._values.get("last")
+        return str(last.get(what) or "") if isinstance(last, dict) else ""
+
+    def remember(self, what: str, value: str) -> None:
+        """Remember what a dialog was left with; until the program ends where the file cannot be written."""
+        last = self._values.get("last")
+        self._values = {**self._values, "last": {**(last if isinstance(last, dict) else {}), what: value}}
         with contextlib.suppress(OSError):
             self._write()
 
