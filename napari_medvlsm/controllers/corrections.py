@@ -171,8 +171,8 @@ class Corrections:
 
     def of_scan(self) -> dict[str, Annotation]:
         """The corrections of the scan in view that are on a layer, by target."""
-        scan_hash = self._session.scan_hash
-        return {t: self._open[scan_hash, t] for t in self._canvas.targets() if (scan_hash, t) in self._open}
+        scan_hash, present = self._session.scan_hash, set(self._canvas.targets())
+        return {t: a for (whose, t), a in self._open.items() if whose == scan_hash and t in present}
 
     def unsaved(self) -> list[Annotation]:
         """The corrections of all scans that hold something, and whose present state is in no file of the person's."""
