@@ -184,8 +184,13 @@ class ScanPresenter(QObject):
         layer.events.visible.disconnect(self._on_visible)
         if isinstance(layer, Image) and not self.stage.busy:
             # napari may be about to take away more of them.
-            QTimer.singleShot(0, lambda: None if self._closed else self.stage.forget(layer))
+            QTimer.singleShot(0, lambda: self._forget(layer))
             self._sync()
+
+    def _forget(self, layer: Image) -> None:
+        if not self._closed and layer not in self._viewer.layers:
+            self._layers.park(layer)
+            self.stage.forget(layer)
 
     def _sync(self, event: Any = None) -> None:
         """Let the list follow the layers."""

@@ -72,6 +72,9 @@ class Walker:
         self.log = []
         self.count = 0
         self.panel = None
+        # Mesa's software renderer crashes, also in a bare napari, where labels are left alone or all layers go. What is
+        # checked here are layers, not pixels.
+        viewer.window._qt_viewer.canvas.native.hide()
         self.open_panel()
 
     def open_panel(self):
@@ -87,6 +90,8 @@ class Walker:
         for _ in range(actions):
             name = str(self.rng.choice(list(ACTIONS), p=CHANCES))
             self.log.append(name)
+            if os.environ.get("WALK_TELL"):
+                print(self.count, name, [(la.name, la.visible) for la in self.viewer.layers], file=sys.stderr, flush=True)
             ACTIONS[name](self)
             self.count += 1
             self.check()
