@@ -49,7 +49,10 @@ class CorrectionLayers:
         """The targets that have a layer."""
         if self._view.slice is None:
             return ()
-        found = self._layers.corrections(self._view.slice.image)
+        image = self._view.slice.image
+        # Its scan was taken out of the viewer, and is there again.
+        self._layers.unpark(image, lambda layer: self._view.scan_hash in _notes(layer))
+        found = self._layers.corrections(image)
         for layer in found:
             self._watch(layer)
         return [role(layer)["target"] for layer in found]
@@ -162,7 +165,7 @@ class CorrectionLayers:
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
-        if isinstance(layer, Labels) and role(layer).get("kind") == "correction":
+        if isinstance(layer, Labels) and role(layer).get("kind") == "correction" and "parked" not in role(layer):
             self.deleted.emit(role(layer)["target"], list(_notes(layer)))
 
     # Within ---------------------------------------------------------------------------------------------------------
