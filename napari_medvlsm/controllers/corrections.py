@@ -49,6 +49,9 @@ class Canvas(Protocol):
     def read(self, target: str) -> Mask | None:
         """A copy of the slice in view, shape (H, W); None without a layer."""
 
+    def slice_before(self, target: str) -> Mask | None:
+        """A copy of the slice before the one in view, shape (H, W); None without a layer, or before the first slice."""
+
     def replace(self, target: str, mask: Mask) -> int:
         """Make the slice in view equal to a mask as one undoable step; the number of changed pixels."""
 
@@ -199,6 +202,45 @@ class Corrections:
         self._be_active(self._key)
         self._canvas.edit(target.phrase)
         self.changed.emit()
+
+    def apply(self, change: Callable[[Mask], Mask]) -> int:
+        """Change the correction in view as a whole, as one undoable step that counts like a stroke.
+
+        Parameters
+        ----------
+        change : callable
+            ``change(mask)`` gets the outline, shape (H, W), and gives the new one of the same shape.
+
+        Returns
+        -------
+        int
+            Number of pixels that changed; 0 without a correction.
+        """
+        if not self._ready() or (before := self.current) is None:
+            return 0
+        mask = change(before.mask)
+        count = self._canvas.replace(self._key[1], mask)
+        if count:
+            spent = before.provenance
+            worked = replace(spent, strokes=spent.strokes + 1, seconds=spent.seconds + self._be_active(self._key))
+            absent = before.absent and not mask.any()
+            self._set(replace(before, mask=mask, absent=absent, corrected=True, provenance=worked))
+            self.changed.emit()
+        return count
+
+    def earlier(self) -> Mask | None:
+        """The outline of the target in the slice before, or else in the scan of this size that was worked on last.
+
+        None where there is none in this session.
+        """
+        before, scan = self._canvas.slice_before(self._key[1]), self._session.scan
+        if before is not None and before.any():
+            return before
+        for key, found in reversed(self._open.items()):
+            same = scan is not None and key[1] == self._key[1] and found.mask.shape == scan.size
+            if same and key != self._key and found.mask.any():
+                return found.mask
+        return None
 
     def take_prediction(self) -> None:
         """Replace the correction by the prediction, as one undoable step."""
@@ -469,6 +511,7 @@ class Corrections:
         provenance = replace(annotation.provenance, created=now, author=self._settings.author)
         annotation = self._completed(replace(annotation, provenance=provenance))
         key = provenance.scan_hash, annotation.target
+        self._open.pop(key, None)  # the last one worked on is the last
         self._open[key] = annotation
         self._canvas.note(annotation)
         if dirty:

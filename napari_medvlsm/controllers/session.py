@@ -379,6 +379,10 @@ class Session:
         """Of the result that is shown, or else of the target of the prompt."""
         return self._settings().threshold
 
+    def threshold_of(self, target: str) -> float:
+        """Of the result of a target or, without one, of the result that is shown."""
+        return self._settings(self.results.get(target)).threshold
+
     @property
     def cleanup(self) -> Cleanup:
         """Of the result that is shown, or else of the target of the prompt."""

@@ -74,6 +74,13 @@ class CorrectionLayers:
         layer, view = self._layer(target), self._view.slice
         return None if layer is None or view is None else _plane(layer, view.index)
 
+    def slice_before(self, target: str) -> Mask | None:
+        """A copy of the slice before the one in view, along the axis next to the plane; None before the first."""
+        layer, view = self._layer(target), self._view.slice
+        if layer is None or view is None or not view.index or view.index[-1] == 0:
+            return None
+        return _plane(layer, (*view.index[:-1], view.index[-1] - 1))
+
     def replace(self, target: str, mask: Mask) -> int:
         """Make the slice in view equal to a mask as one undoable step; the number of changed pixels."""
         layer, view = self._layer(target), self._view.slice
