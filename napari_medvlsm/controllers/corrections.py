@@ -172,6 +172,19 @@ class Corrections:
             return Offer(found.target, found.saved, deleted=False)
         return None
 
+    def of_scan(self) -> dict[str, Annotation]:
+        """The corrections of the scan in view that are on a layer, by target."""
+        scan_hash = self._session.scan_hash
+        return {t: self._open[scan_hash, t] for t in self._canvas.targets() if (scan_hash, t) in self._open}
+
+    def unsaved(self) -> list[Annotation]:
+        """The corrections of all scans that hold something, and whose present state is in no file of the person's."""
+        return [
+            annotation
+            for key, annotation in self._open.items()
+            if key not in self._in_file and (annotation.absent or annotation.mask.any())
+        ]
+
     def adoptable(self) -> Sequence[tuple[str, object]]:
         """Names and layers of the person's own that could become the correction of the target."""
         nothing_yet = self._session.view.slice is not None and self._key[1] not in self._canvas.targets()
@@ -355,12 +368,24 @@ class Corrections:
         elif offer is not None:
             self._drop(None, self._found[0])
 
-    def mark_saved(self) -> None:
-        """Drop the autosaved copy of the correction in view: it is in a file of the person's now."""
+    def completed(self, target: str) -> Annotation | None:
+        """The correction of a target of the scan in view as it is now, with all that is known of it."""
+        self._session.view.settle()
+        self._read_canvas()
+        found = self.of_scan().get(target)
+        return self._completed(found) if found is not None else None
+
+    def mark_saved(self, target: str | None = None) -> None:
+        """Drop the autosaved copy of a correction of the scan in view, by default of the one in view.
+
+        It is in a file of the person's now.
+        """
         self.flush()
-        self._in_file.add(self._key)
-        self._run(partial(self._store.forget, *self._key))
-        self.autosaved.emit("")
+        key = self._session.scan_hash, self._key[1] if target is None else target
+        self._in_file.add(key)
+        self._run(partial(self._store.forget, *key))
+        if key == self._key:
+            self.autosaved.emit("")
 
     # What happens on the canvas -------------------------------------------------------------------------------------
 

@@ -190,14 +190,30 @@ class EngineController:
         self._set(self._working(request) if self._ready else EngineState.STARTING)
         return request
 
-    def cancel(self) -> None:
-        """Stop the running request; the process is ended if it does not stop by itself in two seconds."""
+    @property
+    def waiting(self) -> bool:
+        """Whether a request waits for the engine to start."""
+        return self._active is not None and not self._ready
+
+    def cancel(self) -> bool:
+        """Stop the running request; the process is ended if it does not stop by itself in two seconds.
+
+        Gives back whether there was one. One that waits for the engine to start is dropped at once.
+        """
         request = self._active
         if request is None:
-            return
+            return False
         self._transport.send({"op": "cancel", "id": request.number}, ())
+        if not self._ready:
+            self._active = None
+            # What came with the request may not be kept.
+            self._held = None
+            self._set(EngineState.STARTING)
+            self.cancelled.emit()
+            return True
         self._set(EngineState.CANCELLING)
         self._call_later(CANCEL_SECONDS, lambda: self._end_if_still(request))
+        return True
 
     def on_message(self, message: Message, arrays: list[Array]) -> None:
         """Handle one frame of the engine."""

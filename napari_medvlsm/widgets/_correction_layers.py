@@ -49,7 +49,12 @@ class CorrectionLayers:
         """The targets that have a layer."""
         if self._view.slice is None:
             return ()
-        found = self._layers.corrections(self._view.slice.image)
+        image = self._view.slice.image
+        for layer in self._layers.orphans(image):
+            # Its scan was deleted, and is open again.
+            if self._view.scan_hash in _notes(layer) and self._layer(role(layer)["target"]) is None:
+                self._layers.give(layer, image)
+        found = self._layers.corrections(image)
         for layer in found:
             self._watch(layer)
         return [role(layer)["target"] for layer in found]

@@ -26,8 +26,8 @@ def open_window(scans: list[Path], sample: str | None = None) -> tuple[napari.Vi
     qt_main_window.SHOW_QT_WARNING = False
     viewer = napari.Viewer(title="MedVLSM")
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN)
-    for path in scans:
-        panel.open_file(path)
+    if scans:
+        panel.open_files(scans)
     if sample is not None:
         viewer.open_sample(PLUGIN, sample)
         panel.session.choose(target=SAMPLES[sample])
@@ -37,7 +37,7 @@ def open_window(scans: list[Path], sample: str | None = None) -> tuple[napari.Vi
 def main(arguments: list[str] | None = None) -> None:
     """Open the window and run until it is closed."""
     parser = argparse.ArgumentParser(prog="medvlsm-gui", description="Outline scans with words in napari.")
-    parser.add_argument("scans", nargs="*", type=Path, help="PNG, JPEG or TIFF files to open")
+    parser.add_argument("scans", nargs="*", type=Path, help="PNG, JPEG, TIFF or BMP files, or folders of them, to open")
     parser.add_argument("--sample", choices=list(SAMPLES), help="open a sample scan, ready to segment")
     options = parser.parse_args(arguments)
     open_window(options.scans, options.sample)

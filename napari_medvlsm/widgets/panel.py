@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,18 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.engine import EngineController
+from napari_medvlsm.controllers.outlines import Outlines
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.controllers.status import Status
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
-from napari_medvlsm.core.io.images import SUFFIXES
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.models.store.registry import available_models
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
+from napari_medvlsm.widgets import _ways_in
+from napari_medvlsm.widgets._closing import Closing
 from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
@@ -46,6 +50,7 @@ from napari_medvlsm.widgets.sections import (
     CorrectionSection,
     Footer,
     ModelSection,
+    OutlinesSection,
     PromptSection,
     ResultSection,
     SaveSection,
@@ -53,6 +58,7 @@ from napari_medvlsm.widgets.sections import (
 )
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
+from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -93,20 +99,26 @@ class Panel(QWidget):
         self.correction_layers.painted.connect(self.corrections.on_painted)
         self.correction_layers.deleted.connect(self.corrections.on_deleted)
         self.saving = Saving(self.session, self.corrections)
+        self.closing = Closing(self.corrections, self.store)
 
+        self.status = Status()
         self._build(vocabulary)
         self._present(settings)
         self._add_shortcuts()
         self.result_section.set_threshold(self.session.threshold)
         self.engine.start()
         if problem:
-            self.footer.set_status(problem, problem=True)
+            self.status.say(problem, problem=True)
 
     # What the window does -------------------------------------------------------------------------------------
 
     def open_file(self, path: Path) -> None:
         """Open a scan beside what is there; a file that cannot be read changes nothing but the status line."""
-        self.scans.open_file(path)
+        self.open_files([path])
+
+    def open_files(self, paths: Sequence[Path]) -> None:
+        """Open files and folders: the first scan is shown, the others wait in the list."""
+        self.scans.open(paths)
 
     def segment(self) -> None:
         """Ask the model about the scan in view."""
@@ -135,6 +147,7 @@ class Panel(QWidget):
         if self._closed:
             return
         self._closed = True
+        _ways_in.lead_back(self.viewer)
         # They would go on with a session that is over.
         for dialog in self.findChildren(QDialog):
             dialog.close()
@@ -163,24 +176,16 @@ class Panel(QWidget):
         super().showEvent(event)
         # A floating dock is a window too, but hiding it is not the end.
         self.window().installEventFilter(self)
-        for widget in self.window().findChildren(QWidget):
-            if widget.acceptDrops() and widget.metaObject().className() == "QtViewer":
-                widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """End the engine once the window has closed (it may refuse to), and open scans dropped on the viewer.
-
-        napari would open most of them too, but without their pixel size, and with a stack trace if they are broken.
-        """
-        if event.type() == QEvent.Type.Close and isinstance(watched, QMainWindow):
-            QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
-        elif event.type() == QEvent.Type.Drop and not self._closed:
-            paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-            if paths and all(path.suffix.lower() in SUFFIXES for path in paths):
-                for path in paths:
-                    self.open_file(path)
-                event.acceptProposedAction()
+        """Say what is safe before a person closes the window, and end the engine once it has closed."""
+        if event.type() == QEvent.Type.Close and isinstance(watched, QMainWindow) and not self._closed:
+            # A program that closes the viewer has closed what is in it before.
+            by_person = any(w.isVisible() for w in watched.findChildren(QWidget) if _is_viewer(w))
+            if by_person and not self.closing.confirm(self):
+                event.ignore()
                 return True
+            QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
         return False
 
     # Building -------------------------------------------------------------------------------------------------
@@ -189,6 +194,7 @@ class Panel(QWidget):
         self.scan_section = ScanSection()
         self.model_section = ModelSection()
         self.prompt_section = PromptSection(vocabulary)
+        self.outlines_section = OutlinesSection()
         self.result_section = ResultSection()
         self.correction_section = CorrectionSection()
         self.save_section = SaveSection()
@@ -201,6 +207,7 @@ class Panel(QWidget):
         sections = (
             self.scan_section,
             self.prompt_section,
+            self.outlines_section,
             self.result_section,
             self.correction_section,
             self.save_section,
@@ -236,10 +243,14 @@ class Panel(QWidget):
 
     def _present(self, settings: Settings) -> None:
         """Join each section with what it shows."""
-        session, status = self.session, self.footer.set_status
+        session, status = self.session, self.status.say
+        self.status.changed.connect(self.footer.show_sentence)
         self.models = ModelPresenter(session, self.model_section, self)
         self.prompts = PromptPresenter(session, self.prompt_section, self)
-        self.results = ResultPresenter(self.layers, session, self.result_section, self)
+        self.outlines = Outlines(session, self.corrections)
+        self.results = ResultPresenter(
+            self.layers, session, self.outlines, self.result_section, self.outlines_section, self
+        )
         self.correcting = CorrectionPresenter(session, self.corrections, self.layers, self.correction_section, self)
         self.saves = SavePresenter(session, self.corrections, self.saving, settings, self.save_section, self)
         self.comparison = ComparisonPresenter(
@@ -251,8 +262,10 @@ class Panel(QWidget):
             self.background,
             self,
         )
-        self.scans = ScanPresenter(self.viewer, self.view, self.layers, self.scan_section, self.background, self)
-        self.segmenting = SegmentPresenter(session, self.footer, self.scans.options, self)
+        self.scans = ScanPresenter(
+            self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
+        )
+        self.segmenting = SegmentPresenter(session, self.outlines, self.status, self.footer, self.scans.options, self)
         self.prompt_section.text.returnPressed.connect(self.segment)
         self.correcting.started.connect(lambda: self.result_section.certainty.setChecked(False))
         session.model_changed.connect(lambda: self.result_section.set_threshold(session.threshold))
@@ -260,15 +273,28 @@ class Panel(QWidget):
         self.footer.helpRequested.connect(self.show_help)
         for presenter in (self.prompts, self.comparison, self.scans, self.saves):
             presenter.message.connect(status)
+        named = _ways_in.lead_to(self.viewer, self.scans.open)
+        if named:
+            self.open_files(named)
 
     def _add_shortcuts(self) -> None:
         self._shortcuts = []
-        keyed = ((SEGMENT_KEYS, self.segment), (CANCEL_KEYS, self.engine.cancel), (HELP_KEYS, self.show_help))
+        keyed = (
+            (SEGMENT_KEYS, self.segment),
+            (CANCEL_KEYS, self.engine.cancel),
+            (HELP_KEYS, self.show_help),
+            (NEXT_KEYS, lambda: self.scans.worklist.step(1)),
+            (PREVIOUS_KEYS, lambda: self.scans.worklist.step(-1)),
+        )
         for keys, function in keyed:
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(function)
             self._shortcuts.append(shortcut)
+
+
+def _is_viewer(widget: QWidget) -> bool:
+    return bool(widget.metaObject().className() == "QtViewer")
 
 
 def _own_vocabulary() -> tuple[Vocabulary, str]:

@@ -479,7 +479,7 @@ def test_our_layers_are_no_scans(segmented):
     panel = segmented
     panel.result_section.certainty.click()
     panel.correction_section.start.click()
-    assert panel.scan_section.layers.count() == 1
+    assert panel.scan_section.scans.count() == 1
     assert sum(isinstance(layer, Labels) for layer in panel.viewer.layers) == 2
 
 
@@ -538,14 +538,6 @@ def test_a_duplicated_scan_does_not_share_corrections(segmented):
     copy = type(scan)(scan.data, name="copy", metadata=dict(scan.metadata))
     panel.viewer.add_layer(copy)
     assert panel.layers.corrections(copy) == [] and len(panel.layers.corrections(scan)) == 1
-
-
-def test_a_crash_sentence_is_not_hidden_by_what_goes_on(panel):
-    panel.footer.set_status("The engine stopped.", problem=True)
-    panel.footer.set_status("Getting the scan ready…", passing=True)
-    assert panel.footer.status.text() == "The engine stopped."
-    panel.footer.set_status("Done.")
-    assert panel.footer.status.text() == "Done."
 
 
 def test_a_correction_of_one_slice_says_nothing_of_another(panel, qtbot, ready, lesion, tmp_path):

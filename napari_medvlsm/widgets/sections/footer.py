@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_medvlsm.controllers.status import Sentence
 from napari_medvlsm.widgets.sections._section import PROBLEM, quiet_label
 
 SEGMENT_KEYS = "Ctrl+Return"
@@ -24,7 +25,6 @@ class Footer(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 4, 8, 6)
         column.setSpacing(4)
-        self.passing = self._problem = False
         self.segment = QPushButton("Segment  (Ctrl+Enter)")
         self.segment.setToolTip("Outline what the prompt says in the scan in view")
         self.segment.setMinimumHeight(34)
@@ -81,10 +81,7 @@ class Footer(QWidget):
         self.busy.setRange(0, 1000)
         self.busy.setValue(round(1000 * fraction))
 
-    def set_status(self, text: str, problem: bool = False, passing: bool = False) -> None:
-        """One sentence about what happened, or, `passing`, about what is going on; that never hides a problem."""
-        if passing and self._problem:
-            return
-        self.passing, self._problem = passing, problem
-        self.status.setText(text)
-        self.status.setStyleSheet(f"color: {PROBLEM};" if problem else "")
+    def show_sentence(self, sentence: Sentence) -> None:
+        """Show what the status line says."""
+        self.status.setText(sentence.text)
+        self.status.setStyleSheet(f"color: {PROBLEM};" if sentence.problem else "")

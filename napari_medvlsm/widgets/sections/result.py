@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QPushBut
 
 from napari_medvlsm.core.effect import Effect
 from napari_medvlsm.core.masks import Cleanup
-from napari_medvlsm.widgets.sections._section import GOOD, LINK, WARNING, Section, quiet_label
+from napari_medvlsm.widgets.sections._section import LINK, QUIET, WARNING, Section, quiet_label
 
 
 class ResultSection(Section):
@@ -57,7 +57,7 @@ class ResultSection(Section):
         self.compare.clicked.connect(self.compareRequested)
         self.column.addWidget(self.compare)
         self.set_threshold(0.5)
-        self.set_summary("Nothing outlined yet.")
+        self.set_summary("Nothing segmented yet.")
         self.set_comparable(False)
 
     def cleanup(self) -> Cleanup:
@@ -86,9 +86,10 @@ class ResultSection(Section):
         shown = effect is not None and bool(effect.changes)
         self.badge.setVisible(shown)
         if effect is not None and shown:
-            color = GOOD if effect.steered else WARNING
+            # About the words alone: no colour that reads as "the outline is good".
+            color = QUIET if effect.steered else WARNING
             link = f'<a style="color: {LINK}" href="compare">Show</a>'
-            self.badge.setText(f'<span style="color: {color}">●</span> {effect.verdict} {link}')
+            self.badge.setText(f'<span style="color: {color}">Your words:</span> {effect.verdict} {link}')
             lines = [
                 f"{contrast.value}: {change:.0%} of the outline changes" for contrast, change in effect.changes.items()
             ]

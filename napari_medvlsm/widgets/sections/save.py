@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton
 
 from napari_medvlsm.widgets.sections._section import Section, quiet_label
 
@@ -13,6 +13,8 @@ class SaveSection(Section):
 
     saveRequested = Signal()
     exportRequested = Signal()
+    saveAllRequested = Signal()
+    exportAllRequested = Signal()
     authorEntered = Signal(str)
 
     def __init__(self) -> None:
@@ -30,10 +32,19 @@ class SaveSection(Section):
             "(no file names; of the patient only what you chose or typed)"
         )
         self.export.clicked.connect(self.exportRequested)
-        row = QHBoxLayout()
-        row.addWidget(self.save)
-        row.addWidget(self.export)
-        self.column.addLayout(row)
+        self.save_all = QPushButton()
+        self.save_all.setToolTip("Write the outlines of all targets of this scan to a folder, each as a file")
+        self.save_all.clicked.connect(self.saveAllRequested)
+        self.export_all = QPushButton()
+        self.export_all.setToolTip("Add the outlines of all targets of this scan to a training set in one go")
+        self.export_all.clicked.connect(self.exportAllRequested)
+        grid = QGridLayout()
+        grid.setVerticalSpacing(3)
+        grid.addWidget(self.save, 0, 0)
+        grid.addWidget(self.export, 0, 1)
+        grid.addWidget(self.save_all, 1, 0)
+        grid.addWidget(self.export_all, 1, 1)
+        self.column.addLayout(grid)
         self.author = QLineEdit()
         self.author.setPlaceholderText("optional")
         self.author.setMaxLength(80)
@@ -45,6 +56,7 @@ class SaveSection(Section):
         signed.addWidget(self.author, 1)
         self.column.addLayout(signed)
         self.set_source(None)
+        self.set_all(0)
 
     def set_author(self, name: str) -> None:
         """Show the name that is written into corrections."""
@@ -56,6 +68,14 @@ class SaveSection(Section):
         self.what.setText(text or "Nothing to save yet.")
         self.save.setEnabled(text is not None)
         self.export.setEnabled(text is not None)
+
+    def set_all(self, count: int) -> None:
+        """Offer all outlines of the scan in one go, if there are several."""
+        several = f" {count}" if count > 1 else ""
+        self.save_all.setText(f"Save all{several}…")
+        self.export_all.setText(f"Add all{several}…")
+        for button in (self.save_all, self.export_all):
+            button.setEnabled(count > 1)
 
     def _on_author(self) -> None:
         # Qt also calls it finished when the focus moves on, with nothing entered.
