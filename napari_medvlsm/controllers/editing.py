@@ -37,6 +37,21 @@ class Editing:
         self._hints: list[Hint] = []
         self._whose: tuple[str, str] | None = None
 
+    def begin(self, from_prediction: bool = True) -> bool:
+        """Begin a correction, if there is none; False, with a message, without a scan or a target."""
+        session = self._session
+        session.view.settle()
+        if session.view.slice is None:
+            self.message.emit(session.view.problem or "Choose or open a scan first.", True)
+            return False
+        if not session.prompt.text and session.result is None:
+            self.message.emit("Choose what to outline, or type it.", True)
+            return False
+        if self._corrections.current is None:
+            self._corrections.begin(from_prediction)
+            self.started.emit()
+        return True
+
     # Pointing -------------------------------------------------------------------------------------------------------
 
     def point(self, points: Sequence[Point], include: bool, box: Region | None = None) -> int:
@@ -56,7 +71,7 @@ class Editing:
         int
             Number of pixels that changed.
         """
-        if not self._begin():
+        if not self.begin():
             return 0
         session = self._session
         scan, target = session.scan, session.target_in_view.phrase
@@ -119,33 +134,18 @@ class Editing:
         if found is None:
             label = self._session.target_in_view.label
             self.message.emit(f"There is no outline of {label} in the slice before or in a scan of this size.", True)
-        elif self._begin(from_prediction=False):
+        elif self.begin(from_prediction=False):
             count = self._corrections.apply(lambda mask: found)
             self.message.emit("Copied; Undo takes it back." if count else "They are the same.", False)
 
     # Within ---------------------------------------------------------------------------------------------------------
 
-    def _begin(self, from_prediction: bool = True) -> bool:
-        """Begin a correction, if there is none; False without a scan or a target."""
-        session = self._session
-        session.view.settle()
-        if session.view.slice is None:
-            self.message.emit(session.view.problem or "Choose or open a scan first.", True)
-            return False
-        if not session.prompt.text and session.result is None:
-            self.message.emit("Choose what to outline, or type it.", True)
-            return False
-        if self._corrections.current is None:
-            self._corrections.begin(from_prediction)
-            self.started.emit()
-        return True
-
     def _apply(self, change: Callable[[Mask], Mask], otherwise: str) -> None:
-        if self._begin() and not self._corrections.apply(change):
+        if self.begin() and not self._corrections.apply(change):
             self.message.emit(otherwise, False)
 
     def _on_part(self, point: Point, change: Callable[[Mask, Mask], Mask], otherwise: str) -> None:
-        if not self._begin():
+        if not self.begin():
             return
         missed = False
 

@@ -1,11 +1,11 @@
 """Refine an outline by pointing: "this too" and "not this", from the strokes, the image's edges and the probability.
 
-A click changes the outline around it, as far as the boundary that it speaks of is away. In a window of that size, at most
-`_GRID` pixels wide, each pixel has a prior: the present outline and the model's probability, moved towards what the
-click says by how cheaply it is reached from there (a geodesic distance over colour and edges). A random walker (Grady,
-"Random Walks for Image Segmentation", IEEE TPAMI 2006; with priors: Grady, CVPR 2005) settles prior, edges and all hints.
-Only the region that the new hint touches is changed, and only in its direction. `tests/bench/refine.py` chose the
-constants on validation scans, and measures them against others and against brushing.
+A click changes the outline around it, as far as the boundary that it speaks of is away. In a window of that size, on a
+grid of at most 128 pixels, each pixel has a prior: the present outline and the model's probability, moved towards what
+the click says by how cheaply it is reached from there (a geodesic distance over colour and edges). A random walker
+(Grady, "Random Walks for Image Segmentation", IEEE TPAMI 2006; with priors: Grady, CVPR 2005) settles prior, edges and
+all hints. Only the region that the new hint touches is changed, and only in its direction. The constants were chosen on
+validation scans with `tests/bench/refine.py`, which also measures against brushing.
 """
 
 from __future__ import annotations

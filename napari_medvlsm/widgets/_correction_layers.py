@@ -14,6 +14,7 @@ from qtpy.QtCore import QTimer
 
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.contrast import outline_color
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Target
 from napari_medvlsm.widgets._layers import LayerManager, role
@@ -22,6 +23,8 @@ from napari_medvlsm.widgets._layers import LayerManager, role
 NOTES = "medvlsm_annotations"
 # Metadata of a correction layer: the lengths of its undo history when it was last read.
 _HISTORY = "medvlsm_history"
+# Metadata of a correction layer: its colour, as "#rrggbb".
+_COLOR = "medvlsm_color"
 _Notes = dict[str, tuple[tuple[int, ...], Annotation]]
 
 
@@ -62,7 +65,10 @@ class CorrectionLayers:
     def open(self, target: Target) -> None:
         """Give a target a layer, if it has none."""
         if self._view.slice is not None and self._layer(target.phrase) is None:
-            self._watch(self._layers.new_correction(self._view.slice.image, target))
+            layer = self._layers.new_correction(self._view.slice.image, target)
+            color = outline_color(self._view.slice.scan.pixels, self._colors())
+            layer.metadata[_COLOR], layer.colormap = color, one_color(color)
+            self._watch(layer)
 
     def edit(self, target: str) -> None:
         """Make a layer ready to paint on."""
@@ -186,6 +192,11 @@ class CorrectionLayers:
     def _shown(self, layer: Labels) -> bool:
         view = self._view.slice
         return view is not None and layer in self._layers.corrections(view.image)
+
+    def _colors(self) -> list[str]:
+        """Colours of the corrections of the scan in view."""
+        assert self._view.slice is not None
+        return [layer.metadata.get(_COLOR, "") for layer in self._layers.corrections(self._view.slice.image)]
 
     def _watch(self, layer: Labels) -> None:
         # Connecting a method twice connects it once.

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.controllers.corrections import Corrections
+from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
 from napari_medvlsm.controllers.outlines import Outlines
 from napari_medvlsm.controllers.saving import Saving
@@ -44,6 +45,7 @@ from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
 from napari_medvlsm.widgets._scan_presenter import ScanPresenter
 from napari_medvlsm.widgets._segment_presenter import SegmentPresenter
+from napari_medvlsm.widgets._tools_presenter import ToolsPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
 from napari_medvlsm.widgets.dialogs import GuideDialog
 from napari_medvlsm.widgets.sections import (
@@ -152,6 +154,7 @@ class Panel(QWidget):
         for dialog in self.findChildren(QDialog):
             dialog.close()
         self.corrections.close()
+        self.tools.close()
         self.correction_layers.close()
         self.results.close()
         self.models.close()
@@ -264,6 +267,19 @@ class Panel(QWidget):
         )
         self.scans = ScanPresenter(
             self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
+        )
+        self.editing = Editing(session, self.corrections)
+        self.editing.message.connect(status)
+        self.editing.started.connect(lambda: self.result_section.certainty.setChecked(False))
+        self.tools = ToolsPresenter(
+            self.viewer,
+            session,
+            self.corrections,
+            self.editing,
+            self.layers,
+            self.correction_section.tools,
+            self.scans.box,
+            self,
         )
         self.segmenting = SegmentPresenter(session, self.outlines, self.status, self.footer, self.scans.options, self)
         self.prompt_section.text.returnPressed.connect(self.segment)
