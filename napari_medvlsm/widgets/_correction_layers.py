@@ -17,7 +17,7 @@ from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.contrast import outline_color
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Target
-from napari_medvlsm.widgets._layers import LayerManager, role
+from napari_medvlsm.widgets._layers import LayerManager, one_color, role
 
 # Metadata of a correction layer: by the hash of a slice, where the slice lies in the layer and its annotation.
 NOTES = "medvlsm_annotations"
