@@ -131,7 +131,7 @@ class LayerManager:
         spare = [layer for layer in spare if layer not in chosen.values()]
         for target, mask in masks.items():
             layer = chosen.get(target) or (spare.pop() if spare else self._new_prediction(view, target))
-            self._retarget(layer, "prediction", target)
+            self._retarget(layer, "model", target)
             layer.colormap = one_color(target.display_color)
             # One answer at a time: what another slice was asked before may have been another target.
             if (last := layer.metadata[KEY].get("index", view.index)) != view.index:
@@ -270,7 +270,7 @@ class LayerManager:
         layer = Labels(np.zeros(self._shape(image), np.uint8), **self._placement(image), opacity=0.6)
         layer.colormap = one_color(CORRECTION_COLOR)
         self._add(layer, image, "correction", target.phrase)
-        self._retarget(layer, "correction", target)
+        self._retarget(layer, "yours", target)
         return layer
 
     @staticmethod
@@ -314,10 +314,10 @@ class LayerManager:
             self._viewer.layers.selection.active = active
 
     @staticmethod
-    def _retarget(layer: Labels, kind: str, target: Target) -> None:
+    def _retarget(layer: Labels, whose: str, target: Target) -> None:
         layer.metadata[KEY]["target"] = target.phrase
-        # The target first: the end of a name is what napari's list cuts off.
-        name = f"{target.label.split(' (')[0]} ({kind})"
+        # The target first, and short: napari's list cuts out the middle of a name.
+        name = f"{target.label.split(' (')[0]} ({whose})"
         if layer.name != name:
             layer.name = name
 

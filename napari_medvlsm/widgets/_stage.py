@@ -40,6 +40,8 @@ class ViewerStage:
         self._hidden: set[str] = set()
         # By the id of a scan: the slice that was in view.
         self._steps: dict[str, tuple[int, ...]] = {}
+        # By the id of a scan: the layer of it that was active.
+        self._active: dict[str, Layer] = {}
         self._fitted: tuple[Any, ...] | None = None
         self._busy = 0
         viewer.canvas.events.size.connect(self._on_canvas)
@@ -69,6 +71,7 @@ class ViewerStage:
         with self._doing():
             came = wanted != self._shown
             if came:
+                self._remember_active()
                 self._steps[self._shown] = tuple(self._viewer.dims.current_step)
             for layer in list(self._viewer.layers):
                 self._set_visible(layer, wanted)
@@ -77,7 +80,8 @@ class ViewerStage:
                 self._look_straight(image)
             active = self._viewer.layers.selection.active
             if active is None or self._owner(active) not in (wanted, None):
-                self._viewer.layers.selection.active = image
+                last = self._active.get(wanted)
+                self._viewer.layers.selection.active = last if last in self._viewer.layers else image
             self.fit(image)
 
     def fit(self, image: Image) -> None:
@@ -101,6 +105,7 @@ class ViewerStage:
         """Take away what the model said of a scan that is gone, and put the rest of it out of sight."""
         gone = image_id(image)
         self._steps.pop(gone, None)
+        self._active.pop(gone, None)
         if self._shown == gone:
             self._shown = ""
         with self._doing():
@@ -128,6 +133,12 @@ class ViewerStage:
         if role(layer):
             return str(role(layer).get("image", ""))
         return image_id(layer) if isinstance(layer, Image) else self._added_to.get(str(layer.unique_id))
+
+    def _remember_active(self) -> None:
+        """Before another scan is shown. A click on a layer of that one has made it active already."""
+        active = self._viewer.layers.selection.active
+        if active is not None and self._owner(active) == self._shown:
+            self._active[self._shown] = active
 
     def _set_visible(self, layer: Layer, wanted: str) -> None:
         key, owner = str(layer.unique_id), self._owner(layer)

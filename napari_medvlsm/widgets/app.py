@@ -21,11 +21,17 @@ SAMPLES = {
 
 
 def open_window(scans: list[Path], sample: str | None = None) -> tuple[napari.Viewer, Panel]:
-    """Open a viewer with the panel docked at its right."""
+    """Open a viewer as large as the screen, with the panel docked at its right and napari's layer controls folded away."""
     # napari's notice that it will drop PyQt5 is for developers; the pyqt5 extra bounds napari accordingly.
     qt_main_window.SHOW_QT_WARNING = False
     viewer = napari.Viewer(title="MedVLSM")
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN)
+    # The panel has what is needed of them; the menu Window shows them again.
+    viewer.window._qt_viewer.dockLayerControls.setVisible(False)
+    window = viewer.window._qt_window
+    # Where there is no window manager, and for who makes the window smaller again.
+    window.setGeometry(window.screen().availableGeometry())
+    window.showMaximized()
     if scans:
         panel.open_files(scans)
     if sample is not None:

@@ -65,6 +65,9 @@ from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+# Of the panel, in characters of its font: at this width no button is clipped.
+_WIDTH, _LEAST_WIDTH = 50, 46
+
 
 class Panel(QWidget):
     """Segment with words.
@@ -165,18 +168,37 @@ class Panel(QWidget):
 
     def sizeHint(self) -> QSize:
         """A width at which nothing is clipped."""
-        return QSize(360, 720)
+        return QSize(max(360, _WIDTH * self._character()), 720)
+
+    def _character(self) -> int:
+        """Width of a character: napari sets the font of labels and buttons, and not that of a plain widget."""
+        label = self.footer.status
+        label.ensurePolished()
+        return int(label.fontMetrics().averageCharWidth())
 
     def event(self, event: QEvent) -> bool:
         """End the engine when napari takes the panel out of its dock."""
         handled = bool(super().event(event))
+        if event.type() == QEvent.Type.StyleChange and hasattr(self, "footer"):
+            # The children get theirs after the panel.
+            QTimer.singleShot(0, self._follow_font)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.close_engine()
         return handled
 
+    def _follow_font(self) -> None:
+        """Be as wide as the font of napari's preferences asks for, and let the prompt have it too."""
+        self.setMinimumWidth(max(330, _LEAST_WIDTH * self._character()))
+        # napari's style leaves editors out.
+        for editor in (self.prompt_section.text, self.save_section.author):
+            editor.setFont(self.footer.status.font())
+        self.footer.follow_font()
+        self.scan_section.follow_font()
+
     def showEvent(self, event: Any) -> None:
         """Watch for the end of the window that the panel is shown in."""
         super().showEvent(event)
+        self._follow_font()
         # A floating dock is a window too, but hiding it is not the end.
         self.window().installEventFilter(self)
 

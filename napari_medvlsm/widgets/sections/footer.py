@@ -11,6 +11,8 @@ from napari_medvlsm.widgets.sections._section import PROBLEM, quiet_label
 SEGMENT_KEYS = "Ctrl+Return"
 CANCEL_KEYS = "Ctrl+."
 HELP_KEYS = "F1"
+# Of the status line, always in sight.
+_LINES = 3
 
 
 class Footer(QWidget):
@@ -38,6 +40,10 @@ class Footer(QWidget):
         self.cancel.setToolTip("Stop this request (Ctrl+.)")
         self.cancel.setMinimumHeight(34)
         self.cancel.clicked.connect(self.cancelRequested)
+        keep = self.cancel.sizePolicy()
+        # Segment stays as wide as it is.
+        keep.setRetainSizeWhenHidden(True)
+        self.cancel.setSizePolicy(keep)
         self.cancel.hide()
         row = QHBoxLayout()
         row.addWidget(self.segment, 1)
@@ -52,7 +58,6 @@ class Footer(QWidget):
         self.busy.setSizePolicy(keep)
         column.addWidget(self.busy)
         self.status = quiet_label()
-        self.status.setMinimumHeight(2 * self.status.fontMetrics().lineSpacing())
         column.addWidget(self.status)
         disclaimer = quiet_label("For research use, not a medical device")
         disclaimer.setStyleSheet("color: #9aa0a8;")
@@ -64,6 +69,11 @@ class Footer(QWidget):
         last.addWidget(self.help)
         column.addLayout(last)
         self.set_busy(False, False)
+        self.follow_font()
+
+    def follow_font(self) -> None:
+        """Hold the room of most sentences: nothing above moves when another one comes."""
+        self.status.setMinimumHeight(_LINES * self.status.fontMetrics().lineSpacing())
 
     def set_count(self, count: int) -> None:
         """Say how many targets are on the list; 0 for none."""

@@ -82,8 +82,6 @@ class ScanSection(Section):
         self.folder.setToolTip("Open all scans of a folder")
         self.folder.clicked.connect(self.folderRequested)
         row = QHBoxLayout()
-        for button in (self.previous, self.next):
-            button.setFixedWidth(button.fontMetrics().horizontalAdvance("▶") + 24)
         row.addWidget(self.previous)
         row.addWidget(self.place, 1)
         row.addWidget(self.next)
@@ -91,7 +89,6 @@ class ScanSection(Section):
         row.addWidget(self.folder)
         self.column.addLayout(row)
         self.facts = quiet_label()
-        self.facts.setMinimumHeight(2 * self.facts.fontMetrics().lineSpacing())
         self.column.addWidget(self.facts)
         self.region = narrow_combo()
         self.region.setToolTip(
@@ -105,6 +102,13 @@ class ScanSection(Section):
         row.addWidget(self.region, 1)
         self.column.addLayout(row)
         self.set_scans([], None)
+        self.follow_font()
+
+    def follow_font(self) -> None:
+        """Hold the room of two lines of facts, and be as wide as the signs on the buttons."""
+        self.facts.setMinimumHeight(2 * self.facts.fontMetrics().lineSpacing())
+        for button in (self.previous, self.next):
+            button.setFixedWidth(button.fontMetrics().horizontalAdvance("▶") + 24)
 
     def region_mode(self) -> RegionMode:
         """The region that is chosen."""
