@@ -10,7 +10,7 @@ from skimage.color import rgb2lab
 from napari_medvlsm.core.images import AnyArray, to_unit_rgb
 
 # Bright, far apart, and none that a person who confuses red and green takes for another; the first is preferred.
-OUTLINE_COLORS = ("#ffe14d", "#00e5ff", "#ff4df0", "#7dff5a", "#ffffff", "#2b3bff")
+OUTLINE_COLORS = ("#ffe14d", "#00e5ff", "#ff4df0", "#7dff5a", "#ffffff")
 # The colour of each pixel in this many rows and columns of the scan is asked.
 _SAMPLES = 48
 # A share of the scan that the colour may come close to.

@@ -15,7 +15,7 @@ _WIDTH = 2.5
 # napari draws a line by erosion of all of the shown plane, which takes the longer the thicker it is; thicker ones, and
 # lines in planes of more pixels, would hold up the zoom.
 _THICKEST = 3
-_MOST_PIXELS = 2**22
+_MOST_PIXELS = 2**24
 # A line hides little of the scan; an area is to let it through.
 _LINE_OPACITY, _FILL_OPACITY = 1.0, 0.45
 # Wait this long after the last turn of the wheel.

@@ -51,7 +51,7 @@ class CorrectionSection(Section):
         self.undo = QPushButton(f"Undo  {keys.UNDO_KEYS}")
         self.undo.setToolTip("Take back the last change of the correction (Ctrl+Z)")
         self.undo.clicked.connect(self.undoRequested)
-        self.redo = QPushButton(f"Redo  {keys.REDO_KEYS}")
+        self.redo = QPushButton(f"Redo  {keys.short(keys.REDO_KEYS)}")
         self.redo.setToolTip("Bring back what was undone (Ctrl+Shift+Z)")
         self.redo.clicked.connect(self.redoRequested)
         for button in (self.undo, self.redo):

@@ -18,3 +18,8 @@ EDIT_KEYS = {"smooth": "Q", "grow": "G", "shrink": "Shift+G", "copy": "W"}
 # Ours: how the outline is shown.
 FILLED_KEY, HIDE_KEY = "U", "H"
 ADD_NEXT_KEY = "F2"
+
+
+def short(key: str) -> str:
+    """A key as it stands on a button, where there is little room: with the sign that keyboards have for Shift."""
+    return f"⇧{key.replace('Shift+', '')}" if "Shift+" in key else key

@@ -114,7 +114,7 @@ class ToolBox(QWidget):
 
 
 def _button(text: str, key: str, tip: str, checkable: bool = False) -> QPushButton:
-    button = QPushButton(f"{text}  {key}")
+    button = QPushButton(f"{text}  {keys.short(key)}")
     button.setToolTip(f"{tip} ({key})" if not tip.endswith(")") else tip)
     button.setCheckable(checkable)
     # A click leaves the keyboard with the scan, so that napari's keys go on working.
