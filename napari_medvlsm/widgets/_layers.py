@@ -289,7 +289,6 @@ class LayerManager:
         indices = (*(np.full(rows.size, i) for i in index), rows, cols)
         with layer.block_history():
             layer.data_setitem(indices, after[rows, cols])
-        layer.refresh()
         _bound_history(layer)
         return int(rows.size)
 

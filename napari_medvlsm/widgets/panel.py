@@ -27,6 +27,7 @@ from napari_medvlsm.controllers.outlines import Outlines
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.status import Status
+from napari_medvlsm.controllers.training_set import TrainingSet
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.settings import Settings
@@ -46,6 +47,7 @@ from napari_medvlsm.widgets._save_presenter import SavePresenter
 from napari_medvlsm.widgets._scan_presenter import ScanPresenter
 from napari_medvlsm.widgets._segment_presenter import SegmentPresenter
 from napari_medvlsm.widgets._tools_presenter import ToolsPresenter
+from napari_medvlsm.widgets._training_set_presenter import TrainingSetPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
 from napari_medvlsm.widgets.dialogs import GuideDialog
 from napari_medvlsm.widgets.sections import (
@@ -289,6 +291,13 @@ class Panel(QWidget):
         )
         self.scans = ScanPresenter(
             self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
+        )
+        self.training_set = TrainingSet(
+            session, self.corrections, self.saving, settings, lambda: self.scans.worklist.step(1)
+        )
+        self.training_set.message.connect(status)
+        self.adding = TrainingSetPresenter(
+            session, self.corrections, self.saving, self.training_set, self.save_section.training_set, self
         )
         self.editing = Editing(session, self.corrections)
         self.editing.message.connect(status)
