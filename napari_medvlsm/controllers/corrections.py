@@ -496,11 +496,13 @@ class Corrections:
             lost[:] = [d for d in lost if d.annotation.target != target or not np.array_equal(d.annotation.mask, mask)]
 
     def _by_hand(self, key: Key, mask: Mask) -> Annotation:
-        scan, vocabulary = self._session.scan, self._session.vocabulary
+        vocabulary = self._session.vocabulary
+        scan = self._session.scan if key[0] == self._session.scan_hash else None
         provenance = new_provenance(
             scan_hash=key[0],
             scan_size=mask.shape,
-            spacing=scan.spacing if scan is not None and key[0] == self._session.scan_hash else None,
+            spacing=scan.spacing if scan is not None else None,
+            spacing_from=scan.spacing_from if scan is not None else "",
             vocabulary_version=vocabulary.version,
             vocabulary_hash=vocabulary.digest,
         )
@@ -547,8 +549,13 @@ class Corrections:
             self._call_later(AUTOSAVE_SECONDS, lambda: self.flush() if number == self._writes else None)
 
     def _completed(self, annotation: Annotation) -> Annotation:
-        """With the words of the prompt as they are now, if it is about this target in this scan."""
-        if (annotation.provenance.scan_hash, annotation.target) != self._key:
+        """With the pixel size and the words of the prompt as they are now, if they are of its scan and its target."""
+        scan = self._session.scan
+        if scan is None or annotation.provenance.scan_hash != self._key[0]:
+            return annotation
+        made = replace(annotation.provenance, spacing=scan.spacing, spacing_from=scan.spacing_from)
+        annotation = replace(annotation, provenance=made)
+        if annotation.target != self._key[1]:
             return annotation
         said, measured = self._session.words_about(annotation.target)
         return replace(annotation, said=said, measured=measured)

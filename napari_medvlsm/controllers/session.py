@@ -439,6 +439,7 @@ class Session:
             scan_hash=result.scan_hash,
             scan_size=scan.size,
             spacing=scan.spacing,
+            spacing_from=scan.spacing_from,
             prompt=result.prompt,
             vocabulary_version=result.prompt.vocabulary_version,
             vocabulary_hash=result.vocabulary_hash,

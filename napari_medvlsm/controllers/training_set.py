@@ -50,6 +50,7 @@ class TrainingSet:
         self._settings, self._show_next = settings, show_next
         # What was measured when it was last told, by scan and target.
         self._told: dict[tuple[str, str], dict[str, str]] = {}
+        session.prompt_changed.connect(self._notice)
 
     @property
     def folder(self) -> Path | None:
@@ -105,17 +106,19 @@ class TrainingSet:
             self._show_next()
         return True
 
-    def notice(self, words: CaseWords | None) -> None:
+    def _notice(self) -> None:
         """Say what a change of the outline changed in the words that will be written of it."""
-        if words is None:
+        target = self._session.target_in_view.phrase
+        measured = self._session.words_about(target)[1]
+        key, now = (self._session.scan_hash, target), {name: getattr(measured, name) for name in measured.named()}
+        if not now or self._corrections.current is None:
             return
-        key = self._session.scan_hash, words.said.target
-        now = {name: getattr(words.measured, name) for name in words.measured.named()}
-        before, self._told[key] = self._told.get(key), now
-        if before is None or before == now:
+        before, self._told[key] = self._told.get(key, {}), now
+        changes = [
+            f"{LABELS[n]}: {before[n]} → {now[n]}" for n in LABELS if n in before and n in now and before[n] != now[n]
+        ]
+        if not changes:
             return
-        names = [name for name in LABELS if before.get(name, "") != now.get(name, "")]
-        changes = [f"{LABELS[n]} {before.get(n) or 'nothing'} → {now.get(n) or 'nothing'}" for n in names]
         self.message.emit(f"Your outline changes the words of its training prompts: {', '.join(changes)}.", False)
 
 

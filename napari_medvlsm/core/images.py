@@ -41,11 +41,14 @@ class Scan:
         Millimetres per pixel as (row, col); None where the file does not say.
     source : str
         File name or layer name, for people to read.
+    spacing_from : str
+        How a person came to the spacing, such as "entered by hand"; "" where it is the file's.
     """
 
     pixels: AnyArray
     spacing: tuple[float, float] | None = None
     source: str = ""
+    spacing_from: str = ""
 
     def __post_init__(self) -> None:
         check_plane(self.pixels)

@@ -49,7 +49,6 @@ class TrainingSetPresenter(QObject):
         training_set.changed.connect(self._show_summary)
         for signal in (corrections.changed, session.prompt_changed, session.result_changed):
             signal.connect(self.show)
-        corrections.outlined.connect(lambda *_: training_set.notice(training_set.words()))
         shortcut = QShortcut(QKeySequence(keys.ADD_NEXT_KEY), parent)
         shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
         shortcut.activated.connect(box.add_next.click)

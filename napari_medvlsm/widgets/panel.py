@@ -40,6 +40,7 @@ from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
+from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
 from napari_medvlsm.widgets._prompt_presenter import PromptPresenter, open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
@@ -292,6 +293,10 @@ class Panel(QWidget):
         self.scans = ScanPresenter(
             self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
         )
+        self.measuring = MeasurePresenter(
+            session, self.corrections, self.results, self.layers, self.result_section, self.background, self
+        )
+        self.measuring.message.connect(status)
         self.training_set = TrainingSet(
             session, self.corrections, self.saving, settings, lambda: self.scans.worklist.step(1)
         )

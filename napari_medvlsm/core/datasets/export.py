@@ -178,6 +178,7 @@ def _as_data(scan: Scan, annotation: Annotation, modality: str, placed: Placed) 
         "group": placed.group,
         "split_rank": placed.rank,
         "spacing_mm": None if spacing is None else list(spacing),
+        "spacing_from": annotation.provenance.spacing_from,
         "absent": annotation.absent,
         "annotation": records.to_dict(annotation),
     }
