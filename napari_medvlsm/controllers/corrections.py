@@ -51,6 +51,9 @@ class Canvas(Protocol):
     def read(self, target: str) -> Mask | None:
         """A copy of the slice in view, shape (H, W); None without a layer."""
 
+    def slice_before(self, target: str) -> Mask | None:
+        """A copy of the slice before the one in view, shape (H, W); None without a layer, or before the first slice."""
+
     def replace(self, target: str, mask: Mask) -> int:
         """Make the slice in view equal to a mask as one undoable step; the number of changed pixels."""
 
@@ -217,6 +220,45 @@ class Corrections:
         self._be_active(self._key)
         self._canvas.edit(target.phrase)
         self.changed.emit()
+
+    def apply(self, change: Callable[[Mask], Mask]) -> int:
+        """Change the correction in view as a whole, as one undoable step that counts like a stroke.
+
+        Parameters
+        ----------
+        change : callable
+            ``change(mask)`` gets the outline, shape (H, W), and gives the new one of the same shape.
+
+        Returns
+        -------
+        int
+            Number of pixels that changed; 0 without a correction.
+        """
+        if not self._ready() or (before := self.current) is None:
+            return 0
+        mask = change(before.mask)
+        count = self._canvas.replace(self._key[1], mask)
+        if count:
+            spent = before.provenance
+            worked = replace(spent, strokes=spent.strokes + 1, seconds=spent.seconds + self._be_active(self._key))
+            absent = before.absent and not mask.any()
+            self._set(replace(before, mask=mask, absent=absent, corrected=True, provenance=worked))
+            self.changed.emit()
+        return count
+
+    def earlier(self) -> Mask | None:
+        """The outline of the target in the slice before, or else in the scan of this size that was worked on last.
+
+        None where there is none in this session.
+        """
+        before, scan = self._canvas.slice_before(self._key[1]), self._session.scan
+        if before is not None and before.any():
+            return before
+        for key, found in reversed(self._open.items()):
+            same = scan is not None and key[1] == self._key[1] and found.mask.shape == scan.size
+            if same and key != self._key and found.mask.any():
+                return found.mask
+        return None
 
     def take_prediction(self) -> None:
         """Replace the correction by the prediction, as one undoable step."""
@@ -464,11 +506,13 @@ class Corrections:
             lost[:] = [d for d in lost if d.annotation.target != target or not np.array_equal(d.annotation.mask, mask)]
 
     def _by_hand(self, key: Key, mask: Mask) -> Annotation:
-        scan, vocabulary = self._session.scan, self._session.vocabulary
+        vocabulary = self._session.vocabulary
+        scan = self._session.scan if key[0] == self._session.scan_hash else None
         provenance = new_provenance(
             scan_hash=key[0],
             scan_size=mask.shape,
-            spacing=scan.spacing if scan is not None and key[0] == self._session.scan_hash else None,
+            spacing=scan.spacing if scan is not None else None,
+            spacing_from=scan.spacing_from if scan is not None else "",
             vocabulary_version=vocabulary.version,
             vocabulary_hash=vocabulary.digest,
         )
@@ -504,6 +548,7 @@ class Corrections:
         provenance = replace(annotation.provenance, created=now, author=self._settings.author)
         annotation = self._completed(replace(annotation, provenance=provenance))
         key = provenance.scan_hash, annotation.target
+        self._open.pop(key, None)  # the last one worked on is the last
         self._open[key] = annotation
         self._canvas.note(annotation)
         if dirty:
@@ -514,8 +559,13 @@ class Corrections:
             self._call_later(AUTOSAVE_SECONDS, lambda: self.flush() if number == self._writes else None)
 
     def _completed(self, annotation: Annotation) -> Annotation:
-        """With the words of the prompt as they are now, if it is about this target in this scan."""
-        if (annotation.provenance.scan_hash, annotation.target) != self._key:
+        """With the pixel size and the words of the prompt as they are now, if they are of its scan and its target."""
+        scan = self._session.scan
+        if scan is None or annotation.provenance.scan_hash != self._key[0]:
+            return annotation
+        made = replace(annotation.provenance, spacing=scan.spacing, spacing_from=scan.spacing_from)
+        annotation = replace(annotation, provenance=made)
+        if annotation.target != self._key[1]:
             return annotation
         said, measured = self._session.words_about(annotation.target)
         return replace(annotation, said=said, measured=measured)

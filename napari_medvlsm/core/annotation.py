@@ -44,6 +44,8 @@ class Provenance:
         Rows and columns.
     spacing : (float, float) or None
         Millimetres per pixel as (row, col); None where unknown.
+    spacing_from : str
+        How a person came to the spacing, such as "entered by hand"; "" where it is the file's.
     prompt : Prompt or None
         What the model was asked; None where a person outlined without the model.
     vocabulary_version, vocabulary_hash : str
@@ -72,6 +74,7 @@ class Provenance:
     scan_hash: str = ""
     scan_size: tuple[int, int] | None = None
     spacing: tuple[float, float] | None = None
+    spacing_from: str = ""
     prompt: Prompt | None = None
     vocabulary_version: str = ""
     vocabulary_hash: str = ""

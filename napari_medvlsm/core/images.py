@@ -51,12 +51,15 @@ class Scan:
         File name or layer name, for people to read.
     notes : tuple of str
         What people should know of how it was read, as sentences.
+    spacing_from : str
+        How a person came to the spacing, such as "entered by hand"; "" where it is the file's.
     """
 
     pixels: AnyArray
     spacing: tuple[float, float] | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
+    spacing_from: str = ""
 
     def __post_init__(self) -> None:
         check_plane(self.pixels)

@@ -47,6 +47,11 @@ class FakeLayers:
         steps = self.planes.get(self.key(target))
         return None if steps is None else steps[-1].copy()
 
+    before = None
+
+    def slice_before(self, target):
+        return self.before
+
     def replace(self, target, mask):
         before = self.read(target)
         if not np.array_equal(before, mask):
