@@ -83,7 +83,7 @@ def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
     point = layer.world_to_data(viewer.dims.point)
     index = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in zip(point[:-2], data.shape, strict=False))
     made = str(layer.metadata.get(SPACING_FROM_KEY, ""))
-    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name, made))
+    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name, spacing_from=made))
 
 
 def read_from_dicom(layer: Image) -> bool:

@@ -259,6 +259,7 @@ def _state_dict(content: object) -> tuple[dict[str, StoredTensor], list[str]]:
         if not inside:
             return {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, StoredTensor)}, []
         content, beside = content[inside[0]], inside[1:]
+        assert isinstance(content, dict)
         if stored := {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, StoredTensor)}:
             return stored, beside
     return {}, []
