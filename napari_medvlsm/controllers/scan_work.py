@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from napari_medvlsm.core.masks import Bytes, MaskSettings
+import numpy as np
+
+from napari_medvlsm.core.masks import Bytes, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.presence import probably_absent
@@ -19,7 +21,8 @@ MAP_BYTES = 2**29
 class Result:
     """A model's answer and what was asked: scan, model, prompt and vocabulary as they were then.
 
-    `probability` is of shape (H, W), 0 to 255; answers of one `request` are looked at together.
+    `probability` is of shape (H, W), 0 to 255; answers of one `request` are looked at together. With `anyway` it
+    is outlined even where the scan probably does not show it.
     """
 
     scan_hash: str
@@ -31,6 +34,7 @@ class Result:
     vocabulary_hash: str = ""
     weights_hash: str = ""
     request: int = 0
+    anyway: bool = False
 
     @property
     def peak(self) -> float:
@@ -41,6 +45,17 @@ class Result:
     def probably_absent(self) -> bool:
         """Whether the scan probably does not show what was asked for."""
         return probably_absent(self.probability, self.model.card, self.options)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether nothing is outlined, for that reason."""
+        return self.probably_absent and not self.anyway
+
+    def mask(self, settings: MaskSettings, clean: bool = True) -> Mask:
+        """The mask (H, W) at a threshold, with or without clean-up; empty where it is withheld."""
+        if self.withheld:
+            return np.zeros(self.probability.shape, bool)
+        return settings.apply(self.probability, clean)
 
 
 @dataclass(frozen=True)

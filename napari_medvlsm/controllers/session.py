@@ -423,11 +423,17 @@ class Session:
             return None
         settings = self._settings(result)
         if not clean:
-            return settings.apply(result.probability, clean)
+            return result.mask(settings, clean)
         kept = self._masks.get(result.target)
         if kept is None or kept[0] is not result or kept[1] != settings:
-            kept = self._masks[result.target] = result, settings, settings.apply(result.probability, clean)
+            kept = self._masks[result.target] = result, settings, result.mask(settings)
         return kept[2]
+
+    def show_anyway(self) -> None:
+        """Outline the result that is shown although the scan probably does not show what was asked for."""
+        if self.result is not None:
+            self.results[self.result.target] = replace(self.result, anyway=True)
+            self.result_changed.emit()
 
     def predicted(self, target: str) -> Annotation | None:
         """The model's mask of a target, at its threshold and cleaned up, as an annotation; None without a result."""

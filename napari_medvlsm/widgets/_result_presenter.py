@@ -48,6 +48,7 @@ class ResultPresenter(QObject):
         section.thresholdChanged.connect(session.set_threshold)
         section.cleanupChanged.connect(session.set_cleanup)
         section.certaintyToggled.connect(self.show_certainty)
+        section.anywayRequested.connect(session.show_anyway)
         session.result_changed.connect(self._show)
         session.mask_changed.connect(self._follow)
         outlines.changed.connect(self._show_list)
@@ -118,6 +119,8 @@ class ResultPresenter(QObject):
         target = self._session.target_in_view
         entry = self._outlines.entry(target.phrase)
         result = self._session.results.get(target.phrase)
+        withheld = result is not None and result.withheld and entry is not None and not entry.corrected
+        self._section.set_anyway(withheld and not entry.absent)
         if entry is None:
             self._section.set_summary("Nothing segmented yet.")
             return
@@ -125,12 +128,14 @@ class ResultPresenter(QObject):
             text = f"{target.label}: you answered that this scan does not show it."
         elif entry.corrected:
             text = f"{target.label}: your outline covers {percent(entry.area)} of the image."
+        elif withheld:
+            text = f"{target.label}: probably not in this scan, so nothing is outlined."
         elif entry.area:
             text = f"{target.label}: the model outlined {percent(entry.area)} of the image."
         else:
             assert result is not None, "there is an outline of the person's or an answer of the model"
             text = f"{target.label}: nothing reaches this certainty (highest anywhere: {result.peak:.0%})."
-        if result is not None and not entry.corrected and result.probably_absent:
+        if result is not None and not entry.corrected and result.probably_absent and result.anyway:
             text += " Probably not in this scan."
         if result is not None and result.prompt.text.lower() != result.target.lower():
             text += f" Asked: “{result.prompt.text}”."

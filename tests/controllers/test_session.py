@@ -294,7 +294,12 @@ def test_what_is_probably_not_in_the_scan_is_said(session, wire, scan, least, ab
     session.view.choose(scan())
     session.choose(target="polyp")
     segment(session, wire)
-    assert session.result.probably_absent is absent and session.mask().all()
+    assert session.result.probably_absent is session.result.withheld is absent
+    assert session.mask().any() == session.mask(clean=False).any() == (not absent)
+    assert session.predicted("polyp").mask.any() == (not absent)
+    session.show_anyway()
+    assert session.result.probably_absent is absent and not session.result.withheld
+    assert session.mask().all() and session.mask(clean=False).all() and session.predicted("polyp").mask.all()
 
 
 def test_answer_for_another_scan_is_dropped(session, wire, scan):

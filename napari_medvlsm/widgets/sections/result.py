@@ -17,11 +17,17 @@ class ResultSection(Section):
     cleanupChanged = Signal(object)
     certaintyToggled = Signal(bool)
     compareRequested = Signal()
+    anywayRequested = Signal()
 
     def __init__(self) -> None:
         super().__init__("Result")
         self.summary = quiet_label()
         self.column.addWidget(self.summary)
+        self.anyway = QPushButton("Show anyway")
+        self.anyway.setToolTip("Outline what the model found, though it is not sure that the scan shows it at all")
+        self.anyway.clicked.connect(self.anywayRequested)
+        self.anyway.hide()
+        self.column.addWidget(self.anyway)
         self.measured = quiet_label()
         self.pixel_size = QPushButton("Pixel size")
         self.pixel_size.setToolTip("Give the size of a pixel, so that lengths are in mm; it is marked as given by you")
@@ -105,6 +111,10 @@ class ResultSection(Section):
     def set_comparable(self, comparable: bool) -> None:
         """Offer the comparison of wordings, or not."""
         self.compare.setEnabled(comparable)
+
+    def set_anyway(self, offered: bool) -> None:
+        """Offer to show what is probably not in the scan, or not."""
+        self.anyway.setVisible(offered)
 
     def set_summary(self, text: str) -> None:
         """Say what was found."""
