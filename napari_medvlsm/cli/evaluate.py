@@ -90,10 +90,22 @@ def add_to(commands: Any) -> None:
         "--trained-on", nargs="*", metavar="SET", help="sets the model was trained on, where its card does not say"
     )
     made.add_argument(
+        "--file-names",
+        action="store_true",
+        help="name files and groups in the results (default: hashes of the images, numbers of the groups)",
+    )
+    made.add_argument(
         "--trained-level",
         default="",
         metavar="LEVEL",
         help="level of the prompts it was trained with, in upstream's wording, where its card does not say",
+    )
+    made.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="a kind of finding of the data check to go on with; may be given again",
     )
     made.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="of intervals and lists of sentences (default: %(default)s)")
@@ -135,6 +147,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         trained_level=options.trained_level,
         device=options.device,
         replace=options.replace,
+        accept=options.accept,
         notify=lambda text: print(f"medvlsm: {text}", file=sys.stderr),
         progress=partial(tqdm, unit="case", disable=None),
     )
@@ -165,13 +178,22 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
         )
     if options.folders:
         return [
-            read_data(Path(name), options.split, dataset_vocabulary([Path(name)]), options.target, options.limit)
+            read_data(
+                Path(name),
+                options.split,
+                dataset_vocabulary([Path(name)]),
+                options.target,
+                options.limit,
+                options.file_names,
+            )
             for name in options.folders
         ]
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)
     vocabulary = recipe_vocabulary(recipe, options.data)
-    sets = recipe_sets(recipe, options.data, options.split, vocabulary, options.target, options.limit)
+    sets = recipe_sets(
+        recipe, options.data, options.split, vocabulary, options.target, options.limit, options.file_names
+    )
     if not sets:
         raise ValueError(f"The data sets of {recipe.name} have nothing in the split {options.split!r}.")
     return sets

@@ -1,254 +1,249 @@
-"""Kill a process that works on a project at random instants, open the project again, and check all that must hold.
+"""Kills processes at random instants and looks for what is lost; needs a system that forks.
 
-    python tests/bench/kills.py --kills 1000
+    python tests/bench/kills.py autosave 1000
+    python tests/bench/kills.py training 100
 
-Each worker is a process of its own (forked, so POSIX only) that draws, predicts, submits, approves, reopens, restores,
-answers "absent", adds scans and closes, and says over a pipe what it begins and what is done. It is ended by SIGKILL.
-Then must hold:
-
-- the project opens, and `check_project` finds nothing: no half file, no file without a row, no row without its file;
-- whatever the worker said was done is there: state, present mask, every version with its mask;
-- what it had only begun is there as a whole, or not at all: at most the last stroke is missing;
-- no version that was there before a kill is gone or different, and no approved mask either.
+`autosave` draws one outline after the other, each stored before the next; `training` is the command of a tiny training.
+Each process gets SIGKILL after a random time, and another goes on from what it left. A state that was reported as
+stored must be there, and the end must be that of a process that nobody killed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
 import os
 import random
 import signal
+import struct
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from napari_medvlsm.core.annotation import Annotation, new_provenance
-from napari_medvlsm.core.projects.adding import NewScan, add_scans
-from napari_medvlsm.core.projects.check import check_project
-from napari_medvlsm.core.projects.errors import ProjectError
-from napari_medvlsm.core.projects.folder import create_project
-from napari_medvlsm.core.projects.states import State
-from napari_medvlsm.core.projects.store import ProjectStore
+from napari_medvlsm.core.annotation import Annotation, Provenance
+from napari_medvlsm.core.io.autosave import AutosaveStore
+from napari_medvlsm.core.masks import Mask
 
-SIZE = (48, 64)
-TARGET = "polyp"
-FIRST_SCANS, ALL_SCANS = 4, 12
-# A new project after so many kills: every version of a project is read after each.
-KILLS_A_PROJECT = 40
+SCAN, TARGET = "ab" * 16, "polyp"
+SIDE = 96
+# Every so many states the person erases nearly everything, before which a copy is kept.
+ERASES = 7
+EPOCHS = 6
 
 
 @dataclass
-class Expected:
-    """What a project must hold: by version its mask's number, by case its state and present mask."""
+class Counts:
+    """What was seen."""
 
-    versions: dict[int, int] = field(default_factory=dict)
-    cases: dict[int, tuple[str, int | None]] = field(default_factory=dict)
-    scans: int = FIRST_SCANS
-
-
-def mask_of(number: int) -> np.ndarray:
-    """The mask of a number: its bits as pixels beside a block, so that each can be told."""
-    mask = np.zeros(SIZE, bool)
-    if number:
-        mask[8:40, 8:40] = True
-        mask[0, :32] = [bool(number >> bit & 1) for bit in range(32)]
-    return mask
+    kills: int = 0
+    during_a_write: int = 0
+    left_files: int = 0
+    lost: int = 0
+    different: int = 0
+    ends: int = 0
 
 
-def number_of(mask: np.ndarray) -> int:
-    """The number of a mask."""
-    return sum(1 << bit for bit in range(32) if mask[0, bit])
+# Autosave ------------------------------------------------------------------------------------------------------------
 
 
-def write_scans(folder: Path) -> None:
-    """Twelve different scans."""
-    folder.mkdir()
-    rng = np.random.default_rng(5)
-    for i in range(ALL_SCANS):
-        Image.fromarray(rng.integers(0, 256, SIZE, np.uint8)).save(folder / f"scan{i}.png")
+def outline(number: int) -> Mask:
+    """The mask of a state."""
+    dense = 0.02 if number % ERASES == 0 else 0.5
+    return np.random.default_rng(number).random((SIDE, SIDE)) < dense
 
 
-def scans(folder: Path, start: int, stop: int) -> list[NewScan]:
-    """Some of them."""
-    return [NewScan(folder / f"scan{i}.png") for i in range(start, stop)]
+def state(number: int) -> Annotation:
+    """A state whose number is known from the record, and its mask from the number."""
+    return Annotation(TARGET, outline(number), True, provenance=Provenance(SCAN, strokes=number))
 
 
-def work(project: Path, pipe: int, seed: int) -> None:
-    """Work until killed."""
-    choose = random.Random(seed)
+def kill_autosaves(folder: Path, kills: int, seed: int = 0, longest: float = 0.06) -> Counts:
+    """Kill sessions that autosave into a folder, each of which goes on from what the one before left.
 
-    def say(**what: object) -> None:
-        os.write(pipe, (json.dumps(what) + "\n").encode())
+    Parameters
+    ----------
+    folder : Path
+    kills : int
+    seed : int
+        Of the instants.
+    longest : float
+        Seconds after which a session is killed at the latest.
+    """
+    counts, rng, stored = Counts(), random.Random(seed), 0
+    for _ in range(kills):
+        told = _killed(partial(_autosave_from, folder, stored + 1), rng.uniform(0, longest))
+        counts.kills += 1
+        acknowledged = told[-1] if told else stored
+        counts.left_files += sum(path.name.startswith(".") for path in folder.glob(".*"))
+        later = AutosaveStore(folder)
+        found = later.find(SCAN)
+        newest = later.load(found[0]) if found else None
+        number = newest.provenance.strokes if newest is not None else 0
+        # The one that was being written may be there already.
+        if number not in (acknowledged, acknowledged + 1):
+            counts.lost += 1
+        elif newest is not None and not np.array_equal(newest.mask, outline(number)):
+            counts.different += 1
+        counts.during_a_write += number == acknowledged + 1
+        counts.lost += any(path.name.startswith(".") for path in folder.iterdir())  # half a file stays for ever
+        stored = number
+        if newest is not None:
+            # As the panel restores: it is written for this session before the copy of the one before goes.
+            later.save(newest)
+            for entry in found:
+                later.discard(entry)
+        later.close()
+    later = AutosaveStore(folder)
+    last = later.find(SCAN)
+    counts.ends += 1
+    whole = folder.parent / "whole"
+    unkilled = AutosaveStore(whole)
+    for number in range(max(1, stored - ERASES), stored + 1):
+        unkilled.save(state(number))
+    unkilled.close()
+    same = AutosaveStore(whole)
+    counts.different += not np.array_equal(later.load(last[0]).mask, same.load(same.find(SCAN)[0]).mask)
+    return counts
 
+
+def _autosave_from(folder: Path, number: int, write: Callable[[int], None]) -> None:
+    store = AutosaveStore(folder)
     while True:
-        with ProjectStore(project, "worker") as store:
-            for _ in range(choose.randrange(4, 40)):
-                one_deed(store, project.parent / "scans", choose, say)
+        store.save(state(number))
+        write(number)
+        number += 1
 
 
-def one_deed(store: ProjectStore, scan_folder: Path, choose: random.Random, say) -> None:
-    """One change, announced before and confirmed after."""
-    present = {c.id: c.states.get(TARGET, State.UNSEEN) for c in store.cases()}
-    case, state = choose.choice(list(present.items()))
-    number = choose.randrange(1, 2**31)
-    annotation = Annotation(TARGET, mask_of(number), corrected=True, provenance=new_provenance(strokes=1))
-    versions = store.versions(case, TARGET)
-    deeds = ["predict"]
-    if state in (State.UNSEEN, State.DRAFT):
-        deeds += ["draft"] * 8 + ["submit", "absent"]
-    else:
-        deeds += ["reopen"] + ["approve"] * 2 * (state is not State.APPROVED)
-    if restorable := [v for v in versions if not v.absent]:
-        deeds.append("restore")
-    if len(present) < ALL_SCANS:
-        deeds.append("add")
-    deed = choose.choice(deeds)
-    if deed == "restore":
-        number = number_of(store.load(version := choose.choice(restorable)).mask)
-    say(begin=deed, case=case, number=number)
-    if deed == "draft":
-        done = store.save_draft(case, annotation)
-    elif deed == "predict":
-        plain = Annotation(TARGET, annotation.mask, provenance=annotation.provenance)
-        done = store.save_prediction(case, plain)
-    elif deed == "submit":
-        done = store.submit(case, TARGET, annotation)
-    elif deed == "absent":
-        done = store.mark_absent(case, TARGET)
-    elif deed == "restore":
-        done = store.restore(version.id)
-    elif deed == "approve":
-        done = store.approve(case, TARGET)
-    elif deed == "add":
-        add_scans(store, scans(scan_folder, len(present), len(present) + 1), copy=True)
-        done = None
-    else:
-        store.reopen(case, TARGET)
-        done = None
-    state, present_version = store.case(case).states[TARGET], store.current(case, TARGET)
-    say(
-        done=deed,
-        case=case,
-        version=done.id if done else None,
-        number=number if deed not in ("approve", "absent") else None,
-        state=state.value,
-        present=present_version.id if present_version else None,
-        scans=len(store.cases()),
-    )
+# Training ------------------------------------------------------------------------------------------------------------
 
 
-def one_kill(project: Path, expected: Expected, seed: int, wait: float) -> tuple[Counter[str], list[str]]:
-    """Start a worker, kill it, open the project: (what happened, what is wrong)."""
-    read, write = os.pipe()
-    worker = os.fork()
-    if worker == 0:
-        os.close(read)
+def kill_trainings(folder: Path, kills: int, seed: int = 0) -> Counts:
+    """Kill runs of a tiny training, each of which is resumed until it ends, and compare them with an unkilled one."""
+    import torch
+
+    import medvlsm_training.train  # noqa: F401 - before the fork, once for all
+    from medvlsm_training.__main__ import main
+    from tests.training.builders import disk, write_set
+    from tests.training.conftest import RECIPE
+
+    data_rng = np.random.default_rng(3)
+    splits = {"train": range(8), "val": range(8, 11), "test": range(11, 13)}
+    write_set(folder / "data" / "disks", splits, lambda _: disk(data_rng, 40, 7.75, 10), {"p1": "polyp"})
+    (folder / "disks.yaml").write_text(RECIPE)
+    words = [str(folder / "disks.yaml"), f"trainer.max_epochs={EPOCHS}", "--data", str(folder / "data")]
+
+    def work(run: Path) -> Callable[[Callable[[int], None]], None]:
+        def train(write: Callable[[int], None]) -> None:
+            torch.set_num_threads(1)
+            code = main(["train", *words, "--run", str(run), "--no-measure", "--accelerator", "cpu", "--events"])
+            write(code)
+
+        return train
+
+    began = time.monotonic()
+    assert _killed(work(folder / "whole"), None) == [0], "the training that nobody kills"
+    seconds = time.monotonic() - began
+    counts, rng = Counts(), random.Random(seed)
+    run = folder / "run-0"
+    while counts.kills < kills:
+        told = _killed(work(run), rng.uniform(0, 0.7 * seconds))
+        if not told:
+            counts.kills += 1
+            counts.left_files += sum(path.name != ".lock" for path in run.glob(".*"))
+        if told or counts.kills == kills:
+            _finish(work(run), run, folder / "whole", counts, told)
+            run = folder / f"run-{counts.ends}"
+    return counts
+
+
+def _finish(
+    work: Callable[[Callable[[int], None]], None], run: Path, whole: Path, counts: Counts, told: list[int]
+) -> None:
+    """Let a run end that is killed no more, and compare it with the unkilled one."""
+    code = told or _killed(work, None)
+    counts.ends += 1
+    counts.lost += code != [0]
+    counts.lost += sum(path.name != ".lock" for path in run.glob(".*"))
+    counts.different += not same_run(run, whole)
+
+
+def same_run(run: Path, whole: Path) -> bool:
+    """Whether two runs have the same weights to the last bit, and the same epochs but for their seconds."""
+    import torch
+
+    for name in ("last.ckpt", "best.ckpt"):
+        ours, theirs = (torch.load(path / name, weights_only=True)["state_dict"] for path in (run, whole))
+        if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in theirs):
+            return False
+    tables = []
+    for path in (run, whole):
+        with (path / "curves.csv").open(newline="") as file:
+            tables.append([{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)])
+    return tables[0] == tables[1] and len(tables[0]) == EPOCHS
+
+
+# Processes -----------------------------------------------------------------------------------------------------------
+
+
+def _killed(work: Callable[[Callable[[int], None]], None], seconds: float | None) -> list[int]:
+    """Do something in a process of its own, killed after a time unless that is None; the numbers that it wrote."""
+    out, into = os.pipe()
+    child = os.fork()
+    if not child:
         try:
-            work(project, write, seed)
+            os.close(out)
+            os.setsid()
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+            work(lambda number: os.write(into, struct.pack("<q", number)) and None)
         finally:
-            os._exit(9)  # it never ends by itself but by an error
-    os.close(write)
-    time.sleep(wait)
-    os.kill(worker, signal.SIGKILL)
-    _, status = os.waitpid(worker, 0)
-    with os.fdopen(read) as pipe:
-        lines = [json.loads(line) for line in pipe.read().splitlines()]
-    wrong = [] if os.WIFSIGNALED(status) else ["the worker ended by itself"]
-    begun: dict[str, object] | None = None
-    for line in lines:
-        if "begin" in line:
-            begun = line
-            continue
-        begun = None
-        expected.scans = line["scans"]
-        if line["version"] is not None and line["number"] is not None:
-            expected.versions[line["version"]] = line["number"]
-        elif line["done"] == "absent":
-            expected.versions[line["version"]] = 0
-        expected.cases[line["case"]] = (line["state"], line["present"])
-    happened = Counter(str(line["done"]) for line in lines if "done" in line)
-    happened["killed in the middle of"] += begun is not None
+            os._exit(0)
+    os.close(into)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.killpg(child, signal.SIGKILL) if _leads_group(child) else os.kill(child, signal.SIGKILL)
+    with os.fdopen(out, "rb") as pipe:
+        numbers = [number for (number,) in struct.iter_unpack("<q", pipe.read())]
+    os.waitpid(child, 0)
+    return numbers
+
+
+def _leads_group(child: int) -> bool:
     try:
-        with ProjectStore(project, "checker") as store:
-            happened["opened again with a word"] += bool(store.notices)
-            happened["recovered"] += sum("recovered" in notice for notice in store.notices)
-            wrong += check_all(store, expected, begun)
-        wrong += [finding.sentence for finding in check_project(project)]
-    except ProjectError as error:
-        wrong.append(f"the project does not open: {error}")
-    left = [p.name for p in project.rglob("*") if p.name.startswith(".") or p.name.endswith("-journal")]
-    return happened, wrong + [f"left over: {name}" for name in left]
-
-
-def check_all(store: ProjectStore, expected: Expected, begun: dict[str, object] | None) -> list[str]:
-    """Compare with what must be there, and take what is there as what must be there the next time."""
-    wrong = []
-    cases = {case.id: case for case in store.cases()}
-    adding = begun is not None and begun["begin"] == "add"
-    if not expected.scans <= len(cases) <= expected.scans + adding:
-        wrong.append(f"{len(cases)} scans instead of {expected.scans}")
-    expected.scans = len(cases)
-    for id_, case in cases.items():
-        mine = begun if begun is not None and begun["case"] == id_ else None
-        versions = {v.id: v for v in store.versions(id_, TARGET)}
-        numbers = {v: number_of(store.load(version).mask) for v, version in versions.items()}
-        present = next((v for v, version in versions.items() if version.current), None)
-        state = case.states[TARGET].value
-        was = expected.cases.get(id_, ("unseen", None))
-        if mine is None and (state, present) != was:
-            wrong.append(f"case {id_} is {state} with version {present}, but was {was}")
-        if state == "approved" and present is None:
-            wrong.append(f"case {id_} is approved without a mask")
-        for version, number in numbers.items():
-            must = expected.versions.get(version)
-            drawing = mine is not None and mine["begin"] == "draft" and mine["number"] == number
-            if must is None and mine is None:
-                wrong.append(f"version {version} of case {id_} comes from nowhere")
-            elif must is not None and number != must and not drawing:
-                wrong.append(f"version {version} of case {id_} holds {number} instead of {must}")
-        expected.cases[id_] = (state, present)
-        expected.versions |= numbers
-    there = {v.id for id_ in cases for v in store.versions(id_, TARGET)}
-    wrong += [f"version {version} is gone" for version in expected.versions if version not in there]
-    return wrong
+        return os.getpgid(child) == child
+    except ProcessLookupError:
+        return False
 
 
 def main() -> int:
-    """Kill, check, tell."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=1000)
+    """Kill as often as asked, and say what was lost."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("autosave", "training"))
+    parser.add_argument("kills", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=0.25, help="seconds that a worker lives at most")
     options = parser.parse_args()
-    choose = random.Random(options.seed)
-    total: Counter[str] = Counter()
-    faults = 0
-    began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        write_scans(root / "scans")
-        for kill in range(options.kills):
-            if kill % KILLS_A_PROJECT == 0:
-                project, expected = root / f"project{kill}", Expected()
-                create_project(project, [TARGET])
-                with ProjectStore(project) as store:
-                    add_scans(store, scans(root / "scans", 0, FIRST_SCANS))
-            happened, wrong = one_kill(project, expected, choose.randrange(2**32), choose.uniform(0, options.longest))
-            total += happened
-            faults += bool(wrong)
-            for sentence in wrong:
-                print(f"kill {kill}: {sentence}", file=sys.stderr)
-    print(f"{options.kills} kills, {faults} with faults, in {time.perf_counter() - began:.0f} s")
-    print(", ".join(f"{what} {number}" for what, number in total.most_common()))
-    return 1 if faults else 0
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "work"
+        folder.mkdir()
+        if options.what == "autosave":
+            counts = kill_autosaves(folder, options.kills, options.seed)
+        else:
+            counts = kill_trainings(folder, options.kills, options.seed)
+    print(
+        f"{options.what}: {counts.kills} kills; {counts.during_a_write} found a state that was stored but not yet "
+        f"reported, {counts.left_files} half-written files were cleared; {counts.lost} lost, {counts.different} "
+        f"different from unkilled, in {counts.ends} ends compared; {time.monotonic() - began:.0f} s"
+    )
+    return int(bool(counts.lost or counts.different))
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     raise SystemExit(main())

@@ -253,7 +253,7 @@ class TestWords:
             ("paper/isic", ["optimizer.schedule=cosin"], r"schedule: Input should be 'cosine', .* but it is 'cosin'"),
             ("paper/isic", ["trainer.batch_size=many"], r"trainer.batch_size: .*integer.* but it is 'many'"),
             ("paper/isic", ["prompts.mix={p66: 1}"], r"isic.yaml: prompts: There is no kind of prompt 'p66'"),
-            ("paper/isic", ["prompts.mix={p6"], r"prompts.mix is not valid YAML"),
+            ("paper/isic", ["prompts.mix={p6"], r"prompts.mix is no valid YAML"),
             ("paper/isic", ["epochs"], r"'epochs' changes no key; write key=value"),
             ("paper/isic", ["seed.sub=1"], r"seed.sub cannot be set: seed holds 42"),
             ("paper/isic", ["trainer.max_epochs=-1"], r"max_epochs must be at least 0"),

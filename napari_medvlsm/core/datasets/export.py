@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from PIL import Image
 
 from napari_medvlsm.core import annotation as records
 from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.datasets.case_words import training_prompts
 from napari_medvlsm.core.datasets.groups import tidy
 from napari_medvlsm.core.datasets.info import DatasetInfo, read_info, write_info
 from napari_medvlsm.core.datasets.splits import SPLITS, Placed, place
@@ -36,8 +36,8 @@ from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.images import Scan, content_hash, to_unit_rgb
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.masks import Mask
-from napari_medvlsm.core.prompts import Attributes, Vocabulary, build, normalise
-from napari_medvlsm.core.prompts.variants import filled
+from napari_medvlsm.core.plain_files import read_json
+from napari_medvlsm.core.prompts import Attributes, Vocabulary, normalise
 
 # Of a target's part of a file name: file systems take 255 in all.
 _NAME_BYTES = 120
@@ -237,41 +237,21 @@ def _as_data(scan: Scan, annotation: Annotation, modality: str, placed: Placed) 
         "group": placed.group,
         "split_rank": placed.rank,
         "spacing_mm": None if spacing is None else list(spacing),
+        "spacing_from": annotation.provenance.spacing_from,
         "absent": annotation.absent,
         "annotation": records.to_dict(annotation),
     }
 
 
-def training_prompts(scan: Scan, mask: Mask, said: Attributes, vocabulary: Vocabulary, seed: int = 0) -> dict[str, str]:
-    """The prompt of every level of the target's kind of scan for a mask.
+def count_cases(folder: Path) -> dict[str, int]:
+    """How many cases each split ("train", "val", "test") of an exported folder holds; none where there is no folder.
 
-    Number, size and location are read from the mask. Shape and colour are the person's words, or else what the mask
-    and the pixels suggest; attributes that no mask shows (view, age ...) are the person's. Of general descriptions
-    and of paraphrases one is chosen at random for each scan and level. An empty mask is asked for in the words of one
-    that is not: that is how an absent target is asked for later.
-
-    Parameters
-    ----------
-    scan : Scan
-    mask : bool array of shape (H, W)
-    said : Attributes
-        `target`, and what the person said of it.
-    vocabulary : Vocabulary
-    seed : int
-        The same seed, scan and target give the same prompts.
+    Raises
+    ------
+    ValueError
+        If an annotation file cannot be read.
     """
-    seen = describe(mask, scan.pixels, scan.spacing)
-    person = said.only(said.named() - {"number", "size", "location"})
-    full = filled(person, {} if seen.number == "zero" else seen.measured | seen.suggested, vocabulary)[0]
-    target = vocabulary.target(said.target)
-    key = f"{seed}:{content_hash(scan.pixels)}:{said.target}"
-    prompts = {}
-    for level in ("p0", *vocabulary.family(said.target).levels):
-        draw = random.Random(f"{key}:{level}")
-        general = full.general or (draw.choice(target.general) if target.general else "")
-        wording = draw.randrange(len(vocabulary.family(said.target).clean))
-        prompts[level] = build(replace(full, general=general), vocabulary, level, wording).text
-    return prompts
+    return {split: len(_read_cases(folder / "anns" / f"{split}.json")) for split in SPLITS}
 
 
 def _file_name(target: str) -> str:
@@ -286,9 +266,9 @@ def _read_cases(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        cases = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); choose another folder, nothing was changed.") from error
+        cases = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{str(error).removesuffix('.')}; choose another folder, nothing was changed.") from error
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise ValueError(f"{path} is no list of cases; choose another folder, nothing was changed.")
     return cases

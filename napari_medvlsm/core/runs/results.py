@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_medvlsm.core.plain_files import read_json, shown
 from napari_medvlsm.core.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION, Measurements, write_scores
@@ -194,7 +195,7 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / SUMMARY_FILE
     try:
-        raw = with_current_keys(json.loads(path.read_text("utf-8")))
+        raw = with_current_keys(read_json(path))
         seen = raw["about"]["trained_on"]
         levels = raw["about"].get("trained_levels")
         lists = {"trained_on": seen, "trained_levels": levels}
@@ -202,8 +203,8 @@ def read_results(folder: Path) -> Results:
         sets = {name: MeasuredSet(**found) for name, found in raw["sets"].items()}
         rows, calibration, contrasted = (tuple(raw[name]) for name in ("rows", "calibration", "contrasts"))
         return Results(folder, about, sets, rows, calibration, contrasted)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{folder} holds no results of `medvlsm evaluate` ({error}).") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{folder} holds no results of `medvlsm evaluate` ({shown(error)}).") from error
 
 
 def find_results(folders: Iterable[Path]) -> list[Path]:

@@ -33,7 +33,7 @@ def crash(store):
 @posix
 def test_twenty_programs_that_are_killed_lose_nothing():
     done = subprocess.run(
-        [sys.executable, "tests/bench/kills.py", "--kills", "20", "--seed", "4", "--longest", "0.12"],
+        [sys.executable, "tests/bench/kill_projects.py", "--kills", "20", "--seed", "4", "--longest", "0.12"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True,

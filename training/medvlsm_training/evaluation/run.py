@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from medvlsm_training.config import UPSTREAM
@@ -12,6 +12,7 @@ from medvlsm_training.evaluation.measure import measure
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.resume import ResumeState
 from napari_medvlsm import __version__
+from napari_medvlsm.core.datasets.check import NOTE, check_items
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.loading import load_model
@@ -48,6 +49,7 @@ def evaluate_sets(
     replace: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Progress = iter,
+    accept: Collection[str] = (),
 ) -> Results:
     """Measure a model and write a folder of results, whole or not at all.
 
@@ -79,11 +81,14 @@ def evaluate_sets(
         Gets a sentence for the user.
     progress : callable, optional
         Wraps the cases of each set, for a progress bar.
+    accept : collection of str
+        Kinds of findings of the data check to go on with.
 
     Raises
     ------
     ValueError
-        If the data, the model or the options cannot be used, or `out` exists.
+        If the data, the model or the options cannot be used, the data check finds what would make the numbers wrong, or
+        `out` exists.
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"The threshold must lie between 0 and 1, but is {threshold}.")
@@ -96,6 +101,8 @@ def evaluate_sets(
     for data in sets:
         if data.missing and notify is not None:
             notify(f"{data.missing} of {data.missing + len(data.cases)} cases of {data.name} lack their files.")
+    for data in sets:
+        _refuse_misleading(data, accept, notify)
     segmenter = Segmenter(load_model(entry.folder), entry.card, device, "float32", notify=notify)
     about = about_model(
         entry.name,
@@ -109,6 +116,16 @@ def evaluate_sets(
         trained_level=trained_level,
     )
     return measure_sets(segmenter, sets, out, about, prompts, replace, progress)
+
+
+def _refuse_misleading(data: DataSet, accept: Collection[str], notify: Callable[[str], None] | None) -> None:
+    """Run the data check on a set, as before training."""
+    report = check_items(data.name, {data.split: list({id(case.item): case.item for case in data.cases}.values())})
+    for kind, count in report.counts().items():
+        first = report.of(kind)[0]
+        if notify is not None and first.severity != NOTE:
+            notify(f"Data check of {data.name}: {count} x {kind}, such as: {first.sentence}")
+    report.refuse(accept, "Measuring")
 
 
 def about_model(
