@@ -87,6 +87,30 @@ def test_status_for_people_and_for_programs(stones, capsys):
     assert found["effort"]["without a model"]["Dice"] == {"mean": None, "low": None, "high": None, "outlines": 0}
 
 
+def test_coco_and_data_sets_come_in(stones, capsys):
+    corners = [[10, 10, 50, 10, 50, 40, 10, 40]]
+    content = {
+        "categories": [{"id": 7, "name": "Gallstone"}],
+        "images": [{"id": i, "file_name": f"p{i // 2}_{i}.png", "height": 96, "width": 120} for i in range(4)],
+        "annotations": [{"image_id": i, "category_id": 7, "segmentation": corners} for i in range(3)],
+    }
+    Path("coco.json").write_text(json.dumps(content))
+    assert add("--coco", "coco.json", "--group-name", "{patient}_*", "--as", "approved") == 0
+    assert "Added 4 scans, 3 outlines" in capsys.readouterr().out
+    with ProjectStore(stones / "stones", read_only=True) as store:
+        assert store.groups() == {"patient p0": 2, "patient p1": 2} and "Gallstone" in store.all_targets
+        assert store.current(1, "Gallstone").foreground == 40 * 30
+    assert main(["project", "export", "stones", "set"]) == 0
+    assert main(["project", "new", "second", "--target", "Gallstone"]) == 0
+    assert main(["project", "add", "second", "--dataset", "set", "--as", "approved", "--copy"]) == 0
+    assert "Added 3 scans, 3 outlines" in capsys.readouterr().out
+    projects = [ProjectStore(stones / name, read_only=True) for name in ("stones", "second")]
+    one, two = ({(c.group, c.split) for c in project.cases()} for project in projects)
+    assert one == two and main(["project", "check", "second"]) == 0
+    for project in projects:
+        project.close()
+
+
 def test_check_and_repair(stones, capsys):
     add("--masks", "masks", "--target", "gallstone", "--copy")
     assert main(["project", "check", "stones"]) == 0 and "nothing is wrong" in capsys.readouterr().out

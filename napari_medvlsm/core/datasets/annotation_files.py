@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from napari_medvlsm.core.describe import describe_upstream
-from napari_medvlsm.core.io.images import MAX_PIXELS
+from napari_medvlsm.core.images import MAX_PIXELS
 from napari_medvlsm.core.plain_files import is_system_file, is_there, read_json, shown
 from napari_medvlsm.core.prompts.upstream import Dataset, load_datasets, rebuilt, upstream_attributes
 

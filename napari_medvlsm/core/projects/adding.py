@@ -15,6 +15,7 @@ from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.images import SUFFIXES, read_scan
 from napari_medvlsm.core.io.labels import is_own_mask
+from napari_medvlsm.core.plain_files import is_system_file
 from napari_medvlsm.core.projects import outlines
 from napari_medvlsm.core.projects.errors import ProjectError, told
 from napari_medvlsm.core.projects.files import SCANS_FOLDER, file_digest
@@ -91,10 +92,10 @@ def scans_in(folder: Path) -> Iterator[NewScan]:
     Hidden files, and masks that this program saved, are left out.
     """
     for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_system_file(name))
         for name in sorted(names):
             path = Path(where) / name
-            if path.suffix.lower() in SUFFIXES and not name.startswith(".") and not is_own_mask(path):
+            if path.suffix.lower() in SUFFIXES and not is_system_file(name) and not is_own_mask(path):
                 yield NewScan(path, path.relative_to(folder).as_posix())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from skimage.draw import polygon
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.annotation_files import located
 from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.plain_files import read_json
 from napari_medvlsm.core.projects.adding import NewScan
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.imports import GivenMask, by_a_person
@@ -38,7 +38,7 @@ def read_coco(path: Path, images: Path, vocabulary: Vocabulary) -> tuple[list[Ne
         If the file is damaged, or names a file outside of the folder.
     """
     try:
-        raw = json.loads(path.read_text("utf-8"))
+        raw = read_json(path)
         names = {c["id"]: _target(str(c["name"]), vocabulary) for c in raw["categories"]}
         files = {i["id"]: (str(i["file_name"]), (int(i["height"]), int(i["width"]))) for i in raw["images"]}
         parts: dict[tuple[Any, str], list[Any]] = {}
@@ -49,9 +49,7 @@ def read_coco(path: Path, images: Path, vocabulary: Vocabulary) -> tuple[list[Ne
             GivenMask(scans[id_].path, f"{files[id_][0]}, {target}", _Reader(target, shapes, files[id_][1]))
             for (id_, target), shapes in parts.items()
         ]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ProjectError(f"{path} cannot be read ({error}).") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ProjectError(f"{path} is no annotation file of COCO ({type(error).__name__}: {error}).") from error
     return list(scans.values()), masks
 

@@ -135,7 +135,7 @@ class ProjectFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Around whatever writes: after an error of the disk, the project is opened anew before the next write.
+        """Around whatever writes: after an error of the disk, or without its lock, the project is opened anew first.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class ProjectFolder:
         if self._closed:
             raise ProjectError(f"The project {self.folder} was closed; open it again.")
         with self._mutex:  # one after the other, in the order in which they are asked for
-            if self._interrupted:
+            if self._interrupted or self._lock is None or not self._lock.is_held:
                 self._open_again()
             try:
                 yield
@@ -213,6 +213,7 @@ class ProjectFolder:
 
     def _open_again(self) -> None:
         """Open the project anew; until that succeeds, the old connection answers what it can."""
+        self._interrupted = True
         if self._lock is not None:
             self._lock.release(closed=False)
             self._lock = None

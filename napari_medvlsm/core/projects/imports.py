@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from napari_medvlsm.core.annotation import Annotation, from_dict, is_record, new_provenance
-from napari_medvlsm.core.datasets.annotation_files import read_mask
 from napari_medvlsm.core.datasets.layouts import ALL, LISTS, ListedMask, layout_of, read_split, split_files
 from napari_medvlsm.core.datasets.reader import stated_attributes
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.io.images import SUFFIXES
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask
+from napari_medvlsm.core.io.mask_files import read_foreground
 from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.plain_files import is_system_file
 from napari_medvlsm.core.projects.adding import AddReport, NewScan, Progress, add_scans
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.states import State
@@ -118,7 +117,7 @@ def masks_beside(scans: Sequence[NewScan], folder: Path, target: str, author: st
     if not folder.is_dir():
         raise ProjectError(f"There is no folder {folder}.")
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    files = {name: path for name, path in files.items() if path.suffix.lower() in SUFFIXES and path.name[0] != "."}
+    files = {name: path for name, path in files.items() if path.suffix.lower() in SUFFIXES and not is_system_file(path)}
     found = []
     ends = ("", "_mask", "-mask", f"_{target}", f"_{target.replace(' ', '-')}", f"_{target.replace(' ', '_')}")
     for scan in scans:
@@ -150,28 +149,7 @@ class _Reader:
             return own if own.target else replace(own, target=self.target)
         if not self.target:
             raise ProjectError("nothing says what the mask shows; name the target.")
-        return by_a_person(self.target, binary_mask(self.path), self.author)
-
-
-def binary_mask(path: Path) -> Mask:
-    """A mask file of two values as foreground, shape (H, W): 0 and 1, or dark and bright (above 127.5).
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read, or holds several labels.
-    """
-    pixels = read_mask(path)
-    values = np.unique(pixels)
-    if values[-1] <= 1:
-        return pixels > 0
-    if 2 < len(values) <= 64 and values[0] == 0 and values[-1] < 128:
-        raise ProjectError(
-            f"{path.name} holds several labels ({', '.join(map(str, values[:8]))}); a mask of one target is needed."
-        )
-    if values[-1] < 128:
-        return pixels > 0
-    return pixels > 127.5
+        return by_a_person(self.target, read_foreground(self.path).mask, self.author)
 
 
 def by_a_person(target: str, mask: Mask, author: str = "", said: Attributes | None = None) -> Annotation:
@@ -233,7 +211,7 @@ class _ListedReader:
 
     def __call__(self) -> Annotation:
         path, record = self.entry.mask_path(), self.entry.record
-        mask = binary_mask(path)
+        mask = read_foreground(path).mask
         own = record.get("annotation")
         if is_record(own):
             return from_dict(own, mask)

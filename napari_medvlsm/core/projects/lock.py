@@ -89,6 +89,7 @@ class ProjectLock:
                 "of this computer."
             ) from None
         try:
+            self._file = self._identity()
             self.left_by = read_holder(folder)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             own = Holder(os.getpid(), socket.gethostname(), person, now)
@@ -97,6 +98,18 @@ class ProjectLock:
         except BaseException:
             self._lock.release(force=True)
             raise
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lock file is still the one that is locked; somebody may have taken it away by hand."""
+        try:
+            return self._identity() == self._file
+        except OSError:
+            return not self._holder.parent.is_dir()  # nobody else can have it then
+
+    def _identity(self) -> tuple[int, int]:
+        facts = Path(self._lock.lock_file).stat()
+        return facts.st_dev, facts.st_ino
 
     def release(self, closed: bool = True) -> None:
         """Let others write.

@@ -39,7 +39,7 @@ def look_over(database: Database, left_by: Holder | None, sitting: str) -> list[
     gone; sentences that say what happened.
     """
     if left_by is None:
-        told = ["The project's disk could not be reached or written for a while; it was opened anew."]
+        told = ["The project's disk could not be written, or its lock file was gone; it was opened anew."]
     else:
         told = [f"The project was not closed the last time it was open ({left_by.words}); what was saved is there."]
     recovered = 0

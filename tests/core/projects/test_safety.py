@@ -13,7 +13,7 @@ import pytest
 
 from napari_medvlsm.core.projects import outlines
 from napari_medvlsm.core.projects.check import check_project
-from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.projects.errors import ProjectError, ProjectInUse
 from napari_medvlsm.core.projects.files import write_mask
 from napari_medvlsm.core.projects.lock import HOLDER_FILE
 from napari_medvlsm.core.projects.states import State
@@ -245,6 +245,26 @@ def test_a_lock_that_a_killed_program_left_is_taken_over(folder):
     (folder / HOLDER_FILE).write_text("{damaged")
     with ProjectStore(folder) as store:
         assert "an unknown computer" in store.notices[0]
+
+
+@posix
+def test_a_lock_that_was_taken_away_by_hand_is_noticed(folder):
+    """Without it a second program gets in; the first one stops writing until that is gone."""
+    with ProjectStore(folder, person="Ann") as store:
+        (folder / "project.lock").unlink()
+        store.save_draft(1, outline())
+        with pytest.raises(ProjectInUse):
+            ProjectStore(folder)
+        (folder / "project.lock").unlink()
+        with ProjectStore(folder, person="Bob") as other:
+            other.save_draft(2, outline())
+            with pytest.raises(ProjectInUse, match="by Bob"):
+                store.save_draft(1, outline(rows=(1, 20)))
+            assert store.case(2).state is State.DRAFT
+        store.save_draft(1, outline(rows=(1, 20)))
+    assert check_project(folder) == []
+    with ProjectStore(folder) as store:
+        assert store.notices == [] and store.current(1, "polyp").foreground == 19 * 8
 
 
 def test_threads_draw_and_look_at_the_same_time(store):
