@@ -67,8 +67,7 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     ValueError
-        If the file is damaged, or no list of items that name an image, a mask and prompts: by level a text, or a list
-        of texts.
+        If the file is damaged, or no list of items with prompts: by level a text, or a list of texts.
     """
     items = read_json(path)
     if not isinstance(items, list):
@@ -84,8 +83,8 @@ def _problem(item: object) -> str:
     if not isinstance(item, dict) or not isinstance(item.get("prompts"), dict):
         return "it holds no prompts"
     for key in ("img_name", "mask_name"):
-        if not isinstance(item.get(key), str) or not item[key]:
-            return f"{key} must be the name of a file, but is {shown(repr(item.get(key)), 60)}"
+        if key in item and not (isinstance(item[key], str) and item[key]):
+            return f"{key} must be the name of a file, but is {shown(repr(item[key]), 60)}"
     for level, said in item["prompts"].items():
         if not isinstance(said, str) and not (isinstance(said, list) and all(isinstance(text, str) for text in said)):
             return f"the prompt {shown(level, 60)} must be a text or a list of texts, but is {shown(repr(said), 60)}"

@@ -115,9 +115,9 @@ def evaluate_sets(
 def _refuse_misleading(data: DataSet, accept: Collection[str], notify: Callable[[str], None] | None) -> None:
     """Run the data check on a set, as before training."""
     report = check_items(data.name, {data.split: list({id(case.item): case.item for case in data.cases}.values())})
-    for kind, count in report.counts().items() if notify is not None else ():
+    for kind, count in report.counts().items():
         first = report.of(kind)[0]
-        if first.severity != NOTE:
+        if notify is not None and first.severity != NOTE:
             notify(f"Data check of {data.name}: {count} x {kind}, such as: {first.sentence}")
     report.refuse(accept, "Measuring")
 
