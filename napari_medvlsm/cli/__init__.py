@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from medvlsm_training import command as training
 from napari_medvlsm import __version__
-from napari_medvlsm.cli import data, evaluate, models, prompts, segment
+from napari_medvlsm.cli import data, evaluate, models, project, prompts, segment
 from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
+from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.plain_files import shown
 
 __all__ = ["main", "parser"]
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
-        print(f"medvlsm: {shown(error, _LONGEST)}", file=sys.stderr)
+        print(f"medvlsm: {shown(sentence(error), _LONGEST)}", file=sys.stderr)
         return ExitCode.FAILED
     except KeyboardInterrupt:
         print("medvlsm: stopped; what is written so far is complete.", file=sys.stderr)
@@ -45,6 +46,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts, data, training, evaluate):
+    for module in (segment, models, prompts, data, project, training, evaluate):
         module.add_to(commands)
     return made

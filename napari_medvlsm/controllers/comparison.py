@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineState
-from napari_medvlsm.controllers.session import Result, Session
+from napari_medvlsm.controllers.scan_work import Result
+from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.effect import Effect, agreement, compare_size, effect
 from napari_medvlsm.core.masks import Bytes, Mask, binarize

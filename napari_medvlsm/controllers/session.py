@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 from psygnal import Signal
 
-from napari_medvlsm.controllers.engine import EngineController, EngineImage, EngineState, Request
+from napari_medvlsm.controllers.engine import EngineController, EngineImage, Request
+from napari_medvlsm.controllers.scan_work import Result, Said, ScanWork, ScanWorks
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.describe import Contradiction, Description, contradictions
@@ -18,7 +18,6 @@ from napari_medvlsm.core.io.prompt_history import PromptHistory
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
-from napari_medvlsm.core.presence import probably_absent
 from napari_medvlsm.core.prompts import (
     Attributes,
     Coverage,
@@ -38,30 +37,6 @@ WEAK_DICE = 0.7
 # Of one patient: they never go on to the next scan.
 _OF_THE_PATIENT = frozenset({"sex", "age", "quality", "findings", "tumor_type"})
 _OF_THE_SCAN = frozenset({"view", "cycle", "sex", "age", "quality", "findings"})
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A model's answer and what was asked: scan, model, prompt and vocabulary as they were then."""
-
-    scan_hash: str
-    model: ModelEntry
-    prompt: Prompt
-    target: str
-    probability: Bytes
-    options: SegmentOptions = WHOLE_SCAN
-    vocabulary_hash: str = ""
-    weights_hash: str = ""
-
-    @property
-    def peak(self) -> float:
-        """The highest probability anywhere, between 0 and 1."""
-        return float(self.probability.max()) / 255
-
-    @cached_property
-    def probably_absent(self) -> bool:
-        """Whether the scan probably does not show what was asked for."""
-        return probably_absent(self.probability, self.model.card, self.options)
 
 
 class Session:
@@ -85,6 +60,7 @@ class Session:
     queue_changed = Signal()
     result_changed = Signal()  # another result is shown, there are new ones, or another slice is in view
     segmented = Signal()  # the engine has answered `segment`
+    interrupted = Signal()  # another scan came into view while the engine was asked about this one
     mask_changed = Signal()
     history_changed = Signal()
     failed = Signal(str)  # one sentence for the user
@@ -111,9 +87,18 @@ class Session:
         self.queue: list[Prompt] = []
         self.results: dict[str, Result] = {}
         self._shown = ""
-        # Threshold and clean-up that a person set, by model and target: another model has other probabilities.
+        # By target, the last mask with the result and the settings that it was made with.
+        self._masks: dict[str, tuple[Result, MaskSettings, Mask]] = {}
+        self._works = ScanWorks()
+        # What was said of the targets of this scan that were turned away from.
+        self._said_of: dict[str, Said] = {}
+        # Threshold and clean-up, by model and target: another model has other probabilities. Those of this scan, and
+        # those that a person set last, with which other scans begin.
+        self._scan_settings: dict[tuple[str, str], MaskSettings] = {}
         self._mask_settings: dict[tuple[str, str], MaskSettings] = {}
         self._pending: tuple[int, Callable[[list[Bytes]], None]] | None = None
+        # Whether what is pending is what the person asked for, and no comparison.
+        self._outlining = False
         self._parsed: tuple[str, Parsed] | None = None
         self._seen_hash = ""
         view.changed.connect(self._on_view)
@@ -166,8 +151,31 @@ class Session:
         every, names = replace(every, target=target), names & every.named()
         return every.only(every.named() - names), every.only(names)
 
+    def look_at(self, target: str) -> None:
+        """Turn to a target of this scan, with what was said of it."""
+        if target == self.target and self.prompt.text:
+            self._prompt_changed()
+            return
+        self._remember_said()
+        said = self._said_of.get(target)
+        if said is None and target in self.results:
+            said = _said_in(self.results[target].prompt)
+        if said is None:
+            known = target in self.vocabulary.targets
+            said = Said(Attributes(target)) if known else Said(typed=target)
+        self._say(said)
+        self._prompt_changed()
+
     def choose(self, **words: str) -> None:
-        """Pick attributes; a typed prompt gives way to what it says, with the new words in it."""
+        """Pick attributes; a typed prompt gives way to what it says, with the new words in it.
+
+        A target that was asked for in this scan comes back with what was said of it.
+        """
+        if list(words) == ["target"] and words["target"] in self.results and words["target"] != self.target:
+            self.look_at(words["target"])
+            return
+        if "target" in words:
+            self._remember_said()
         self._settle_typing()
         before = self.attributes
         if words.get("target", before.target) != before.target:
@@ -324,7 +332,9 @@ class Session:
         asked = [Result(self.scan_hash, model, p, _target(p), empty, options, words) for p in prompts]
         image = EngineImage(self.scan_hash, scan.pixels)
         request = self.engine.segment(model.folder, image, [p.text for p in prompts], options=options)
-        self._pending = (request.number, lambda maps: self._take(asked, maps))
+        number = request.number
+        self._outlining = True
+        self._pending = (number, lambda maps: self._take(asked, number, maps))
         try:
             self.history.add(*prompts)
         except (OSError, ValueError) as error:
@@ -364,6 +374,7 @@ class Session:
         # Tiles are answered at full size only; a comparison sees what lies in the same rectangle, or the whole scan.
         where = SegmentOptions(region=self.result.options.region) if self.result is not None else WHOLE_SCAN
         request = self.engine.segment(model.folder, image, texts, size, where)
+        self._outlining = False
         self._pending = (request.number, done)
         return request
 
@@ -379,6 +390,10 @@ class Session:
         """Of the result that is shown, or else of the target of the prompt."""
         return self._settings().threshold
 
+    def threshold_of(self, target: str) -> float:
+        """Of the result of a target or, without one, of the result that is shown."""
+        return self._settings(self.results.get(target)).threshold
+
     @property
     def cleanup(self) -> Cleanup:
         """Of the result that is shown, or else of the target of the prompt."""
@@ -386,14 +401,17 @@ class Session:
 
     def set_threshold(self, threshold: float) -> None:
         """Binarize the result at another threshold (0 to 1); nothing is predicted again."""
-        changed = replace(self._settings(), threshold=min(1.0, max(0.0, threshold)))
-        self._mask_settings[self._settings_key()] = changed
-        self.mask_changed.emit()
+        self._set_settings(replace(self._settings(), threshold=min(1.0, max(0.0, threshold))))
 
     def set_cleanup(self, cleanup: Cleanup) -> None:
         """Change the clean-up after the threshold."""
-        self._mask_settings[self._settings_key()] = replace(self._settings(), cleanup=cleanup)
-        self.mask_changed.emit()
+        self._set_settings(replace(self._settings(), cleanup=cleanup))
+
+    @property
+    def together(self) -> frozenset[str]:
+        """The targets that were asked for at once with the one that is shown, itself included."""
+        shown = self.result
+        return frozenset(t for t, r in self.results.items() if shown is not None and r.request == shown.request)
 
     def mask(self, clean: bool = True, target: str | None = None) -> Mask | None:
         """The mask of a result, by default the one shown, at its threshold, with or without clean-up.
@@ -403,7 +421,13 @@ class Session:
         result = self.result if target is None else self.results.get(target)
         if result is None:
             return None
-        return self._settings(result).apply(result.probability, clean)
+        settings = self._settings(result)
+        if not clean:
+            return settings.apply(result.probability, clean)
+        kept = self._masks.get(result.target)
+        if kept is None or kept[0] is not result or kept[1] != settings:
+            kept = self._masks[result.target] = result, settings, settings.apply(result.probability, clean)
+        return kept[2]
 
     def predicted(self, target: str) -> Annotation | None:
         """The model's mask of a target, at its threshold and cleaned up, as an annotation; None without a result."""
@@ -415,6 +439,7 @@ class Session:
             scan_hash=result.scan_hash,
             scan_size=scan.size,
             spacing=scan.spacing,
+            spacing_from=scan.spacing_from,
             prompt=result.prompt,
             vocabulary_version=result.prompt.vocabulary_version,
             vocabulary_hash=result.vocabulary_hash,
@@ -469,23 +494,66 @@ class Session:
         result = result or self.result
         model = result.model if result is not None else self.model
         key = (result.model.name, result.target) if result is not None else self._settings_key()
-        return self._mask_settings.get(key, MaskSettings(model.card.threshold if model else 0.5))
+        found = self._scan_settings.get(key) or self._mask_settings.get(key)
+        return found or MaskSettings(model.card.threshold if model else 0.5)
+
+    def _set_settings(self, settings: MaskSettings) -> None:
+        key = self._settings_key()
+        self._scan_settings[key] = self._mask_settings[key] = settings
+        self.mask_changed.emit()
+
+    # One scan after the other --------------------------------------------------------------------------------------
 
     def _on_view(self) -> None:
-        """Another slice is in view: results of other pixels go, and the new ones are encoded in the background."""
+        """Another slice is in view: the work on it comes back, and it is encoded in the background."""
         if self.scan_hash != self._seen_hash:
+            self._leave()
             self._seen_hash = self.scan_hash
-            if self.engine.state is EngineState.SEGMENTING:
-                self.engine.cancel()
-            self.results, self._pending = {}, None
-            before = self.attributes
-            self.attributes = before.only(before.named() - self.measured - _OF_THE_PATIENT)
-            self.measured = frozenset()
-            if self.attributes != before:
-                self._prompt_changed()
+            self._enter()
             self._prepare()
         self.scan_changed.emit()
         self.result_changed.emit()
+
+    def _leave(self) -> None:
+        """Keep the work on the scan that was in view, and ask nothing about it any more."""
+        asked, self._pending, self._outlining = self._outlining, None, False
+        if asked and self.engine.cancel():
+            self.interrupted.emit()
+        if self._seen_hash:
+            said_of = self._said_of
+            work = ScanWork(self._said(), said_of, self.results, self._shown, self._scan_settings)
+            self._works.keep(self._seen_hash, work)
+
+    def _enter(self) -> None:
+        """Take up the work on the scan in view, or begin it with what is not of the patient before."""
+        before = self._said()
+        work = self._works.find(self.scan_hash)
+        if work is not None:
+            self._say(work.said)
+        else:
+            self.attributes = self.attributes.only(self.attributes.named() - self.measured - _OF_THE_PATIENT)
+            self.measured = frozenset()
+            work = ScanWork()
+        self.results, self._shown, self._masks = dict(work.results), work.shown, {}
+        self._said_of, self._scan_settings = dict(work.said_of), dict(work.settings)
+        if self._said() != before:
+            self._prompt_changed()
+
+    def _said(self) -> Said:
+        return Said(self.attributes, self.measured, self.level, self.typed)
+
+    def _say(self, said: Said) -> None:
+        """Say something else; words that the vocabulary has no more are left out."""
+        self.attributes = fitting(said.attributes, self.vocabulary)
+        self.measured = said.measured & self.attributes.named()
+        self.level = said.level if said.level in self.vocabulary.family(self.attributes.target).levels else None
+        self.typed = said.typed
+
+    def _remember_said(self) -> None:
+        if self.prompt.text:
+            self._said_of[self.target] = self._said()
+
+    # The engine ----------------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
         if self.scan is not None and self.model is not None:
@@ -494,19 +562,27 @@ class Session:
     def _on_answered(self, request: Request, maps: list[Bytes]) -> None:
         # A request for another scan, or one that a later request took the place of, has no handler any more.
         if self._pending is not None and self._pending[0] == request.number:
-            handler, self._pending = self._pending[1], None
+            handler, self._pending, self._outlining = self._pending[1], None, False
             handler(maps)
 
-    def _take(self, asked: list[Result], maps: list[Bytes]) -> None:
+    def _take(self, asked: list[Result], request: int, maps: list[Bytes]) -> None:
         # The engine says which weights it holds before it answers.
         weights = self.engine.weights_hash
-        answers = [replace(a, probability=m, weights_hash=weights) for a, m in zip(asked, maps, strict=True)]
-        # One request at a time is shown: what was asked before may have been another target.
-        self.results = {a.target: a for a in answers}
-        self._shown = self.target if self.target in self.results else answers[0].target
+        for question, found in zip(asked, maps, strict=True):
+            answer = replace(question, probability=found, weights_hash=weights, request=request)
+            # Those of this scan from now on: another scan may get others.
+            self._scan_settings[answer.model.name, answer.target] = self._settings(answer)
+            self.results[answer.target] = answer
+        self._shown = self.target if self.target in self.results else asked[0].target
         self.result_changed.emit()
         self.segmented.emit()
 
 
 def _target(prompt: Prompt) -> str:
     return prompt.attributes.target or prompt.text or "everything"
+
+
+def _said_in(prompt: Prompt) -> Said:
+    if prompt.level == "free":
+        return Said(prompt.attributes, typed=prompt.text)
+    return Said(prompt.attributes, frozenset(prompt.measured))

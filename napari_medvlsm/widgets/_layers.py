@@ -6,7 +6,7 @@ A layer of ours is told by its metadata, never by its name: `metadata["medvlsm"]
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,19 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap
 from napari_medvlsm.controllers.view_state import SliceInView
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.images import read_spacing
+from napari_medvlsm.core.io.listing import list_scans
 from napari_medvlsm.core.masks import Bytes, Mask
 from napari_medvlsm.core.options import Region
 from napari_medvlsm.core.prompts import Target
 
 KEY = "medvlsm"
 SPACING_KEY = "medvlsm_spacing_mm"
+# Metadata of a scan: how a person came to its pixel size; it goes before that of the file.
+SPACING_FROM_KEY = "medvlsm_spacing_from"
+# Metadata of a scan: the file that it was read from, and files that came with it and wait to be opened.
+PATH_KEY = "medvlsm_path"
+WAITING_KEY = "medvlsm_waiting"
+_DICOM_KEY = "medvlsm_is_dicom"
 CORRECTION_COLOR = "#ffe14d"
 # From transparent at probability 0 through blue, green and yellow to red.
 _CERTAINTY = Colormap(
@@ -56,8 +63,16 @@ def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
     Raises
     ------
     ValueError
-        With one sentence, if the view is 3D or the layer's last two axes are not the ones shown.
+        With one sentence, if the layer is hidden, napari read it from DICOM, the view is 3D, or the layer's last two
+        axes are not the ones shown.
     """
+    if not layer.visible:
+        raise ValueError(f"“{layer.name}” is hidden; click its eye in the layer list to work on it.")
+    if read_from_dicom(layer):
+        raise ValueError(
+            "napari read this from DICOM files and may have mixed the images of a folder; save the image as PNG or "
+            "TIFF in the program that shows it, and open that."
+        )
     if viewer.dims.ndisplay != 2:
         raise ValueError("The viewer shows 3D; switch to 2D (button below the layer list) to outline a slice.")
     data = layer.data[0] if layer.multiscale else layer.data
@@ -67,11 +82,25 @@ def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
         raise ValueError("The slice is shown along another axis; roll the axes back (button below the layer list).")
     point = layer.world_to_data(viewer.dims.point)
     index = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in zip(point[:-2], data.shape, strict=False))
-    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name))
+    made = str(layer.metadata.get(SPACING_FROM_KEY, ""))
+    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name, spacing_from=made))
+
+
+def read_from_dicom(layer: Image) -> bool:
+    """Whether napari's own reader made a layer of DICOM files: of whatever lies in their folder."""
+    path = layer.source.path
+    if not path or not layer.source.reader_plugin or layer.source.reader_plugin == "napari-medvlsm":
+        return False
+    if _DICOM_KEY not in layer.metadata:
+        layer.metadata[_DICOM_KEY] = bool(list_scans([Path(path)]).dicom)
+    return bool(layer.metadata[_DICOM_KEY])
 
 
 def spacing_of(layer: Image) -> tuple[float, float] | None:
     """Millimetres per pixel (row, col): from the layer's units, or else from the file it came from."""
+    if layer.metadata.get(SPACING_FROM_KEY):
+        entered: tuple[float, float] = layer.metadata[SPACING_KEY]
+        return entered
     try:
         rows, cols = (
             float((s * u).to("mm").magnitude) for s, u in zip(layer.scale[-2:], layer.units[-2:], strict=True)
@@ -86,23 +115,26 @@ def spacing_of(layer: Image) -> tuple[float, float] | None:
     return spacing
 
 
+def enter_spacing(layer: Image, spacing: tuple[float, float], made: str) -> None:
+    """Take the millimetres per pixel (row, col) that a person gave, and how: "entered by hand"."""
+    layer.metadata[SPACING_KEY], layer.metadata[SPACING_FROM_KEY] = spacing, made
+
+
 class LayerManager:
     """The layers of ours in a viewer."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
+        self._parked: list[Labels] = []
 
-    def show_scan(self, image: Image) -> None:
-        """Bring a scan into view alone: other scans, and what belongs to them, are hidden."""
-        others = {image_id(other): other for other in scan_layers(self._viewer) if other is not image}
-        for layer in self._viewer.layers:
-            if layer in others.values() or role(layer).get("image") in others:
-                layer.visible = False
-        image.visible = True
-        self._viewer.fit_to_view(layers=[image])
+    def show_predictions(
+        self, view: SliceInView, masks: Mapping[Target, Mask], visible: Collection[str] | None = None
+    ) -> None:
+        """Give each answer of the model a layer; corrections are not touched.
 
-    def show_predictions(self, view: SliceInView, masks: Mapping[Target, Mask]) -> None:
-        """Show one answer of the model for each target; earlier ones go, corrections are not touched."""
+        `masks` are all that is known of the slice in view; of them the targets in `visible` can be seen, by default
+        all.
+        """
         spare = list(self._ours(Labels, "prediction", view.image))
         for layer in [layer for layer in spare if layer.data.shape != self._shape(view.image)]:
             spare.remove(layer)
@@ -111,14 +143,14 @@ class LayerManager:
         spare = [layer for layer in spare if layer not in chosen.values()]
         for target, mask in masks.items():
             layer = chosen.get(target) or (spare.pop() if spare else self._new_prediction(view, target))
-            self._retarget(layer, "Prediction", target)
+            self._retarget(layer, "model", target)
             layer.colormap = one_color(target.display_color)
             # One answer at a time: what another slice was asked before may have been another target.
             if (last := layer.metadata[KEY].get("index", view.index)) != view.index:
                 layer.data[last] = 0
             layer.metadata[KEY]["index"] = view.index
             self._set_plane(layer, view.index, mask.astype(np.uint8))
-            layer.visible = True
+            layer.visible = visible is None or target.phrase in visible
         for layer in spare:
             self._remove(layer)
 
@@ -179,6 +211,25 @@ class LayerManager:
         layer.mode = "add_rectangle"
         return layer
 
+    def draw_line(self, view: SliceInView) -> Shapes:
+        """A layer on which the person draws one line, ready to draw."""
+        self._remove(self._find(Shapes, "length", view.image))
+        layer = Shapes(
+            ndim=len(self._shape(view.image)),
+            **self._placement(view.image),
+            name="Known length",
+            edge_color=CORRECTION_COLOR,
+            edge_width=max(1, max(view.scan.size) / 300),
+        )
+        self._add(layer, view.image, "length", "")
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_line"
+        return layer
+
+    def remove_line(self, line: Shapes) -> None:
+        """Take the line away that was drawn."""
+        self._remove(line)
+
     def hide_rectangle(self, image: Image) -> None:
         """Put the rectangle out of sight, and the scan in its place as what is worked on."""
         layer = self._find(Shapes, "rectangle", image)
@@ -227,6 +278,22 @@ class LayerManager:
             and (not role(layer) or (role(layer).get("kind") == "correction" and role(layer)["image"] not in present))
         ]
 
+    def park(self, image: Image) -> None:
+        """Take the corrections of an image that is gone out of the viewer; they wait for it with all undo steps."""
+        for layer in self.corrections(image):
+            layer.metadata[KEY]["parked"] = True
+            self._parked.append(layer)
+            self._viewer.layers.remove(layer)
+
+    def unpark(self, image: Image, wanted: Callable[[Labels], bool]) -> None:
+        """Bring those of the parked corrections back that are of an image which is there again."""
+        for layer in [p for p in self._parked if p.data.shape == self._shape(image) and wanted(p)]:
+            self._parked.remove(layer)
+            target = role(layer)["target"]
+            if self.correction(image, target) is None:
+                layer.visible = True
+                self._add(layer, image, "correction", target)
+
     def adopt(self, layer: Labels, image: Image, target: Target) -> Labels:
         """Take a layer that the person made as the correction of a target."""
         layer.metadata[KEY] = {"kind": "correction", "image": image_id(image), "target": target.phrase}
@@ -237,7 +304,7 @@ class LayerManager:
         layer = Labels(np.zeros(self._shape(image), np.uint8), **self._placement(image), opacity=0.6)
         layer.colormap = one_color(CORRECTION_COLOR)
         self._add(layer, image, "correction", target.phrase)
-        self._retarget(layer, "Correction", target)
+        self._retarget(layer, "yours", target)
         return layer
 
     @staticmethod
@@ -256,7 +323,6 @@ class LayerManager:
         indices = (*(np.full(rows.size, i) for i in index), rows, cols)
         with layer.block_history():
             layer.data_setitem(indices, after[rows, cols])
-        layer.refresh()
         _bound_history(layer)
         return int(rows.size)
 
@@ -281,9 +347,10 @@ class LayerManager:
             self._viewer.layers.selection.active = active
 
     @staticmethod
-    def _retarget(layer: Labels, heading: str, target: Target) -> None:
+    def _retarget(layer: Labels, whose: str, target: Target) -> None:
         layer.metadata[KEY]["target"] = target.phrase
-        name = f"{heading}: {target.label}"
+        # The target first, and short: napari's list cuts out the middle of a name.
+        name = f"{target.label.split(' (')[0]} ({whose})"
         if layer.name != name:
             layer.name = name
 

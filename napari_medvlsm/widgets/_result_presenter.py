@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_medvlsm.controllers.outlines import Outlines, percent
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.widgets._layers import LayerManager
-from napari_medvlsm.widgets.sections import ResultSection
+from napari_medvlsm.widgets.sections import OutlinesSection, ResultSection
 
 # Wait this long after the last move of a control before the mask is cleaned.
 _SETTLE_MS = 120
@@ -20,7 +20,9 @@ class ResultPresenter(QObject):
     ----------
     layers : LayerManager
     session : Session
+    outlines : Outlines
     section : ResultSection
+    listed : OutlinesSection
     parent : QObject
     """
 
@@ -30,11 +32,14 @@ class ResultPresenter(QObject):
         self,
         layers: LayerManager,
         session: Session,
+        outlines: Outlines,
         section: ResultSection,
+        listed: OutlinesSection,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
         self._layers, self._session, self._section = layers, session, section
+        self._outlines, self._listed = outlines, listed
         self._closed = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -45,6 +50,9 @@ class ResultPresenter(QObject):
         section.certaintyToggled.connect(self.show_certainty)
         session.result_changed.connect(self._show)
         session.mask_changed.connect(self._follow)
+        outlines.changed.connect(self._show_list)
+        listed.targetChosen.connect(outlines.choose)
+        self._show_list()
 
     def show_certainty(self, shown: bool) -> None:
         """Show the probability as a colour map, or no longer."""
@@ -64,14 +72,23 @@ class ResultPresenter(QObject):
         self._show_settings()
         if session.result is None or view is None:
             self._layers.hide_results()
-            self._section.set_summary("Nothing segmented yet.")
             self._section.set_comparable(False)
-            return
-        targets = {session.vocabulary.target(name): session.mask(target=name) for name in session.results}
-        self._layers.show_predictions(view, {t: mask for t, mask in targets.items() if mask is not None})
-        self.show_certainty(self._section.certainty.isChecked())
-        self._section.set_comparable(True)
+        else:
+            targets = {session.vocabulary.target(name): session.mask(target=name) for name in session.results}
+            seen = {name for name in session.together if not self._corrected(name)}
+            self._layers.show_predictions(view, {t: mask for t, mask in targets.items() if mask is not None}, seen)
+            self.show_certainty(self._section.certainty.isChecked())
+            self._section.set_comparable(True)
         self._summarise()
+
+    def _corrected(self, target: str) -> bool:
+        entry = self._outlines.entry(target)
+        return entry is not None and entry.corrected
+
+    def _show_list(self) -> None:
+        if not self._closed:
+            self._listed.set_outlines(self._outlines.entries(), self._outlines.current)
+            self._summarise()
 
     def _show_settings(self) -> None:
         self._section.set_threshold(self._session.threshold)
@@ -85,7 +102,7 @@ class ResultPresenter(QObject):
 
     def _settle(self) -> None:
         if self._update(clean=True):
-            self._summarise()
+            self._show_list()
             self.settled.emit()
 
     def _update(self, clean: bool) -> bool:
@@ -97,19 +114,24 @@ class ResultPresenter(QObject):
         return True
 
     def _summarise(self) -> None:
-        result, mask = self._session.result, self._session.mask()
-        assert result is not None and mask is not None
-        label = self._session.vocabulary.target(result.target).label
-        share = 100 * np.count_nonzero(mask) / mask.size
-        if share == 0:
-            text = f"{label}: nothing reaches this certainty (highest anywhere: {result.peak:.0%})."
+        """Say what there is of the target in view: the person's outline, or else the model's."""
+        target = self._session.target_in_view
+        entry = self._outlines.entry(target.phrase)
+        result = self._session.results.get(target.phrase)
+        if entry is None:
+            self._section.set_summary("Nothing segmented yet.")
+            return
+        if entry.absent:
+            text = f"{target.label}: you answered that this scan does not show it."
+        elif entry.corrected:
+            text = f"{target.label}: your outline covers {percent(entry.area)} of the image."
+        elif entry.area:
+            text = f"{target.label}: the model outlined {percent(entry.area)} of the image."
         else:
-            text = f"{label}: {'under 0.1' if share < 0.1 else f'{share:.1f}'} % of the image."
-        if result.probably_absent:
+            assert result is not None, "there is an outline of the person's or an answer of the model"
+            text = f"{target.label}: nothing reaches this certainty (highest anywhere: {result.peak:.0%})."
+        if result is not None and not entry.corrected and result.probably_absent:
             text += " Probably not in this scan."
-        if result.prompt.text.lower() != result.target.lower():
+        if result is not None and result.prompt.text.lower() != result.target.lower():
             text += f" Asked: “{result.prompt.text}”."
-        others = len(self._session.results) - 1
-        if others:
-            text += f" {others} more {'target' if others == 1 else 'targets'} segmented; pick one above to see it here."
         self._section.set_summary(text)

@@ -8,10 +8,14 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_medvlsm.controllers.corrections import Corrections
-from napari_medvlsm.controllers.saving import Saving
+from napari_medvlsm.controllers.saving import Saving, file_stem
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.widgets.sections import SaveSection
+
+# Of the settings: the folder of saved outlines, the kind of file, and the folder of the training set.
+_SAVE, _KIND, _SET = "save", "save kind", "training set"
+_KINDS = ("Label TIFF (*.tif *.tiff)", "PNG (*.png)")
 
 
 class SavePresenter(QObject):
@@ -44,7 +48,8 @@ class SavePresenter(QObject):
         self._section, self._parent = section, parent
         section.set_author(settings.author)
         section.saveRequested.connect(self._ask_save)
-        section.exportRequested.connect(self._ask_export)
+        section.saveAllRequested.connect(self._ask_save_all)
+        section.exportAllRequested.connect(self._ask_export_all)
         section.authorEntered.connect(self._set_author)
         saving.message.connect(self.message.emit)
         for signal in (corrections.changed, session.prompt_changed, session.result_changed):
@@ -54,6 +59,7 @@ class SavePresenter(QObject):
     def show(self) -> None:
         """Say what would be saved."""
         self._section.set_source(self._saving.source)
+        self._section.set_all(len(self._saving.all))
 
     def _set_author(self, name: str) -> None:
         try:
@@ -65,17 +71,36 @@ class SavePresenter(QObject):
         view = self._session.view.slice
         if view is None:
             return
-        dialog = QFileDialog(self._parent, "Save the mask", "", "Label TIFF (*.tif *.tiff);;PNG (*.png)")
+        last = self._settings.folder(_SAVE)
+        kind = self._settings.recall(_KIND) or _KINDS[0]
+        dialog = QFileDialog(self._parent, "Save the mask", last, ";;".join(_KINDS))
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         # With a default suffix the dialog itself asks before it overwrites the completed name.
-        dialog.setDefaultSuffix("tif")
         dialog.filterSelected.connect(lambda kind: dialog.setDefaultSuffix("png" if "png" in kind else "tif"))
-        dialog.selectFile(f"{view.image.name}_{self._session.target_in_view.phrase.replace(' ', '-')}")
+        dialog.selectNameFilter(kind)
+        dialog.setDefaultSuffix("png" if "png" in kind else "tif")
+        dialog.selectFile(file_stem(view.image.name, self._session.target_in_view.phrase))
         if dialog.exec():
-            self._saving.save_as(Path(dialog.selectedFiles()[0]))
+            path = Path(dialog.selectedFiles()[0])
+            if self._saving.save_as(path):
+                self._settings.set_folder(_SAVE, str(path.parent))
+                self._settings.remember(_KIND, dialog.selectedNameFilter())
         dialog.deleteLater()
 
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self._parent, "Folder of the training set")
+    def _ask_save_all(self) -> None:
+        name = self._ask_folder("Folder for the outlines", _SAVE)
         if name:
-            self._saving.export_to(Path(name))
+            suffix = ".png" if "png" in (self._settings.recall(_KIND) or "") else ".tif"
+            self._saving.save_all(Path(name), suffix)
+            self.show()
+
+    def _ask_export_all(self) -> None:
+        name = self._ask_folder("Folder of the training set", _SET)
+        if name:
+            self._saving.export_all(Path(name))
+
+    def _ask_folder(self, title: str, purpose: str) -> str:
+        name: str = QFileDialog.getExistingDirectory(self._parent, title, self._settings.folder(purpose))
+        if name:
+            self._settings.set_folder(purpose, name)
+        return name

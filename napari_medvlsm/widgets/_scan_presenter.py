@@ -1,34 +1,35 @@
-"""The scan: which image is worked on, files opened, and the region that the model sees."""
+"""The scans: the list of them, the one that is worked on, files opened, and the region that the model sees."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_medvlsm.controllers.view_state import ViewState
-from napari_medvlsm.core.annotation import Annotation
-from napari_medvlsm.core.io.images import SUFFIXES, ImageFile, read_image
-from napari_medvlsm.core.io.labels import is_own_mask, load_mask
-from napari_medvlsm.core.options import SegmentOptions, Tiling
-from napari_medvlsm.widgets._correction_layers import NOTES
-from napari_medvlsm.widgets._layers import SPACING_KEY, LayerManager, scan_layers
+from napari_medvlsm.controllers.worklist import Entry, Worklist
+from napari_medvlsm.core.io.images import SUFFIXES
+from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.options import Region, SegmentOptions, Tiling
+from napari_medvlsm.widgets._layers import PATH_KEY, WAITING_KEY, LayerManager, scan_layers
+from napari_medvlsm.widgets._stage import ViewerStage
 from napari_medvlsm.widgets._workers import Background
 from napari_medvlsm.widgets.sections import ScanSection
-from napari_medvlsm.widgets.sections.scan import RegionMode
+from napari_medvlsm.widgets.sections.scan import ListedScan, RegionMode
 
 # Wait this long after the last move of a slider before the slice is read.
 _SETTLE_MS = 120
+# Of the settings: the folder that scans were last opened from.
+_OPEN = "open"
 
 
 class ScanPresenter(QObject):
-    """Tells the view state which image layer is worked on and when another slice may be in view.
+    """Leads every way to a scan through the worklist, and tells the view state when another slice may be in view.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ class ScanPresenter(QObject):
     section : ScanSection
     background : Background
         Reads files.
+    settings : Settings
+        Remembers the folder of the dialog.
     parent : QWidget
         Of the dialogs.
     """
@@ -51,13 +54,16 @@ class ScanPresenter(QObject):
         layers: LayerManager,
         section: ScanSection,
         background: Background,
+        settings: Settings,
         parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._view, self._layers, self._section = viewer, view, layers, section
-        self._background, self._parent = background, parent
+        self._settings, self._parent = settings, parent
         self._followed: Image | None = None
         self._closed = False
+        self.stage = ViewerStage(viewer)
+        self.worklist = Worklist(view, self.stage, background.run)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SETTLE_MS)
@@ -66,20 +72,37 @@ class ScanPresenter(QObject):
         view.moving_started.connect(lambda: self._timer.start())
         view.changed.connect(self._show)
         view.image_changed.connect(self._follow)
-        section.layerChosen.connect(self._choose)
+        self.worklist.changed.connect(self._show_list)
+        self.worklist.message.connect(self.message.emit)
+        section.scanChosen.connect(self._on_row)
+        section.stepRequested.connect(self.worklist.step)
         section.openRequested.connect(self._ask_open)
+        section.folderRequested.connect(self._ask_folder)
         section.regionModeChosen.connect(self._choose_region_mode)
         events = viewer.layers.events
-        for emitter in (events.inserted, events.removed, events.reordered):
-            emitter.connect(self._on_layers)
+        events.inserted.connect(self._on_inserted)
+        events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active)
         viewer.dims.events.connect(self._on_dims)
-        self._on_layers()
+        for layer in viewer.layers:
+            layer.events.visible.connect(self._on_visible)
+        self._sync()
+        current = self.worklist.current
+        if current is not None:
+            self.worklist.choose(current)
 
-    def open_file(self, path: Path) -> None:
-        """Open a scan beside what is there; a file that cannot be read changes nothing."""
-        self.message.emit(f"Opening {path.name}…", False)
-        self._background.run(partial(_read, path), partial(self._add_file, path), self._report)
+    def open(self, paths: Sequence[Path], others: Callable[[Sequence[Path]], str] | None = None) -> None:
+        """Open files and folders: the first scan is shown, the others wait in the list.
+
+        `others` opens what is no picture, and gives back why it could not; a file that cannot be read changes nothing
+        but the status line.
+        """
+        self.worklist.open(paths, others)
+
+    def box(self) -> Region | None:
+        """The rectangle that was drawn for the model to look at; None for the whole scan."""
+        view = self._view.slice
+        return self._layers.rectangle(view) if self._section.region_mode().rectangle and view is not None else None
 
     def options(self) -> SegmentOptions:
         """The region that the model is to see.
@@ -102,11 +125,15 @@ class ScanPresenter(QObject):
         self._closed = True
         self._timer.stop()
         self._unfollow()
+        self.worklist.close()
+        self.stage.close()
         events = self._viewer.layers.events
-        for emitter in (events.inserted, events.removed, events.reordered):
-            emitter.disconnect(self._on_layers)
+        events.inserted.disconnect(self._on_inserted)
+        events.removed.disconnect(self._on_removed)
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
         self._viewer.dims.events.disconnect(self._on_dims)
+        for layer in self._viewer.layers:
+            layer.events.visible.disconnect(self._on_visible)
 
     def _choose_region_mode(self, mode: RegionMode) -> None:
         view = self._view.slice
@@ -122,10 +149,16 @@ class ScanPresenter(QObject):
     def _show(self) -> None:
         self._section.set_scan(self._view.scan, self._view.problem)
 
-    def _choose(self, layer: Image | None) -> None:
-        if layer is not self._view.image:
-            self._view.choose(layer)
-            self._on_layers()
+    def _show_list(self) -> None:
+        worklist, current = self.worklist, self.worklist.current
+        place = worklist.entries.index(current) if current is not None else None
+        self._section.set_scans([_listed(e, worklist.opening is e) for e in worklist.entries], place)
+
+    def _on_row(self, row: int) -> None:
+        if row < len(self.worklist.entries):
+            self.worklist.choose(self.worklist.entries[row])
+            # One that is still being read is not what is worked on yet.
+            self._show_list()
 
     def _follow(self) -> None:
         """Listen to the pixels and the name of the layer that is worked on."""
@@ -133,25 +166,62 @@ class ScanPresenter(QObject):
         layer = self._followed = self._view.image
         if layer is not None:
             layer.events.data.connect(self._on_pixels)
-            layer.events.name.connect(self._on_layers)
+            layer.events.name.connect(self._sync)
 
     def _unfollow(self) -> None:
         if self._followed is not None:
             self._followed.events.data.disconnect(self._on_pixels)
-            self._followed.events.name.disconnect(self._on_layers)
+            self._followed.events.name.disconnect(self._sync)
             self._followed = None
 
-    def _on_layers(self, event: Any = None) -> None:
-        layers = scan_layers(self._viewer)
-        if self._view.image not in layers:
-            active = self._viewer.layers.selection.active
-            self._view.choose(active if active in layers else (layers[0] if layers else None))
-        self._section.set_layers([(layer.name, layer) for layer in layers], self._view.image)
+    def _on_inserted(self, event: Any) -> None:
+        layer = event.value
+        layer.events.visible.connect(self._on_visible)
+        if layer in scan_layers(self._viewer):
+            self._sync()
+            # What came is what is worked on, whatever was active.
+            self.worklist.choose_image(layer)
+        else:
+            self.stage.adopt(layer)
+
+    def _on_removed(self, event: Any) -> None:
+        layer = event.value
+        layer.events.visible.disconnect(self._on_visible)
+        if isinstance(layer, Image) and not self.stage.busy:
+            # napari may be about to take away more of them.
+            QTimer.singleShot(0, lambda: self._forget(layer))
+            self._sync()
+
+    def _forget(self, layer: Image) -> None:
+        if not self._closed and layer not in self._viewer.layers:
+            self._layers.park(layer)
+            self.stage.forget(layer)
+
+    def _sync(self, event: Any = None) -> None:
+        """Let the list follow the layers."""
+        layers = scan_layers(self._viewer)[::-1]
+        active = self._viewer.layers.selection.active
+        self.worklist.sync([_facts(layer) for layer in layers], active if active in layers else None)
 
     def _on_active(self, event: Any = None) -> None:
-        active = self._viewer.layers.selection.active
-        if active is not None and active in scan_layers(self._viewer):
-            self._choose(active)
+        """A layer was clicked: its scan is worked on."""
+        active: Layer | None = self._viewer.layers.selection.active
+        owner = self.stage.owner(active) if active is not None and not self.stage.busy else None
+        if owner is not None and owner is not self._view.image:
+            self.worklist.choose_image(owner)
+            self._viewer.layers.selection.active = active
+
+    def _on_visible(self, event: Any) -> None:
+        """An eye was clicked: what is made visible is worked on, and nothing can be asked of what is hidden."""
+        if self.stage.busy:
+            return
+        layer = event.source
+        if layer is self._view.image:
+            self._view.settle(other_pixels=True)
+            return
+        owner = self.stage.owner(layer)
+        if layer.visible and owner is not None and owner is not self._view.image:
+            self.worklist.choose_image(owner)
 
     def _on_pixels(self, event: Any = None) -> None:
         self._view.move(other_pixels=True)
@@ -160,30 +230,31 @@ class ScanPresenter(QObject):
         if event.type in ("point", "current_step", "ndisplay", "order") and not self._closed:
             self._view.move()
 
-    def _add_file(self, path: Path, found: ImageFile | Annotation) -> None:
-        if isinstance(found, Annotation):
-            # What is known of it comes along, for when it becomes a correction of its scan.
-            notes = {found.provenance.scan_hash: ((), found)}
-            self._viewer.add_layer(Labels(found.mask.astype(np.uint8), name=path.stem, metadata={NOTES: notes}))
-            self.message.emit(f"Opened the mask {path.name}; it can be used as a correction.", False)
-            return
-        layer = Image(found.pixels, name=path.stem, rgb=found.colour, metadata={SPACING_KEY: found.spacing})
-        self._viewer.add_layer(layer)
-        self._viewer.layers.selection.active = layer
-        self._layers.show_scan(layer)
-        self.message.emit(f"Opened {path.name}.", False)
-
     def _ask_open(self) -> None:
         kinds = " ".join(f"*{suffix}" for suffix in SUFFIXES)
-        name, _ = QFileDialog.getOpenFileName(self._parent, "Open a scan", "", f"Scans ({kinds});;All files (*)")
+        names, _ = QFileDialog.getOpenFileNames(
+            self._parent, "Open scans", self._settings.folder(_OPEN), f"Scans ({kinds});;All files (*)"
+        )
+        if names:
+            self._settings.set_folder(_OPEN, str(Path(names[0]).parent))
+            self.open([Path(name) for name in names])
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self._parent, "Open a folder of scans", self._settings.folder(_OPEN))
         if name:
-            self.open_file(Path(name))
-
-    def _report(self, error: Exception) -> None:
-        if not self._closed:
-            self.message.emit(str(error), True)
+            self._settings.set_folder(_OPEN, name)
+            self.open([Path(name)])
 
 
-def _read(path: Path) -> ImageFile | Annotation:
-    """A scan, or the annotation of a file that this program saved."""
-    return load_mask(path) if is_own_mask(path) else read_image(path)
+def _facts(layer: Image) -> tuple[Image, str, Path | None, Sequence[Path]]:
+    """What the list needs to know of a layer; the files that came with it are told once."""
+    path = layer.metadata.get(PATH_KEY)
+    return layer, layer.name, path if isinstance(path, Path) else None, layer.metadata.pop(WAITING_KEY, ())
+
+
+def _listed(entry: Entry, opening: bool) -> ListedScan:
+    state = (
+        "opening" if opening else "cannot be opened" if entry.problem else "" if entry.image is not None else "waits"
+    )
+    where = str(entry.path) if entry.path is not None else entry.name
+    return ListedScan(entry.name, state, entry.problem or where, entry.image is not None)

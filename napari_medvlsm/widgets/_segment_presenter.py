@@ -7,8 +7,11 @@ from collections.abc import Callable
 from qtpy.QtCore import QObject
 
 from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.controllers.outlines import Outlines
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.controllers.status import Status
 from napari_medvlsm.core.options import SegmentOptions
+from napari_medvlsm.core.prompts.english import joined
 from napari_medvlsm.widgets.sections import Footer
 
 _WORDS = {
@@ -18,6 +21,8 @@ _WORDS = {
     EngineState.CANCELLING: "Cancelling…",
 }
 _CANCELLABLE = (EngineState.SEGMENTING, EngineState.COMPARING, EngineState.CANCELLING)
+# Causes of problems: what could not be asked for want of a scan or words, and what the engine said.
+_ASKED, _ENGINE = "asked", "engine"
 
 
 class SegmentPresenter(QObject):
@@ -26,6 +31,8 @@ class SegmentPresenter(QObject):
     Parameters
     ----------
     session : Session
+    outlines : Outlines
+    status : Status
     footer : Footer
     options : callable
         The region that the model is to see; raises ValueError with a sentence.
@@ -33,36 +40,58 @@ class SegmentPresenter(QObject):
     """
 
     def __init__(
-        self, session: Session, footer: Footer, options: Callable[[], SegmentOptions], parent: QObject
+        self,
+        session: Session,
+        outlines: Outlines,
+        status: Status,
+        footer: Footer,
+        options: Callable[[], SegmentOptions],
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._session, self._footer, self._options = session, footer, options
+        self._session, self._outlines, self._status = session, outlines, status
+        self._footer, self._options = footer, options
         engine = session.engine
         footer.segmentRequested.connect(self.segment)
         footer.cancelRequested.connect(engine.cancel)
         engine.state_changed.connect(self._on_engine_state)
-        engine.progressed.connect(lambda text: footer.set_status(f"{text}…", passing=True))
+        engine.progressed.connect(lambda text: status.say(f"{text}…", passing=True))
         engine.advanced.connect(footer.set_fraction)
-        engine.cancelled.connect(lambda: footer.set_status("Cancelled."))
-        for signal in (engine.noticed, engine.failed, session.failed):
-            signal.connect(lambda text: footer.set_status(text, problem=True))
+        engine.cancelled.connect(self._on_cancelled)
+        session.interrupted.connect(self._on_interrupted)
+        engine.noticed.connect(lambda text: status.say(text, problem=True))
+        engine.failed.connect(lambda text: status.say(text, problem=True, cause=_ENGINE))
+        session.failed.connect(lambda text: status.say(text, problem=True))
         for signal in (session.queue_changed, session.prompt_changed):
-            signal.connect(self._show_count)
-        session.view.image_changed.connect(self._show_enabled)
-        session.segmented.connect(lambda: footer.set_status("Done. Check the outline before you use it."))
-        self._show_enabled()
+            signal.connect(self._on_prompt)
+        session.view.image_changed.connect(self._on_scan)
+        session.view.changed.connect(self._on_scan)
+        session.model_changed.connect(lambda: status.over(_ENGINE))
+        session.segmented.connect(self._on_segmented)
+        # What is said of a request that another scan interrupted, until the engine has ended it.
+        self._interrupted = ""
+        self._on_scan()
 
     def segment(self) -> None:
         """Ask the model about the scan in view."""
-        self._footer.set_status("")
+        self._status.say("")
+        self._interrupted = ""
         try:
             self._session.segment(self._options())
         except ValueError as error:
-            self._footer.set_status(str(error), problem=True)
+            self._status.say(str(error), problem=True, cause=_ASKED)
+        else:
+            self._on_engine_state(self._session.engine.state)
 
-    def _show_enabled(self) -> None:
+    def _on_scan(self) -> None:
         # The slice need not have been read: `segment` reads it.
-        self._footer.segment.setEnabled(self._session.view.image is not None)
+        view = self._session.view
+        self._footer.segment.setEnabled(view.image is not None and not view.problem)
+        self._status.over(_ASKED)
+
+    def _on_prompt(self) -> None:
+        self._status.over(_ASKED)
+        self._show_count()
 
     def _show_count(self) -> None:
         """Say how many targets are segmented in one go, if there is a list."""
@@ -71,9 +100,37 @@ class SegmentPresenter(QObject):
         except ValueError:
             self._footer.set_count(len(self._session.queue))
 
+    def _on_segmented(self) -> None:
+        """Say what was outlined, or what was found instead and what to do."""
+        entries = [self._outlines.entry(target) for target in sorted(self._session.together)]
+        asked = [entry for entry in entries if entry is not None]
+        # A correction stays what it was; what the model found is told of its own mask.
+        found = {e.target.label: self._session.mask(target=e.target.phrase) for e in asked}
+        outlined = [label for label, mask in found.items() if mask is not None and mask.any()]
+        nothing = [label for label in found if label not in outlined]
+        text = f"Done: {joined(outlined)} outlined. Check the outline before you use it." if outlined else ""
+        if nothing:
+            peaks = [self._session.results[e.target.phrase].peak for e in asked if e.target.label in nothing]
+            text += f"{' ' if text else ''}Nothing was outlined as {joined(nothing)}: the model is at most "
+            text += f"{max(peaks):.0%} certain anywhere. Lower “Certainty at least”, use other words, or draw by hand."
+        self._status.say(text)
+
+    def _on_cancelled(self) -> None:
+        self._status.say(self._interrupted or "Cancelled.")
+        self._interrupted = ""
+
+    def _on_interrupted(self) -> None:
+        self._interrupted = "Cancelled: another scan is in view. Press Segment to ask about this one."
+        self._status.say(self._interrupted)
+
     def _on_engine_state(self, state: EngineState) -> None:
-        self._footer.set_busy(state in _WORDS or state is EngineState.COMPARING, state in _CANCELLABLE)
-        if state in _WORDS:
-            self._footer.set_status(_WORDS[state], passing=True)
-        elif state is EngineState.READY and self._footer.passing:
-            self._footer.set_status("Ready.")
+        waiting = self._session.engine.waiting
+        self._footer.set_busy(state in _WORDS or state is EngineState.COMPARING, state in _CANCELLABLE or waiting)
+        if state is EngineState.CANCELLING and self._interrupted:
+            return
+        if waiting:
+            self._status.say("The engine is starting; your request waits for it.", passing=True)
+        elif state in _WORDS:
+            self._status.say(_WORDS[state], passing=True)
+        elif state is EngineState.READY:
+            self._status.passed("Ready.")

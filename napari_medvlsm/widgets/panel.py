@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,32 +21,41 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.controllers.corrections import Corrections
+from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
+from napari_medvlsm.controllers.outlines import Outlines
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.controllers.status import Status
+from napari_medvlsm.controllers.training_set import TrainingSet
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
-from napari_medvlsm.core.io.images import SUFFIXES
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.models.store.registry import available_models
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
+from napari_medvlsm.widgets import _ways_in
+from napari_medvlsm.widgets._closing import Closing
 from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
+from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
 from napari_medvlsm.widgets._prompt_presenter import PromptPresenter, open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
 from napari_medvlsm.widgets._scan_presenter import ScanPresenter
 from napari_medvlsm.widgets._segment_presenter import SegmentPresenter
+from napari_medvlsm.widgets._tools_presenter import ToolsPresenter
+from napari_medvlsm.widgets._training_set_presenter import TrainingSetPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
 from napari_medvlsm.widgets.dialogs import GuideDialog
 from napari_medvlsm.widgets.sections import (
     CorrectionSection,
     Footer,
     ModelSection,
+    OutlinesSection,
     PromptSection,
     ResultSection,
     SaveSection,
@@ -53,9 +63,15 @@ from napari_medvlsm.widgets.sections import (
 )
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
+from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+# The window's end waits no longer for the last autosave, should the disk not answer.
+AUTOSAVE_FINISH_SECONDS = 10.0
+# Of the panel, in characters of its font: at this width no button is clipped.
+_WIDTH, _LEAST_WIDTH = 50, 46
 
 
 class Panel(QWidget):
@@ -80,6 +96,8 @@ class Panel(QWidget):
         self.transport = EngineThreads()
         self.destroyed.connect(self.transport.stop)
         self.background = Background(self)
+        # Of its own: a file that is being opened, however slowly, keeps no stroke from the disk.
+        self.autosaving = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
 
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image))
         self.engine = EngineController(self.transport, call_later(self))
@@ -88,25 +106,31 @@ class Panel(QWidget):
         self.correction_layers = CorrectionLayers(self.viewer, self.layers, self.view)
         settings = Settings()
         self.corrections = Corrections(
-            self.session, self.correction_layers, self.store, settings, self.background.run, call_later(self)
+            self.session, self.correction_layers, self.store, settings, self.autosaving.run, call_later(self)
         )
         self.correction_layers.painted.connect(self.corrections.on_painted)
         self.correction_layers.deleted.connect(self.corrections.on_deleted)
         self.saving = Saving(self.session, self.corrections)
+        self.closing = Closing(self.corrections, self.store)
 
+        self.status = Status()
         self._build(vocabulary)
         self._present(settings)
         self._add_shortcuts()
         self.result_section.set_threshold(self.session.threshold)
         self.engine.start()
         if problem:
-            self.footer.set_status(problem, problem=True)
+            self.status.say(problem, problem=True)
 
     # What the window does -------------------------------------------------------------------------------------
 
     def open_file(self, path: Path) -> None:
         """Open a scan beside what is there; a file that cannot be read changes nothing but the status line."""
-        self.scans.open_file(path)
+        self.open_files([path])
+
+    def open_files(self, paths: Sequence[Path]) -> None:
+        """Open files and folders: the first scan is shown, the others wait in the list."""
+        self.scans.open(paths)
 
     def segment(self) -> None:
         """Ask the model about the scan in view."""
@@ -135,52 +159,66 @@ class Panel(QWidget):
         if self._closed:
             return
         self._closed = True
+        _ways_in.lead_back(self.viewer)
         # They would go on with a session that is over.
         for dialog in self.findChildren(QDialog):
             dialog.close()
         self.corrections.close()
+        self.tools.close()
         self.correction_layers.close()
         self.results.close()
         self.models.close()
         self.scans.close()
         self.engine.close()
         self.background.close()
+        self.autosaving.close()
         self.store.close()
 
     def sizeHint(self) -> QSize:
         """A width at which nothing is clipped."""
-        return QSize(360, 720)
+        return QSize(max(360, _WIDTH * self._character()), 720)
+
+    def _character(self) -> int:
+        """Width of a character: napari sets the font of labels and buttons, and not that of a plain widget."""
+        label = self.footer.status
+        label.ensurePolished()
+        return int(label.fontMetrics().averageCharWidth())
 
     def event(self, event: QEvent) -> bool:
         """End the engine when napari takes the panel out of its dock."""
         handled = bool(super().event(event))
+        if event.type() == QEvent.Type.StyleChange and hasattr(self, "footer"):
+            # The children get theirs after the panel.
+            QTimer.singleShot(0, self._follow_font)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.close_engine()
         return handled
 
+    def _follow_font(self) -> None:
+        """Be as wide as the font of napari's preferences asks for, and let the prompt have it too."""
+        self.setMinimumWidth(max(330, _LEAST_WIDTH * self._character()))
+        # napari's style leaves editors out.
+        for editor in (self.prompt_section.text, self.save_section.author):
+            editor.setFont(self.footer.status.font())
+        self.footer.follow_font()
+        self.scan_section.follow_font()
+
     def showEvent(self, event: Any) -> None:
         """Watch for the end of the window that the panel is shown in."""
         super().showEvent(event)
+        self._follow_font()
         # A floating dock is a window too, but hiding it is not the end.
         self.window().installEventFilter(self)
-        for widget in self.window().findChildren(QWidget):
-            if widget.acceptDrops() and widget.metaObject().className() == "QtViewer":
-                widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """End the engine once the window has closed (it may refuse to), and open scans dropped on the viewer.
-
-        napari would open most of them too, but without their pixel size, and with a stack trace if they are broken.
-        """
-        if event.type() == QEvent.Type.Close and isinstance(watched, QMainWindow):
-            QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
-        elif event.type() == QEvent.Type.Drop and not self._closed:
-            paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-            if paths and all(path.suffix.lower() in SUFFIXES for path in paths):
-                for path in paths:
-                    self.open_file(path)
-                event.acceptProposedAction()
+        """Say what is safe before a person closes the window, and end the engine once it has closed."""
+        if event.type() == QEvent.Type.Close and isinstance(watched, QMainWindow) and not self._closed:
+            # A program that closes the viewer has closed what is in it before.
+            by_person = any(w.isVisible() for w in watched.findChildren(QWidget) if _is_viewer(w))
+            if by_person and not self.closing.confirm(self):
+                event.ignore()
                 return True
+            QTimer.singleShot(0, lambda: None if watched.isVisible() else self.close_engine())
         return False
 
     # Building -------------------------------------------------------------------------------------------------
@@ -189,6 +227,7 @@ class Panel(QWidget):
         self.scan_section = ScanSection()
         self.model_section = ModelSection()
         self.prompt_section = PromptSection(vocabulary)
+        self.outlines_section = OutlinesSection()
         self.result_section = ResultSection()
         self.correction_section = CorrectionSection()
         self.save_section = SaveSection()
@@ -201,6 +240,7 @@ class Panel(QWidget):
         sections = (
             self.scan_section,
             self.prompt_section,
+            self.outlines_section,
             self.result_section,
             self.correction_section,
             self.save_section,
@@ -236,10 +276,14 @@ class Panel(QWidget):
 
     def _present(self, settings: Settings) -> None:
         """Join each section with what it shows."""
-        session, status = self.session, self.footer.set_status
+        session, status = self.session, self.status.say
+        self.status.changed.connect(self.footer.show_sentence)
         self.models = ModelPresenter(session, self.model_section, self)
         self.prompts = PromptPresenter(session, self.prompt_section, self)
-        self.results = ResultPresenter(self.layers, session, self.result_section, self)
+        self.outlines = Outlines(session, self.corrections)
+        self.results = ResultPresenter(
+            self.layers, session, self.outlines, self.result_section, self.outlines_section, self
+        )
         self.correcting = CorrectionPresenter(session, self.corrections, self.layers, self.correction_section, self)
         self.saves = SavePresenter(session, self.corrections, self.saving, settings, self.save_section, self)
         self.comparison = ComparisonPresenter(
@@ -251,8 +295,34 @@ class Panel(QWidget):
             self.background,
             self,
         )
-        self.scans = ScanPresenter(self.viewer, self.view, self.layers, self.scan_section, self.background, self)
-        self.segmenting = SegmentPresenter(session, self.footer, self.scans.options, self)
+        self.scans = ScanPresenter(
+            self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
+        )
+        self.measuring = MeasurePresenter(
+            session, self.corrections, self.results, self.layers, self.result_section, self.background, self
+        )
+        self.measuring.message.connect(status)
+        self.training_set = TrainingSet(
+            session, self.corrections, self.saving, settings, lambda: self.scans.worklist.step(1)
+        )
+        self.training_set.message.connect(status)
+        self.adding = TrainingSetPresenter(
+            session, self.corrections, self.saving, self.training_set, self.save_section.training_set, self
+        )
+        self.editing = Editing(session, self.corrections)
+        self.editing.message.connect(status)
+        self.editing.started.connect(lambda: self.result_section.certainty.setChecked(False))
+        self.tools = ToolsPresenter(
+            self.viewer,
+            session,
+            self.corrections,
+            self.editing,
+            self.layers,
+            self.correction_section.tools,
+            self.scans.box,
+            self,
+        )
+        self.segmenting = SegmentPresenter(session, self.outlines, self.status, self.footer, self.scans.options, self)
         self.prompt_section.text.returnPressed.connect(self.segment)
         self.correcting.started.connect(lambda: self.result_section.certainty.setChecked(False))
         session.model_changed.connect(lambda: self.result_section.set_threshold(session.threshold))
@@ -260,15 +330,28 @@ class Panel(QWidget):
         self.footer.helpRequested.connect(self.show_help)
         for presenter in (self.prompts, self.comparison, self.scans, self.saves):
             presenter.message.connect(status)
+        named = _ways_in.lead_to(self.viewer, self.scans.open)
+        if named:
+            self.open_files(named)
 
     def _add_shortcuts(self) -> None:
         self._shortcuts = []
-        keyed = ((SEGMENT_KEYS, self.segment), (CANCEL_KEYS, self.engine.cancel), (HELP_KEYS, self.show_help))
+        keyed = (
+            (SEGMENT_KEYS, self.segment),
+            (CANCEL_KEYS, self.engine.cancel),
+            (HELP_KEYS, self.show_help),
+            (NEXT_KEYS, lambda: self.scans.worklist.step(1)),
+            (PREVIOUS_KEYS, lambda: self.scans.worklist.step(-1)),
+        )
         for keys, function in keyed:
             shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(function)
             self._shortcuts.append(shortcut)
+
+
+def _is_viewer(widget: QWidget) -> bool:
+    return bool(widget.metaObject().className() == "QtViewer")
 
 
 def _own_vocabulary() -> tuple[Vocabulary, str]:

@@ -128,17 +128,3 @@ def test_only_layers_of_the_same_shape_can_be_adopted(viewer):
     assert layers.adoptable(image) == [mine]
     layers.adopt(mine, image, POLYP)
     assert layers.correction(image, "polyp") is mine and layers.adoptable(image) == []
-
-
-def test_a_scan_comes_into_view_alone(viewer):
-    large = viewer.add_image(np.zeros((600, 800)), name="large")
-    layers = LayerManager(viewer)
-    layers.show_predictions(slice_in_view(viewer, large), {POLYP: np.ones((600, 800), bool)})
-    drawn = layers.new_correction(large, POLYP)
-    small = viewer.add_image(np.zeros((6, 8)), name="small")
-    own = viewer.add_labels(np.zeros((6, 8), np.uint8))
-    before = viewer.camera.zoom
-    layers.show_scan(small)
-    assert small.visible and own.visible and not large.visible and not drawn.visible
-    assert not layers.prediction(large, "polyp").visible
-    assert viewer.camera.zoom > 10 * before and np.allclose(viewer.camera.center[-2:], (2.5, 3.5))

@@ -22,6 +22,7 @@ from medvlsm_training.callbacks.time_limit import TimeLimit
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import PromptedImages
 from medvlsm_training.environment import write_environment
+from medvlsm_training.fingerprint import changes, fingerprint, read_fingerprint, write_fingerprint
 from medvlsm_training.loaders import Loaders, make_loaders
 from medvlsm_training.models import image_encoder, starting_model
 from medvlsm_training.module import SegmentationModule
@@ -84,8 +85,10 @@ def train(
     Raises
     ------
     ValueError
-        If the data are not as the recipe says or would mislead, the run's folder holds a run of another recipe, or the
-        machine lacks what is asked of it.
+        If the data are not as the recipe says or would mislead, the run's folder holds a run of another recipe or with
+        other data, or the machine lacks what is asked of it.
+    OSError
+        If the run's folder cannot be written; after a resumed call it is as if that had not happened.
     """
     # Setup
     machine, requests = machine or Machine(), requests or StopRequests()
@@ -100,6 +103,7 @@ def train(
     findings = refuse_misleading(recipe, items)
     if not rank_zero_only.rank:
         _save_recipe(recipe, run)
+        _check_unchanged(run, items)
     report(Checked(findings))
     if not recipe.trainer.max_epochs:
         stopped = Stopped("finished", f"Nothing to train: {recipe.model.base} is measured as it is.", "", None)
@@ -261,6 +265,19 @@ def _save_recipe(recipe: Recipe, run: Path) -> None:
             "recipe, or choose another folder."
         )
     _write(path, recipe)
+
+
+def _check_unchanged(run: Path, items: dict[str, list[Item]]) -> None:
+    """Keep hashes of the data in the run's folder, or see that they are those that it began with."""
+    now = fingerprint(items)
+    before = read_fingerprint(run) if Run(run).last_checkpoint else None
+    if before is None:
+        write_fingerprint(run, now)
+    elif changed := changes(before, now, items):
+        raise ValueError(
+            f"The data are not those that this run began with ({'; '.join(changed)}). Put them back, or begin another "
+            "run with another folder (--run)."
+        )
 
 
 def _write(path: Path, recipe: Recipe) -> None:

@@ -12,8 +12,10 @@ from napari_medvlsm.core.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.events import Epoch
 from napari_medvlsm.core.runs.results import SUMMARY_FILE, Results, read_results
 
-# Written by training: the whole recipe, the machine and versions, the epochs, and the state to go on from.
-RECIPE_FILE, ENVIRONMENT_FILE, CURVES_FILE = "recipe.yaml", "environment.json", "curves.csv"
+# Written by training: the whole recipe, hashes of the data, the machine and versions, the epochs, and the state to go
+# on from.
+RECIPE_FILE, DATA_FILE = "recipe.yaml", "data.json"
+ENVIRONMENT_FILE, CURVES_FILE = "environment.json", "curves.csv"
 BEST_FILE, LAST_FILE = "best.ckpt", "last.ckpt"
 # Written when the best model was measured: it, its results on the test split, and a report.
 MODEL_FOLDER, TEST_FOLDER, REPORT_FILE, CURVES_PICTURE = "model", "test", "report.html", "curves.png"

@@ -55,6 +55,13 @@ class About:
     seed : int
         Of the intervals and of lists of sentences.
     software, torch, device, precision : str
+    trained_levels : tuple of str, or None
+        Levels of the prompts that the model was trained with; none where its prompts have no level, None where it is
+        not known.
+    trained_wording : str
+        The wording of these prompts, as `wording`.
+    architecture : str
+        Of an image-only model: "unet", "unet++" or "deeplabv3+"; "" where it is not known.
     """
 
     model: str
@@ -71,6 +78,9 @@ class About:
     torch: str
     device: str
     precision: str
+    trained_levels: tuple[str, ...] | None = None
+    trained_wording: str = ""
+    architecture: str = ""
 
     @property
     def line(self) -> str:
@@ -141,6 +151,14 @@ def trained_on(training: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys((*own, *before))) or None
 
 
+def trained_prompts(training: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
+    """Levels and wording of the prompts in a card's recipe; (None, "") where it has none."""
+    prompts = training.get("recipe", {}).get("prompts")
+    if not prompts or "mix" not in prompts:
+        return None, ""
+    return tuple(kind for kind, weight in prompts["mix"].items() if weight), str(prompts.get("wording", "interface"))
+
+
 def write_results(folder: Path, about: About, sets: Mapping[str, MeasuredSet], measured: Measurements) -> Results:
     """Summarise and write both files into an existing folder."""
     rows = summarise(measured.scores, about.seed)
@@ -179,7 +197,9 @@ def read_results(folder: Path) -> Results:
     try:
         raw = with_current_keys(read_json(path))
         seen = raw["about"]["trained_on"]
-        about = About(**raw["about"] | {"trained_on": None if seen is None else tuple(seen)})
+        levels = raw["about"].get("trained_levels")
+        lists = {"trained_on": seen, "trained_levels": levels}
+        about = About(**raw["about"] | {name: None if some is None else tuple(some) for name, some in lists.items()})
         sets = {name: MeasuredSet(**found) for name, found in raw["sets"].items()}
         rows, calibration, contrasted = (tuple(raw[name]) for name in ("rows", "calibration", "contrasts"))
         return Results(folder, about, sets, rows, calibration, contrasted)

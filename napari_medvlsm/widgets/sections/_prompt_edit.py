@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import QEvent, QSignalBlocker, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QResizeEvent
 from qtpy.QtWidgets import QPlainTextEdit, QSizePolicy
 
@@ -37,6 +37,13 @@ class PromptEdit(QPlainTextEdit):
         with QSignalBlocker(self):
             self.setPlainText(text)
         self._fit()
+
+    def event(self, event: QEvent) -> bool:
+        """Leave the keys that leaf through the scans to the window: there are no pages here."""
+        if event.type() == QEvent.Type.ShortcutOverride and event.key() in (Qt.Key.Key_PageUp, Qt.Key.Key_PageDown):
+            event.ignore()
+            return False
+        return bool(super().event(event))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter reports instead of breaking the line."""

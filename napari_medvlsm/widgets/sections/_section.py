@@ -8,7 +8,7 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 # Colours of text on napari's dark theme.
-GOOD, WARNING, PROBLEM, LINK = "#7ddc8a", "#ffb84d", "#ff8f80", "#7fb8ff"
+WARNING, PROBLEM, LINK, QUIET = "#ffb84d", "#ff8f80", "#7fb8ff", "#9aa0a8"
 
 
 class Section(QWidget):

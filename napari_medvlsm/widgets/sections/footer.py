@@ -5,11 +5,14 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_medvlsm.controllers.status import Sentence
 from napari_medvlsm.widgets.sections._section import PROBLEM, quiet_label
 
 SEGMENT_KEYS = "Ctrl+Return"
 CANCEL_KEYS = "Ctrl+."
 HELP_KEYS = "F1"
+# Of the status line, always in sight.
+_LINES = 3
 
 
 class Footer(QWidget):
@@ -24,7 +27,6 @@ class Footer(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 4, 8, 6)
         column.setSpacing(4)
-        self.passing = self._problem = False
         self.segment = QPushButton("Segment  (Ctrl+Enter)")
         self.segment.setToolTip("Outline what the prompt says in the scan in view")
         self.segment.setMinimumHeight(34)
@@ -38,6 +40,10 @@ class Footer(QWidget):
         self.cancel.setToolTip("Stop this request (Ctrl+.)")
         self.cancel.setMinimumHeight(34)
         self.cancel.clicked.connect(self.cancelRequested)
+        keep = self.cancel.sizePolicy()
+        # Segment stays as wide as it is.
+        keep.setRetainSizeWhenHidden(True)
+        self.cancel.setSizePolicy(keep)
         self.cancel.hide()
         row = QHBoxLayout()
         row.addWidget(self.segment, 1)
@@ -52,7 +58,6 @@ class Footer(QWidget):
         self.busy.setSizePolicy(keep)
         column.addWidget(self.busy)
         self.status = quiet_label()
-        self.status.setMinimumHeight(2 * self.status.fontMetrics().lineSpacing())
         column.addWidget(self.status)
         disclaimer = quiet_label("For research use, not a medical device")
         disclaimer.setStyleSheet("color: #9aa0a8;")
@@ -64,6 +69,11 @@ class Footer(QWidget):
         last.addWidget(self.help)
         column.addLayout(last)
         self.set_busy(False, False)
+        self.follow_font()
+
+    def follow_font(self) -> None:
+        """Hold the room of most sentences: nothing above moves when another one comes."""
+        self.status.setMinimumHeight(_LINES * self.status.fontMetrics().lineSpacing())
 
     def set_count(self, count: int) -> None:
         """Say how many targets are on the list; 0 for none."""
@@ -81,10 +91,7 @@ class Footer(QWidget):
         self.busy.setRange(0, 1000)
         self.busy.setValue(round(1000 * fraction))
 
-    def set_status(self, text: str, problem: bool = False, passing: bool = False) -> None:
-        """One sentence about what happened, or, `passing`, about what is going on; that never hides a problem."""
-        if passing and self._problem:
-            return
-        self.passing, self._problem = passing, problem
-        self.status.setText(text)
-        self.status.setStyleSheet(f"color: {PROBLEM};" if problem else "")
+    def show_sentence(self, sentence: Sentence) -> None:
+        """Show what the status line says."""
+        self.status.setText(sentence.text)
+        self.status.setStyleSheet(f"color: {PROBLEM};" if sentence.problem else "")

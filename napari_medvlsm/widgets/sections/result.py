@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QPushBut
 
 from napari_medvlsm.core.effect import Effect
 from napari_medvlsm.core.masks import Cleanup
-from napari_medvlsm.widgets.sections._section import GOOD, LINK, WARNING, Section, quiet_label
+from napari_medvlsm.widgets.sections._section import LINK, QUIET, WARNING, Section, quiet_label
 
 
 class ResultSection(Section):
@@ -22,6 +22,13 @@ class ResultSection(Section):
         super().__init__("Result")
         self.summary = quiet_label()
         self.column.addWidget(self.summary)
+        self.measured = quiet_label()
+        self.pixel_size = QPushButton("Pixel size")
+        self.pixel_size.setToolTip("Give the size of a pixel, so that lengths are in mm; it is marked as given by you")
+        beside = QHBoxLayout()
+        beside.addWidget(self.measured, 1)
+        beside.addWidget(self.pixel_size)
+        self.column.addLayout(beside)
         row = QHBoxLayout()
         row.addWidget(QLabel("Certainty at least"))
         self.slider = QSlider(Qt.Orientation.Horizontal)
@@ -57,7 +64,7 @@ class ResultSection(Section):
         self.compare.clicked.connect(self.compareRequested)
         self.column.addWidget(self.compare)
         self.set_threshold(0.5)
-        self.set_summary("Nothing outlined yet.")
+        self.set_summary("Nothing segmented yet.")
         self.set_comparable(False)
 
     def cleanup(self) -> Cleanup:
@@ -86,9 +93,10 @@ class ResultSection(Section):
         shown = effect is not None and bool(effect.changes)
         self.badge.setVisible(shown)
         if effect is not None and shown:
-            color = GOOD if effect.steered else WARNING
+            # About the words alone: no colour that reads as "the outline is good".
+            color = QUIET if effect.steered else WARNING
             link = f'<a style="color: {LINK}" href="compare">Show</a>'
-            self.badge.setText(f'<span style="color: {color}">●</span> {effect.verdict} {link}')
+            self.badge.setText(f'<span style="color: {color}">Your words:</span> {effect.verdict} {link}')
             lines = [
                 f"{contrast.value}: {change:.0%} of the outline changes" for contrast, change in effect.changes.items()
             ]
@@ -101,6 +109,10 @@ class ResultSection(Section):
     def set_summary(self, text: str) -> None:
         """Say what was found."""
         self.summary.setText(text)
+
+    def set_measurement(self, text: str) -> None:
+        """Say what the outline measures; "" for none."""
+        self.measured.setText(text or "No outline to measure.")
 
     def _on_slider(self, value: int) -> None:
         self.percent.setText(f"{value} %")

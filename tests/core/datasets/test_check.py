@@ -435,7 +435,7 @@ def test_names_that_no_file_has_are_findings(polyps, name):
     report = check_data(polyps)
     (found,) = [f for f in report.findings if f.split == "test" and f.kind in ("missing-file", "outside-folder")][:1]
     assert found.severity == "stop" and "\n" not in found.sentence and len(found.sentence) < 800
-    with pytest.raises(ValueError, match="list|name"):
+    with pytest.raises(ValueError, match=r"list|name"):
         read_source(polyps.parent, source(), VOCABULARY)
 
 

@@ -22,6 +22,7 @@ _EARLIER_STATE_KEYS = {
     "Progress": "progress",
     "TrainedAverage": "weight_average",
 }
+_PATHS = ("best_model_path", "last_model_path", "kth_best_model_path")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -31,8 +32,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write to a temporary name beside `path`, sync, rename."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            torch.save(checkpoint, temporary)
+        # Into an open file: its error tells why it failed, and the archive inside is not named after the file.
+        with replacing(target) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Lightning's; the states of callbacks get today's keys."""
@@ -55,13 +57,21 @@ class _OneCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """As Lightning's, but without the path of the run, which says whose computer it was trained on."""
+        state: dict[str, Any] = super().state_dict()
+        named = {name: Path(str(state[name])).name for name in _PATHS if state[name]}
+        scores = {Path(str(path)).name: score for path, score in state["best_k_models"].items()}
+        return state | named | {"dirpath": "", "best_k_models": scores}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As Lightning's, but the folder of a run may have been moved since."""
+        """As Lightning's, with the path of the run as it is now."""
         here = str(Path(str(self.dirpath)) / f"{self.filename}.ckpt")
         scores = list(state_dict["best_k_models"].values())
         moved = {
             "dirpath": self.dirpath,
             "best_model_path": here if state_dict["best_model_path"] else "",
+            "last_model_path": here if state_dict.get("last_model_path") else "",
             "kth_best_model_path": here if scores else "",
             "best_k_models": {here: scores[0]} if scores else {},
         }

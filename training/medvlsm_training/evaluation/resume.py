@@ -66,5 +66,6 @@ class ResumeState:
 
     def _path(self, data: DataSet) -> Path:
         depends = self._depends | {"set": data.name, "split": data.split, "sha256": data.sha256}
+        depends["file_names"] = data.file_names
         digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{Path(data.name).name}-{digest[:16]}.json"

@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
+from medvlsm_training.config import UPSTREAM
 from medvlsm_training.evaluation.data import DataSet, EvaluationCase
 from medvlsm_training.evaluation.measure import measure
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
@@ -26,6 +27,7 @@ from napari_medvlsm.core.runs.results import (
     Results,
     read_results,
     trained_on,
+    trained_prompts,
     write_results,
 )
 from napari_medvlsm.core.runs.scores import TOLERANCE, Measurements
@@ -42,6 +44,7 @@ def evaluate_sets(
     threshold: float | None = None,
     tolerance: float = TOLERANCE,
     seen: Sequence[str] | None = None,
+    trained_level: str = "",
     device: str = AUTO,
     replace: bool = False,
     notify: Callable[[str], None] | None = None,
@@ -68,6 +71,8 @@ def evaluate_sets(
         Of the normalised surface distance.
     seen : sequence of str, optional
         Folders of the sets that the model was trained on, where its card does not say; empty for none.
+    trained_level : str
+        Level of the prompts that it was trained with, in upstream's wording, where its card does not say.
     device : str
         Computed in float32 on any of them: reported numbers should not depend on the machine.
     replace : bool
@@ -108,6 +113,7 @@ def evaluate_sets(
         tolerance=tolerance,
         threshold_from="the model's card" if threshold is None else "the command",
         seen=seen,
+        trained_level=trained_level,
     )
     return measure_sets(segmenter, sets, out, about, prompts, replace, progress)
 
@@ -131,9 +137,11 @@ def about_model(
     threshold_from: str,
     tolerance: float = TOLERANCE,
     seen: Sequence[str] | None = None,
+    trained_level: str = "",
 ) -> About:
     """What the numbers will depend on; parameters as in `results.About`."""
     card: ModelCard = segmenter.card
+    levels, wording = ((trained_level,), UPSTREAM) if trained_level else trained_prompts(card.training)
     return About(
         model=name,
         title=card.title,
@@ -149,6 +157,9 @@ def about_model(
         torch=importlib.metadata.version("torch"),
         device=str(segmenter.device),
         precision=segmenter.precision,
+        trained_levels=levels,
+        trained_wording=wording,
+        architecture=card.training.get("recipe", {}).get("model", {}).get("sizes", {}).get("architecture", ""),
     )
 
 
