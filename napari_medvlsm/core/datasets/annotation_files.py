@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from napari_medvlsm.core.describe import describe_upstream
-from napari_medvlsm.core.io.images import MAX_PIXELS
+from napari_medvlsm.core.io.mask_files import read_grey
 from napari_medvlsm.core.plain_files import is_system_file, is_there, read_json, shown
 from napari_medvlsm.core.prompts.upstream import Dataset, load_datasets, rebuilt, upstream_attributes
 
@@ -176,13 +175,7 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     ValueError
         If it cannot be read, or is too large.
     """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{path} has {image.width} x {image.height} pixels, more than can be opened.")
-            return np.asarray(image.convert("L"))
-    except Exception as error:  # a damaged file makes the decoders raise nearly anything
-        raise ValueError(f"{path} cannot be read as a mask ({shown(error)}).") from error
+    return read_grey(path)
 
 
 def read_binary(path: Path) -> npt.NDArray[np.bool_]:
