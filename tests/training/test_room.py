@@ -14,9 +14,11 @@ from medvlsm_training.callbacks.checkpoints import model_weights, read_checkpoin
 from medvlsm_training.data import Sample
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.room import require_room, workers_that_fit
+from medvlsm_training.sources import read_items
 from medvlsm_training.train import worker_failure
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.io import atomic
+from napari_medvlsm.core.prompts import load_vocabulary
 
 
 def sample(side=32):
@@ -132,3 +134,12 @@ def test_the_data_are_checked_before_an_evaluation(disks, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "Measuring on disks would mislead: masks of another size than their image: 1 (size-mismatch)" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_unknown_targets_name_the_nearest(disks, disks_recipe, tmp_path, capsys, caplog):
+    arguments = ["evaluate", str(disks / "disks"), "--target", "polip", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "No case of disks shows 'polip'; its masks show polyp. Did you mean 'polyp'?" in capsys.readouterr().err
+    recipe = load_recipe(disks_recipe, ["sources=[{folder: disks, target: polip}]"])
+    read_items(recipe, disks, load_vocabulary())
+    assert "does not have the target 'polip'; is 'polyp' meant?" in caplog.text

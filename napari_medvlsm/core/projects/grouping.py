@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import tifffile
 from PIL import ExifTags, Image
 
-from napari_medvlsm.core.datasets.groups import read_table, tidy
+from napari_medvlsm.core.datasets.groups import tidy
+from napari_medvlsm.core.plain_files import read_table
 from napari_medvlsm.core.projects.errors import ProjectError
 
 # Columns in which a table may name the scans.
