@@ -62,7 +62,7 @@ def is_folder(path: Path) -> bool:
 def shown(text: object, longest: int = 120) -> str:
     """Something from a file in a sentence: on one line, and its middle left out where it is long."""
     plain = str(text) if len(str(text)) <= 4 * longest else f"{str(text)[: 2 * longest]}{str(text)[-2 * longest :]}"
-    line = "".join(c if c.isprintable() else " " for c in " ".join(plain.split()))
+    line = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
     return line if len(line) <= longest else f"{line[: longest - 30]}...{line[-27:]}"
 
 

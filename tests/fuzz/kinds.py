@@ -48,9 +48,9 @@ def _open_picture(path: Path) -> object:
 
 
 def _open_mask(path: Path) -> object:
-    from napari_medvlsm.core.datasets.annotation_files import read_mask
+    from napari_medvlsm.core.io.mask_files import read_foreground
 
-    return read_mask(path).shape
+    return read_foreground(path).mask.shape
 
 
 def _model(folder: Path, rng: random.Random) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from napari_medvlsm.core.datasets.reader import read_source, source_folder, with
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 from napari_medvlsm.core.prompts import Vocabulary
+
+_log = logging.getLogger(__name__)
 
 
 def resolved(recipe: Recipe, data: Path) -> Recipe:
@@ -55,7 +59,16 @@ def read_items(recipe: Recipe, data: Path, vocabulary: Vocabulary) -> dict[str, 
     for source in recipe.sources:
         for split, found in read_source(data, source, vocabulary, "missing-file" in recipe.accept).items():
             items[split] += per_mask(found) if recipe.prompts.per_mask else found
+    _tell_misspelt({name for found in items.values() for item in found for name in item.masks}, vocabulary)
     return items
+
+
+def _tell_misspelt(targets: set[str], vocabulary: Vocabulary) -> None:
+    """Name the nearest known target of one that is not known: it may be new, or a slip."""
+    known = {name: phrase for phrase, target in vocabulary.targets.items() for name in (phrase, *target.names)}
+    for target in sorted(targets - known.keys()):
+        if near := difflib.get_close_matches(target[:200], known, n=1, cutoff=0.8):
+            _log.warning("The vocabulary does not have the target %r; is %r meant?", target[:200], near[0])
 
 
 def per_mask(items: list[Item]) -> list[Item]:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from napari_medvlsm.core.describe import describe_upstream
-from napari_medvlsm.core.images import MAX_PIXELS
+from napari_medvlsm.core.io.mask_files import read_grey
 from napari_medvlsm.core.plain_files import is_system_file, is_there, read_json, shown
 from napari_medvlsm.core.prompts.upstream import Dataset, load_datasets, rebuilt, upstream_attributes
 
@@ -67,8 +66,7 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     ValueError
-        If the file is damaged, or no list of items that name an image, a mask and prompts: by level a text, or a list
-        of texts.
+        If the file is damaged, or no list of items with prompts: by level a text, or a list of texts.
     """
     items = read_json(path)
     if not isinstance(items, list):
@@ -84,8 +82,8 @@ def _problem(item: object) -> str:
     if not isinstance(item, dict) or not isinstance(item.get("prompts"), dict):
         return "it holds no prompts"
     for key in ("img_name", "mask_name"):
-        if not isinstance(item.get(key), str) or not item[key]:
-            return f"{key} must be the name of a file, but is {shown(repr(item.get(key)), 60)}"
+        if key in item and not (isinstance(item[key], str) and item[key]):
+            return f"{key} must be the name of a file, but is {shown(repr(item[key]), 60)}"
     for level, said in item["prompts"].items():
         if not isinstance(said, str) and not (isinstance(said, list) and all(isinstance(text, str) for text in said)):
             return f"the prompt {shown(level, 60)} must be a text or a list of texts, but is {shown(repr(said), 60)}"
@@ -177,13 +175,7 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     ValueError
         If it cannot be read, or is too large.
     """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{path} has {image.width} x {image.height} pixels, more than can be opened.")
-            return np.asarray(image.convert("L"))
-    except Exception as error:  # a damaged file makes the decoders raise nearly anything
-        raise ValueError(f"{path} cannot be read as a mask ({shown(error)}).") from error
+    return read_grey(path)
 
 
 def read_binary(path: Path) -> npt.NDArray[np.bool_]:

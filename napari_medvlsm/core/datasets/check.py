@@ -32,7 +32,7 @@ from napari_medvlsm.core.datasets.layouts import (
     split_files,
 )
 from napari_medvlsm.core.datasets.splits import SPLITS
-from napari_medvlsm.core.io.images import own_limit, read_scan
+from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, read_bytes, shown
 
 # "stop": training would fail or give wrong results; "warning": should be known; "note": only counted.
@@ -261,7 +261,7 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
         splits[pair.mask].add(pair.split)
     total = len(images) + len(masks)
     looks: dict[Path, _Image | _Mask | _Problem] = {}
-    with own_limit(), ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         # A few at a time, so that an interruption takes effect and memory stays bounded.
         for look, what, paths in ((_look_at_image, "image", images), (_look_at_mask, "mask", masks)):
             for start in range(0, len(paths), 64):

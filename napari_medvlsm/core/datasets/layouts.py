@@ -171,8 +171,10 @@ def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tupl
     if split not in files and not (split == ALL and layout == LISTS):
         raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(files) or 'none'}.")
     if layout == UPSTREAM:
-        for item in read_annotations(files[split]):
-            yield str(item.get("img_name", "")), str(item.get("mask_name", "")), "", item
+        for number, item in enumerate(read_annotations(files[split]), 1):
+            if lacking := [key for key in ("img_name", "mask_name") if key not in item]:
+                raise ValueError(f"{files[split]}, item {number}: {lacking[0]}, the name of a file, is missing.")
+            yield item["img_name"], item["mask_name"], "", item
         return
     names = _image_names(folder) if split == ALL else _lines(files[split])
     table = folder / TABLE

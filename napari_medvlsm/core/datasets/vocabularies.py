@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.plain_files import shown
 from napari_medvlsm.core.prompts.coverage import normalise
 from napari_medvlsm.core.prompts.families import GENERIC
 from napari_medvlsm.core.prompts.own_words import OwnWords, own_words_path
@@ -91,9 +92,10 @@ def require_modality(modality: str, vocabulary: Vocabulary, where: str) -> None:
         return
     named = {key.lower(): key for key in vocabulary.modalities}
     named |= {entry.label.lower(): key for key, entry in vocabulary.modalities.items()}
-    near = difflib.get_close_matches(modality.lower(), named, n=1)
+    near = difflib.get_close_matches(modality[:200].lower(), named, n=1)
     known = f"did you mean {named[near[0]]!r}?" if near else f"known are {', '.join(vocabulary.modalities)}."
-    raise ValueError(f"{where} names the modality {modality!r}, which the vocabulary does not have; {known}")
+    said = shown(repr(modality))
+    raise ValueError(f"{where} names the modality {said}, which the vocabulary does not have; {known}")
 
 
 def _dumped(raw: Raw) -> str:

@@ -377,3 +377,101 @@ def test_the_starter_may_be_trained():
 
 def test_every_kind_is_described():
     assert all(kind.words and kind.severity in ("stop", "warning", "note") for kind in KINDS.values())
+
+
+# Nothing listed is dropped silently ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tabled(tmp_path, rng):
+    """A set in split lists whose `targets.csv` names the masks."""
+    folder = tmp_path / "mine"
+    (folder / "splits").mkdir(parents=True)
+    for i in range(4):
+        picture(folder / "images" / f"{i}.png", rng)
+        outline(folder / "masks" / f"{i}.png")
+    for split, names in {"train": "0.png\n1.png\n", "val": "2.png\n", "test": "3.png\n"}.items():
+        (folder / "splits" / f"{split}.txt").write_text(names)
+    (folder / "targets.csv").write_text("image,mask,target\n" + "".join(f"{i}.png,{i}.png,polyp\n" for i in range(4)))
+    return folder
+
+
+def items_of(folder, **more):
+    return read_source(folder.parent, source(folder.name, "lists", **more), VOCABULARY)
+
+
+def test_listed_images_without_a_row_are_told_and_refused(tabled):
+    assert check_data(tabled).findings == ()
+    (tabled / "targets.csv").write_text("image;mask;target\n0.png;0.png;polyp\n9.png;0.png;polyp\n")
+    report = check_data(tabled)
+    assert [f.sentence for f in report.of("missing-file")] == [
+        f"{i}.png is listed, but targets.csv has no row with a mask for it." for i in (1, 2, 3)
+    ]
+    assert [f.item for f in report.of("in-no-split")] == ["9.png"] and not report.of("empty-split")
+    with pytest.raises(ValueError, match=r"1\.png is listed in train, but targets\.csv has no row"):
+        items_of(tabled)
+    with pytest.raises(ValueError, match="no row"):  # whatever of the table is wanted
+        items_of(tabled, only=("polyp",))
+
+
+def test_names_are_shown_as_listed_and_where_they_were_looked_for(tabled):
+    (tabled / "targets.csv").unlink()
+    (tabled / "splits" / "val.txt").write_text("images/2.png\n")
+    (tabled / "splits" / "test.txt").write_text("3.jpg\n")
+    sentences = [f.sentence for f in check_data(tabled).of("missing-file")]
+    assert (
+        f"The image images/2.png is listed, but there is no {tabled}/images/images/2.png; list it without images/."
+        in (sentences)
+    )
+    assert f"The image 3.jpg is listed, but there is no {tabled}/images/3.jpg; is 3.png meant?" in sentences
+    with pytest.raises(ValueError, match=r"images/2\.png is listed, but there is no .*; list it without images/"):
+        items_of(tabled, target="polyp")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".png", "a\0b.png", "loop", "../../x.png", "new\nline.png"])
+def test_names_that_no_file_has_are_findings(polyps, name):
+    (polyps / "images" / "loop").symlink_to("loop")
+    lists(polyps, test=[entry(name)])
+    report = check_data(polyps)
+    (found,) = [f for f in report.findings if f.split == "test" and f.kind in ("missing-file", "outside-folder")][:1]
+    assert found.severity == "stop" and "\n" not in found.sentence and len(found.sentence) < 800
+    with pytest.raises(ValueError, match=r"list|name"):
+        read_source(polyps.parent, source(), VOCABULARY)
+
+
+def test_files_that_systems_leave_are_passed_over(tabled, polyps):
+    def litter(folder):
+        for name in (".DS_Store", "._0.png", "Thumbs.db", "desktop.ini", "._train.json", "._a.txt", "._groups.csv"):
+            (folder / name).write_bytes(b"\0\5\xff")
+        (folder / ".ipynb_checkpoints").mkdir()
+
+    def items(folder, layout):
+        return read_source(folder.parent, source(folder.name, layout), VOCABULARY)
+
+    for folder, layout in ((tabled, "lists"), (polyps, "upstream")):
+        before = items(folder, layout)
+        for part in (folder, folder.parent, *(p for p in folder.iterdir() if p.is_dir())):
+            if not (part / ".DS_Store").exists():
+                litter(part)
+        assert check_data(folder).findings == ()
+        assert {k: len(v) for k, v in items(folder, layout).items()} == {k: len(v) for k, v in before.items()}
+    shutil.rmtree(tabled / "splits")
+    assert check_data(tabled, "polyp").images == {"all": 4}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"img_name": None}, "item 2: img_name must be the name of a file, but is None"),
+        ({"prompts": {"p1": 3}}, "item 2: the prompt p1 must be a text or a list of texts, but is 3"),
+        ({"prompts": {"p1": ["a", None]}}, "the prompt p1 must be"),
+        ({"prompts": []}, "item 2: it holds no prompts"),
+        ({"modality": "colonoscopy"}, "did you mean 'endoscopy'"),
+        ({"modality": "y" * 70_000}, "which the vocabulary does not have"),
+    ],
+)
+def test_wrong_items_of_annotation_files_are_named(polyps, wrong, words):
+    lists(polyps, train=[entry("0.png"), {**entry("1.png"), **wrong}])
+    with pytest.raises(ValueError, match=words) as error:
+        read_source(polyps.parent, replace(source(), modality=""), VOCABULARY)
+    assert len(str(error.value)) < 1000

@@ -267,3 +267,59 @@ def test_files_with_wrong_bytes_never_do_more_than_raise(tmp_path, legacy, rng):
                         file.tensor(value)
         except ValueError as error:
             assert "cannot be read" in str(error)
+
+
+# What would take for ever, or all the memory -----------------------------------------------------------------------
+
+
+def opcodes(*parts) -> bytes:
+    return pickle.PROTO + b"\2" + b"".join(parts) + pickle.STOP
+
+
+def test_more_axes_than_torch_counts_are_refused(tmp_path):
+    tensor = tensor_of(Number("storage", torch.FloatStorage, "0", "cpu", 1), shape=(1,) * 65, strides=(1,) * 65)
+    path = archive(tmp_path / "a.pt", dumped({"w": tensor}), [("data/0", struct.pack("<f", 1))])
+    with TorchFile(path) as file, pytest.raises(ValueError, match="no valid shape of at most 64 axes"):
+        file.tensor(file.content["w"])
+
+
+def test_keys_are_texts_or_integers(tmp_path):
+    def item(key):
+        return key + pickle.BININT1 + b"\1" + pickle.SETITEM
+
+    nested = pickle.EMPTY_TUPLE + (pickle.DUP + pickle.TUPLE2) * 40  # hashed, this takes 2 ** 40 steps
+    keys = (pickle.BINUNICODE + b"\1\0\0\0w", pickle.BININT1 + b"\2", nested, pickle.NONE, pickle.EMPTY_LIST)
+    path = archive(tmp_path / "a.pt", opcodes(pickle.EMPTY_DICT, *map(item, keys)))
+    with TorchFile(path) as file:
+        assert file.content == {"w": 1, 2: 1}
+
+
+def test_a_value_that_is_used_again_and_again_costs_no_time(tmp_path):
+    pair = pickle.MARK + pickle.NONE * 2 + pickle.LIST + pickle.BINPUT + b"\0"
+    pairs = pickle.MARK + (pickle.BINGET + b"\0") * 100_000 + pickle.LIST + pickle.BINPUT + b"\1"
+    ordered = pickle.GLOBAL + b"collections\nOrderedDict\n" + pickle.BINPUT + b"\2"
+    call = pickle.BINGET + b"\2" + pickle.BINGET + b"\1" + pickle.TUPLE1 + pickle.REDUCE + pickle.POP
+    wide = pickle.MARK + pickle.NONE * 100_000 + pickle.TUPLE + pickle.BINPUT + b"\3"
+    spread = pickle.BINGET + b"\2" + pickle.BINGET + b"\3" + pickle.REDUCE + pickle.POP
+    for data in (pair + pairs + ordered + call * 50_000, ordered + wide + spread * 50_000):
+        path = archive(tmp_path / "a.pt", opcodes(data))
+        with pytest.raises(ValueError, match="damaged or no file"):
+            TorchFile(path)
+
+
+def test_long_names_are_not_put_together(tmp_path):
+    name = pickle.BINUNICODE + struct.pack("<I", 10**6) + b"x" * 10**6 + pickle.BINPUT + b"\0"
+    path = archive(
+        tmp_path / "a.pt", opcodes(name, (pickle.BINGET + b"\0" + pickle.DUP + pickle.STACK_GLOBAL) * 10_000)
+    )
+    with pytest.raises(ValueError, match="damaged or no file"):
+        TorchFile(path)
+
+
+def test_all_tensors_together_are_bounded_by_the_file(tmp_path):
+    storage = Number("storage", torch.FloatStorage, "0", "cpu", 10_000)
+    many = {f"w{i}": tensor_of(storage, shape=(10_000,), strides=(1,)) for i in range(100)}
+    path = archive(tmp_path / "a.pt", dumped(many), [("data/0", bytes(40_000))])
+    with TorchFile(path) as file, pytest.raises(ValueError, match="share the same numbers"):
+        for stored in file.content.values():
+            file.tensor(stored)

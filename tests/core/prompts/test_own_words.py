@@ -176,7 +176,7 @@ def test_every_mistake_names_file_line_and_key(path, text, where, what):
 
 
 def test_a_folder_in_the_place_of_the_file_gives_a_sentence(tmp_path):
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="is no file"):
         OwnWords.read(tmp_path)
 
 

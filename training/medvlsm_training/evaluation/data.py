@@ -6,6 +6,7 @@ licences, both halves of a mask of the lungs, what is left out. Either way the s
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -184,6 +185,11 @@ def read_data(
     source = SourceConfig(folder.name, layout, target=only, as_listed=True)
     found = read_items(folder, source, split, vocabulary, skip_missing=True)
     data = _data_set(folder, found.split, found.items, vocabulary, targets, limit, found.missing, file_names)
+    if data is None and targets and (there := sorted({name for item in found.items for name in item.masks})):
+        wanted = ", ".join(map(repr, targets))
+        near = next((n for name in targets for n in difflib.get_close_matches(name[:200], there, n=1)), "")
+        hint = f" Did you mean {near!r}?" if near else ""
+        raise ValueError(f"No case of {folder.name} shows {wanted}; its masks show {', '.join(there)}.{hint}")
     if data is None:
         raise ValueError(f"The split {split!r} of {folder} has no case whose image and mask are there.")
     return data

@@ -252,21 +252,18 @@ def _read_torch(path: Path) -> Checkpoint:
 
 def _state_dict(content: object) -> tuple[dict[str, StoredTensor], list[str]]:
     """(the tensors by name, other state dicts beside them), from where programs put them in a checkpoint."""
+    stored: dict[str, StoredTensor] = {}
     for _ in range(_DEEPEST):
         if not isinstance(content, dict):
             break
-        inside = [key for key in _PLACES if isinstance(content.get(key), dict) and _holds_tensors(content[key])]
-        if not inside:
-            return {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, StoredTensor)}, []
-        content, beside = content[inside[0]], inside[1:]
-        assert isinstance(content, dict)
-        if stored := {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, StoredTensor)}:
-            return stored, beside
-    return {}, []
+        inside = {key: found for key in _PLACES if isinstance(found := content.get(key), dict)}
+        full = [key for key, found in inside.items() if _tensors(found)]
+        if full:
+            return _tensors(inside[full[0]]), full[1:]
+        stored = stored or _tensors(content)
+        content = next(iter(inside.values()), None)
+    return stored, []
 
 
-def _holds_tensors(content: dict[object, object], depth: int = 0) -> bool:
-    if any(isinstance(value, StoredTensor) for value in content.values()):
-        return True
-    below = (content.get(key) for key in _PLACES)
-    return depth < _DEEPEST and any(isinstance(part, dict) and _holds_tensors(part, depth + 1) for part in below)
+def _tensors(content: Mapping[object, object]) -> dict[str, StoredTensor]:
+    return {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, StoredTensor)}
