@@ -12,6 +12,7 @@ from napari_medvlsm import __version__
 from napari_medvlsm.cli import data, evaluate, models, prompts, segment
 from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
 from napari_medvlsm.core.io.disk_errors import sentence
+from napari_medvlsm.core.process import ensure_temporary_folder
 
 __all__ = ["main", "parser"]
 
@@ -19,6 +20,7 @@ __all__ = ["main", "parser"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code (see `core.exit_codes`)."""
     options = parser().parse_args(arguments)
+    ensure_temporary_folder()
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
