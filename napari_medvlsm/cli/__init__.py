@@ -14,6 +14,7 @@ from napari_medvlsm.cli import data, evaluate, models, project, prompts, segment
 from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
 from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.plain_files import shown
+from napari_medvlsm.core.process import ensure_temporary_folder
 
 __all__ = ["main", "parser"]
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text of any encoding
         sys.stdout.reconfigure(errors="backslashreplace")
+    ensure_temporary_folder()
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:

@@ -20,6 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from platformdirs import user_cache_path
+
 # Seconds in which a process that was asked to end may do so by itself.
 GRACE = 5.0
 _STDERR_TAIL = 2000
@@ -184,11 +186,27 @@ def watch_parent(on_end: Callable[[], None], seconds: float = 1.0) -> None:
     threading.Thread(target=watch, name="end-of-parent", daemon=True).start()
 
 
+def ensure_temporary_folder() -> None:
+    """Where no temporary folder has room, use one among the user's cached files, or else go on without.
+
+    torch asks for its name when it is imported, and would not be imported without one.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        folder = user_cache_path("napari-medvlsm", appauthor=False) / "tmp"
+        with suppress(OSError):  # what then has to write there fails, and says so
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+
+
 def _file_for_stderr() -> IO[bytes]:
-    """In the temporary folder; where there is none with room, what the child writes is not kept."""
+    """In the temporary folder or, where there is none with room, in memory; on systems without such, not kept."""
     try:
         return tempfile.TemporaryFile()
     except OSError:
+        if hasattr(os, "memfd_create"):
+            return os.fdopen(os.memfd_create("stderr"), "w+b")
         return Path(os.devnull).open("r+b")
 
 
@@ -228,6 +246,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_watch_stdin, name="end-of-stdin", daemon=True).start()
     watch_parent(_end)
+    ensure_temporary_folder()
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

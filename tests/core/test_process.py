@@ -214,8 +214,25 @@ def test_the_runner_imports_no_torch():
 
 def test_a_child_starts_where_no_temporary_folder_can_be_written(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with ChildProcess("json.tool", output=False) as child:
-        assert child.stderr_tail() == ""
+    with ChildProcess("json.tool", ["--unknown"], output=False) as child:
+        assert child.wait(LONG) == 2
+        assert "unrecognized arguments" in child.stderr_tail() or not hasattr(os, "memfd_create")
+
+
+def test_torch_is_imported_where_no_temporary_folder_has_room(tmp_path):
+    code = (
+        "import tempfile\n"
+        "tempfile._candidate_tempdir_list = lambda: ['/nowhere']\n"
+        "from napari_medvlsm.core.process import ensure_temporary_folder\n"
+        "ensure_temporary_folder()\n"
+        "import napari_medvlsm.core.inference\n"
+        "tempfile.TemporaryFile().close()\n"
+        "print(tempfile.gettempdir())"
+    )
+    environment = dict(os.environ) | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("tmp")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")

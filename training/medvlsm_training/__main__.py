@@ -7,6 +7,7 @@ import sys
 from medvlsm_training.command import Parser, add_to
 from napari_medvlsm.core.exit_codes import ExitCode
 from napari_medvlsm.core.io.disk_errors import sentence
+from napari_medvlsm.core.process import ensure_temporary_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,6 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="medvlsm_training", description=__doc__)
     add_to(parser.add_subparsers(dest="command", required=True))
     options = parser.parse_args(arguments)
+    ensure_temporary_folder()
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:

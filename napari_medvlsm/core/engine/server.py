@@ -15,7 +15,7 @@ from napari_medvlsm.core.engine.protocol import Array, Message, read_frame, writ
 from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO, SegmentOptions
-from napari_medvlsm.core.process import watch_parent
+from napari_medvlsm.core.process import ensure_temporary_folder, watch_parent
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.inference import Segmenter
@@ -179,6 +179,7 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     watch_parent(lambda: os._exit(0))
+    ensure_temporary_folder()
     serve(sys.stdin.buffer, sink)
 
 
