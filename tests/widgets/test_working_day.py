@@ -117,12 +117,12 @@ for number, (name, words) in enumerate(kinds.items()):
     assert said.startswith("Done") == bool(mask.any()) and ("Nothing was outlined" in said) == (not mask.any()), said
     click(panel.correction_section.start)
     check(f"correcting {name}", name)
-    before = panel.corrections.current.mask.sum()
-    layer = viewer.layers.selection.active
-    layer.selected_label = 1 if before < mask.size / 2 else 0
+    layer, drawn = viewer.layers.selection.active, panel.corrections.current.mask
+    # The stroke changes something: it goes over the middle.
+    layer.selected_label = 0 if drawn[drawn.shape[0] // 2, drawn.shape[1] // 2] else 1
     stroke(0.5)
     check(f"a stroke on {name}", name)
-    assert panel.corrections.current.provenance.strokes == 1
+    assert panel.corrections.current.provenance.strokes == 1, name
     share = 100 * panel.corrections.current.mask.mean()
     area = "under 0.1" if 0 < share < 0.1 else f"{share:.1f}"
     assert area in panel.result_section.summary.text(), "the area follows"
