@@ -181,7 +181,8 @@ viewer.layers.remove_selected()
 check("a deleted scan", "skin_lesion")
 panel.open_files([out / "scans" / "float.tif"])
 check("opened again", "float")
-assert panel.corrections.current is not None and panel.session.prompt.text == "polyp"
+assert panel.session.target == "polyp", panel.session.prompt
+assert panel.corrections.current is not None, (panel.corrections.of_scan(), viewer.layers, panel.layers._parked)
 
 # A slice of a stack, then a flat scan: nothing of the third axis stays.
 click_row(panel.scan_section.scans, next(i for i, e in enumerate(panel.scans.worklist.entries) if e.name == "stack"))
