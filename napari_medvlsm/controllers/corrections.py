@@ -13,9 +13,11 @@ from typing import Protocol
 import numpy as np
 from psygnal import Signal
 
+from napari_medvlsm.controllers.autosave import Autosave
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
+from napari_medvlsm.core.io.disk_errors import reason
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Target
@@ -48,6 +50,9 @@ class Canvas(Protocol):
 
     def read(self, target: str) -> Mask | None:
         """A copy of the slice in view, shape (H, W); None without a layer."""
+
+    def slice_before(self, target: str) -> Mask | None:
+        """A copy of the slice before the one in view, shape (H, W); None without a layer, or before the first slice."""
 
     def replace(self, target: str, mask: Mask) -> int:
         """Make the slice in view equal to a mask as one undoable step; the number of changed pixels."""
@@ -137,6 +142,9 @@ class Corrections:
     ) -> None:
         self._session, self._canvas, self._store, self._settings = session, canvas, store, settings
         self._run, self._call_later, self._clock = run, call_later, clock
+        self._autosave = Autosave(store, run, call_later)
+        self._autosave.message.connect(self.message.emit)
+        self._autosave.failing.connect(self._on_failing)
         self._open: dict[Key, Annotation] = {}
         # States that steps of ours led from and to: where an undo arrives at one of them, it came from where that did.
         self._steps: dict[Key, list[Annotation]] = {}
@@ -213,6 +221,45 @@ class Corrections:
         self._canvas.edit(target.phrase)
         self.changed.emit()
 
+    def apply(self, change: Callable[[Mask], Mask]) -> int:
+        """Change the correction in view as a whole, as one undoable step that counts like a stroke.
+
+        Parameters
+        ----------
+        change : callable
+            ``change(mask)`` gets the outline, shape (H, W), and gives the new one of the same shape.
+
+        Returns
+        -------
+        int
+            Number of pixels that changed; 0 without a correction.
+        """
+        if not self._ready() or (before := self.current) is None:
+            return 0
+        mask = change(before.mask)
+        count = self._canvas.replace(self._key[1], mask)
+        if count:
+            spent = before.provenance
+            worked = replace(spent, strokes=spent.strokes + 1, seconds=spent.seconds + self._be_active(self._key))
+            absent = before.absent and not mask.any()
+            self._set(replace(before, mask=mask, absent=absent, corrected=True, provenance=worked))
+            self.changed.emit()
+        return count
+
+    def earlier(self) -> Mask | None:
+        """The outline of the target in the slice before, or else in the scan of this size that was worked on last.
+
+        None where there is none in this session.
+        """
+        before, scan = self._canvas.slice_before(self._key[1]), self._session.scan
+        if before is not None and before.any():
+            return before
+        for key, found in reversed(self._open.items()):
+            same = scan is not None and key[1] == self._key[1] and found.mask.shape == scan.size
+            if same and key != self._key and found.mask.any():
+                return found.mask
+        return None
+
     def take_prediction(self) -> None:
         """Replace the correction by the prediction, as one undoable step."""
         if not self._ready() or self.current is None:
@@ -254,7 +301,7 @@ class Corrections:
             del self._open[self._key]
             self._dirty.discard(self._key)
             self._canvas.forget(self._key[1])
-            self._run(partial(self._store.save, replace(current, absent=False)))
+            self._autosave.save(replace(current, absent=False), lambda: None)
         else:
             self._canvas.replace(self._key[1], before.mask)
             self._set(_with_effort(before, current))
@@ -341,7 +388,7 @@ class Corrections:
         self.flush()
         key = self._session.scan_hash, self._key[1] if target is None else target
         self._in_file.add(key)
-        self._run(partial(self._store.forget, *key))
+        self._autosave.forget(key)
         if key == self._key:
             self.autosaved.emit("")
 
@@ -412,7 +459,12 @@ class Corrections:
 
     def close(self) -> None:
         """Write what is left; nothing is taken over from now on."""
+        before = dict(self._open)
+        # A fill that was not reported yet is on its layer already.
+        self._read_canvas()
+        self._dirty |= {key for key, known in before.items() if not np.array_equal(self._open[key].mask, known.mask)}
         self.flush()
+        self._autosave.close()
         self._closed = True
 
     # Within ---------------------------------------------------------------------------------------------------------
@@ -454,11 +506,13 @@ class Corrections:
             lost[:] = [d for d in lost if d.annotation.target != target or not np.array_equal(d.annotation.mask, mask)]
 
     def _by_hand(self, key: Key, mask: Mask) -> Annotation:
-        scan, vocabulary = self._session.scan, self._session.vocabulary
+        vocabulary = self._session.vocabulary
+        scan = self._session.scan if key[0] == self._session.scan_hash else None
         provenance = new_provenance(
             scan_hash=key[0],
             scan_size=mask.shape,
-            spacing=scan.spacing if scan is not None and key[0] == self._session.scan_hash else None,
+            spacing=scan.spacing if scan is not None else None,
+            spacing_from=scan.spacing_from if scan is not None else "",
             vocabulary_version=vocabulary.version,
             vocabulary_hash=vocabulary.digest,
         )
@@ -494,6 +548,7 @@ class Corrections:
         provenance = replace(annotation.provenance, created=now, author=self._settings.author)
         annotation = self._completed(replace(annotation, provenance=provenance))
         key = provenance.scan_hash, annotation.target
+        self._open.pop(key, None)  # the last one worked on is the last
         self._open[key] = annotation
         self._canvas.note(annotation)
         if dirty:
@@ -504,8 +559,13 @@ class Corrections:
             self._call_later(AUTOSAVE_SECONDS, lambda: self.flush() if number == self._writes else None)
 
     def _completed(self, annotation: Annotation) -> Annotation:
-        """With the words of the prompt as they are now, if it is about this target in this scan."""
-        if (annotation.provenance.scan_hash, annotation.target) != self._key:
+        """With the pixel size and the words of the prompt as they are now, if they are of its scan and its target."""
+        scan = self._session.scan
+        if scan is None or annotation.provenance.scan_hash != self._key[0]:
+            return annotation
+        made = replace(annotation.provenance, spacing=scan.spacing, spacing_from=scan.spacing_from)
+        annotation = replace(annotation, provenance=made)
+        if annotation.target != self._key[1]:
             return annotation
         said, measured = self._session.words_about(annotation.target)
         return replace(annotation, said=said, measured=measured)
@@ -527,17 +587,18 @@ class Corrections:
         if key == self._key and not annotation.absent:
             self.outlined.emit(key[0], annotation.mask)
 
-        def done(_: object) -> None:
+        def done() -> None:
             kept = annotation.absent or annotation.mask.any()
             if kept and not self._closed and key == self._key and key not in self._in_file:
                 self.autosaved.emit(f"Autosaved at {datetime.now():%H:%M:%S}; not yet saved to a file.")
             if then is not None:
                 then()
 
-        def failed(error: Exception) -> None:
-            self._say(f"The correction could not be autosaved ({error}); save it to a file.", problem=True)
+        self._autosave.save(annotation, done)
 
-        self._run(partial(self._store.save, annotation), done, failed)
+    def _on_failing(self, why: str) -> None:
+        if why and not self._closed:
+            self.autosaved.emit(f"Not autosaved: {why}. It is tried again by itself.")
 
     def _drop(self, lost: _Deleted | None, found: SavedCorrection | None) -> None:
         if lost is not None:
@@ -546,7 +607,10 @@ class Corrections:
             if lost.copy is not None:
                 self._run(partial(lost.copy.unlink, missing_ok=True))
         if found is not None:
-            self._store.discard(found)
+            try:
+                self._store.discard(found)
+            except OSError as error:
+                self._say(f"The stored correction could not be deleted: {reason(error)}.", problem=True)
         self.find_offers()
 
     def _say(self, text: str, problem: bool = False) -> None:

@@ -86,13 +86,13 @@ class Saving:
             f"Saved {count} to {folder.name}: {named(saved)}." if saved else "Nothing to save.", not saved
         )
 
-    def export_to(self, folder: Path) -> None:
-        """Add the scan and the annotation in view to a training folder."""
-        self._export(folder, [self._session.target_in_view.phrase])
+    def export_to(self, folder: Path) -> bool:
+        """Add the scan and the annotation in view to a training folder, and say whether it was."""
+        return self._export(folder, [self._session.target_in_view.phrase])
 
-    def export_all(self, folder: Path) -> None:
-        """Add the scan and the annotations of all its targets to a training folder."""
-        self._export(folder, self.all)
+    def export_all(self, folder: Path) -> bool:
+        """Add the scan and the annotations of all its targets to a training folder, and say whether all were."""
+        return self._export(folder, self.all)
 
     def _holds(self, target: str, corrected: Annotation | None) -> bool:
         if corrected is not None:
@@ -110,7 +110,7 @@ class Saving:
             self._corrections.mark_saved(found.target)
         return True
 
-    def _export(self, folder: Path, targets: Sequence[str]) -> None:
+    def _export(self, folder: Path, targets: Sequence[str]) -> bool:
         cases = []
         for phrase in targets:
             found, scan = self.annotation(phrase), self._session.scan
@@ -123,15 +123,15 @@ class Saving:
                     "to segment here”.",
                     True,
                 )
-                return
+                return False
             try:
                 cases.append(export_case(folder, scan, found, self._session.vocabulary, modality=target.modality))
             except (ValueError, OSError) as error:
                 self.message.emit(f"{'Not all' if cases else 'Nothing'} was added: {error}", True)
-                return
+                return False
         if not cases:
             self.message.emit("There is no outline to add: segment, or draw one.", True)
-            return
+            return False
         case = cases[-1]
         split = _SPLITS.get(case.split, case.split)
         count = "1 case" if case.number == 1 else f"{case.number} cases"
@@ -143,6 +143,7 @@ class Saving:
         else:
             text = f"Added to the training set in {folder.name}: case {case.number}, {split}."
         self.message.emit(text, False)
+        return True
 
 
 def file_stem(scan: str, target: str) -> str:

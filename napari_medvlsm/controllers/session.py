@@ -390,6 +390,10 @@ class Session:
         """Of the result that is shown, or else of the target of the prompt."""
         return self._settings().threshold
 
+    def threshold_of(self, target: str) -> float:
+        """Of the result of a target or, without one, of the result that is shown."""
+        return self._settings(self.results.get(target)).threshold
+
     @property
     def cleanup(self) -> Cleanup:
         """Of the result that is shown, or else of the target of the prompt."""
@@ -435,6 +439,7 @@ class Session:
             scan_hash=result.scan_hash,
             scan_size=scan.size,
             spacing=scan.spacing,
+            spacing_from=scan.spacing_from,
             prompt=result.prompt,
             vocabulary_version=result.prompt.vocabulary_version,
             vocabulary_hash=result.vocabulary_hash,

@@ -100,6 +100,15 @@ class ViewState:
             return
         self.show(found, problem)
 
+    def read_again(self) -> None:
+        """Read the slice in view anew: something beside its pixels has changed, such as their size."""
+        self._moving = self._other_pixels = False
+        if self.image is not None:
+            try:
+                self.show(self._read(self.image))
+            except ValueError as error:
+                self.show(None, str(error))
+
     def show(self, found: SliceInView | None, problem: str = "") -> None:
         """Work on a slice, or on none."""
         self.slice, self.problem = found, problem

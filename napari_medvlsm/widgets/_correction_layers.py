@@ -14,14 +14,17 @@ from qtpy.QtCore import QTimer
 
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.contrast import outline_color
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Target
-from napari_medvlsm.widgets._layers import LayerManager, role
+from napari_medvlsm.widgets._layers import LayerManager, one_color, role
 
 # Metadata of a correction layer: by the hash of a slice, where the slice lies in the layer and its annotation.
 NOTES = "medvlsm_annotations"
 # Metadata of a correction layer: the lengths of its undo history when it was last read.
 _HISTORY = "medvlsm_history"
+# Metadata of a correction layer: its colour, as "#rrggbb".
+_COLOR = "medvlsm_color"
 _Notes = dict[str, tuple[tuple[int, ...], Annotation]]
 
 
@@ -60,7 +63,10 @@ class CorrectionLayers:
     def open(self, target: Target) -> None:
         """Give a target a layer, if it has none."""
         if self._view.slice is not None and self._layer(target.phrase) is None:
-            self._watch(self._layers.new_correction(self._view.slice.image, target))
+            layer = self._layers.new_correction(self._view.slice.image, target)
+            color = outline_color(self._view.slice.scan.pixels, self._colors())
+            layer.metadata[_COLOR], layer.colormap = color, one_color(color)
+            self._watch(layer)
 
     def edit(self, target: str) -> None:
         """Make a layer ready to paint on."""
@@ -76,6 +82,13 @@ class CorrectionLayers:
         """A copy of the slice in view; None without a layer."""
         layer, view = self._layer(target), self._view.slice
         return None if layer is None or view is None else _plane(layer, view.index)
+
+    def slice_before(self, target: str) -> Mask | None:
+        """A copy of the slice before the one in view, along the axis next to the plane; None before the first."""
+        layer, view = self._layer(target), self._view.slice
+        if layer is None or view is None or not view.index or view.index[-1] == 0:
+            return None
+        return _plane(layer, (*view.index[:-1], view.index[-1] - 1))
 
     def replace(self, target: str, mask: Mask) -> int:
         """Make the slice in view equal to a mask as one undoable step; the number of changed pixels."""
@@ -177,6 +190,11 @@ class CorrectionLayers:
     def _shown(self, layer: Labels) -> bool:
         view = self._view.slice
         return view is not None and layer in self._layers.corrections(view.image)
+
+    def _colors(self) -> list[str]:
+        """Colours of the corrections of the scan in view."""
+        assert self._view.slice is not None
+        return [layer.metadata.get(_COLOR, "") for layer in self._layers.corrections(self._view.slice.image)]
 
     def _watch(self, layer: Labels) -> None:
         # Connecting a method twice connects it once.

@@ -26,6 +26,8 @@ from napari_medvlsm.core.prompts import Target
 
 KEY = "medvlsm"
 SPACING_KEY = "medvlsm_spacing_mm"
+# Metadata of a scan: how a person came to its pixel size; it goes before that of the file.
+SPACING_FROM_KEY = "medvlsm_spacing_from"
 # Metadata of a scan: the file that it was read from, and files that came with it and wait to be opened.
 PATH_KEY = "medvlsm_path"
 WAITING_KEY = "medvlsm_waiting"
@@ -80,7 +82,8 @@ def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
         raise ValueError("The slice is shown along another axis; roll the axes back (button below the layer list).")
     point = layer.world_to_data(viewer.dims.point)
     index = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in zip(point[:-2], data.shape, strict=False))
-    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name))
+    made = str(layer.metadata.get(SPACING_FROM_KEY, ""))
+    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name, spacing_from=made))
 
 
 def read_from_dicom(layer: Image) -> bool:
@@ -95,6 +98,9 @@ def read_from_dicom(layer: Image) -> bool:
 
 def spacing_of(layer: Image) -> tuple[float, float] | None:
     """Millimetres per pixel (row, col): from the layer's units, or else from the file it came from."""
+    if layer.metadata.get(SPACING_FROM_KEY):
+        entered: tuple[float, float] = layer.metadata[SPACING_KEY]
+        return entered
     try:
         rows, cols = (
             float((s * u).to("mm").magnitude) for s, u in zip(layer.scale[-2:], layer.units[-2:], strict=True)
@@ -107,6 +113,11 @@ def spacing_of(layer: Image) -> tuple[float, float] | None:
         layer.metadata[SPACING_KEY] = read_spacing(Path(path)) if path else None
     spacing: tuple[float, float] | None = layer.metadata[SPACING_KEY]
     return spacing
+
+
+def enter_spacing(layer: Image, spacing: tuple[float, float], made: str) -> None:
+    """Take the millimetres per pixel (row, col) that a person gave, and how: "entered by hand"."""
+    layer.metadata[SPACING_KEY], layer.metadata[SPACING_FROM_KEY] = spacing, made
 
 
 class LayerManager:
@@ -199,6 +210,25 @@ class LayerManager:
         self._viewer.layers.selection.active = layer
         layer.mode = "add_rectangle"
         return layer
+
+    def draw_line(self, view: SliceInView) -> Shapes:
+        """A layer on which the person draws one line, ready to draw."""
+        self._remove(self._find(Shapes, "length", view.image))
+        layer = Shapes(
+            ndim=len(self._shape(view.image)),
+            **self._placement(view.image),
+            name="Known length",
+            edge_color=CORRECTION_COLOR,
+            edge_width=max(1, max(view.scan.size) / 300),
+        )
+        self._add(layer, view.image, "length", "")
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_line"
+        return layer
+
+    def remove_line(self, line: Shapes) -> None:
+        """Take the line away that was drawn."""
+        self._remove(line)
 
     def hide_rectangle(self, image: Image) -> None:
         """Put the rectangle out of sight, and the scan in its place as what is worked on."""
@@ -302,7 +332,6 @@ class LayerManager:
         indices = (*(np.full(rows.size, i) for i in index), rows, cols)
         with layer.block_history():
             layer.data_setitem(indices, after[rows, cols])
-        layer.refresh()
         _bound_history(layer)
         return int(rows.size)
 

@@ -48,7 +48,6 @@ class SavePresenter(QObject):
         self._section, self._parent = section, parent
         section.set_author(settings.author)
         section.saveRequested.connect(self._ask_save)
-        section.exportRequested.connect(self._ask_export)
         section.saveAllRequested.connect(self._ask_save_all)
         section.exportAllRequested.connect(self._ask_export_all)
         section.authorEntered.connect(self._set_author)
@@ -94,11 +93,6 @@ class SavePresenter(QObject):
             suffix = ".png" if "png" in (self._settings.recall(_KIND) or "") else ".tif"
             self._saving.save_all(Path(name), suffix)
             self.show()
-
-    def _ask_export(self) -> None:
-        name = self._ask_folder("Folder of the training set", _SET)
-        if name:
-            self._saving.export_to(Path(name))
 
     def _ask_export_all(self) -> None:
         name = self._ask_folder("Folder of the training set", _SET)

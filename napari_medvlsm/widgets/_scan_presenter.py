@@ -15,7 +15,7 @@ from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.controllers.worklist import Entry, Worklist
 from napari_medvlsm.core.io.images import SUFFIXES
 from napari_medvlsm.core.io.settings import Settings
-from napari_medvlsm.core.options import SegmentOptions, Tiling
+from napari_medvlsm.core.options import Region, SegmentOptions, Tiling
 from napari_medvlsm.widgets._layers import PATH_KEY, WAITING_KEY, LayerManager, scan_layers
 from napari_medvlsm.widgets._stage import ViewerStage
 from napari_medvlsm.widgets._workers import Background
@@ -98,6 +98,11 @@ class ScanPresenter(QObject):
         but the status line.
         """
         self.worklist.open(paths, others)
+
+    def box(self) -> Region | None:
+        """The rectangle that was drawn for the model to look at; None for the whole scan."""
+        view = self._view.slice
+        return self._layers.rectangle(view) if self._section.region_mode().rectangle and view is not None else None
 
     def options(self) -> SegmentOptions:
         """The region that the model is to see.

@@ -21,11 +21,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.controllers.corrections import Corrections
+from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
 from napari_medvlsm.controllers.outlines import Outlines
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.status import Status
+from napari_medvlsm.controllers.training_set import TrainingSet
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.settings import Settings
@@ -38,12 +40,15 @@ from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
+from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
 from napari_medvlsm.widgets._prompt_presenter import PromptPresenter, open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
 from napari_medvlsm.widgets._scan_presenter import ScanPresenter
 from napari_medvlsm.widgets._segment_presenter import SegmentPresenter
+from napari_medvlsm.widgets._tools_presenter import ToolsPresenter
+from napari_medvlsm.widgets._training_set_presenter import TrainingSetPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
 from napari_medvlsm.widgets.dialogs import GuideDialog
 from napari_medvlsm.widgets.sections import (
@@ -63,6 +68,8 @@ from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+# The window's end waits no longer for the last autosave, should the disk not answer.
+AUTOSAVE_FINISH_SECONDS = 10.0
 # Of the panel, in characters of its font: at this width no button is clipped.
 _WIDTH, _LEAST_WIDTH = 50, 46
 
@@ -89,6 +96,8 @@ class Panel(QWidget):
         self.transport = EngineThreads()
         self.destroyed.connect(self.transport.stop)
         self.background = Background(self)
+        # Of its own: a file that is being opened, however slowly, keeps no stroke from the disk.
+        self.autosaving = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
 
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image))
         self.engine = EngineController(self.transport, call_later(self))
@@ -97,7 +106,7 @@ class Panel(QWidget):
         self.correction_layers = CorrectionLayers(self.viewer, self.layers, self.view)
         settings = Settings()
         self.corrections = Corrections(
-            self.session, self.correction_layers, self.store, settings, self.background.run, call_later(self)
+            self.session, self.correction_layers, self.store, settings, self.autosaving.run, call_later(self)
         )
         self.correction_layers.painted.connect(self.corrections.on_painted)
         self.correction_layers.deleted.connect(self.corrections.on_deleted)
@@ -155,12 +164,14 @@ class Panel(QWidget):
         for dialog in self.findChildren(QDialog):
             dialog.close()
         self.corrections.close()
+        self.tools.close()
         self.correction_layers.close()
         self.results.close()
         self.models.close()
         self.scans.close()
         self.engine.close()
         self.background.close()
+        self.autosaving.close()
         self.store.close()
 
     def sizeHint(self) -> QSize:
@@ -286,6 +297,30 @@ class Panel(QWidget):
         )
         self.scans = ScanPresenter(
             self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
+        )
+        self.measuring = MeasurePresenter(
+            session, self.corrections, self.results, self.layers, self.result_section, self.background, self
+        )
+        self.measuring.message.connect(status)
+        self.training_set = TrainingSet(
+            session, self.corrections, self.saving, settings, lambda: self.scans.worklist.step(1)
+        )
+        self.training_set.message.connect(status)
+        self.adding = TrainingSetPresenter(
+            session, self.corrections, self.saving, self.training_set, self.save_section.training_set, self
+        )
+        self.editing = Editing(session, self.corrections)
+        self.editing.message.connect(status)
+        self.editing.started.connect(lambda: self.result_section.certainty.setChecked(False))
+        self.tools = ToolsPresenter(
+            self.viewer,
+            session,
+            self.corrections,
+            self.editing,
+            self.layers,
+            self.correction_section.tools,
+            self.scans.box,
+            self,
         )
         self.segmenting = SegmentPresenter(session, self.outlines, self.status, self.footer, self.scans.options, self)
         self.prompt_section.text.returnPressed.connect(self.segment)

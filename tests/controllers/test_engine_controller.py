@@ -1,5 +1,6 @@
 """The rules of the engine controller, without a process and without a window."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -241,3 +242,20 @@ def test_a_request_waits_for_the_engine_and_can_be_taken_back(wire, later, heard
     wire.ready()
     assert engine.state is EngineState.SEGMENTING and not engine.waiting
     assert wire.sent[-1][1] == 1, "the pixels are sent again"
+
+
+def test_an_engine_that_cannot_be_started_is_said_and_asked_for_again(engine, wire, heard, monkeypatch):
+    failed, start = heard(engine.failed), wire.start
+
+    def refused(on_message, on_exit):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(wire, "start", refused)
+    engine.start()
+    assert engine.state is EngineState.BROKEN
+    assert "could not be started: Cannot allocate memory" in failed[0][0]
+    with pytest.raises(ValueError, match="could not be started; close other programs"):
+        engine.segment(MODEL, image("a"), ["polyp"])
+    monkeypatch.setattr(wire, "start", start)
+    engine.segment(MODEL, image("a"), ["polyp"])
+    assert engine.state is EngineState.STARTING and wire.asked

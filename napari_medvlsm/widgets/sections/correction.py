@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QWidget
 
+from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.sections._section import Section, fill_combo, narrow_combo, quiet_label
+from napari_medvlsm.widgets.sections.tools import ToolBox
 
 
 class CorrectionSection(Section):
@@ -46,12 +48,15 @@ class CorrectionSection(Section):
         self.take_prediction = QPushButton("Take the prediction again")
         self.take_prediction.setToolTip("Replace your correction by the prediction; Undo brings yours back")
         self.take_prediction.clicked.connect(self.takePredictionRequested)
-        self.undo = QPushButton("Undo")
+        self.undo = QPushButton(f"Undo  {keys.UNDO_KEYS}")
         self.undo.setToolTip("Take back the last change of the correction (Ctrl+Z)")
         self.undo.clicked.connect(self.undoRequested)
-        self.redo = QPushButton("Redo")
+        self.redo = QPushButton(f"Redo  {keys.short(keys.REDO_KEYS)}")
         self.redo.setToolTip("Bring back what was undone (Ctrl+Shift+Z)")
         self.redo.clicked.connect(self.redoRequested)
+        for button in (self.undo, self.redo):
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.tools = ToolBox()
         self.absent = QPushButton("Nothing to segment here")
         self.absent.setToolTip(
             "Answer that this scan does not show the target. It is saved and exported as such; an empty "
@@ -64,9 +69,10 @@ class CorrectionSection(Section):
         grid = QGridLayout()
         grid.setVerticalSpacing(3)
         grid.addWidget(self.start, 0, 0, 1, 2)
-        grid.addWidget(self.take_prediction, 1, 0, 1, 2)
+        grid.addWidget(self.tools, 1, 0, 1, 2)
         grid.addWidget(self.undo, 2, 0)
         grid.addWidget(self.redo, 2, 1)
+        grid.addWidget(self.take_prediction, 5, 0, 1, 2)
         grid.addWidget(self.absent, 3, 0, 1, 2)
         grid.addWidget(self.retract, 4, 0, 1, 2)
         self.column.addLayout(grid)
@@ -112,7 +118,7 @@ class CorrectionSection(Section):
         if absent:
             self.state.setText(f"{name}: you answered that this scan does not show it.")
         elif has_correction:
-            self.state.setText(f"{name}: paint with the brush, remove with the eraser.")
+            self.state.setText(f"{name}: point at what is wrong, or paint and erase.")
         self.state.setVisible(has_correction)
         if not has_correction:
             self.saved.hide()

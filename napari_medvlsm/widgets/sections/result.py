@@ -22,6 +22,13 @@ class ResultSection(Section):
         super().__init__("Result")
         self.summary = quiet_label()
         self.column.addWidget(self.summary)
+        self.measured = quiet_label()
+        self.pixel_size = QPushButton("Pixel size")
+        self.pixel_size.setToolTip("Give the size of a pixel, so that lengths are in mm; it is marked as given by you")
+        beside = QHBoxLayout()
+        beside.addWidget(self.measured, 1)
+        beside.addWidget(self.pixel_size)
+        self.column.addLayout(beside)
         row = QHBoxLayout()
         row.addWidget(QLabel("Certainty at least"))
         self.slider = QSlider(Qt.Orientation.Horizontal)
@@ -102,6 +109,10 @@ class ResultSection(Section):
     def set_summary(self, text: str) -> None:
         """Say what was found."""
         self.summary.setText(text)
+
+    def set_measurement(self, text: str) -> None:
+        """Say what the outline measures; "" for none."""
+        self.measured.setText(text or "No outline to measure.")
 
     def _on_slider(self, value: int) -> None:
         self.percent.setText(f"{value} %")

@@ -6,13 +6,13 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton
 
 from napari_medvlsm.widgets.sections._section import Section, quiet_label
+from napari_medvlsm.widgets.sections.training_set import TrainingSetBox
 
 
 class SaveSection(Section):
     """Two buttons, what they would write, and under whose name."""
 
     saveRequested = Signal()
-    exportRequested = Signal()
     saveAllRequested = Signal()
     exportAllRequested = Signal()
     authorEntered = Signal(str)
@@ -26,12 +26,6 @@ class SaveSection(Section):
             "Write the mask as a label TIFF or PNG, with prompt, model, threshold and what you changed inside"
         )
         self.save.clicked.connect(self.saveRequested)
-        self.export = QPushButton("Add to training set…")
-        self.export.setToolTip(
-            "Add scan, outline and prompts to a folder that a model can be trained on "
-            "(no file names; of the patient only what you chose or typed)"
-        )
-        self.export.clicked.connect(self.exportRequested)
         self.save_all = QPushButton()
         self.save_all.setToolTip("Write the outlines of all targets of this scan to a folder, each as a file")
         self.save_all.clicked.connect(self.saveAllRequested)
@@ -41,10 +35,11 @@ class SaveSection(Section):
         grid = QGridLayout()
         grid.setVerticalSpacing(3)
         grid.addWidget(self.save, 0, 0)
-        grid.addWidget(self.export, 0, 1)
-        grid.addWidget(self.save_all, 1, 0)
-        grid.addWidget(self.export_all, 1, 1)
+        grid.addWidget(self.save_all, 0, 1)
         self.column.addLayout(grid)
+        self.training_set = TrainingSetBox()
+        self.column.addWidget(self.training_set)
+        self.column.addWidget(self.export_all)
         self.author = QLineEdit()
         self.author.setPlaceholderText("optional")
         self.author.setMaxLength(80)
@@ -67,15 +62,14 @@ class SaveSection(Section):
         """Say what would be saved; None if there is nothing."""
         self.what.setText(text or "Nothing to save yet.")
         self.save.setEnabled(text is not None)
-        self.export.setEnabled(text is not None)
 
     def set_all(self, count: int) -> None:
         """Offer all outlines of the scan in one go, if there are several."""
         several = f" {count}" if count > 1 else ""
         self.save_all.setText(f"Save all{several}…")
-        self.export_all.setText(f"Add all{several}…")
+        self.export_all.setText(f"Add all{several} outlines of this scan…")
         for button in (self.save_all, self.export_all):
-            button.setEnabled(count > 1)
+            button.setVisible(count > 1)
 
     def _on_author(self) -> None:
         # Qt also calls it finished when the focus moves on, with nothing entered.

@@ -151,6 +151,7 @@ class ScanSection(Section):
             pixel = "pixel size unknown"
         else:
             pixel = f"{scan.spacing[1]:.3g} × {scan.spacing[0]:.3g} mm per pixel"
+            pixel += f" ({scan.spacing_from})" if scan.spacing_from else ""
         self.facts.setText(f"{cols} × {rows} pixels, {scan.kind}, {pixel}")
 
     def _on_row(self, row: int) -> None:

@@ -8,8 +8,9 @@ from PIL import Image
 
 from napari_medvlsm.core.annotation import Annotation, from_dict, new_provenance
 from napari_medvlsm.core.datasets import export
+from napari_medvlsm.core.datasets.case_words import case_words, training_prompts
 from napari_medvlsm.core.datasets.check import check_data
-from napari_medvlsm.core.datasets.export import export_case, training_prompts
+from napari_medvlsm.core.datasets.export import count_cases, export_case
 from napari_medvlsm.core.datasets.info import read_info
 from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.datasets.source import SourceConfig
@@ -383,3 +384,24 @@ def test_cases_of_the_first_version_stay_and_new_ones_are_split(tmp_path, rng):
     told = [export_case(tmp_path, scan, outline("polyp"), VOCABULARY) for scan in scans]
     assert [exported.split for exported in told] == ["train"] * 4 + ["train", "val", "test"]
     assert [exported.replaced for exported in told] == [True] * 4 + [False] * 3
+
+
+def test_it_is_known_where_each_word_comes_from(left_half):
+    scan, mask = left_half
+    said = Attributes("polyp", size="large", color="pink")
+    words = case_words(scan, mask, said, VOCABULARY)
+    assert words.said == Attributes("polyp", color="pink"), "the size is read from the mask, whatever was said"
+    assert {"number", "size", "location"} <= words.measured.named() and not words.measured.color
+    assert words.prompts == training_prompts(scan, mask, said, VOCABULARY)
+    assert words.drawn and all(text in words.prompts[level] for level, text in words.drawn.items())
+    own = case_words(scan, mask, Attributes("polyp", general="a bump of the gut"), VOCABULARY)
+    assert not own.drawn
+
+
+def test_the_cases_of_a_folder_are_counted_by_split(tmp_path, left_half):
+    scan, mask = left_half
+    assert count_cases(tmp_path / "new") == {"train": 0, "val": 0, "test": 0}
+    for target in ("polyp", "foot ulcer"):
+        export_case(tmp_path, scan, Annotation(target, mask), VOCABULARY)
+    counts = count_cases(tmp_path)
+    assert sum(counts.values()) == 2 == max(counts.values()), "one scan, one split"
