@@ -37,8 +37,8 @@ class Status:
         self.now = Sentence()
 
     def say(self, text: str, problem: bool = False, *, passing: bool = False, cause: str = "") -> None:
-        """Say a sentence; one about what is going on never hides a problem."""
-        if passing and self.now.problem and self.now.text:
+        """Say a sentence; one about what is going on never hides what happened or a problem."""
+        if passing and self.now.text and not self.now.passing:
             return
         self.now = Sentence(text, problem, passing, cause)
         self.changed.emit(self.now)

@@ -177,6 +177,7 @@ class ScanPresenter(QObject):
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         layer.events.visible.connect(self._on_visible)
+        self._layers.disown(layer)
         if layer in scan_layers(self._viewer):
             self._sync()
             # What came is what is worked on, whatever was active.

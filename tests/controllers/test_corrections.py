@@ -565,3 +565,23 @@ def test_export_says_case_and_split_and_refuses_an_empty_outline(corrections, la
     corrections.declare_absent()
     saving.export_to(tmp_path / "polyps")
     assert said[-1] == ("Added to the training set in polyps: case 2, validation.", False)
+
+
+def test_outlines_of_all_targets_are_saved_in_one_go(corrections, layers, session, wire, tmp_path, heard):
+    saving = Saving(session, corrections)
+    said = heard(saving.message)
+    session.choose(target="polyp")
+    session.segment()
+    wire.answer(lambda text, size: np.full(size, 255))
+    session.choose(target="foot ulcer")
+    corrections.begin()
+    layers.paint("foot ulcer", slice(2, 4))
+    assert set(saving.all) == {"polyp", "foot ulcer"} and len(corrections.unsaved()) == 1
+    saving.save_all(tmp_path)
+    saving.save_all(tmp_path)
+    kept = {load_mask(path).target: load_mask(path) for path in tmp_path.glob("*.tif")}
+    assert set(kept) == {"polyp", "foot ulcer"} and len(list(tmp_path.glob("*.tif"))) == 2, "replaced, not twice"
+    assert kept["foot ulcer"].corrected and not kept["polyp"].corrected and not corrections.unsaved()
+    assert said[-1][0].startswith("Saved 2 outlines to")
+    saving.export_all(tmp_path / "set")
+    assert said[-1][0].startswith("2 added, 0 replaced in set")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_medvlsm.controllers.engine import EngineImage, EngineState
+from napari_medvlsm.controllers.engine import EngineController, EngineImage, EngineState
 from napari_medvlsm.core.options import Device, SegmentOptions, Tiling
 
 MODEL = Path("models/starter")
@@ -229,6 +229,19 @@ def test_fractions_and_notices_reach_the_window(engine, wire, heard):
     wire.message({"event": "notice", "text": "The CPU does the work."}, [])
     assert fractions == [(0.5,)] and notices == [("The CPU does the work.",)] and not failures
     assert engine.state is EngineState.SEGMENTING
+
+
+def test_a_request_waits_for_the_engine_and_can_be_taken_back(wire, later, heard):
+    engine = EngineController(wire, lambda seconds, function: later.append((seconds, function)))
+    said = heard(engine.cancelled)
+    engine.segment(MODEL, image("a"), ["polyp"])
+    assert engine.waiting and engine.state is EngineState.STARTING
+    assert engine.cancel() and not engine.waiting and len(said) == 1 and not later
+    assert not engine.cancel()
+    engine.segment(MODEL, image("a"), ["polyp"])
+    wire.ready()
+    assert engine.state is EngineState.SEGMENTING and not engine.waiting
+    assert wire.sent[-1][1] == 1, "the pixels are sent again"
 
 
 def test_an_engine_that_cannot_be_started_is_said_and_asked_for_again(engine, wire, heard, monkeypatch):

@@ -520,3 +520,83 @@ def test_typing_reads_no_file(session, monkeypatch):
     Path(__file__).read_bytes()
     watching = False
     assert opened == [__file__], "the watch sees what is opened"
+
+
+# Going back --------------------------------------------------------------------------------------------------------
+
+
+def test_going_back_shows_what_was_said_and_found(session, wire, scan):
+    first, second = scan(1), scan(2)
+    session.view.choose(first)
+    session.choose(target="polyp", size="small")
+    segment(session, wire)
+    session.set_threshold(0.3)
+    session.view.choose(second)
+    assert not session.results and session.prompt.text == "small polyp", "a new scan begins with the same words"
+    session.choose(target="foot ulcer")
+    segment(session, wire)
+    session.set_threshold(0.8)
+    session.view.choose(first)
+    assert session.result.target == "polyp" and session.prompt.text == "small polyp" and session.threshold == 0.3
+    session.view.choose(second)
+    assert session.result.target == "foot ulcer" and session.threshold == 0.8
+    session.view.choose(None)
+    assert session.result is None
+    session.view.choose(first)
+    assert session.result.target == "polyp"
+
+
+def test_a_threshold_of_one_scan_is_not_that_of_another_that_was_answered(session, wire, scan):
+    first, second = scan(1), scan(2)
+    session.choose(target="polyp")
+    session.view.choose(first)
+    segment(session, wire)
+    before = session.threshold
+    session.view.choose(second)
+    segment(session, wire)
+    session.set_threshold(0.9)
+    session.view.choose(first)
+    assert session.threshold == before
+    session.view.choose(scan(3))
+    assert session.threshold == 0.9, "the next begins with what was set last"
+
+
+def test_targets_of_a_scan_keep_their_words_and_their_results(session, wire, scan):
+    session.view.choose(scan(1))
+    session.choose(target="polyp", size="small")
+    segment(session, wire)
+    session.type("two foot ulcers")
+    segment(session, wire)
+    assert set(session.results) == {"polyp", "foot ulcer"} and session.together == {"foot ulcer"}
+    session.look_at("polyp")
+    assert session.prompt.text == "small polyp" and session.result.target == "polyp"
+    session.look_at("foot ulcer")
+    assert session.prompt.text == "two foot ulcers" and session.typed
+    session.choose(target="polyp")
+    assert session.prompt.text == "small polyp", "from the list of targets too"
+
+
+def test_another_scan_ends_a_request_and_says_so(session, wire, scan, heard):
+    said = heard(session.interrupted)
+    session.view.choose(scan(1))
+    session.choose(target="polyp")
+    session.view.choose(scan(2))
+    assert not said, "nothing was asked"
+    session.segment()
+    session.view.choose(scan(3))
+    assert len(said) == 1 and session.engine.state is EngineState.CANCELLING
+
+
+def test_maps_of_scans_seen_long_ago_make_room(session, wire, scan):
+    from napari_medvlsm.controllers.scan_work import ScanWorks
+
+    session._works = ScanWorks(limit=2 * 12 * 15)
+    session.choose(target="polyp")
+    scans = [scan(value) for value in range(4)]
+    for one in scans:
+        session.view.choose(one)
+        segment(session, wire)
+    session.view.choose(scans[2])
+    assert session.result is not None
+    session.view.choose(scans[0])
+    assert session.result is None and session.prompt.text == "polyp"

@@ -3,7 +3,7 @@
 from napari_medvlsm.controllers.status import Status
 
 
-def test_what_goes_on_never_hides_a_problem():
+def test_what_goes_on_never_hides_what_happened():
     status = Status()
     status.say("The engine stopped.", problem=True)
     status.say("Preparing the scan…", passing=True)
@@ -11,7 +11,11 @@ def test_what_goes_on_never_hides_a_problem():
     status.passed("Ready.")
     assert status.now.text == "The engine stopped."
     status.say("Done.")
+    status.say("Preparing the scan…", passing=True)
     assert status.now.text == "Done."
+    status.say("")
+    status.say("Segmenting…", passing=True)
+    assert status.now.text == "Segmenting…"
 
 
 def test_a_problem_goes_with_its_cause_and_nothing_else_does(heard):

@@ -128,3 +128,33 @@ def test_only_layers_of_the_same_shape_can_be_adopted(viewer):
     assert layers.adoptable(image) == [mine]
     layers.adopt(mine, image, POLYP)
     assert layers.correction(image, "polyp") is mine and layers.adoptable(image) == []
+
+
+def test_a_copy_of_a_correction_is_the_persons_own(viewer):
+    image = viewer.add_image(np.zeros((6, 8)))
+    layers = LayerManager(viewer)
+    drawn = layers.new_correction(image, POLYP)
+    copy = Labels(drawn.data.copy(), metadata=drawn.metadata)
+    viewer.add_layer(copy)
+    layers.disown(copy)
+    layers.disown(image)
+    assert layers.corrections(image) == [drawn] and layers.adoptable(image) == [copy]
+    assert layers.correction(image, "polyp") is drawn
+
+
+def test_corrections_of_a_scan_that_was_taken_out_wait_for_it(viewer):
+    image = viewer.add_image(np.zeros((6, 8)))
+    layers = LayerManager(viewer)
+    drawn = layers.new_correction(image, POLYP)
+    layers.replace_plane(drawn, (), np.ones((6, 8), bool))
+    viewer.layers.remove(image)
+    layers.park(image)
+    assert drawn not in viewer.layers
+    other, again = viewer.add_image(np.zeros((5, 8))), viewer.add_image(np.zeros((6, 8)))
+    layers.unpark(other, lambda layer: True)
+    layers.unpark(again, lambda layer: False)
+    assert drawn not in viewer.layers
+    layers.unpark(again, lambda layer: True)
+    assert layers.correction(again, "polyp") is drawn and drawn.visible
+    drawn.undo()
+    assert not drawn.data.any(), "with all that can be undone"

@@ -38,7 +38,9 @@ def make_scans(folder):
         Picture.fromarray(pixels).save(folder / f"{Path(name).stem}.png")
     chest = read_image(SAMPLES / "chest_xray.tif").pixels[::16, ::16]
     tifffile.imwrite(folder / "chest.tif", chest, resolution=(50, 25), resolutionunit="CENTIMETER")
-    tifffile.imwrite(folder / "stack.tif", np.stack([chest, chest[::-1], chest[:, ::-1]]), photometric="minisblack")
+    tifffile.imwrite(
+        folder / "stack.tif", np.stack([chest[::-1], chest[:, ::-1], chest[::-1, ::-1]]), photometric="minisblack"
+    )
     tifffile.imwrite(folder / "float.tif", rng.random((60, 90), np.float32))
     Picture.fromarray(rng.integers(0, 255, (40, 150), np.uint8)).save(folder / "wide.bmp")
     turned = Picture.fromarray(rng.integers(0, 255, (50, 80, 3), np.uint8))
