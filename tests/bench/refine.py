@@ -143,7 +143,7 @@ def cases(folder: str, target: str, data: Path, split: str, segmenter: Segmenter
             if folder in str(case.image) and truth.any():
                 pixels = read_scan(case.image).pixels
                 segmenter.set_image(pixels)
-                answer = segmenter.segment(target)
+                answer = segmenter.segment(target)[0]
                 found.append(Case(pixels, truth, answer.probability, answer.threshold))
     return found
 
