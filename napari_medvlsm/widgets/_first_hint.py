@@ -29,12 +29,12 @@ class FirstHint:
 
     def __init__(self, viewer: ViewerModel, settings: Settings) -> None:
         self._viewer, self._settings = viewer, settings
-        self.shown = not len(viewer.layers) and not settings.recall(_SEEN) and not viewer.text_overlay.text
+        self.shown = not len(viewer.layers) and not settings.recall(_SEEN) and not viewer.canvas.overlays.text.text
         if self.shown:
-            viewer.text_overlay.text = _TEXT
-            viewer.text_overlay.font_size = 14
-            viewer.text_overlay.position = "top_center"
-            viewer.text_overlay.visible = True
+            viewer.canvas.overlays.text.text = _TEXT
+            viewer.canvas.overlays.text.font_size = 14
+            viewer.canvas.overlays.text.position = "top_center"
+            viewer.canvas.overlays.text.visible = True
             viewer.mouse_drag_callbacks.append(self._on_click)
             viewer.layers.events.inserted.connect(self.hide)
 
@@ -48,8 +48,8 @@ class FirstHint:
         """Take it away; who has not seen it yet sees it in the next session."""
         if self.shown:
             self.shown = False
-            self._viewer.text_overlay.visible = False
-            self._viewer.text_overlay.text = ""
+            self._viewer.canvas.overlays.text.visible = False
+            self._viewer.canvas.overlays.text.text = ""
             self._viewer.mouse_drag_callbacks.remove(self._on_click)
             self._viewer.layers.events.inserted.disconnect(self.hide)
 

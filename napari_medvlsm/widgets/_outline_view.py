@@ -41,7 +41,7 @@ class OutlineView(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SETTLE_MS)
         self._timer.timeout.connect(self._draw)
-        viewer.camera.events.zoom.connect(self._on_zoom)
+        viewer.scene.camera.events.zoom.connect(self._on_zoom)
         viewer.layers.events.inserted.connect(self._on_inserted)
         self._draw()
 
@@ -69,7 +69,7 @@ class OutlineView(QObject):
     def close(self) -> None:
         """Follow the viewer no more."""
         self._timer.stop()
-        self._viewer.camera.events.zoom.disconnect(self._on_zoom)
+        self._viewer.scene.camera.events.zoom.disconnect(self._on_zoom)
         self._viewer.layers.events.inserted.disconnect(self._on_inserted)
 
     def _layers(self) -> list[Labels]:
@@ -95,7 +95,7 @@ class OutlineView(QObject):
         """Thickness inside of the boundary, in pixels of the layer; napari adds one outside. 0 for a filled area."""
         if layer.data.shape[-1] * layer.data.shape[-2] > _MOST_PIXELS:
             return 0
-        on_screen = self._viewer.camera.zoom * float(layer.scale[-1])
+        on_screen = self._viewer.scene.camera.zoom * float(layer.scale[-1])
         return min(_THICKEST, max(1, round(_WIDTH / on_screen) - 1)) if on_screen > 0 else 1
 
 

@@ -45,7 +45,7 @@ def canvas(panel):
 
 def place(panel, row, col):
     """Where a pixel lies on the canvas."""
-    middle, zoom = panel.viewer.camera.center, panel.viewer.camera.zoom
+    middle, zoom = panel.viewer.scene.camera.center, panel.viewer.scene.camera.zoom
     widget = canvas(panel)
     return QPoint(
         round(widget.width() / 2 + (col - middle[-1]) * zoom), round(widget.height() / 2 + (row - middle[-2]) * zoom)
@@ -89,7 +89,7 @@ def test_buttons_and_keys_take_tools_in_hand(worked_on, qtbot):
     assert in_hand(panel) == ["paint"]
     tools.tools["erase"].click()
     assert layer_of(panel).mode == "erase" and in_hand(panel) == ["erase"]
-    qtbot.keyClick(canvas(panel), Qt.Key.Key_Y)
+    qtbot.keyClick(canvas(panel), Qt.Key.Key_W)
     assert in_hand(panel) == ["include"]
     qtbot.keyClick(canvas(panel), Qt.Key.Key_P)
     assert layer_of(panel).mode == "paint" and in_hand(panel) == ["paint"] and layer_of(panel).selected_label == 1
@@ -105,7 +105,7 @@ def test_a_click_refines_as_one_step(worked_on, qtbot):
     panel.correction_section.tools.tools["exclude"].click()
     click(panel, qtbot, 170, 250)
     assert layer.data[170, 250] == 0 and (layer.data < before).any() and not (layer.data > before).any()
-    qtbot.keyClick(canvas(panel), Qt.Key.Key_Y)
+    qtbot.keyClick(canvas(panel), Qt.Key.Key_W)
     click(panel, qtbot, 190, 310)
     assert layer.data[190, 310] == 1
     assert panel.corrections.annotation().provenance.strokes == 3
@@ -138,8 +138,8 @@ def test_letters_typed_into_the_prompt_stay_letters(worked_on, qtbot):
     before, text = layer_of(panel).data.copy(), panel.prompt_section.text
     text.setFocus()
     text.clear()
-    qtbot.keyClicks(text, "gyhuqk")
-    assert text.text() == "gyhuqk" and np.array_equal(layer_of(panel).data, before) and layer_of(panel).visible
+    qtbot.keyClicks(text, "gwhuqk")
+    assert text.text() == "gwhuqk" and np.array_equal(layer_of(panel).data, before) and layer_of(panel).visible
 
 
 def test_outlines_are_lines_filled_or_hidden(worked_on, qtbot):
@@ -194,6 +194,8 @@ def test_words_are_shown_before_the_first_is_added(worked_on, qtbot, tmp_path, m
 
 def test_the_first_hint_goes_with_the_first_scan_and_stays_away(panel, open_panel, store, lesion):
     viewer = panel.viewer
-    assert panel.hint.shown and viewer.text_overlay.visible and "Open Sample" in viewer.text_overlay.text
+    assert (
+        panel.hint.shown and viewer.canvas.overlays.text.visible and "Open Sample" in viewer.canvas.overlays.text.text
+    )
     viewer.add_image(lesion)
-    assert not panel.hint.shown and not viewer.text_overlay.visible
+    assert not panel.hint.shown and not viewer.canvas.overlays.text.visible
