@@ -96,7 +96,9 @@ def test_manifest_tells_how_each_mask_was_made(run, scans, tmp_path, small_card)
     assert found["broken.tif"]["status"] == "failed" and "is broken or is no image" in found["broken.tif"]["message"]
 
 
-def test_what_a_scan_probably_does_not_show_is_said_and_still_outlined(run, tmp_path, model_folder, small_card):
+def test_what_a_scan_probably_does_not_show_is_said_and_outlined_only_when_asked_for(
+    run, tmp_path, model_folder, small_card
+):
     weights = load_file(model_folder / "model.safetensors")
     nothing_known = {name: value.zero_() for name, value in weights.items()}  # a probability of 0.5 everywhere
     save_file(nothing_known, model_folder / "model.safetensors", metadata={"format": "pt"})
@@ -104,7 +106,11 @@ def test_what_a_scan_probably_does_not_show_is_said_and_still_outlined(run, tmp_
     code, said = run()
     found = rows(tmp_path / "out")
     assert code == 0 and {row["message"] for row in found.values()} == {"probably not in this scan"}
-    assert said.count("'polyp' is probably not in ") == 5 and load_mask(tmp_path / "out" / "scan0.tif").mask.all()
+    assert said.count("'polyp' is probably not in ") == 5 and not load_mask(tmp_path / "out" / "scan0.tif").mask.any()
+    assert {row["area_px"] for row in found.values()} == {"0"}
+    _, said = run("--anyway")  # in the same folder: what was left out is done again
+    assert said.count(": check ") == 5 and load_mask(tmp_path / "out" / "scan0.tif").mask.all()
+    assert "is probably not in" not in run("--anyway")[1]
     _, said = run("--tiles", out="tiles")  # the threshold was chosen on whole scans
     assert "is probably not in" not in said and {row["message"] for row in rows(tmp_path / "tiles").values()} == {""}
     write_card(replace(small_card, presence=0.4), model_folder)

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import traceback
 from collections.abc import Sequence
 
 from medvlsm_training import command as training
 from napari_medvlsm import __version__
-from napari_medvlsm.cli import data, evaluate, models, prompts, segment
+from napari_medvlsm.cli import data, evaluate, models, project, prompts, segment
 from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
+from napari_medvlsm.core.io.disk_errors import sentence
+from napari_medvlsm.core.plain_files import shown
 
 __all__ = ["main", "parser"]
+
+# Letters of a sentence; what a file holds is cut before, a list of names may be long.
+_LONGEST = 2000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code (see `core.exit_codes`)."""
     options = parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text of any encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
-        print(f"medvlsm: {error}", file=sys.stderr)
+        print(f"medvlsm: {shown(sentence(error), _LONGEST)}", file=sys.stderr)
         return ExitCode.FAILED
     except KeyboardInterrupt:
         print("medvlsm: stopped; what is written so far is complete.", file=sys.stderr)
@@ -38,6 +46,6 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts, data, training, evaluate):
+    for module in (segment, models, prompts, data, project, training, evaluate):
         module.add_to(commands)
     return made

@@ -10,11 +10,12 @@ from pathlib import Path
 def find_scans(names: Sequence[str]) -> Iterator[Path]:
     """Files in the order given; folders, but for their hidden files, and patterns in alphabetical order."""
     from napari_medvlsm.core.io.images import SUFFIXES
+    from napari_medvlsm.core.plain_files import is_system_file
 
     for name in names:
         path = Path(name)
         if path.is_dir():
-            seen = (p for p in path.iterdir() if not p.name.startswith("."))
+            seen = (p for p in path.iterdir() if not is_system_file(p))
             inside = sorted(p for p in seen if p.suffix.lower() in SUFFIXES)
             if not inside:
                 raise ValueError(f"The folder {path} holds no PNG, JPEG, BMP or TIFF scan.")
@@ -23,6 +24,6 @@ def find_scans(names: Sequence[str]) -> Iterator[Path]:
             matches = sorted(glob.glob(name, recursive=True))
             if not matches:
                 raise ValueError(f"No file matches the pattern {name!r}.")
-            yield from (Path(m) for m in matches if Path(m).is_file())
+            yield from (Path(m) for m in matches if Path(m).is_file() and not is_system_file(m))
         else:
             yield path  # a missing file is reported when its turn comes, the others go on

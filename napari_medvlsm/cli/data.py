@@ -112,7 +112,10 @@ def _tell(report: DataReport, accept: list[str], everything: bool) -> None:
 def _write(reports: list[DataReport], path: Path) -> None:
     from napari_medvlsm.core.io.atomic import replacing
 
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.DictWriter(file, ["set", "kind", "severity", "split", "item", "sentence"])
         writer.writeheader()
         for report in reports:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_medvlsm.core.runs.results import Results
 
 _COMPARE = "compare"
-_KINDS = ("class", "typed", "oracle", "wrong", "paraphrase", "other", "absent")
+_KINDS = ("class", "typed", "oracle", "annotated", "wrong", "paraphrase", "other", "absent")
 _DESCRIPTION = """\
 Measure a model on data sets, or compare two results:
 
@@ -36,6 +36,7 @@ Kinds of prompts, never mixed in a number:
   typed   the text given with --prompt
   oracle  the annotated attributes at each of --levels. They were made from the true mask and give part of
           the answer away
+  annotated  what the annotation files say at each of --levels, to the letter
   wrong   the same with the opposite side, and with a wrong size
   paraphrase  the target in words that no shipped recipe trains with, four for each case
   other   another target that the image shows, compared with the mask of the first: high Dice is bad
@@ -73,7 +74,8 @@ def add_to(commands: Any) -> None:
         type=_wording,
         choices=("interface", "upstream"),
         default="interface",
-        help="prompts as the panel writes them, or the paper's to the letter (default: %(default)s)",
+        help="prompts as the panel writes them, or the paper's to the letter, and of other sets the texts of their "
+        "annotation files (default: %(default)s)",
     )
     made.add_argument(
         "--threshold", type=float, help="certainty from 0 to 1 (default: the model's own); never choose it on the test"
@@ -87,6 +89,24 @@ def add_to(commands: Any) -> None:
     made.add_argument(
         "--trained-on", nargs="*", metavar="SET", help="sets the model was trained on, where its card does not say"
     )
+    made.add_argument(
+        "--file-names",
+        action="store_true",
+        help="name files and groups in the results (default: hashes of the images, numbers of the groups)",
+    )
+    made.add_argument(
+        "--trained-level",
+        default="",
+        metavar="LEVEL",
+        help="level of the prompts it was trained with, in upstream's wording, where its card does not say",
+    )
+    made.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="a kind of finding of the data check to go on with; may be given again",
+    )
     made.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="of intervals and lists of sentences (default: %(default)s)")
     made.add_argument("--metric", choices=METRICS, default="dice", help="of compare (default: %(default)s)")
@@ -96,10 +116,7 @@ def add_to(commands: Any) -> None:
     table.add_argument("folders", nargs="+", type=Path, help="folders of results, or folders that hold some")
     table.add_argument("--against", choices=("paper",), help="fill the paper's tables instead of one of models by sets")
     kinds = [kind.value for kind in PromptKind]
-    table.add_argument(
-        "--kind", default="", choices=kinds, help="only this kind of prompt (with --against: of Table 2; class)"
-    )
-    table.add_argument("--level", default="", help="with --against: level of the prompt of Table 2 (p1, or p6)")
+    table.add_argument("--kind", default="", choices=kinds, help="only this kind of prompt (not with --against)")
     table.add_argument("--size", choices=("model", "original"), help="(default: original; with --against: model)")
     table.add_argument("--metric", choices=METRICS, default="dice", help="not with --against (default: %(default)s)")
     table.add_argument("--out", type=Path, help="write it to this file (default: print it)")
@@ -127,8 +144,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         threshold=options.threshold,
         tolerance=options.tolerance,
         seen=options.trained_on,
+        trained_level=options.trained_level,
         device=options.device,
         replace=options.replace,
+        accept=options.accept,
         notify=lambda text: print(f"medvlsm: {text}", file=sys.stderr),
         progress=partial(tqdm, unit="case", disable=None),
     )
@@ -159,13 +178,22 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
         )
     if options.folders:
         return [
-            read_data(Path(name), options.split, dataset_vocabulary([Path(name)]), options.target, options.limit)
+            read_data(
+                Path(name),
+                options.split,
+                dataset_vocabulary([Path(name)]),
+                options.target,
+                options.limit,
+                options.file_names,
+            )
             for name in options.folders
         ]
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)
     vocabulary = recipe_vocabulary(recipe, options.data)
-    sets = recipe_sets(recipe, options.data, options.split, vocabulary, options.target, options.limit)
+    sets = recipe_sets(
+        recipe, options.data, options.split, vocabulary, options.target, options.limit, options.file_names
+    )
     if not sets:
         raise ValueError(f"The data sets of {recipe.name} have nothing in the split {options.split!r}.")
     return sets
@@ -245,9 +273,7 @@ def _table(options: argparse.Namespace) -> int:
     _check_new(options.out)
     results = [read_results(folder) for folder in find_results(options.folders)]
     if options.against:
-        kind = options.kind or "class"
-        level = options.level or {"class": "p1", "typed": "free"}.get(kind, "p6")
-        text = paper_tables(results, kind, level, options.size or "model")
+        text = paper_tables(results, options.size or "model")
     else:
         text = cross_table(results, options.metric, options.size or "original", options.kind)
     if options.out is None:

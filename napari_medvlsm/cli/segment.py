@@ -41,6 +41,9 @@ def add_to(commands: Any) -> None:
     segment.add_argument(
         "--out", type=Path, required=True, help="folder for the masks, one <scan>.tif each, and their manifest.csv"
     )
+    segment.add_argument(
+        "--anyway", action="store_true", help="outline what is probably not in a scan, too, rather than nothing"
+    )
     segment.add_argument("--again", action="store_true", help="outline what is done already, too")
     segment.add_argument("--batch-size", type=int, help="scans encoded at once (default: what the device does well)")
     segment.add_argument(
@@ -79,7 +82,14 @@ def _segment(options: argparse.Namespace) -> int:
         {path: output.name for path, output in outputs.items()},
         options.out,
         PredictionRequest(
-            entry, prompt, options.threshold, where, options.device, options.precision, vocabulary.digest
+            entry,
+            prompt,
+            options.threshold,
+            where,
+            options.device,
+            options.precision,
+            vocabulary.digest,
+            options.anyway,
         ),
         sharing,
         again=options.again,

@@ -13,9 +13,11 @@ from typing import Protocol
 import numpy as np
 from psygnal import Signal
 
+from napari_medvlsm.controllers.autosave import Autosave
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
+from napari_medvlsm.core.io.disk_errors import reason
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Target
@@ -140,6 +142,9 @@ class Corrections:
     ) -> None:
         self._session, self._canvas, self._store, self._settings = session, canvas, store, settings
         self._run, self._call_later, self._clock = run, call_later, clock
+        self._autosave = Autosave(store, run, call_later)
+        self._autosave.message.connect(self.message.emit)
+        self._autosave.failing.connect(self._on_failing)
         self._open: dict[Key, Annotation] = {}
         # States that steps of ours led from and to: where an undo arrives at one of them, it came from where that did.
         self._steps: dict[Key, list[Annotation]] = {}
@@ -174,8 +179,8 @@ class Corrections:
 
     def of_scan(self) -> dict[str, Annotation]:
         """The corrections of the scan in view that are on a layer, by target."""
-        scan_hash = self._session.scan_hash
-        return {t: self._open[scan_hash, t] for t in self._canvas.targets() if (scan_hash, t) in self._open}
+        scan_hash, present = self._session.scan_hash, set(self._canvas.targets())
+        return {t: a for (whose, t), a in self._open.items() if whose == scan_hash and t in present}
 
     def unsaved(self) -> list[Annotation]:
         """The corrections of all scans that hold something, and whose present state is in no file of the person's."""
@@ -296,7 +301,7 @@ class Corrections:
             del self._open[self._key]
             self._dirty.discard(self._key)
             self._canvas.forget(self._key[1])
-            self._run(partial(self._store.save, replace(current, absent=False)))
+            self._autosave.save(replace(current, absent=False), lambda: None)
         else:
             self._canvas.replace(self._key[1], before.mask)
             self._set(_with_effort(before, current))
@@ -383,7 +388,7 @@ class Corrections:
         self.flush()
         key = self._session.scan_hash, self._key[1] if target is None else target
         self._in_file.add(key)
-        self._run(partial(self._store.forget, *key))
+        self._autosave.forget(key)
         if key == self._key:
             self.autosaved.emit("")
 
@@ -454,7 +459,12 @@ class Corrections:
 
     def close(self) -> None:
         """Write what is left; nothing is taken over from now on."""
+        before = dict(self._open)
+        # A fill that was not reported yet is on its layer already.
+        self._read_canvas()
+        self._dirty |= {key for key, known in before.items() if not np.array_equal(self._open[key].mask, known.mask)}
         self.flush()
+        self._autosave.close()
         self._closed = True
 
     # Within ---------------------------------------------------------------------------------------------------------
@@ -577,17 +587,18 @@ class Corrections:
         if key == self._key and not annotation.absent:
             self.outlined.emit(key[0], annotation.mask)
 
-        def done(_: object) -> None:
+        def done() -> None:
             kept = annotation.absent or annotation.mask.any()
             if kept and not self._closed and key == self._key and key not in self._in_file:
                 self.autosaved.emit(f"Autosaved at {datetime.now():%H:%M:%S}; not yet saved to a file.")
             if then is not None:
                 then()
 
-        def failed(error: Exception) -> None:
-            self._say(f"The correction could not be autosaved ({error}); save it to a file.", problem=True)
+        self._autosave.save(annotation, done)
 
-        self._run(partial(self._store.save, annotation), done, failed)
+    def _on_failing(self, why: str) -> None:
+        if why and not self._closed:
+            self.autosaved.emit(f"Not autosaved: {why}. It is tried again by itself.")
 
     def _drop(self, lost: _Deleted | None, found: SavedCorrection | None) -> None:
         if lost is not None:
@@ -596,7 +607,10 @@ class Corrections:
             if lost.copy is not None:
                 self._run(partial(lost.copy.unlink, missing_ok=True))
         if found is not None:
-            self._store.discard(found)
+            try:
+                self._store.discard(found)
+            except OSError as error:
+                self._say(f"The stored correction could not be deleted: {reason(error)}.", problem=True)
         self.find_offers()
 
     def _say(self, text: str, problem: bool = False) -> None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from psygnal import Signal
 
 from napari_medvlsm.core.engine.protocol import Array, Message
+from napari_medvlsm.core.io.disk_errors import reason
 from napari_medvlsm.core.masks import Bytes
 from napari_medvlsm.core.options import AUTO, WHOLE_SCAN, Device, SegmentOptions, check_region
 
@@ -24,6 +25,7 @@ from napari_medvlsm.core.options import AUTO, WHOLE_SCAN, Device, SegmentOptions
 CANCEL_SECONDS = 2.0
 # Crashes in a row, without an answer between them, after which the engine is not started again.
 MAX_CRASHES = 3
+_NOT_STARTED = "The segmentation engine could not be started"
 
 
 class EngineState(enum.Enum):
@@ -174,13 +176,15 @@ class EngineController:
         Raises
         ------
         ValueError
-            If tiles are asked for at a size, or a rectangle that does not lie inside the scan.
+            If tiles are asked for at a size, a rectangle does not lie inside the scan, or no engine can be started.
         """
         if options.tiling is not None and size is not None:
             raise ValueError("Tiles are answered at the scan's own size only.")
         if options.region is not None:
             check_region(options.region, (image.pixels.shape[0], image.pixels.shape[1]))
         self.start()
+        if self._state is EngineState.BROKEN:
+            raise ValueError(f"{_NOT_STARTED}; close other programs, then press Segment to try again.")
         if self._active is not None:
             self._transport.send({"op": "cancel", "id": self._active.number}, ())
         self._wanted = (model, image)
@@ -262,6 +266,8 @@ class EngineController:
             )
             return
         self._launch()
+        if self._state is EngineState.BROKEN:
+            return
         again = " Press Segment to repeat your last request." if interrupted else ""
         self.failed.emit(f"The segmentation engine stopped and was started again; your drawings are untouched.{again}")
 
@@ -302,7 +308,12 @@ class EngineController:
         self._ready = False
 
     def _launch(self) -> None:
-        self._transport.start(self.on_message, self.on_exit)
+        try:
+            self._transport.start(self.on_message, self.on_exit)
+        except OSError as error:
+            self._set(EngineState.BROKEN)
+            self.failed.emit(f"{_NOT_STARTED}: {reason(error)}. Your drawings are safe. Press Segment to try again.")
+            return
         self._set(EngineState.STARTING)
         if self._wanted is not None:
             self._send_prepare()

@@ -19,6 +19,7 @@ What imports torch says so; everything else does without.
 `bulk`             one target in many scans
 `io`               readers and writers of scans, masks and prompts
 `datasets`         data sets on disk: layouts, export, check
+`projects`         a folder of scans that is worked through over days, with every version of every outline
 `runs`             what a training run reports and leaves behind
 `metrics`          agreement of two masks
 `calibration`      reliability of probabilities

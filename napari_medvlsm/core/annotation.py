@@ -65,6 +65,8 @@ class Provenance:
         Time in which the person worked on the outline; longer pauses are not part of it.
     strokes : int
         Brush strokes, fills and erasures of the person.
+    clicks : int
+        Points and boxes that the person gave the model to refine the outline.
     software : str
         Name and version of the program that wrote it.
     """
@@ -85,6 +87,7 @@ class Provenance:
     created: datetime | None = None
     seconds: float = 0.0
     strokes: int = 0
+    clicks: int = 0
     software: str = ""
 
     def __post_init__(self) -> None:
@@ -142,11 +145,15 @@ def new_provenance(**values: Any) -> Provenance:
     return replace(Provenance(created=now, software=f"{_SOFTWARE} {__version__}"), **values)
 
 
-def dumps(annotation: Annotation) -> str:
-    """All of an annotation but its mask, as one line of JSON in ASCII. Values that are as by default are left out."""
+def dumps(annotation: Annotation, revision: int = 0) -> str:
+    """All of an annotation but its mask, as one line of JSON in ASCII. Values that are as by default are left out.
+
+    `revision`, where it is not 0, goes along: the greater it is, the later the state was stored.
+    """
+    record = to_dict(annotation) | ({"revision": revision} if revision else {})
     # tifffile, and with it napari, takes a TIFF's description with '"shape":' in it for a record of its own and refuses
     # the file; an attribute has that name. A space before the colon keeps it from doing so.
-    return json.dumps(to_dict(annotation), allow_nan=False, separators=(", ", " : "))
+    return json.dumps(record, allow_nan=False, separators=(", ", " : "))
 
 
 def loads(text: str, mask: Mask) -> Annotation:
@@ -224,6 +231,12 @@ def record_target(raw: object) -> str:
     if not isinstance(raw, Mapping) or not is_record(raw):
         return ""
     return str(raw.get("target") or "")
+
+
+def record_revision(raw: object) -> int:
+    """The revision that a record was stored with; 0 without one."""
+    revision = raw.get("revision") if isinstance(raw, Mapping) else None
+    return revision if isinstance(revision, int) and 0 < revision < 2**53 else 0
 
 
 def is_corrected(raw: object) -> bool:

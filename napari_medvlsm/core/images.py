@@ -8,6 +8,7 @@ gamma and colormap play no part.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,13 @@ _PERCENTILE_SAMPLES = 1024
 _HUGE = 1e37
 # Values made float32 at once: bounds the memory for very large scans.
 _STRIP_VALUES = 2**20
+
+# One plane of 16384 x 16384; above, a scan is refused rather than the computer brought to its knees.
+MAX_PIXELS = 2**28
+# Rows or columns: a narrower picture than 16384 x 16384 of as many pixels costs more where it is resized.
+MAX_SIDE = 2**16
+# All planes and samples of a picture together.
+MAX_BYTES = 2**31
 
 AnyArray = npt.NDArray[np.generic]
 Float32 = npt.NDArray[np.float32]
@@ -41,6 +49,8 @@ class Scan:
         Millimetres per pixel as (row, col); None where the file does not say.
     source : str
         File name or layer name, for people to read.
+    notes : tuple of str
+        What people should know of how it was read, as sentences.
     spacing_from : str
         How a person came to the spacing, such as "entered by hand"; "" where it is the file's.
     """
@@ -48,6 +58,7 @@ class Scan:
     pixels: AnyArray
     spacing: tuple[float, float] | None = None
     source: str = ""
+    notes: tuple[str, ...] = ()
     spacing_from: str = ""
 
     def __post_init__(self) -> None:
@@ -70,6 +81,33 @@ class Scan:
         return f"{colour}, {depth}{' float' if dtype.kind == 'f' else ''}"
 
 
+def check_extent(shape: tuple[int, int, int, int], itemsize: int) -> None:
+    """Raise ValueError, with a sentence for the user, unless a stack of planes is small enough to be read.
+
+    Parameters
+    ----------
+    shape : (planes, rows, columns, samples)
+    itemsize : int
+        Bytes of a sample.
+    """
+    planes, rows, cols, samples = shape
+    if rows * cols > MAX_PIXELS:
+        raise ValueError(
+            f"has {rows * cols / 1e6:.0f} million pixels in a plane, more than the {MAX_PIXELS / 1e6:.0f} million that "
+            "can be opened; cut out the part you need"
+        )
+    if max(rows, cols) > MAX_SIDE:
+        raise ValueError(
+            f"has {cols} columns and {rows} rows, more than the {MAX_SIDE} that can be opened; cut out the part you need"
+        )
+    if math.prod(shape) * itemsize > MAX_BYTES:
+        raise ValueError(
+            f"takes {math.prod(shape) * itemsize / 1e9:.1f} GB of memory in all ({planes} x {rows} x {cols} pixels of "
+            f"{samples} x {8 * itemsize} bit), more than the {MAX_BYTES / 1e9:.1f} GB that can be opened; save the part "
+            "you need as a file of its own"
+        )
+
+
 def check_plane(pixels: AnyArray) -> None:
     """Raise ValueError, with a sentence for the user, unless `pixels` is one 2D plane."""
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 2, 3, 4)):
@@ -81,6 +119,29 @@ def check_plane(pixels: AnyArray) -> None:
         raise ValueError(f"The scan is empty or a single line ({pixels.shape[0]} x {pixels.shape[1]} pixels).")
     if pixels.dtype.kind not in "biuf":
         raise ValueError(f"Pixels of type {pixels.dtype} are not supported; save the scan as 8- or 16-bit grey or RGB.")
+
+
+def over_black(pixels: AnyArray, alpha: AnyArray, colour: bool) -> AnyArray:
+    """Pixels whose transparent parts show black behind them, as viewers do; an alpha that is the same everywhere says
+    nothing.
+
+    Parameters
+    ----------
+    pixels : array of shape (..., H, W) or, where `colour`, (..., H, W, C)
+    alpha : array of shape (..., H, W)
+        0 to the largest value of its type, or 0 to 1 as float.
+    colour : bool
+
+    Returns
+    -------
+    array of the shape and type of `pixels`
+    """
+    if alpha.size == 0 or (alpha == alpha.flat[0]).all():
+        return pixels
+    full = float(np.iinfo(alpha.dtype).max) if alpha.dtype.kind in "iu" else 1.0
+    share = np.clip(alpha.astype(np.float32) / np.float32(full), 0, 1)
+    shown = pixels * (share[..., None] if colour else share)
+    return (np.rint(shown) if pixels.dtype.kind in "iu" else shown).astype(pixels.dtype)
 
 
 @dataclass(frozen=True)

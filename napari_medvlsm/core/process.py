@@ -15,8 +15,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 # Seconds in which a process that was asked to end may do so by itself.
@@ -58,7 +59,7 @@ class ChildProcess:
         # -P keeps a stray folder in the working directory from being imported instead of ours.
         command = [sys.executable, "-P", "-m", *watch, module, *arguments]
         # A file and not a pipe, which would block the child where nobody reads it.
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._stderr = _file_for_stderr()
         try:
             self._process = subprocess.Popen(
                 command,
@@ -166,6 +167,31 @@ class ChildProcess:
         return self._stderr.read().decode("utf-8", "replace").strip()
 
 
+def watch_parent(on_end: Callable[[], None], seconds: float = 1.0) -> None:
+    """Start a thread that calls `on_end` when the parent of this process has died; nothing where that is not told.
+
+    The end of stdin alone does not tell it while another process, such as one that the parent forked, holds the pipe.
+    """
+    if sys.platform == "win32":  # where no process holds a pipe that it was not given
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        on_end()
+
+    threading.Thread(target=watch, name="end-of-parent", daemon=True).start()
+
+
+def _file_for_stderr() -> IO[bytes]:
+    """In the temporary folder; where there is none with room, what the child writes is not kept."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return Path(os.devnull).open("r+b")
+
+
 def _environment() -> dict[str, str]:
     """The variables of this process, but for what would keep a child from ending or from writing UTF-8."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONINSPECT"}
@@ -183,6 +209,11 @@ def _watch_stdin() -> None:
     with suppress(OSError):
         while os.read(0, 65536):
             pass
+    _end()
+
+
+def _end() -> None:
+    """As Ctrl+C does and, where that does not help, at once."""
     if hasattr(signal, "pthread_kill"):  # which also ends what the main thread waits for
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:
@@ -196,6 +227,7 @@ def main() -> None:
     # A shell starts background jobs with SIGINT ignored, and their children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_watch_stdin, name="end-of-stdin", daemon=True).start()
+    watch_parent(_end)
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

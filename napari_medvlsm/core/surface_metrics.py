@@ -7,6 +7,7 @@ where either is empty, to be left out of means and counted.
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -49,9 +50,12 @@ def surface_scores(
     if not (a.any() and b.any()):
         return math.nan, dice(a, b)
     # Its two public metrics compute these distances once each.
-    _, distances, _ = get_edge_surface_distance(
-        torch.from_numpy(a), torch.from_numpy(b), spacing=spacing, symmetric=True
-    )
+    with warnings.catch_warnings():
+        # MONAI 1.6 calls itself with an argument that it has deprecated.
+        warnings.filterwarnings("ignore", "(?s).*always_return_as_numpy", FutureWarning)
+        _, distances, _ = get_edge_surface_distance(
+            torch.from_numpy(a), torch.from_numpy(b), spacing=spacing, symmetric=True
+        )
     there, back = (distance.numpy() for distance in distances)
     far = max(float(np.percentile(there, 95)), float(np.percentile(back, 95)))
     return far, float(np.mean(np.concatenate([there, back]) <= tolerance))

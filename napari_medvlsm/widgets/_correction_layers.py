@@ -53,10 +53,8 @@ class CorrectionLayers:
         if self._view.slice is None:
             return ()
         image = self._view.slice.image
-        for layer in self._layers.orphans(image):
-            # Its scan was deleted, and is open again.
-            if self._view.scan_hash in _notes(layer) and self._layer(role(layer)["target"]) is None:
-                self._layers.give(layer, image)
+        # Its scan was taken out of the viewer, and is there again.
+        self._layers.unpark(image, lambda layer: self._view.scan_hash in _notes(layer))
         found = self._layers.corrections(image)
         for layer in found:
             self._watch(layer)
@@ -180,7 +178,7 @@ class CorrectionLayers:
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
-        if isinstance(layer, Labels) and role(layer).get("kind") == "correction":
+        if isinstance(layer, Labels) and role(layer).get("kind") == "correction" and "parked" not in role(layer):
             self.deleted.emit(role(layer)["target"], list(_notes(layer)))
 
     # Within ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ A layer of ours is told by its metadata, never by its name: `metadata["medvlsm"]
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
     point = layer.world_to_data(viewer.dims.point)
     index = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in zip(point[:-2], data.shape, strict=False))
     made = str(layer.metadata.get(SPACING_FROM_KEY, ""))
-    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name, made))
+    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name, spacing_from=made))
 
 
 def read_from_dicom(layer: Image) -> bool:
@@ -125,6 +125,7 @@ class LayerManager:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
+        self._parked: list[Labels] = []
 
     def show_predictions(
         self, view: SliceInView, masks: Mapping[Target, Mask], visible: Collection[str] | None = None
@@ -268,27 +269,30 @@ class LayerManager:
 
     def adoptable(self, image: Image) -> list[Labels]:
         """Label layers of the image's shape that a person made, and corrections of images that are gone."""
-        drawn = [layer for layer in self._viewer.layers if isinstance(layer, Labels) and not role(layer)]
-        same = [layer for layer in drawn if layer.data.shape == self._shape(image)]
-        return [*same, *self.orphans(image)]
-
-    def orphans(self, image: Image) -> list[Labels]:
-        """Corrections of the image's shape whose own image is gone."""
         present = {image_id(scan) for scan in scan_layers(self._viewer)}
         return [
             layer
             for layer in self._viewer.layers
             if isinstance(layer, Labels)
-            and role(layer).get("kind") == "correction"
-            and role(layer)["image"] not in present
             and layer.data.shape == self._shape(image)
+            and (not role(layer) or (role(layer).get("kind") == "correction" and role(layer)["image"] not in present))
         ]
 
-    @staticmethod
-    def give(layer: Labels, image: Image) -> None:
-        """Let a correction whose image is gone belong to another."""
-        layer.metadata[KEY]["image"] = image_id(image)
-        layer.visible = True
+    def park(self, image: Image) -> None:
+        """Take the corrections of an image that is gone out of the viewer; they wait for it with all undo steps."""
+        for layer in self.corrections(image):
+            layer.metadata[KEY]["parked"] = True
+            self._parked.append(layer)
+            self._viewer.layers.remove(layer)
+
+    def unpark(self, image: Image, wanted: Callable[[Labels], bool]) -> None:
+        """Bring those of the parked corrections back that are of an image which is there again."""
+        for layer in [p for p in self._parked if p.data.shape == self._shape(image) and wanted(p)]:
+            self._parked.remove(layer)
+            target = role(layer)["target"]
+            if self.correction(image, target) is None:
+                layer.visible = True
+                self._add(layer, image, "correction", target)
 
     def adopt(self, layer: Labels, image: Image, target: Target) -> Labels:
         """Take a layer that the person made as the correction of a target."""

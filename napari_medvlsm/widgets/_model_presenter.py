@@ -70,7 +70,7 @@ class ModelPresenter(QObject):
     def __init__(self, session: Session, section: ModelSection, parent: QWidget) -> None:
         super().__init__(parent)
         self._session, self._section, self._parent = session, section, parent
-        # Of its own: a long download keeps no autosave waiting.
+        # Of its own: a long download keeps no scan waiting.
         self._background = Background(self)
         self._job = _Job()
         self._dialog: ModelsDialog | None = None
@@ -88,7 +88,7 @@ class ModelPresenter(QObject):
     def close(self) -> None:
         """Stop what is being fetched; it goes on from there next time."""
         self._job.stop()
-        self._background.close(wait=False)
+        self._background.close()
 
     def _show_models(self) -> None:
         current = self._session.model

@@ -84,8 +84,8 @@ class ScanPresenter(QObject):
         events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active)
         viewer.dims.events.connect(self._on_dims)
-        for layer in scan_layers(viewer):
-            self._watch(layer)
+        for layer in viewer.layers:
+            layer.events.visible.connect(self._on_visible)
         self._sync()
         current = self.worklist.current
         if current is not None:
@@ -132,7 +132,7 @@ class ScanPresenter(QObject):
         events.removed.disconnect(self._on_removed)
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
         self._viewer.dims.events.disconnect(self._on_dims)
-        for layer in scan_layers(self._viewer):
+        for layer in self._viewer.layers:
             layer.events.visible.disconnect(self._on_visible)
 
     def _choose_region_mode(self, mode: RegionMode) -> None:
@@ -176,8 +176,8 @@ class ScanPresenter(QObject):
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
+        layer.events.visible.connect(self._on_visible)
         if layer in scan_layers(self._viewer):
-            self._watch(layer)
             self._sync()
             # What came is what is worked on, whatever was active.
             self.worklist.choose_image(layer)
@@ -186,14 +186,16 @@ class ScanPresenter(QObject):
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
+        layer.events.visible.disconnect(self._on_visible)
         if isinstance(layer, Image) and not self.stage.busy:
-            layer.events.visible.disconnect(self._on_visible)
             # napari may be about to take away more of them.
-            QTimer.singleShot(0, lambda: None if self._closed else self.stage.forget(layer))
+            QTimer.singleShot(0, lambda: self._forget(layer))
             self._sync()
 
-    def _watch(self, layer: Image) -> None:
-        layer.events.visible.connect(self._on_visible)
+    def _forget(self, layer: Image) -> None:
+        if not self._closed and layer not in self._viewer.layers:
+            self._layers.park(layer)
+            self.stage.forget(layer)
 
     def _sync(self, event: Any = None) -> None:
         """Let the list follow the layers."""
@@ -216,8 +218,10 @@ class ScanPresenter(QObject):
         layer = event.source
         if layer is self._view.image:
             self._view.settle(other_pixels=True)
-        elif layer.visible:
-            self.worklist.choose_image(layer)
+            return
+        owner = self.stage.owner(layer)
+        if layer.visible and owner is not None and owner is not self._view.image:
+            self.worklist.choose_image(owner)
 
     def _on_pixels(self, event: Any = None) -> None:
         self._view.move(other_pixels=True)

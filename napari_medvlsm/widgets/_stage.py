@@ -102,7 +102,7 @@ class ViewerStage:
             self._added_to[str(layer.unique_id)] = self._shown
 
     def forget(self, image: Image) -> None:
-        """Take away what the model said of a scan that is gone, and put the rest of it out of sight."""
+        """Take away what the model said of a scan that is gone, and put what a person added to it out of sight."""
         gone = image_id(image)
         self._steps.pop(gone, None)
         self._active.pop(gone, None)
@@ -110,12 +110,11 @@ class ViewerStage:
             self._shown = ""
         with self._doing():
             for layer in list(self._viewer.layers):
-                if self._owner(layer) != gone or layer is image:
-                    continue
-                if role(layer) and role(layer).get("kind") != "correction":
-                    self._viewer.layers.remove(layer)
-                else:
-                    layer.visible = False
+                if self._owner(layer) == gone and layer is not image:
+                    if role(layer):
+                        self._viewer.layers.remove(layer)
+                    else:
+                        layer.visible = False
 
     def close(self) -> None:
         """Follow nothing any more."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -63,7 +64,7 @@ class EngineThreads(QObject):
         while True:
             try:
                 message, arrays = process.receive()
-            except EOFError:
+            except Exception:  # its end, or bytes that are no frame: after them nothing can be told apart
                 break
             self._emit(self._received, generation, message, arrays)
         process.kill()
@@ -93,21 +94,32 @@ def _write(process: EngineProcess, outgoing: queue.Queue[tuple[Message, Sequence
     while (frame := outgoing.get()) is not None:
         try:
             process.send(*frame)
-        except OSError:
+        except Exception:  # it is gone, or half a frame was sent
+            process.kill()
             return  # the reader sees the end of the process and reports it
 
 
 class Background(QObject):
-    """Runs plain functions one after the other beside the window.
+    """Runs plain functions one after the other, in a thread of its own.
 
-    `done` and `failed` are called in the window's thread; `failed` gets any exception, RuntimeError too.
+    `done` and `failed` are called in the window's thread; `failed` gets any exception, RuntimeError too. The end of the
+    program never waits for a function that hangs, such as one that reads from a disk that does not answer.
+
+    Parameters
+    ----------
+    parent : QObject, optional
+    finish_seconds : float
+        How long `close`, or the end of the program without it, waits for what is queued; 0 drops what has not begun.
     """
 
     _finished = Signal(object, object)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, parent: QObject | None = None, finish_seconds: float = 0.0) -> None:
         super().__init__(parent)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="medvlsm-background")
+        self._finish_seconds = finish_seconds
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
         self._finished.connect(lambda call, value: call(value) if call is not None else None)
 
     def run(
@@ -116,7 +128,7 @@ class Background(QObject):
         done: Callable[[Any], None] | None = None,
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
-        """Queue a job."""
+        """Queue a job; nothing after `close`."""
 
         def work() -> None:
             call: Any
@@ -124,16 +136,46 @@ class Background(QObject):
                 call, value = done, function()
             except Exception as error:  # handed on: the caller turns it into a sentence
                 call, value = failed, error
+            except BaseException as error:  # of a library in another language; the next job must still run
+                call, value = failed, RuntimeError(f"{type(error).__name__}: {error}")
             try:
                 self._finished.emit(call, value)
             except RuntimeError:
                 pass  # the window is gone
 
-        self._pool.submit(work)
+        if self._closed:
+            return
+        if self._thread is None:
+            # Not one of `concurrent.futures`, for which the end of the program waits as long as they take.
+            self._thread = threading.Thread(
+                target=_work_off, args=(self._jobs,), name="medvlsm-background", daemon=True
+            )
+            self._thread.start()
+            if self._finish_seconds:
+                atexit.register(_finish, self._jobs, self._thread, self._finish_seconds)
+        self._jobs.put(work)
 
-    def close(self, wait: bool = True) -> None:
-        """Finish what is queued, so that an autosave that was asked for is written; or drop it and wait for nothing."""
-        self._pool.shutdown(wait=wait, cancel_futures=not wait)
+    def close(self) -> None:
+        """Take no more jobs, and finish those that are queued, or drop them; see `finish_seconds`."""
+        self._closed = True
+        if self._thread is None:
+            return
+        if not self._finish_seconds:
+            with suppress(queue.Empty):
+                while True:
+                    self._jobs.get_nowait()
+        _finish(self._jobs, self._thread, self._finish_seconds)
+        self._thread = None
+
+
+def _work_off(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+
+
+def _finish(jobs: queue.SimpleQueue[Callable[[], None] | None], thread: threading.Thread, seconds: float) -> None:
+    jobs.put(None)
+    thread.join(seconds)
 
 
 def call_later(parent: QObject) -> Callable[[float, Callable[[], None]], None]:

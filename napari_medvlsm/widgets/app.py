@@ -22,7 +22,7 @@ SAMPLES = {
 
 
 def open_window(scans: list[Path], sample: str | None = None) -> tuple[napari.Viewer, Panel]:
-    """Open a viewer as large as the screen, with the panel docked at its right and napari's layer controls folded away."""
+    """Open a viewer as large as the screen, with the panel at its right and napari's layer controls folded away."""
     # napari's notice that it will drop PyQt5 is for developers; the pyqt5 extra bounds napari accordingly.
     qt_main_window.SHOW_QT_WARNING = False
     viewer = napari.Viewer(title="MedVLSM")

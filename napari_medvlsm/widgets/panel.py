@@ -69,6 +69,8 @@ from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+# The window's end waits no longer for the last autosave, should the disk not answer.
+AUTOSAVE_FINISH_SECONDS = 10.0
 # Of the panel, in characters of its font: at this width no button is clipped.
 _WIDTH, _LEAST_WIDTH = 50, 46
 
@@ -95,6 +97,8 @@ class Panel(QWidget):
         self.transport = EngineThreads()
         self.destroyed.connect(self.transport.stop)
         self.background = Background(self)
+        # Of its own: a file that is being opened, however slowly, keeps no stroke from the disk.
+        self.autosaving = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
 
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image))
         self.engine = EngineController(self.transport, call_later(self))
@@ -103,7 +107,7 @@ class Panel(QWidget):
         self.correction_layers = CorrectionLayers(self.viewer, self.layers, self.view)
         settings = Settings()
         self.corrections = Corrections(
-            self.session, self.correction_layers, self.store, settings, self.background.run, call_later(self)
+            self.session, self.correction_layers, self.store, settings, self.autosaving.run, call_later(self)
         )
         self.correction_layers.painted.connect(self.corrections.on_painted)
         self.correction_layers.deleted.connect(self.corrections.on_deleted)
@@ -169,6 +173,7 @@ class Panel(QWidget):
         self.scans.close()
         self.engine.close()
         self.background.close()
+        self.autosaving.close()
         self.store.close()
 
     def sizeHint(self) -> QSize:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,15 +77,25 @@ def margin(what: str, pairs: Sequence[tuple[Score, Score]]) -> None:
     line(f"margin, {what}", [a.dice - b.dice for a, b in pairs], [a.group for a, _ in pairs])
 
 
-def mosaics(segmenter: Segmenter, data: DataSet, threshold: float, count: int) -> None:
-    """Two images of a set in one frame."""
+@dataclass
+class Mosaics:
+    """Dice of the name (one a mosaic) and of the sentences (two), and which of two lesions each of these found."""
+
+    target: str
+    names: list[float]
+    sentences: list[float]
+    picked: list[float]
+
+
+def measure_mosaics(segmenter: Segmenter, data: DataSet, threshold: float, count: int) -> Mosaics | None:
+    """Two images of a set in one frame, `count` times; None where words cannot tell them apart."""
     cases = [c for c in data.cases if not c.others and c.load_mask().any()]
     if len(cases) < 2 or VOCABULARY.target(cases[0].target).lateralised:
-        return
+        return None
     rng = np.random.default_rng(SEED)
-    names, sentences, picked = [], [], []
+    found = Mosaics(cases[0].target, [], [], [])
     for _ in range(10 * count):
-        if len(names) == count:
+        if len(found.names) == count:
             break
         first, second = (cases[int(i)] for i in rng.choice(len(cases), 2, replace=False))
         frame = sample_frame(rng)
@@ -97,14 +108,20 @@ def mosaics(segmenter: Segmenter, data: DataSet, threshold: float, count: int) -
         segmenter.set_image(np.rint(image * 255).astype(np.uint8))
         name = build(Attributes(first.target), VOCABULARY, "p1").text
         answers = [a.mask(threshold) for a in segmenter.segment([name, *texts])]
-        names.append(dice(answers[0], masks[0] | masks[1]))
-        for found, right, wrong in ((answers[1], *masks), (answers[2], *masks[::-1])):
-            sentences.append(dice(found, right))
-            picked.append(float(dice(found, right) > dice(found, wrong)))
-    print(f"{data.name}: {len(names)} mosaics of {cases[0].target}")
-    line("name, both lesions", names)
-    line("sentence, the one", sentences)
-    line("picked the one (%)", picked)
+        found.names.append(dice(answers[0], masks[0] | masks[1]))
+        for outlined, right, wrong in ((answers[1], *masks), (answers[2], *masks[::-1])):
+            found.sentences.append(dice(outlined, right))
+            found.picked.append(float(dice(outlined, right) > dice(outlined, wrong)))
+    return found
+
+
+def mosaics(segmenter: Segmenter, data: DataSet, threshold: float, count: int) -> None:
+    """Print what is found in mosaics."""
+    if found := measure_mosaics(segmenter, data, threshold, count):
+        print(f"{data.name}: {len(found.names)} mosaics of {found.target}")
+        line("name, both lesions", found.names)
+        line("sentence, the one", found.sentences)
+        line("picked the one (%)", found.picked)
 
 
 def _mask(case: EvaluationCase) -> torch.Tensor:

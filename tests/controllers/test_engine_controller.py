@@ -1,5 +1,6 @@
 """The rules of the engine controller, without a process and without a window."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,20 @@ def test_fractions_and_notices_reach_the_window(engine, wire, heard):
     wire.message({"event": "notice", "text": "The CPU does the work."}, [])
     assert fractions == [(0.5,)] and notices == [("The CPU does the work.",)] and not failures
     assert engine.state is EngineState.SEGMENTING
+
+
+def test_an_engine_that_cannot_be_started_is_said_and_asked_for_again(engine, wire, heard, monkeypatch):
+    failed, start = heard(engine.failed), wire.start
+
+    def refused(on_message, on_exit):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(wire, "start", refused)
+    engine.start()
+    assert engine.state is EngineState.BROKEN
+    assert "could not be started: Cannot allocate memory" in failed[0][0]
+    with pytest.raises(ValueError, match="could not be started; close other programs"):
+        engine.segment(MODEL, image("a"), ["polyp"])
+    monkeypatch.setattr(wire, "start", start)
+    engine.segment(MODEL, image("a"), ["polyp"])
+    assert engine.state is EngineState.STARTING and wire.asked

@@ -37,6 +37,7 @@ FULL = Annotation(
         created=datetime(2026, 11, 26, 6, 0, tzinfo=UTC),
         seconds=12.5,
         strokes=4,
+        clicks=2,
         software="napari-medvlsm 0.2",
     ),
     prediction=~MASK,

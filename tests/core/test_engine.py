@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.engine.protocol import read_frame, write_frame
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.models.store.registry import find_model
+from napari_medvlsm.core.process import ChildProcess
 
 
 def answer(engine, number):
@@ -205,3 +207,65 @@ def test_tiles_are_cancelled_between_batches(engine, rng):
         pass
     engine.send({"op": "cancel", "id": 1})
     assert answer(engine, 1)[0]["event"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        struct.pack(">I", 5) + b"[1,2]",
+        struct.pack(">I", 13) + b'{"arrays": 1}',
+        struct.pack(">I", 14) + b'{"arrays": []}',
+        struct.pack(">I", 100_000) + b"[" * 100_000,
+        b"\xff" * 64,
+    ],
+    ids=["a list", "no arrays", "no operation", "too deep", "no frame"],
+)
+def test_engine_ends_after_a_frame_that_it_cannot_read(engine, frame):
+    engine._child.stdin.write(frame)
+    engine._child.stdin.flush()
+    assert engine._child.wait(timeout=60) == 1
+    assert engine.log_tail()
+
+
+UNUSUAL = """
+import os, sys
+from napari_medvlsm.core.engine import server
+
+class PanicException(BaseException):
+    pass
+
+def answer(self, message, arrays):
+    raise {
+        "panic": PanicException("index out of bounds"),
+        "assertion": AssertionError(),
+        "long": RuntimeError("mat1 and mat2 shapes cannot be multiplied\\n" + "more\\n" * 50),
+        "memory": MemoryError(),
+        "temporary": FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+        "disk": OSError(28, "No space left on device", "cache"),
+        "deep": RecursionError("maximum recursion depth exceeded"),
+    }[message["image"]]
+
+server.Engine.answer = answer
+if os.path.exists("/dev/full"):
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)  # a log on a full disk
+server.main()
+"""
+
+
+def test_engine_answers_every_kind_of_error_with_a_sentence_also_on_a_full_disk(tmp_path):
+    (tmp_path / "unusual_engine.py").write_text(UNUSUAL)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    child = ChildProcess("unusual_engine", environment={"PYTHONPATH": path})
+    kinds = ("panic", "assertion", "long", "memory", "temporary", "disk", "deep")
+    sentences = {}
+    with child:
+        for number, kind in enumerate(kinds):
+            write_frame(child.stdin, request(number, image=kind))
+            while (message := read_frame(child.stdout)[0]).get("id") != number:
+                pass
+            assert message["event"] == "failed"
+            sentences[kind] = message["message"]
+    assert all("\n" not in text and text.endswith(".") for text in sentences.values())
+    assert "PanicException: index out of bounds" in sentences["panic"]
+    assert "TMPDIR" in sentences["temporary"] and "disk is full" in sentences["disk"]
+    assert "too little free memory" in sentences["memory"]

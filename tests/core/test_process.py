@@ -4,9 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from napari_medvlsm.core.exit_codes import ExitCode, exit_sentence
@@ -26,6 +30,7 @@ time.sleep(600)
 """
 OBEDIENT = """
 import sys
+import tempfile
 print("ready", flush=True)
 sys.stdin.read()
 print("tidied", flush=True)
@@ -205,3 +210,38 @@ def test_each_code_means_one_thing():
 def test_the_runner_imports_no_torch():
     code = "import sys, napari_medvlsm.core.process as p; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_child_starts_where_no_temporary_folder_can_be_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with ChildProcess("json.tool", output=False) as child:
+        assert child.stderr_tail() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and reads /proc")
+def test_a_child_ends_with_its_parent_though_another_process_holds_its_pipe():
+    code = (
+        "import os, sys, time\n"
+        "from napari_medvlsm.core.process import ChildProcess\n"
+        "child = ChildProcess('napari_medvlsm.core.engine')\n"
+        "other = os.fork()\n"
+        "if not other: time.sleep(300)\n"
+        "child.stdout.read(1)\n"
+        "print(child.pid, other, flush=True); time.sleep(300)"
+    )
+    viewer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    engine, other = map(int, viewer.stdout.readline().split())
+    try:
+        viewer.kill()
+        viewer.wait()
+        viewer.stdout.close()
+        assert psutil.pid_exists(other), "it holds the pipe still"
+        with suppress(psutil.NoSuchProcess):
+            # It is adopted by the system, which may leave it as a zombie.
+            process = psutil.Process(engine)
+            until = time.monotonic() + 60
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+    finally:
+        os.kill(other, signal.SIGKILL)

@@ -17,6 +17,7 @@ from medvlsm_training.evaluation.measure import measure, nearest
 from medvlsm_training.evaluation.prompts import EvaluationPrompts, evaluation_prompts
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.table import cross_table, paper_tables, trained_as
+from medvlsm_training.recipes import load_recipe
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.datasets.catalogue import published
 from napari_medvlsm.core.inference import Segmenter
@@ -214,6 +215,31 @@ def test_sets_without_annotations_take_oracle_attributes_from_the_mask(chest):
     assert len(texts) > 1 and all("left lung" in text for text in texts.values())
 
 
+def test_what_an_annotation_file_says_is_asked_to_the_letter(tmp_path, rng):
+    items = [dict(i) for i in SAMPLE["clinicdb_polyp"][:2]]
+    for item in items:
+        item["prompts"] = {"p0": "", "p1": "le polype", "p6": ["un gros polype", "un polype rose"]}
+    data = read_data(upstream_set(tmp_path, "chez_nous", items, rng), "test", VOCABULARY)
+    case = data.cases[0]
+    assert data.paper_dataset is None and case.prompts["p1"] == "le polype"
+    for kinds, wording in (
+        ((PromptKind.ANNOTATED,), INTERFACE),
+        ((PromptKind.ORACLE, PromptKind.WRONG_SIZE), UPSTREAM),
+    ):
+        wanted = EvaluationPrompts(kinds, ("p1", "p6", "random"), wording)
+        texts = evaluation_prompts(case, case.load_mask(), wanted, VOCABULARY)
+        assert [(t.kind, t.level) for t in texts] == [(kinds[0], level) for level in ("p1", "p6", "random")]
+        assert texts[0].text == "le polype" and texts[1].text in items[0]["prompts"]["p6"]
+
+
+def test_a_recipe_is_measured_at_the_level_that_it_trains():
+    assert load_recipe("paper/clinicdb_polyp").measured_levels == ("p5",)
+    assert load_recipe("paper/clinicdb_polyp", ["prompts.mix={p1: 1}"]).measured_levels == ("p1",)
+    assert load_recipe("paper/pooled").measured_levels == ("random",)
+    assert load_recipe("best/busi").measured_levels == ("p6",)
+    assert load_recipe("best/busi", ["measure.levels=[p2]"]).measured_levels == ("p2",)
+
+
 def test_evaluation_prompts_are_checked():
     with pytest.raises(ValueError, match="p12"):
         EvaluationPrompts(levels=("p12",))
@@ -242,9 +268,9 @@ def test_numbers_are_those_of_the_segmenter(polyps, small_clipseg, small_card):
     case = data.cases[1]
     segmenter.set_image(np.asarray(Image.open(case.image)))
     (answer,) = segmenter.segment("polyp")
-    (original,) = (s for s in found.scores if s.case == case.name and s.size == "original")
+    (original,) = (s for s in found.scores if s.case == data.label(case).case and s.size == "original")
     assert original.dice == dice(answer.mask(0.5), case.load_mask()) and original.unit == "px"
-    (small,) = (s for s in found.scores if s.case == case.name and s.size == "model")
+    (small,) = (s for s in found.scores if s.case == data.label(case).case and s.size == "model")
     # The small model answers on half its square.
     wide = to_scan_size(torch.from_numpy(answer.logits), (64, 64))
     assert small.dice == dice(wide >= 128, nearest(case.load_mask(), 64))
@@ -324,16 +350,45 @@ def test_training_is_named_as_in_the_paper():
     assert trained_as(ABOUT, "isic") == "" == trained_as(replace(ABOUT, trained_on=None), "busi")
 
 
+ASKED_AS_TRAINED = replace(ABOUT, trained_levels=("p6",), trained_wording="upstream")
+ORACLE = {"kind": "oracle", "level": "p6", "wording": "upstream"}
+
+
 def test_paper_tables_put_ours_below_the_published_and_leave_the_rest_empty():
-    text = paper_tables([results(), results(replace(ABOUT, trained_on=("a", "b")))])
+    scores = [score(**ORACLE), score(**ORACLE, case="b", group="b", dice=0.7)]
+    text = paper_tables([results(ASKED_AS_TRAINED, scores), results(replace(ABOUT, trained_on=("a", "b")))])
     lines = text.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("| individual | CLIPSeg | published"))
     assert "| 64.32 |" in lines[first]
     cells = [cell.strip() for cell in lines[first + 1].strip("|").split("|")]
     assert cells[2] == "ours" and cells[12].startswith("60.0 (") and cells[12].endswith("[1]")
     assert not any(cells[3:12]) and not cells[13]
-    assert sum("60.0 (" in line for line in lines) == 2 and "[2] on busi" in text  # Table 2, and P1 fine-tuned
+    assert sum("60.0 (" in line for line in lines) == 2 and "[2] on busi" in text  # Table 2, and P6 fine-tuned
+    assert "22 of the 386 training images" in text
     assert "weights abababababab" in text and "data cdcdcdcdcdcd" in text and "threshold 0.5" in text
+
+
+@pytest.mark.parametrize(
+    ("about", "asked"),
+    [
+        ({}, {"kind": "class", "level": "p1"}),  # asked by the name
+        ({}, {"level": "p1"}),
+        ({}, {"wording": "interface"}),
+        ({"trained_levels": ("p1",)}, {}),
+        ({"trained_levels": ("p6", "p1")}, {}),
+        ({"trained_levels": None}, {}),
+        ({"trained_wording": "interface"}, {}),
+    ],
+)
+def test_a_cell_is_filled_only_by_what_was_trained_and_asked_as_it_says(about, asked):
+    text = paper_tables([results(replace(ASKED_AS_TRAINED, **about), [score(**ORACLE | asked)])])
+    assert "| 50.0" not in text and "[1]" in text
+
+
+def test_an_image_only_model_fills_its_cells_whatever_the_words():
+    about = replace(ABOUT, family="image-only", architecture="unet++")
+    (line,) = [line for line in paper_tables([results(about, [score()])]).splitlines() if "| 50.0" in line]
+    assert line.startswith("|  |  | ours |")
 
 
 def test_validation_numbers_never_fill_a_table_of_test_numbers():

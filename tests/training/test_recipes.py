@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from medvlsm_training.__main__ import main
 from medvlsm_training.config import LossConfig, ModelConfig, PromptConfig
 from medvlsm_training.data import Batch
-from medvlsm_training.losses import mean_over_images, prompt_loss
+from medvlsm_training.losses import mean_over_images, presence_loss, prompt_loss
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.recipes import SHIPPED, dumped, listing, load_recipe, shipped_recipes
@@ -253,7 +253,7 @@ class TestWords:
             ("paper/isic", ["optimizer.schedule=cosin"], r"schedule: Input should be 'cosine', .* but it is 'cosin'"),
             ("paper/isic", ["trainer.batch_size=many"], r"trainer.batch_size: .*integer.* but it is 'many'"),
             ("paper/isic", ["prompts.mix={p66: 1}"], r"isic.yaml: prompts: There is no kind of prompt 'p66'"),
-            ("paper/isic", ["prompts.mix={p6"], r"prompts.mix is not valid YAML"),
+            ("paper/isic", ["prompts.mix={p6"], r"prompts.mix is no valid YAML"),
             ("paper/isic", ["epochs"], r"'epochs' changes no key; write key=value"),
             ("paper/isic", ["seed.sub=1"], r"seed.sub cannot be set: seed holds 42"),
             ("paper/isic", ["trainer.max_epochs=-1"], r"max_epochs must be at least 0"),
@@ -299,6 +299,21 @@ class TestLoss:
         torch.testing.assert_close(ours, torch.stack(tuned).mean())
         (gradient,) = torch.autograd.grad(ours, [module.model.net.segmentation_head[0].bias])
         assert gradient[:3].all() and gradient[3] == 0
+
+    def test_presence_counts_a_small_spot_that_the_mean_over_pixels_hardly_sees(self):
+        truth = torch.zeros(3, 64, 64)
+        truth[0, 10:20, 10:20] = 1
+        logits = torch.full((3, 64, 64), -6.0)
+        logits[0, 10:20, 10:20] = 6
+        logits[1, 30:34, 30:34] = 6  # outlined, and not there
+        found = presence_loss(logits, truth)
+        assert found[0] < 0.01 and found[1] > 5 and found[2] < 0.01
+        missed = presence_loss(logits[2:], truth[:1])
+        assert missed > 5
+
+        config = load_recipe("starter").loss
+        without = prompt_loss(logits, truth, replace(config, presence=0.0))
+        assert torch.equal(prompt_loss(logits, truth, config), without + config.presence * found)
 
     def test_an_image_counts_once_however_many_prompts_it_has(self):
         losses = torch.tensor([1.0, 2.0, 3.0, 10.0])

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from medvlsm_training.config import AugmentationConfig, LossConfig, PromptConfig
+from medvlsm_training.consistency import consistency
 from medvlsm_training.data import PromptedImages, collate
 from medvlsm_training.memory import ResizedScans
 from medvlsm_training.module import SegmentationModule
-from medvlsm_training.mosaics import Frame, distinguishing, place_in_frame, sample_frame, sentence
+from medvlsm_training.mosaics import Frame, distinguishing, paste, place_in_frame, sample_frame, sentence
 from medvlsm_training.opposition import opposition
 from medvlsm_training.prompting import Prompter
 from medvlsm_training.recipes import load_recipe
@@ -55,6 +56,47 @@ class TestFrames:
         assert {f.share < 0.5 for f in frames if f.share != 0.5} == {True, False}
 
 
+class TestPasting:
+    def test_a_lesion_comes_beside_the_images_own(self):
+        rng = np.random.default_rng(3)
+        image, other = torch.zeros(3, 60, 60), torch.full((3, 60, 60), 5.0)
+        own, theirs = torch.from_numpy(disk(15, 15, 8)), torch.from_numpy(disk(40, 20, 10))
+        places = set()
+        for _ in range(20):
+            pasted = paste(image, own, other, theirs, rng)
+            assert pasted.mask.sum() == theirs.sum() and not (pasted.mask & own).any()
+            assert (pasted.image[:, pasted.mask] == 5).all() and not pasted.image[:, own].any()
+            beside = (pasted.image[0] > 0) & ~pasted.mask
+            assert 0 < pasted.image[0][beside].max() < 5 and beside.sum() < 0.8 * theirs.sum()
+            places.add(tuple(torch.nonzero(pasted.mask)[0].tolist()))
+        assert len(places) > 5 and not image.any()
+
+    def test_without_room_or_lesion_nothing_is_pasted(self):
+        rng, image = np.random.default_rng(3), torch.zeros(3, 60, 60)
+        own, theirs = torch.ones(60, 60, dtype=torch.bool), torch.from_numpy(disk(40, 20, 10))
+        assert paste(image, own, image, theirs, rng) is None
+        assert paste(image, theirs, image, torch.zeros_like(own), rng) is None
+
+
+class TestConsistency:
+    def test_only_prompts_that_mean_the_same_are_drawn_together(self):
+        truth = torch.zeros(6, 8, 8)
+        truth[:5, 2:5, 2:5] = 1
+        truth[3, 0, 0] = 1  # another mask of the same image
+        logits = torch.zeros(6, 8, 8)
+        logits[1] += 2
+        logits.requires_grad_()
+        owner, against = torch.tensor([0, 0, 1, 0, 0, 0]), torch.tensor([-1, -1, -1, -1, 0, -1])
+        loss = consistency(logits, truth, owner, against)
+        common = (0.5 + torch.tensor(2.0).sigmoid()) / 2
+        cross = torch.nn.functional.binary_cross_entropy
+        expected = (cross(torch.tensor(0.5), common) + cross(torch.tensor(2.0).sigmoid(), common)) / 2
+        assert loss.item() == pytest.approx((expected - cross(common, common)).item(), abs=1e-5)
+        (gradient,) = torch.autograd.grad(loss, [logits])
+        assert (gradient[0] < 0).all() and (gradient[1] > 0).all() and not gradient[2:].any()
+        assert consistency(logits[:1], truth[:1], owner[:1], against[:1]) == 0
+
+
 class TestWords:
     def test_what_fits_both_tells_nothing(self):
         left, lower, right = disk(30, 10, 6), disk(50, 10, 6), disk(30, 50, 6)
@@ -81,13 +123,16 @@ class TestWords:
             assert any(getattr(said, name) != other[name] for name in said.named())
         assert made > 50
 
-    def test_mosaics_of_a_data_set_are_true(self, disks, disks_recipe):
+    @pytest.mark.parametrize("part", [0.0, 1.0])
+    def test_mosaics_of_a_data_set_are_true(self, disks, disks_recipe, part):
         """A sentence means the lesion that it fits, the name both; what is asked never points at the wrong one."""
         recipe = load_recipe(disks_recipe)
         items = read_items(recipe, disks, VOCABULARY)["train"]
         prompts = PromptConfig(mix={"p1": 1, "attributes": 1}, per_image=2)
         prompter = Prompter(prompts, VOCABULARY, ["polyp"])
-        images = PromptedImages(items, prompter, Seen(), 3, AugmentationConfig(flip=True, mosaic=1.0), keep_scans=True)
+        images = PromptedImages(
+            items, prompter, Seen(), 3, AugmentationConfig(flip=True, mosaic=1.0, paste=part), keep_scans=True
+        )
         both = one = 0
         for epoch in range(6):
             images.epoch = epoch

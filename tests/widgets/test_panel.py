@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import numpy as np
 import tifffile
@@ -41,8 +42,9 @@ def settle(qtbot, panel):
     """Wait until the slice is read and every change of a correction is written and reported."""
     qtbot.waitUntil(lambda: not panel.view.moving and not panel.corrections._dirty, timeout=ENGINE_MS)
     done = []
-    panel.background.run(lambda: None, done.append)
-    qtbot.waitUntil(lambda: bool(done), timeout=ENGINE_MS)
+    for thread in (panel.background, panel.autosaving):
+        thread.run(lambda: None, done.append)
+    qtbot.waitUntil(lambda: len(done) == 2, timeout=ENGINE_MS)
 
 
 def test_segment_correct_undo_redo_save_open_again(segmented, qtbot, tmp_path):
@@ -586,3 +588,41 @@ def test_nothing_can_be_absent_before_a_target_is_chosen(panel, lesion):
     assert not panel.correction_section.absent.isEnabled()
     panel.prompt_section.chosen.emit("target", "polyp")
     assert panel.correction_section.absent.isEnabled()
+
+
+def test_a_file_that_hangs_keeps_neither_autosave_nor_the_closing_waiting(open_panel, store, lesion, qtbot):
+    panel, hangs = open_panel(store), threading.Event()
+    panel.viewer.add_image(lesion, name="lesion")
+    panel.session.choose(target="polyp")
+    panel.background.run(hangs.wait)
+    panel.start_correction()
+    layer = correction(panel, "polyp")
+    layer.paint((20, 20), 1)
+    qtbot.waitUntil(lambda: len(autosaved(store)) == 1, timeout=60_000)
+    layer.paint((60, 60), 1)
+    try:
+        # The last stroke waits for its pause; the closing writes it.
+        panel.close_engine()
+        (kept,) = autosaved(store)
+        mask = load_mask(kept).mask
+        assert mask[20, 20] and mask[60, 60] and not hangs.is_set()
+    finally:
+        hangs.set()
+
+
+def test_a_full_disk_is_said_until_corrections_are_autosaved_again(open_panel, store, lesion, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_medvlsm.controllers.autosave.RETRY_SECONDS", 0.2)
+    panel = open_panel(store)
+    panel.viewer.add_image(lesion, name="lesion")
+    panel.session.choose(target="polyp")
+    panel.start_correction()
+    store.folder.parent.mkdir(exist_ok=True)
+    store.folder.write_text("a file where the folder should be")
+    correction(panel, "polyp").paint((20, 20), 1)
+    saved = panel.correction_section.saved
+    qtbot.waitUntil(lambda: saved.text().startswith("Not autosaved: "), timeout=60_000)
+    assert "could not be autosaved" in panel.footer.status.text()
+    store.folder.unlink()
+    qtbot.waitUntil(lambda: saved.text().startswith("Autosaved at "), timeout=60_000)
+    assert len(autosaved(store)) == 1
+    qtbot.waitUntil(lambda: panel.footer.status.text() == "Corrections are autosaved again.", timeout=60_000)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 from napari_medvlsm.widgets._workers import Background
@@ -21,8 +23,48 @@ def test_results_and_every_kind_of_error_reach_the_windows_thread(qtbot):
 
 
 def test_close_finishes_what_is_queued(tmp_path):
-    background = Background()
+    background = Background(finish_seconds=60)
     for i in range(5):
         background.run(lambda i=i: (tmp_path / str(i)).write_text("x"))
     background.close()
     assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_a_job_that_hangs_keeps_neither_another_thread_nor_the_end_waiting(qtbot, tmp_path):
+    hangs, files, autosave = threading.Event(), Background(), Background(finish_seconds=60)
+    files.run(hangs.wait)
+    files.run(lambda: (tmp_path / "dropped").write_text("x"))
+    autosave.run(lambda: (tmp_path / "stroke").write_text("x"))
+    files.close()
+    autosave.close()
+    assert (tmp_path / "stroke").exists()
+    hangs.set()
+    files.run(lambda: (tmp_path / "late").write_text("x"))
+    assert not (tmp_path / "late").exists() and not (tmp_path / "dropped").exists()
+
+
+def test_the_program_ends_without_a_job_that_hangs_and_with_the_last_stroke(tmp_path):
+    code = (
+        "import sys, threading, time; from pathlib import Path\n"
+        "from napari_medvlsm.widgets._workers import Background\n"
+        "files, autosave = Background(), Background(finish_seconds=60)\n"
+        "files.run(threading.Event().wait)\n"
+        "autosave.run(lambda: (time.sleep(0.5), Path(sys.argv[1]).write_text('x')))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "stroke")], check=True, timeout=120)
+    assert (tmp_path / "stroke").exists()
+
+
+def test_an_error_that_is_no_exception_fails_its_job_and_no_other(qtbot):
+    class PanicException(BaseException):
+        """As libraries in Rust raise it."""
+
+    def panic():
+        raise PanicException("index out of bounds")
+
+    background, got = Background(), []
+    background.run(panic, None, lambda error: got.append(str(error)))
+    background.run(lambda: "next", got.append)
+    qtbot.waitUntil(lambda: len(got) == 2, timeout=60_000)
+    assert got == ["PanicException: index out of bounds", "next"]
+    background.close()

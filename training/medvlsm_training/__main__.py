@@ -6,6 +6,7 @@ import sys
 
 from medvlsm_training.command import Parser, add_to
 from napari_medvlsm.core.exit_codes import ExitCode
+from napari_medvlsm.core.io.disk_errors import sentence
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except (ValueError, OSError) as error:
-        print(f"medvlsm_training: {error}", file=sys.stderr)
+        print(f"medvlsm_training: {sentence(error)}", file=sys.stderr)
         return ExitCode.FAILED
 
 

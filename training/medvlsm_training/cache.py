@@ -28,6 +28,7 @@ from torch import Tensor
 
 from napari_medvlsm import __version__
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.io.disk_errors import reason
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
 
 _log = logging.getLogger(__name__)
@@ -153,14 +154,14 @@ class ActivationCache:
                 raise OSError(f"they would take more than cache.limit_gb ({self.limit / 1e9:g} GB)")
             with replacing(path) as temporary:
                 save_file({str(i): tensor.cpu() for i, tensor in enumerate(activations)}, temporary)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             if path.is_file():
                 return  # another process was faster, and this system does not replace files in use
             self._full = True
             _log.warning(
                 "From here on no activations are cached in %s: %s. The images without are encoded in every epoch.",
                 self.root,
-                error,
+                reason(error),
             )
             return
         self._written += size

@@ -7,7 +7,7 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from medvlsm_training.reporting import for_people, json_on_stdout
 from medvlsm_training.stopping import Interrupted, StopRequests
 from napari_medvlsm.core.exit_codes import ExitCode
+from napari_medvlsm.core.io.disk_errors import is_full, reason, sentence
 from napari_medvlsm.core.runs.events import EventSink, Failed, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import LOCK_FILE, MODEL_FOLDER, RECIPE_FILE
 
@@ -107,7 +108,7 @@ def _train(options: argparse.Namespace) -> int:
         recipe = replace(recipe, accept=(*recipe.accept, *options.accept))
         machine = Machine(options.accelerator, options.devices, options.nodes)
         logging.getLogger(__name__).info("The run is kept in %s.", options.folder)
-        with _alone_in(options.folder):
+        with _full_disk_in_words(options.folder), _alone_in(options.folder):
             stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, requests=requests)
             if stopped.reason == "diverged":
                 return ExitCode.DIVERGED
@@ -124,7 +125,7 @@ def _package(options: argparse.Namespace) -> int:
 
     def work(report: EventSink, requests: StopRequests) -> int:
         recipe = load_recipe(options.folder / RECIPE_FILE)
-        with _alone_in(options.folder):
+        with _full_disk_in_words(options.folder), _alone_in(options.folder):
             _write_model(recipe, options.data, options.folder, options.out or options.folder / MODEL_FOLDER, report)
         return 0
 
@@ -135,6 +136,21 @@ def _write_model(recipe: Recipe, data: Path, run: Path, out: Path, report: Event
     from medvlsm_training.package import package
 
     package(recipe, data, run, out, report)
+
+
+@contextmanager
+def _full_disk_in_words(folder: Path) -> Iterator[None]:
+    """A full disk ends a command with a sentence, from whichever library the error comes."""
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error):
+            raise
+        why = reason(error)
+        raise ValueError(
+            f"{why[0].upper()}{why[1:]}, while {folder} was being written. Make room, then give the same command "
+            "again: it goes on after the last epoch that is there whole."
+        ) from error
 
 
 @contextmanager
@@ -184,7 +200,8 @@ def _reported(work: Callable[[EventSink, StopRequests], int], report: EventSink,
         report(Stopped("asked to stop", "Stopped when asked to. The same command goes on.", "", None))
         return requests.exit_code
     except (ValueError, OSError) as error:
-        report(Failed(str(error)))
+        with suppress(OSError):  # its disk may be full, too
+            report(Failed(sentence(error)))
         raise
     except Exception as error:
         report(Failed(f"{type(error).__name__}: {error}"))

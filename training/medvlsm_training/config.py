@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, field, replace
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from pydantic import ConfigDict
@@ -185,6 +186,8 @@ class AugmentationConfig:
     mosaic : float
         Part of the images that share their frame with another one of the same target, so that the words alone tell
         which of two is meant; see `mosaics`. An image with a lateralised target, or without any, never does.
+    paste : float
+        Part of the mosaics in which the image keeps its frame, and only the other's lesion is put into it.
     """
 
     degrees: float = 0.0
@@ -197,10 +200,12 @@ class AugmentationConfig:
     saturation: float = 0.0
     hue: float = 0.0
     mosaic: float = 0.0
+    paste: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.mosaic <= 1:
-            raise ValueError(f"mosaic is a part between 0 and 1, but is {self.mosaic}.")
+        for name in ("mosaic", "paste"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -212,6 +217,10 @@ class LossConfig:
 
     `opposition` times the loss of the pairs of `PromptConfig.opposed` is added: that on the true region the right
     sentence wins over the wrong one, by some logits (`opposition_lead`); see `opposition`.
+
+    `consistency` times the loss of answers that differ though their prompts mean the same is added; see `consistency`.
+
+    `presence` times the loss of the presence score is added to each prompt's; see `losses.presence_loss`.
     """
 
     dice: float = 1.0
@@ -219,6 +228,8 @@ class LossConfig:
     smooth: float = 1.0
     opposition: float = 0.0
     opposition_lead: float = 2.0
+    consistency: float = 0.0
+    presence: float = 0.0
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -349,18 +360,21 @@ class MeasureConfig:
     Attributes
     ----------
     kinds : tuple of str
-        "class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"; see
-        `evaluation.prompts.PromptKind`. Oracle and wrong prompts need a set with annotations.
+        "class", "oracle", "annotated", "wrong side", "wrong size", "paraphrase", "other", "absent"; see
+        `core.runs.prompt_kinds.PromptKind`. Oracle and wrong prompts need a set with annotations.
     levels : tuple of str
-        Of oracle and wrong prompts: "p0" to "p9", or "random".
+        Of oracle, annotated and wrong prompts: "p0" to "p9", or "random". By default those that the recipe trains
+        with, or p6 where its prompts are made otherwise; see `Recipe.measured_levels`.
+    file_names : bool
+        Whether results and report name files and groups as they were found. By default they hold hashes of the images
+        and numbers of the groups: names often are those of patients.
     """
 
-    kinds: tuple[Literal["class", "oracle", "wrong side", "wrong size", "paraphrase", "other", "absent"], ...] = (
-        "class",
-        "oracle",
-        "absent",
-    )
-    levels: tuple[str, ...] = ("p6",)
+    kinds: tuple[
+        Literal["class", "oracle", "annotated", "wrong side", "wrong size", "paraphrase", "other", "absent"], ...
+    ] = ("class", "oracle", "absent")
+    levels: tuple[str, ...] = ()
+    file_names: bool = False
 
     def __post_init__(self) -> None:
         if "class" not in self.kinds:
@@ -435,7 +449,22 @@ class Recipe:
         if self.seed < 0:
             raise ValueError(f"The seed must be at least 0, but is {self.seed}.")
 
+    @property
+    def measured_levels(self) -> tuple[str, ...]:
+        """Levels of the test's prompts: those of `measure`, else those trained with, else p6."""
+        if self.measure.levels:
+            return self.measure.levels
+        levels = tuple(kind for kind in self.prompts.mix if kind in (*LEVELS, RANDOM))
+        return levels if len(levels) == len(self.prompts.mix) else ("p6",)
+
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values, for the card and the checkpoint."""
-    return asdict(recipe)
+    """The recipe as plain values, for the card: without the names of files, and of paths the last part alone."""
+    values: dict[str, Any] = asdict(recipe)
+    for key in ("base", "encoder_weights"):
+        values["model"][key] = PureWindowsPath(values["model"][key]).name
+    for source in values["sources"]:
+        folder = source["folder"]
+        absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).is_absolute()
+        source |= {"folder": PureWindowsPath(folder).name if absolute else folder, "leave_out": []}
+    return values

@@ -19,7 +19,7 @@ from medvlsm_training.augmentation import augmented
 from medvlsm_training.cache import ActivationCache, file_digest
 from medvlsm_training.config import AugmentationConfig
 from medvlsm_training.memory import ResizedScans
-from medvlsm_training.mosaics import place_in_frame, sample_frame
+from medvlsm_training.mosaics import paste, place_in_frame, sample_frame
 from medvlsm_training.prompting import Prompter, SampledPrompt
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
@@ -182,15 +182,26 @@ class PromptedImages(Dataset[Sample]):
         if self._lateralised(item) or len(item.masks) > 1 or len(alike) < 2:
             return None
         other = alike[int(rng.integers(len(alike)))]
-        frame = sample_frame(rng)
-        planes = [torch.from_numpy(self._masks(self.items[i], i)[name]).float()[None] for i in (index, other)]
-        first, second = ((part > 0.5).numpy()[0] for part in place_in_frame(planes[0], planes[1], frame))
+        own = [torch.from_numpy(self._masks(self.items[i], i)[name]) for i in (index, other)]
+        if self.augmentation.paste and rng.random() < self.augmentation.paste:
+            images = self._pixels(item, index), self._pixels(self.items[other], other)
+            pasted = paste(images[0], own[0], images[1], own[1], rng)
+            if pasted is None:
+                return None
+            pixels, first, second = pasted.image, own[0].numpy(), pasted.mask.numpy()
+        else:
+            frame = sample_frame(rng)
+            placed = place_in_frame(own[0].float()[None], own[1].float()[None], frame)
+            first, second = ((part > 0.5).numpy()[0] for part in placed)
+            pixels = None
         masks = {name: first | second, _FIRST: first, _SECOND: second}
         prompts = self.prompter.sample_mosaic(item, name, masks, (_FIRST, _SECOND), rng, self.epoch)
         if not prompts:
             return None
-        left, right = place_in_frame(self._pixels(item, index), self._pixels(self.items[other], other), frame)
-        return self._sample(left + right, masks, prompts)
+        if pixels is None:  # only now, as many mosaics have no words
+            left, right = place_in_frame(self._pixels(item, index), self._pixels(self.items[other], other), frame)
+            pixels = left + right
+        return self._sample(pixels, masks, prompts)
 
     def name(self, index: int, epoch: int) -> str:
         """The view of an image in an epoch, in letters and digits; empty where every epoch has its own."""

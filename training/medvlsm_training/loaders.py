@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
@@ -11,7 +10,10 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import PromptedImages, collate
+from medvlsm_training.room import workers_that_fit
 
+# Seconds that a batch may take; longer than any disk needs, shorter than a person waits.
+_LONGEST_WAIT = 600
 # Of training and of validation.
 Loaders = tuple[DataLoader[object], DataLoader[object]]
 
@@ -33,11 +35,14 @@ def make_loaders(
     val_sampler: DistributedSampler[object] = DistributedSampler(
         val_set, trainer.world_size, trainer.global_rank, shuffle=False
     )
+    workers = workers_that_fit(recipe, train_set[0]) if config.workers else 0
     shared: dict[str, Any] = {
         "batch_size": config.batch_size,
         "collate_fn": collate,
         # Samples depend on seed, epoch and place alone, whoever reads them.
-        "num_workers": min(config.workers, os.cpu_count() or 1),
+        "num_workers": workers,
+        # A worker that was stopped by the system, or waits for a disk that is gone, is noticed.
+        "timeout": _LONGEST_WAIT if workers else 0,
         # Else every start of a loader would use the generator of dropout, and a run that is resumed starts one less.
         "generator": torch.Generator(),
     }

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from medvlsm_training.cache import ActivationCache
 from medvlsm_training.config import Recipe
+from medvlsm_training.consistency import consistency
 from medvlsm_training.data import Batch
 from medvlsm_training.losses import mean_over_images, prompt_loss
 from medvlsm_training.models import image_encoder
@@ -185,6 +186,8 @@ class SegmentationModule(LightningModule):
         if config.opposition:
             truth = _to_side(batch.masks[:, None], logits.shape[-1])[:, 0]
             loss = loss + config.opposition * opposition(logits, truth, batch.against, config.opposition_lead)
+        if config.consistency:
+            loss = loss + config.consistency * consistency(logits, batch.masks, batch.owner, batch.against)
         return loss
 
     def _losses(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -20,6 +20,8 @@ from napari_medvlsm.core.prompts import Attributes, Vocabulary, build
 
 # What tells two lesions of one frame apart, read from their masks.
 DISTINGUISHING = ("location", "size")
+# Width of the soft edge of a pasted lesion, of the side; and places that are tried for it.
+_EDGE, _TRIES = 0.02, 20
 # The smaller part of an uneven frame, of its whole length; and how often a frame is uneven.
 _SMALLER, _UNEVEN = (0.3, 0.45), 0.5
 
@@ -30,6 +32,14 @@ class Frame:
 
     beside: bool
     share: float
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """An image (3, S, S) with a further lesion, and that one's mask (S, S)."""
+
+    image: Tensor
+    mask: Tensor
 
 
 def sample_frame(rng: np.random.Generator) -> Frame:
@@ -51,6 +61,45 @@ def place_in_frame(first: Tensor, second: Tensor, frame: Frame) -> tuple[Tensor,
         whole.narrow(axis, before, length).copy_(small)
         placed.append(whole)
     return placed[0], placed[1]
+
+
+def paste(image: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor, rng: np.random.Generator) -> Pasted | None:
+    """Put another image's lesion into an image, beside its own, with a soft edge.
+
+    Parameters
+    ----------
+    image, other : (3, S, S)
+    mask, other_mask : bool (S, S)
+    rng : Generator
+
+    Returns
+    -------
+    Pasted or None
+        The new image and where the lesion now lies; None where no place for it was found in some tries.
+    """
+    side = image.shape[-1]
+    rows, cols = (torch.nonzero(other_mask.any(dim=axis))[:, 0] for axis in (1, 0))
+    if not len(rows):
+        return None
+    edge = max(1, round(_EDGE * side))
+    top, left = max(0, int(rows[0]) - edge), max(0, int(cols[0]) - edge)
+    bottom, right = min(side, int(rows[-1]) + 1 + edge), min(side, int(cols[-1]) + 1 + edge)
+    lesion = other_mask[top:bottom, left:right]
+    soft = functional.avg_pool2d(lesion[None].float(), 2 * edge + 1, 1, edge, count_include_pad=False)[0]
+    soft = torch.where(lesion, torch.ones_like(soft), (2 * soft).clamp(max=1))
+    near = functional.max_pool2d(mask[None].float(), 2 * edge + 1, 1, edge)[0] > 0
+    for _ in range(_TRIES):
+        row = int(rng.integers(side - (bottom - top) + 1))
+        col = int(rng.integers(side - (right - left) + 1))
+        place = (slice(row, row + bottom - top), slice(col, col + right - left))
+        if not (near[place] & (soft > 0)).any():
+            pasted, where = image.clone(), torch.zeros_like(mask)
+            pasted[(slice(None), *place)] = torch.lerp(
+                image[(slice(None), *place)], other[:, top:bottom, left:right], soft
+            )
+            where[place] = lesion
+            return Pasted(pasted, where)
+    return None
 
 
 def distinguishing(first: Mask, second: Mask) -> tuple[str, ...]:

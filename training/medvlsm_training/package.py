@@ -105,7 +105,7 @@ def package(
         card = replace(card, threshold=threshold, presence=_presence(recipe, data, segmenter, threshold, vocabulary))
         prompts = EvaluationPrompts(
             tuple(PromptKind(kind) for kind in recipe.measure.kinds),
-            recipe.measure.levels,
+            recipe.measured_levels,
             recipe.prompts.wording,
             annotated=True,
         )

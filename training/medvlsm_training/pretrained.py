@@ -28,6 +28,7 @@ from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.architectures.base import IMAGENET_MEAN, IMAGENET_STD, VLSM
 from napari_medvlsm.core.models.architectures.smp_encoder import known_encoder
 from napari_medvlsm.core.models.architectures.weights import load_strict
+from napari_medvlsm.core.plain_files import read_json
 
 PACKAGE, LIBRARY = "package", "library"
 # In the run's folder: where the weights came from, and the normalisation that goes with them.
@@ -130,7 +131,8 @@ def normalise_as(model: VLSM, mean: Sequence[float], std: Sequence[float]) -> No
 def read_weights_source(run: Path) -> dict[str, Any]:
     """What `start_from` wrote down: "weights", "mean", "std", and where known "licence" and "sha256"; else empty."""
     path = run / SOURCE_FILE
-    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def pretrained(encoder: nn.Module, name: str, weights: str) -> Pretrained:

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from medvlsm_training.config import Recipe, SourceConfig
 from napari_medvlsm.core.datasets.catalogue import recipe_sources
 from napari_medvlsm.core.models.store.validation_errors import first_problem
+from napari_medvlsm.core.plain_files import check_yaml, is_there, parse_yaml, read_yaml, shown
 
 SHIPPED = Path(str(resources.files("medvlsm_training") / "recipes"))
 _log = logging.getLogger(__name__)
@@ -124,29 +125,28 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def _find(name: str | Path) -> Path:
     for path in (SHIPPED / f"{name}.yaml", Path(name)):
-        if path.is_file():
+        if is_there(path):
             return path
     near = difflib.get_close_matches(str(name), shipped_recipes(), n=3, cutoff=0.4)
     hint = f"the nearest shipped ones are {', '.join(near)}" if near else f"shipped are {', '.join(shipped_recipes())}"
-    raise ValueError(f"There is no recipe {str(name)!r}: {hint}; or name a YAML file.")
+    raise ValueError(f"There is no recipe {shown(repr(str(name)))}: {hint}; or name a YAML file.")
 
 
 def _model_file(recipe: Path, name: str) -> Path:
     """`models/NAME.yaml` beside the recipe, or of shipped recipes ("best/cris")."""
     family, _, model = name.rpartition("/")
     folder = SHIPPED / family if family else recipe.parent
-    if (path := folder / "models" / f"{model}.yaml").is_file():
+    if is_there(path := folder / "models" / f"{model}.yaml"):
         return path
     known = _models(folder)
     there = ", ".join(known) or "none"
-    raise ValueError(f"There is no model {name!r} for {recipe.name}; there are: {there}.{_did_you_mean(model, known)}")
+    raise ValueError(
+        f"There is no model {shown(repr(name))} for {recipe.name}; there are: {there}.{_did_you_mean(model, known)}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ValueError(f"{path} holds no recipe: keys and values were expected.")
     return _renamed(raw, path.name)
@@ -198,10 +198,8 @@ def _change(word: str) -> tuple[list[str], Any]:
     key, equals, text = word.partition("=")
     if not equals:
         raise ValueError(f"{word!r} changes no key; write key=value, for example trainer.max_epochs=5.")
-    try:
-        return key.strip().split("."), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"The value of {key} is not valid YAML: {text!r}.") from error
+    check_yaml(text, Path(key))
+    return key.strip().split("."), parse_yaml(text, f"The value of {key}, {shown(repr(text))},")
 
 
 def _set(raw: dict[str, Any], keys: list[str], value: Any) -> None:

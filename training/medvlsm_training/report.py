@@ -126,7 +126,7 @@ def choose_examples(scores: Sequence[Score]) -> dict[str, Score]:
 
 def plot_examples(data: DataSet, scores: Sequence[Score], segmenter: Segmenter, threshold: float) -> list[Example]:
     """The worst, median and best case of a set, plotted."""
-    cases = {case.name: case for case in data.cases}
+    cases = {data.label(case).case: case for case in data.cases}
     plotted = []
     for rank, score in choose_examples([s for s in scores if s.set == data.name]).items():
         case = cases[score.case]
@@ -134,9 +134,7 @@ def plot_examples(data: DataSet, scores: Sequence[Score], segmenter: Segmenter, 
         segmenter.set_image(scan)
         (answer,) = segmenter.segment(score.prompt)
         picture = plot_case(to_unit_rgb(scan.pixels), case.load_mask(), answer.mask(threshold))
-        plotted.append(
-            Example(rank, case.image.name, score.target, score.prompt, score.dice, _data_uri(picture, "jpeg"))
-        )
+        plotted.append(Example(rank, score.image, score.target, score.prompt, score.dice, _data_uri(picture, "jpeg")))
     return plotted
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from medvlsm_training.cache import ActivationCache
 from medvlsm_training.callbacks.cache_progress import CacheProgress
-from medvlsm_training.callbacks.checkpoints import model_weights
+from medvlsm_training.callbacks.checkpoints import model_weights, read_checkpoint
 from medvlsm_training.callbacks.divergence import Diverged, DivergenceCheck
 from medvlsm_training.callbacks.epoch_seed import EpochSeed
 from medvlsm_training.callbacks.progress import EventReporter
@@ -22,12 +22,14 @@ from medvlsm_training.callbacks.time_limit import TimeLimit
 from medvlsm_training.config import Recipe
 from medvlsm_training.data import PromptedImages
 from medvlsm_training.environment import write_environment
+from medvlsm_training.fingerprint import changes, fingerprint, read_fingerprint, write_fingerprint
 from medvlsm_training.loaders import Loaders, make_loaders
 from medvlsm_training.models import image_encoder, starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.pretrained import normalise_as, read_weights_source, start_from
 from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import dumped, load_recipe
+from medvlsm_training.room import require_room
 from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
 from medvlsm_training.stopping import Interrupted, StopRequests
 from medvlsm_training.trainer import EpochPlan, Machine, make_trainer, recipe_callbacks
@@ -36,6 +38,7 @@ from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.datasets.splits import require_enough
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.architectures.base import VLSM
+from napari_medvlsm.core.plain_files import shown
 from napari_medvlsm.core.prompts import Vocabulary
 from napari_medvlsm.core.runs.events import Checked, EventSink, Started, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import BEST_FILE, RECIPE_FILE, Run
@@ -82,8 +85,10 @@ def train(
     Raises
     ------
     ValueError
-        If the data are not as the recipe says or would mislead, the run's folder holds a run of another recipe, or the
-        machine lacks what is asked of it.
+        If the data are not as the recipe says or would mislead, the run's folder holds a run of another recipe or with
+        other data, or the machine lacks what is asked of it.
+    OSError
+        If the run's folder cannot be written; after a resumed call it is as if that had not happened.
     """
     # Setup
     machine, requests = machine or Machine(), requests or StopRequests()
@@ -98,6 +103,7 @@ def train(
     findings = refuse_misleading(recipe, items)
     if not rank_zero_only.rank:
         _save_recipe(recipe, run)
+        _check_unchanged(run, items)
     report(Checked(findings))
     if not recipe.trainer.max_epochs:
         stopped = Stopped("finished", f"Nothing to train: {recipe.model.base} is measured as it is.", "", None)
@@ -109,6 +115,8 @@ def train(
     model = starting_model(recipe, items["train"] + items["val"], vocabulary)
     if recipe.model.encoder_weights:
         start_from(model, *image_encoder(model), recipe.model.encoder_weights, run)
+    if not rank_zero_only.rank:
+        require_room(run, model, recipe)
     cache = ActivationCache(model, recipe.cache.limit_gb) if recipe.cache.views else None
     train_set, val_set = datasets(recipe, items, model, vocabulary, cache)
     epoch = EpochPlan.of(len(train_set), recipe.trainer, machine)
@@ -127,7 +135,7 @@ def train(
     if trainer.is_global_zero:
         write_environment(run, trainer.strategy.root_device, trainer.world_size, epoch.images)
     last = Run(run).last_checkpoint
-    first_epoch = 0 if last is None else int(torch.load(last, "cpu", weights_only=True)["epoch"]) + 1
+    first_epoch = 0 if last is None else int(read_checkpoint(last)["epoch"]) + 1
     report(
         Started(
             recipe=recipe.name,
@@ -215,7 +223,30 @@ def _fit(
                 f"The memory of {trainer.strategy.root_device} does not suffice; lower trainer.batch_size, and raise "
                 "trainer.accumulate by as much."
             ) from error
+        except (RuntimeError, ValueError, OSError) as error:
+            failure = worker_failure(error)
+            if failure is None:
+                raise
+            raise failure from None
     return ""
+
+
+def worker_failure(error: Exception) -> ValueError | None:
+    """The sentence of a process that read data and failed; None of another error.
+
+    torch hands on what a worker raised as its traceback in words, and what ended one as a RuntimeError.
+    """
+    text = str(error)
+    if text.startswith("Caught ") and " in DataLoader worker process" in text:
+        kind, _, said = text.strip().splitlines()[-1].partition(": ")
+        return ValueError(said if kind in ("ValueError", "OSError") else f"The data cannot be read: {kind}: {said}")
+    if "DataLoader" in text and ("timed out" in text or "exited unexpectedly" in text or "is killed by" in text):
+        return ValueError(
+            f"A process that reads the data came to an end or no longer answers ({shown(text.splitlines()[0])}), which "
+            "often means that memory or shared memory ran out; set trainer.workers=0, or lower trainer.batch_size. The "
+            "same command goes on after the last epoch."
+        )
+    return None
 
 
 def _save_recipe(recipe: Recipe, run: Path) -> None:
@@ -234,6 +265,19 @@ def _save_recipe(recipe: Recipe, run: Path) -> None:
             "recipe, or choose another folder."
         )
     _write(path, recipe)
+
+
+def _check_unchanged(run: Path, items: dict[str, list[Item]]) -> None:
+    """Keep hashes of the data in the run's folder, or see that they are those that it began with."""
+    now = fingerprint(items)
+    before = read_fingerprint(run) if Run(run).last_checkpoint else None
+    if before is None:
+        write_fingerprint(run, now)
+    elif changed := changes(before, now, items):
+        raise ValueError(
+            f"The data are not those that this run began with ({'; '.join(changed)}). Put them back, or begin another "
+            "run with another folder (--run)."
+        )
 
 
 def _write(path: Path, recipe: Recipe) -> None:

@@ -46,6 +46,8 @@ class Row:
         Certainty from 0 to 1.
     looked_at : str
         "the whole scan", or tiles and rectangle as JSON.
+    anyway : bool
+        Whether what the scan probably does not show was outlined all the same.
     scan_hash : str
         Of the pixels (type, shape and values); see `images.content_hash`.
     rows, columns : int
@@ -73,6 +75,7 @@ class Row:
     weights: str
     threshold: float
     looked_at: str
+    anyway: bool = False
     scan_hash: str = ""
     rows: int | None = None
     columns: int | None = None
@@ -109,6 +112,8 @@ def is_done(found: Texts | None, wanted: Row, precision: str | None) -> bool:
     if found is None or found["status"] != DONE or precision not in (None, found["precision"]):
         return False
     texts = wanted.texts()
+    if found["message"] and found["anyway"] != texts["anyway"]:
+        return False
     return all(found[name] == texts[name] for name in _ASKED)
 
 

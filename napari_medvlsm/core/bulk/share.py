@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from napari_medvlsm import __version__
@@ -52,6 +53,8 @@ class PredictionRequest:
         See `Segmenter`.
     vocabulary_hash : str
         `Vocabulary.digest` of the words that the prompt was read with.
+    anyway : bool
+        Outline what a scan probably does not show (`core.presence`), too.
     """
 
     model: ModelEntry
@@ -61,6 +64,7 @@ class PredictionRequest:
     device: str = AUTO
     precision: str = AUTO
     vocabulary_hash: str = ""
+    anyway: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ class _Share:
             weights=plan.weights,
             threshold=entry.card.threshold if request.threshold is None else request.threshold,
             looked_at="the whole scan" if request.options.whole else json.dumps(request.options.to_message()),
+            anyway=request.anyway,
             software=__version__,
         )
 
@@ -240,6 +245,9 @@ class _Share:
                 "--out."
             )
         mask = prediction.mask(row.threshold)
+        absent = probably_absent(prediction.probability, request.model.card, request.options)
+        if absent and not request.anyway:
+            mask = np.zeros_like(mask)
         prompt = request.prompt
         provenance = new_provenance(
             scan_hash=row.scan_hash,
@@ -256,9 +264,9 @@ class _Share:
         target = prompt.attributes.target or prompt.text
         save_mask(path, Annotation(target, mask, said=prompt.attributes, provenance=provenance))
         area = int(mask.sum())
-        absent = probably_absent(prediction.probability, request.model.card, request.options)
         if absent and self._job.notify is not None:
-            self._job.notify(f"{prompt.text!r} is probably not in {loaded.path}: check {path}")
+            what = f"check {path}" if request.anyway else "nothing is outlined; --anyway outlines it"
+            self._job.notify(f"{prompt.text!r} is probably not in {loaded.path}: {what}")
         self._add(
             replace(
                 row,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from PIL import Image
 
 from napari_medvlsm.core.describe import describe_upstream
 from napari_medvlsm.core.io.images import MAX_PIXELS
+from napari_medvlsm.core.plain_files import is_system_file, is_there, read_json, shown
 from napari_medvlsm.core.prompts.upstream import Dataset, load_datasets, rebuilt, upstream_attributes
 
 # What can be read from a mask by upstream's rules.
@@ -55,7 +54,8 @@ def find_annotations(folder: Path) -> list[Path]:
         If there are none.
     """
     inside = folder / "anns" if (folder / "anns").is_dir() else folder
-    files = sorted(p for p in inside.glob("*.json*") if p.name.endswith((".json", ".json.gz")))
+    found = (p for p in inside.glob("*.json*") if p.name.endswith((".json", ".json.gz")))
+    files = sorted(p for p in found if not is_system_file(p))
     if not files:
         raise ValueError(f"There are no annotation files (*.json, *.json.gz) in {inside}.")
     return files
@@ -67,18 +67,29 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     ValueError
-        If the file is damaged or no list of items with prompts.
+        If the file is damaged, or no list of items that name an image, a mask and prompts: by level a text, or a list
+        of texts.
     """
-    try:
-        raw = path.read_bytes()
-        items = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as annotations ({error}).") from error
-    if not isinstance(items, list) or not all(
-        isinstance(i, dict) and isinstance(i.get("prompts"), dict) for i in items
-    ):
+    items = read_json(path)
+    if not isinstance(items, list):
         raise ValueError(f"{path} holds no list of items with prompts.")
+    for number, item in enumerate(items, 1):
+        if problem := _problem(item):
+            raise ValueError(f"{path}, item {number}: {problem}.")
     return items
+
+
+def _problem(item: object) -> str:
+    """What an item of an annotation file lacks; "" where it is as it should be."""
+    if not isinstance(item, dict) or not isinstance(item.get("prompts"), dict):
+        return "it holds no prompts"
+    for key in ("img_name", "mask_name"):
+        if not isinstance(item.get(key), str) or not item[key]:
+            return f"{key} must be the name of a file, but is {shown(repr(item.get(key)), 60)}"
+    for level, said in item["prompts"].items():
+        if not isinstance(said, str) and not (isinstance(said, list) and all(isinstance(text, str) for text in said)):
+            return f"the prompt {shown(level, 60)} must be a text or a list of texts, but is {shown(repr(said), 60)}"
+    return ""
 
 
 def annotation_files(folder: Path) -> dict[str, Path]:
@@ -171,8 +182,8 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{path} has {image.width} x {image.height} pixels, more than can be opened.")
             return np.asarray(image.convert("L"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as a mask ({error}).") from error
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
+        raise ValueError(f"{path} cannot be read as a mask ({shown(error)}).") from error
 
 
 def read_binary(path: Path) -> npt.NDArray[np.bool_]:
@@ -194,10 +205,13 @@ def located(folder: Path, name: str) -> Path:
     ValueError
         If it leaves the folder.
     """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise ValueError(f"The file name {name!r} leaves the data folder {folder}.")
-    return path
+    try:
+        path = (folder / name).resolve()
+        if path.is_relative_to(folder.resolve()):
+            return path
+    except (OSError, RuntimeError, ValueError) as error:  # links that go in circles, zeros in a name
+        raise ValueError(f"{shown(repr(name))} cannot be the name of a file ({shown(error)}).") from error
+    raise ValueError(f"The file name {shown(repr(name))} leaves the data folder {folder}.")
 
 
 def inside(folder: Path, name: str) -> Path | None:
@@ -206,4 +220,4 @@ def inside(folder: Path, name: str) -> Path | None:
         path = located(folder, name)
     except ValueError:
         return None
-    return path if path.is_file() else None
+    return path if is_there(path) else None

@@ -8,7 +8,6 @@ one that was scaled or compressed again is not.
 from __future__ import annotations
 
 import difflib
-import gzip
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,9 +20,20 @@ from PIL import Image
 
 from napari_medvlsm.core.datasets.annotation_files import BINARISE, find_annotations, read_mask, split_folders
 from napari_medvlsm.core.datasets.items import Item
-from napari_medvlsm.core.datasets.layouts import ALL, UPSTREAM, ListedMask, layout_of, read_split, split_files
+from napari_medvlsm.core.datasets.layouts import (
+    ALL,
+    TABLE,
+    UPSTREAM,
+    ListedMask,
+    layout_of,
+    not_there,
+    read_split,
+    rows_in_no_split,
+    split_files,
+)
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.io.images import own_limit, read_scan
+from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, read_bytes, shown
 
 # "stop": training would fail or give wrong results; "warning": should be known; "note": only counted.
 STOP, WARNING, NOTE = "stop", "warning", "note"
@@ -50,6 +60,7 @@ KINDS = {
     "listed-twice": FindingKind("masks listed twice in one split", WARNING),
     "copy-in-split": FindingKind("images with a copy in their own split", WARNING),
     "empty-split": FindingKind("splits that list nothing", WARNING),
+    "in-no-split": FindingKind(f"images of {TABLE} that no split lists", WARNING),
     "repeated-file": FindingKind("lists that repeat another list of the set", WARNING),
     "copy-of-another-set": FindingKind("annotation files that are copies of another set's", WARNING),
     "empty-mask": FindingKind("masks without foreground", NOTE),
@@ -120,30 +131,34 @@ class DataReport:
         stops = {kind: tuple(f for f in self.of(kind) if f.severity == STOP) for kind in KINDS if kind not in accept}
         return {kind: found for kind, found in stops.items() if found}
 
-    def refuse(self, accept: Collection[str] = ()) -> None:
+    def refuse(self, accept: Collection[str] = (), what: str = "Training") -> None:
         """Raise ValueError, with one sentence, if training on this data would fail or its results would be wrong.
 
         Parameters
         ----------
         accept : collection of str
             Kinds of findings with which to go on knowingly.
+        what : str
+            What would mislead, for the sentence.
         """
         refused = self.refusals(accept)
         if not refused:
             return
         said = [
-            f"{KINDS[kind].words}: {len(found)} ({kind}), such as {found[0].item}" for kind, found in refused.items()
+            f"{KINDS[kind].words}: {len(found)} ({kind}), such as {shown(found[0].item)}"
+            for kind, found in refused.items()
         ]
         acceptable = [kind for kind in refused if KINDS[kind].acceptable]
         way = f", or accept {' '.join(acceptable)} to go on knowingly" if acceptable else ""
-        raise ValueError(f"Training on {self.name} would mislead: {'; '.join(said)}. Mend the data{way}.")
+        raise ValueError(f"{what} on {self.name} would mislead: {'; '.join(said)}. Mend the data{way}.")
 
 
 @dataclass(frozen=True)
 class ListedPair:
     """An image with one of its masks, as something lists it.
 
-    `place` tells equal names apart in sentences and `box` is the annotated one, where there is one.
+    `place` tells equal names apart in sentences, `box` is the annotated one, where there is one, and `listed` are the
+    names of image and mask as they stand in the list.
     """
 
     split: str
@@ -152,11 +167,12 @@ class ListedPair:
     group: str
     place: str = ""
     box: str = ""
+    listed: tuple[str, str] = ("", "")
 
     @property
     def name(self) -> str:
         """The image's name for sentences."""
-        return f"{self.place}{self.image.name}"
+        return f"{self.place}{shown(self.image.name)}"
 
 
 Progress = Callable[[int, int], None]
@@ -199,6 +215,9 @@ def check_data(
         if split not in files:
             sentence = f"There is no list of the split {split!r}."
             findings.append(_finding("empty-split", split, split, sentence))
+    for name in () if target or layout == UPSTREAM else rows_in_no_split(folder, files):
+        sentence = f"{shown(name)} has a mask in {TABLE}, but no list in splits/ names it, so it is never used."
+        findings.append(_finding("in-no-split", "", name, sentence))
     findings += _repeated(folder, files)
     if layout == UPSTREAM:
         findings += _copies_of_others(folder, files)
@@ -234,6 +253,7 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
     """All that can be found in images, masks and splits; files that are not there are findings too."""
     images = list(dict.fromkeys(pair.image for pair in pairs))
     masks = list(dict.fromkeys(pair.mask for pair in pairs))
+    listed = {path: name for pair in pairs for path, name in zip((pair.image, pair.mask), pair.listed, strict=True)}
     names = {pair.image: pair.name for pair in pairs}
     splits: defaultdict[Path, set[str]] = defaultdict(set)
     for pair in pairs:
@@ -243,10 +263,13 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
     looks: dict[Path, _Image | _Mask | _Problem] = {}
     with own_limit(), ThreadPoolExecutor(workers) as pool:
         # A few at a time, so that an interruption takes effect and memory stays bounded.
-        for look, paths in ((_look_at_image, images), (_look_at_mask, masks)):
+        for look, what, paths in ((_look_at_image, "image", images), (_look_at_mask, "mask", masks)):
             for start in range(0, len(paths), 64):
                 some = paths[start : start + 64]
-                looks.update(zip(some, pool.map(look, some), strict=True))
+                there = [path for path in some if is_there(path)]
+                for path in (path for path in some if path not in {*there}):
+                    looks[path] = _Problem("missing-file", not_there(path, listed[path] or path.name, what))
+                looks.update(zip(there, pool.map(look, there), strict=True))
                 if progress is not None:
                     progress(len(looks), total)
     findings = [
@@ -292,8 +315,6 @@ class _Problem:
 
 
 def _look_at_image(path: Path) -> _Image | _Problem:
-    if not path.is_file():
-        return _Problem("missing-file", f"The image {path.name} is listed but not in {path.parent.name}/.")
     try:
         pixels = np.ascontiguousarray(read_scan(path).pixels)
     except ValueError as error:
@@ -304,8 +325,6 @@ def _look_at_image(path: Path) -> _Image | _Problem:
 
 
 def _look_at_mask(path: Path) -> _Mask | _Problem:
-    if not path.is_file():
-        return _Problem("missing-file", f"The mask {path.name} is listed but not in {path.parent.name}/.")
     try:
         grey = read_mask(path)
     except Exception as error:  # a damaged file makes the decoders raise nearly anything
@@ -415,20 +434,26 @@ def _listed_twice(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
 
 def _pairs(folder: Path, entries: Iterable[ListedMask], findings: list[Finding]) -> Iterator[ListedPair]:
     for entry in entries:
+        if not entry.mask:
+            sentence = f"{shown(entry.image)} is listed, but {TABLE} has no row with a mask for it."
+            findings.append(_finding("missing-file", entry.split, entry.image, sentence))
+            continue
         try:
             image, mask = entry.image_path(), entry.mask_path()
         except ValueError as error:
             findings.append(_finding("outside-folder", entry.split, entry.image, str(error)))
             continue
         place = "" if entry.images.parent == folder else f"{entry.images.name}/"
-        yield ListedPair(entry.split, image, mask, entry.group, place, str(entry.record.get("bbox", "")))
+        yield ListedPair(
+            entry.split, image, mask, entry.group, place, str(entry.record.get("bbox", "")), (entry.image, entry.mask)
+        )
 
 
 def _repeated(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
     """Lists of one content, such as testB of upstream, unless equal names are other images there."""
     seen: dict[tuple[bytes, Path], Path] = {}
     for split, path in files.items():
-        content = _content(path)
+        content = read_bytes(path)
         if len(content.strip()) <= len(b"[]"):
             continue
         first = seen.setdefault((content, split_folders(folder, split)[0]), path)
@@ -440,27 +465,19 @@ def _copies_of_others(folder: Path, files: Mapping[str, Path]) -> Iterator[Findi
     """Annotation files that a set beside this one has too: CVC-300 and ColonDB upstream."""
     own: dict[bytes, tuple[str, Path]] = {}
     for split, path in files.items():
-        own.setdefault(_content(path), (split, path))
+        own.setdefault(read_bytes(path), (split, path))
     folder = folder.resolve()
-    for other in sorted(p for p in folder.parent.iterdir() if p.is_dir() and p != folder):
+    for other in sorted(p for p in folder.parent.iterdir() if is_folder(p) and not is_system_file(p) and p != folder):
         try:
             theirs = find_annotations(other)
         except (ValueError, OSError):
             continue
         for path in theirs:
-            content = _content(path)
+            content = read_bytes(path)
             if content in own and len(content.strip()) > len(b"[]"):
                 split, mine = own[content]
                 sentence = f"{mine.name} is a copy of {other.name}'s {path.name}: one of them describes other images."
                 yield _finding("copy-of-another-set", split, mine.name, sentence)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}).") from error
 
 
 def _report(name: str, pairs: Sequence[ListedPair], findings: Iterable[Finding]) -> DataReport:

@@ -29,13 +29,14 @@ from napari_medvlsm.core import annotation as records
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.case_words import training_prompts
 from napari_medvlsm.core.datasets.groups import tidy
-from napari_medvlsm.core.datasets.info import INFO_FILE, DatasetInfo, read_info, write_info
+from napari_medvlsm.core.datasets.info import DatasetInfo, read_info, write_info
 from napari_medvlsm.core.datasets.splits import SPLITS, Placed, place
 from napari_medvlsm.core.datasets.vocabularies import extend_snapshot, require_modality
 from napari_medvlsm.core.describe import describe
 from napari_medvlsm.core.images import Scan, content_hash, to_unit_rgb
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.plain_files import read_json
 from napari_medvlsm.core.prompts import Attributes, Vocabulary, normalise
 
 # Of a target's part of a file name: file systems take 255 in all.
@@ -104,50 +105,108 @@ def export_case(
         the group and the scan are in different splits already, or the folder holds something else. No case was changed
         then.
     """
-    if not annotation.target:
-        raise ValueError("Choose what was outlined before you export: the training prompts are built from it.")
-    if annotation.mask.shape != scan.size:
-        raise ValueError(f"The mask is {annotation.mask.shape} but the scan is {scan.size}; they must have one size.")
-    require_modality(modality, vocabulary, "The export")
-    stem, group = content_hash(scan.pixels)[:16], tidy(group)
-    image_name, mask_name = f"{stem}.png", f"{stem}_{_file_name(annotation.target)}.png"
-    cases = {split: _read_cases(folder / "anns" / f"{split}.json") for split in SPLITS}
-    info = read_info(folder) or DatasetInfo(folder.absolute().name, salt=stem)
-    modality = modality or vocabulary.target(annotation.target).modality or info.modality
-    before = next(
-        (_placed(c, split) for split in SPLITS for c in cases[split] if c.get("mask_name") == mask_name), None
-    )
-    earlier = [_placed(c, split) for split in SPLITS for c in cases[split] if c.get("mask_name") != mask_name]
-    if before is not None:  # its old group is given up, its split is not
-        earlier.append(replace(before, group=""))
-    placed = place(image_name, group, earlier, info.salt)
-    split = placed.split if before is None else before.split
-    case = {
-        "bbox": _bbox(annotation.mask),
-        "cat": 0,
-        "segment_id": mask_name.removesuffix(".png"),
-        "img_name": image_name,
-        "mask_name": mask_name,
-        "sentences": [{"idx": 0, "sent_id": 0, "sent": ""}],
-        "sentences_num": 1,
-        "prompts": training_prompts(scan, annotation.mask, _said(annotation), vocabulary, seed),
-        **_as_data(scan, annotation, modality, placed),
-    }
-    for part in ("images", "masks", "anns"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    extend_snapshot(folder, vocabulary)
-    if not (folder / INFO_FILE).is_file() or (modality and not info.modality):
-        write_info(folder, replace(info, modality=info.modality or modality))
-    _write_png(folder / "images" / image_name, np.rint(to_unit_rgb(scan.pixels) * 255).astype(np.uint8))
-    _write_png(folder / "masks" / mask_name, annotation.mask.astype(np.uint8) * 255)
-    cases[split] = [c for c in cases[split] if c.get("mask_name") != mask_name] + [case]
-    for name in sorted(SPLITS, key=lambda name: name == split):  # the case's own list last
-        path = folder / "anns" / f"{name}.json"
-        if name == split or not path.exists():
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(cases[name], indent=1), "utf-8")
-    number = sum(map(len, cases.values()))
-    return ExportedCase(folder / "anns" / f"{split}.json", split, bool(before), number)
+    writer = DatasetWriter(folder, vocabulary)
+    exported = writer.add(scan, annotation, modality=modality, group=group, seed=seed)
+    writer.write_lists()
+    return exported
+
+
+class DatasetWriter:
+    """A data set's folder that many cases are added to; they are listed once `write_lists` was called.
+
+    Parameters
+    ----------
+    folder : Path
+        Made with the first case if it does not exist.
+    vocabulary : Vocabulary
+
+    Raises
+    ------
+    ValueError
+        If the folder holds something else.
+    """
+
+    def __init__(self, folder: Path, vocabulary: Vocabulary) -> None:
+        self.folder, self.vocabulary = folder, vocabulary
+        self._cases = {split: _read_cases(folder / "anns" / f"{split}.json") for split in SPLITS}
+        self._info = read_info(folder)
+        self._changed: list[str] = []
+        self._has_words = False
+
+    def add(
+        self,
+        scan: Scan,
+        annotation: Annotation,
+        *,
+        modality: str = "",
+        group: str = "",
+        split: str = "",
+        seed: int = 0,
+    ) -> ExportedCase:
+        """Add a case; parameters and errors as `export_case`.
+
+        `split` is that which the case has already ("train", "val" or "test"); "" for the folder to choose.
+        """
+        if not annotation.target:
+            raise ValueError("Choose what was outlined before you export: the training prompts are built from it.")
+        if annotation.mask.shape != scan.size:
+            raise ValueError(
+                f"The mask is {annotation.mask.shape} but the scan is {scan.size}; they must have one size."
+            )
+        require_modality(modality, self.vocabulary, "The export")
+        folder, vocabulary, cases = self.folder, self.vocabulary, self._cases
+        stem, group = content_hash(scan.pixels)[:16], tidy(group)
+        image_name, mask_name = f"{stem}.png", f"{stem}_{_file_name(annotation.target)}.png"
+        info = self._info or DatasetInfo(folder.absolute().name, salt=stem)
+        modality = modality or vocabulary.target(annotation.target).modality or info.modality
+        before, placed = self._place(image_name, mask_name, group, split, info.salt)
+        split = placed.split if before is None else before.split
+        case = {
+            "bbox": _bbox(annotation.mask),
+            "cat": 0,
+            "segment_id": mask_name.removesuffix(".png"),
+            "img_name": image_name,
+            "mask_name": mask_name,
+            "sentences": [{"idx": 0, "sent_id": 0, "sent": ""}],
+            "sentences_num": 1,
+            "prompts": training_prompts(scan, annotation.mask, _said(annotation), vocabulary, seed),
+            **_as_data(scan, annotation, modality, placed),
+        }
+        for part in ("images", "masks", "anns"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        if not self._has_words:
+            extend_snapshot(folder, vocabulary)
+            self._has_words = True
+        if self._info is None or (modality and not info.modality):
+            self._info = replace(info, modality=info.modality or modality)
+            write_info(folder, self._info)
+        _write_png(folder / "images" / image_name, np.rint(to_unit_rgb(scan.pixels) * 255).astype(np.uint8))
+        _write_png(folder / "masks" / mask_name, annotation.mask.astype(np.uint8) * 255)
+        cases[split] = [c for c in cases[split] if c.get("mask_name") != mask_name] + [case]
+        self._changed = [*(name for name in self._changed if name != split), split]
+        return ExportedCase(folder / "anns" / f"{split}.json", split, bool(before), sum(map(len, cases.values())))
+
+    def write_lists(self) -> None:
+        """List what was added; the split that was added to last is written last."""
+        if not self._changed:
+            return
+        for name in sorted(SPLITS, key=lambda name: self._changed.index(name) if name in self._changed else -1):
+            path = self.folder / "anns" / f"{name}.json"
+            if name in self._changed or not path.exists():
+                with replacing(path) as temporary:
+                    temporary.write_text(json.dumps(self._cases[name], indent=1), "utf-8")
+        self._changed = []
+
+    def _place(self, image: str, mask: str, group: str, split: str, salt: str) -> tuple[Placed | None, Placed]:
+        """(the case before that is replaced, the new one's place)."""
+        cases = self._cases
+        before = next((_placed(c, name) for name in SPLITS for c in cases[name] if c.get("mask_name") == mask), None)
+        if split:
+            return before, Placed(split, image, group)
+        earlier = [_placed(c, name) for name in SPLITS for c in cases[name] if c.get("mask_name") != mask]
+        if before is not None:  # its old group is given up, its split is not
+            earlier.append(replace(before, group=""))
+        return before, place(image, group, earlier, salt)
 
 
 def _placed(case: Mapping[str, Any], split: str) -> Placed:
@@ -207,9 +266,9 @@ def _read_cases(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        cases = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); choose another folder, nothing was changed.") from error
+        cases = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{str(error).removesuffix('.')}; choose another folder, nothing was changed.") from error
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise ValueError(f"{path} is no list of cases; choose another folder, nothing was changed.")
     return cases

@@ -13,11 +13,12 @@ A group is written as its kind and its name, such as "patient 7".
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from napari_medvlsm.core.plain_files import is_system_file, is_there, read_table
 
 # Tables, their column, and the kind of the groups.
 GROUP_TABLES = {
@@ -99,12 +100,12 @@ def read_groups(folder: Path, column: str = "") -> Groups:
     """
     if not column:
         for name, (own, _) in GROUP_TABLES.items():
-            if (path := folder / name).is_file():
+            if is_there(path := folder / name):
                 rows = read_table(path, "image")
                 if rows and own in rows[0]:
                     return Groups(_by_image(rows, own))
         return Groups({})
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted(path for path in folder.glob("*.csv") if not is_system_file(path)):
         rows = read_table(path)
         if rows and {"image", column} <= rows[0].keys():
             return Groups(_by_image(rows, column), named=True)
@@ -114,23 +115,3 @@ def read_groups(folder: Path, column: str = "") -> Groups:
 def _by_image(rows: Iterable[Mapping[str, str]], column: str) -> dict[str, str]:
     kind = _KINDS.get(column, column)
     return {row["image"]: f"{kind} {row[column]}" for row in rows if row[column]}
-
-
-def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a table with a head line.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read or lacks one of `columns`.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = list(reader)
-            head = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} cannot be read as a table ({error}).") from error
-    if missing := [column for column in columns if column not in head]:
-        raise ValueError(f"{path} lacks the column {missing[0]!r}; it has {', '.join(head) or 'none'}.")
-    return rows

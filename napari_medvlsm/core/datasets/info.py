@@ -9,6 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.plain_files import is_there, read_yaml, shown
 
 INFO_FILE = "dataset.yaml"
 SCHEMA_VERSION = 1
@@ -54,18 +55,18 @@ def read_info(folder: Path) -> DatasetInfo | None:
         If it is damaged or was written by a newer version of the program.
     """
     path = folder / INFO_FILE
-    if not path.is_file():
+    if not is_there(path):
         return None
+    raw = read_yaml(path) or {}
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path} holds no description of a data set: keys and values were expected.")
     try:
-        raw = yaml.safe_load(path.read_text("utf-8")) or {}
         # A person may add keys, and leave the value of one empty.
         known = {k: v for k, v in raw.items() if k in DatasetInfo.__dataclass_fields__ and v is not None}
         info = _INFO.validate_python(known)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise ValueError(f"{path}, {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read as a description of a data set ({error}).") from error
+        raise ValueError(f"{path}, {'.'.join(map(str, first['loc']))}: {shown(first['msg'])}.") from error
     if info.schema_version > SCHEMA_VERSION:
         raise ValueError(
             f"{path} has schema version {info.schema_version}, but this program knows versions up to {SCHEMA_VERSION}; "

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_medvlsm.core.datasets.annotation_files import annotation_files, located, read_annotations, split_folders
-from napari_medvlsm.core.datasets.groups import read_groups, read_table
+from napari_medvlsm.core.datasets.groups import read_groups
 from napari_medvlsm.core.io.images import SUFFIXES
+from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, lines_of, read_table, read_text, shown
 
 Layout = Literal["upstream", "lists"]
 UPSTREAM: Layout = "upstream"
 LISTS: Layout = "lists"
+# Masks and targets by image, in the layout "lists".
+TABLE = "targets.csv"
 # The split of a folder without any.
 ALL = "all"
 
@@ -35,7 +38,7 @@ class ListedMask:
     ----------
     split : str
     image, mask : str
-        Names as listed; slashes for folders.
+        Names as listed; slashes for folders. The mask is "" where `targets.csv` has no row for the image.
     images, masks : Path
         The folders that these are in.
     target : str
@@ -60,21 +63,44 @@ class ListedMask:
         return located(self.images, self.image)
 
     def mask_path(self) -> Path:
-        """Where the mask should be. Raises ValueError if that is outside of its folder."""
+        """Where the mask should be. Raises ValueError if that is outside of its folder, or if no mask is named."""
+        if not self.mask:
+            raise ValueError(
+                f"{shown(self.image)} is listed in {self.split}, but {TABLE} has no row with a mask for it; add one, "
+                "or take the image out of the list."
+            )
         return located(self.masks, self.mask)
 
 
-def existing(path: Path) -> Path:
-    """The path of a file that a data set names.
+def existing(path: Path, name: str) -> Path:
+    """The path of a file that a data set names, and the name as it stands there.
 
     Raises
     ------
     ValueError
         If there is no such file.
     """
-    if not path.is_file():
-        raise ValueError(f"The file {path} is named in the data set but does not exist.")
+    if not is_there(path):
+        raise ValueError(not_there(path, name))
     return path
+
+
+def not_there(path: Path, name: str, what: str = "file") -> str:
+    """That a file is missing: its name as listed, where it was looked for, and what is near."""
+    sentence = f"The {what} {shown(name)} is listed, but there is no {shown(path, 300)}"
+    # A folder's name that is listed too, or another ending.
+    first, _, rest = name.partition("/")
+    if rest and is_there(path.parents[name.count("/")] / rest):
+        return f"{sentence}; list it without {first}/."
+    near = next((p for p in _siblings(path) if p.stem == path.stem), None)
+    return f"{sentence}; is {shown(near.name)} meant?" if near else f"{sentence}."
+
+
+def _siblings(path: Path) -> list[Path]:
+    try:
+        return sorted(p for p in path.parent.iterdir() if not is_system_file(p))
+    except (OSError, ValueError):
+        return []
 
 
 def layout_of(folder: Path) -> Layout:
@@ -85,11 +111,12 @@ def layout_of(folder: Path) -> Layout:
     ValueError
         If it is neither.
     """
-    if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}.")
-    if (folder / "anns").is_dir() or any(folder.glob("*.json")) or any(folder.glob("*.json.gz")):
+    if not is_folder(folder):
+        raise ValueError(f"There is no folder {shown(folder)}.")
+    beside = (path for pattern in ("*.json", "*.json.gz") for path in folder.glob(pattern))
+    if (folder / "anns").is_dir() or any(not is_system_file(path) for path in beside):
         return UPSTREAM
-    if (folder / "images").is_dir():
+    if is_folder(folder / "images"):
         return LISTS
     raise ValueError(
         f"{folder} holds no data set: images/ and masks/ are needed, with anns/{{train,val,test}}.json or "
@@ -107,7 +134,7 @@ def split_files(folder: Path, layout: str) -> dict[str, Path]:
     """
     if layout == UPSTREAM:
         return annotation_files(folder)
-    return {path.stem: path for path in sorted((folder / "splits").glob("*.txt"))}
+    return {path.stem: path for path in sorted((folder / "splits").glob("*.txt")) if not is_system_file(path)}
 
 
 def read_split(folder: Path, layout: str, split: str, target: str = "", group_column: str = "") -> Iterator[ListedMask]:
@@ -148,8 +175,8 @@ def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tupl
             yield str(item.get("img_name", "")), str(item.get("mask_name", "")), "", item
         return
     names = _image_names(folder) if split == ALL else _lines(files[split])
-    table = folder / "targets.csv"
-    if target or not table.is_file():
+    table = folder / TABLE
+    if target or not is_there(table):
         for name in names:
             yield name, _mask_name(folder / "masks", name), target, {}
         return
@@ -157,23 +184,31 @@ def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tupl
     for row in read_table(table, "image", "mask", "target"):
         rows.setdefault(row["image"], []).append(row)
     for name in names:
-        for row in rows.get(name, ()):
+        # An image without a row is listed all the same.
+        for row in rows.get(name, ({"mask": "", "target": ""},)):
             yield name, row["mask"], row["target"], {}
 
 
+def rows_in_no_split(folder: Path, files: Mapping[str, Path]) -> list[str]:
+    """Images that `targets.csv` names, but none of the lists of splits."""
+    table = folder / TABLE
+    if not files or not is_there(table):
+        return []
+    listed = {name for path in files.values() for name in _lines(path)}
+    return [name for name in dict.fromkeys(row["image"] for row in read_table(table, "image")) if name not in listed]
+
+
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line for raw in path.read_text("utf-8-sig").splitlines() if (line := raw.strip())]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as a list of images ({error}).") from error
+    return lines_of(read_text(path))
 
 
 def _image_names(folder: Path) -> list[str]:
-    return sorted(p.name for p in (folder / "images").iterdir() if p.suffix.lower() in SUFFIXES)
+    found = (p for p in (folder / "images").iterdir() if p.suffix.lower() in SUFFIXES and not is_system_file(p))
+    return sorted(p.name for p in found)
 
 
 def _mask_name(masks: Path, image: str) -> str:
     """The mask's name for an image's: of the same stem, PNG unless another file is there."""
     stem = re.sub(r"\.[^.]+$", "", image)
     names = (stem + suffix for suffix in (".png", *SUFFIXES))
-    return next((name for name in names if (masks / name).is_file()), f"{stem}.png")
+    return next((name for name in names if is_there(masks / name)), f"{stem}.png")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from napari_medvlsm.core.datasets.groups import read_table
 from napari_medvlsm.core.datasets.info import read_info
 from napari_medvlsm.core.datasets.items import Item, TargetMask
 from napari_medvlsm.core.datasets.layouts import (
@@ -28,6 +27,7 @@ from napari_medvlsm.core.datasets.layouts import (
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.datasets.vocabularies import require_modality
+from napari_medvlsm.core.plain_files import is_folder, is_there, read_table, shown
 from napari_medvlsm.core.prompts import ATTRIBUTES, Attributes, Vocabulary, parse
 from napari_medvlsm.core.prompts.upstream import Dataset, Prompts, load_datasets, upstream_attributes
 
@@ -67,11 +67,11 @@ def source_folder(root: Path, source: SourceConfig) -> Path:
     if source.folder == ".":
         return root.absolute()
     inside = root / source.folder
-    if inside.is_dir():
+    if is_folder(inside):
         return inside
-    if root.absolute().name == source.folder and root.is_dir():
+    if root.absolute().name == source.folder and is_folder(root):
         return root.absolute()
-    raise ValueError(f"The data set {source.folder} is not in {root}.")
+    raise ValueError(f"The data set {shown(source.folder)} is not in {shown(root)}.")
 
 
 def with_info(root: Path, source: SourceConfig) -> SourceConfig:
@@ -162,7 +162,7 @@ def read_items(
         modality = source.modality or str(entry.record.get("modality") or "") or default
         modality = modality or vocabulary.target(target).modality
         require_modality(modality, vocabulary, f"The data set {source.folder}")
-        image = existing(entry.image_path())
+        image = existing(entry.image_path(), entry.image)
         _add(
             items.setdefault(image, []),
             Item(image, {target: mask}, modality, source.folder, entry.group, source.split_lungs),
@@ -179,21 +179,22 @@ def _wanted(entries: Iterable[ListedMask], folder: Path, source: SourceConfig, l
             continue
         if licences is not None and licences.get(entry.image) not in source.licences:
             continue
-        if layout == LISTS and source.only and not source.target and entry.target not in source.only:
+        chosen = not source.only or source.target or not entry.mask or entry.target in source.only
+        if layout == LISTS and not chosen:
             continue
         yield entry
 
 
 def _is_there(entry: ListedMask) -> bool:
     try:
-        return entry.image_path().is_file() and entry.mask_path().is_file()
-    except ValueError:  # a name that leaves the folder
+        return is_there(entry.image_path()) and is_there(entry.mask_path())
+    except ValueError:  # a name that leaves the folder, or no mask
         return False
 
 
 def _licences(folder: Path) -> dict[str, str]:
     path = folder / "licences.csv"
-    return {row["image"]: row["licence"] for row in read_table(path, "image", "licence")} if path.is_file() else {}
+    return {row["image"]: row["licence"] for row in read_table(path, "image", "licence")} if is_there(path) else {}
 
 
 def _add(same: list[Item], new: Item, united: bool) -> None:
@@ -227,7 +228,7 @@ def _mask(
     entry: ListedMask, source: SourceConfig, known: Dataset | None, vocabulary: Vocabulary
 ) -> tuple[str, TargetMask]:
     """(target, mask) of an entry."""
-    path = existing(entry.mask_path())
+    path = existing(entry.mask_path(), entry.mask)
     if not entry.record:
         if not (target := source.target or entry.target):
             raise ValueError(f"{source.folder}: nothing says what the masks show; name the target, or add targets.csv.")

@@ -6,18 +6,22 @@ import os
 import queue
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from napari_medvlsm.core.engine.protocol import Array, Message, read_frame, write_frame
+from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO, SegmentOptions
+from napari_medvlsm.core.process import watch_parent
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.inference import Segmenter
 
 Request = tuple[Message, list[Array]]
+_NO_MEMORY = "The computer has too little free memory for this scan. Close other programs and try again."
 
 
 class MissingScan(Exception):
@@ -49,12 +53,14 @@ def serve(source: IO[bytes], sink: IO[bytes]) -> None:
             write_frame(sink, {"event": "cancelled", "id": number})
         except MissingScan:
             write_frame(sink, {"event": "missing", "id": number})
-        except Exception as error:  # it must reach the user as a sentence, not end the engine
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            text = str(error) or type(error).__name__
-            if out_of_memory(error):
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # it must reach the user as a sentence; libraries in Rust raise more than errors
+            _log(error)
+            text = _words(error)
+            if isinstance(error, Exception) and out_of_memory(error):
                 engine.forget()
-                text = "The computer has too little free memory for this scan. Close other programs and try again."
+                text = _NO_MEMORY
             write_frame(sink, {"event": "failed", "id": number, "message": text})
         cancelled.discard(number)
 
@@ -98,7 +104,7 @@ class Engine:
             try:
                 self._report_running(segmenter.precision_difference(message["prompts"][0]))
             except Exception as error:  # the request is answered already; only its error is not known
-                sys.stderr.write(f"{type(error).__name__}: {error}\n")
+                _log(error)
 
     def _segment(self, number: int, segmenter: Segmenter, message: Message, options: SegmentOptions) -> list[Array]:
         prompts, size = message["prompts"], message.get("size")
@@ -172,6 +178,7 @@ def main() -> None:
     """Serve on this process's own standard streams; stray prints go to the error stream."""
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    watch_parent(lambda: os._exit(0))
     serve(sys.stdin.buffer, sink)
 
 
@@ -179,9 +186,28 @@ def _read_all(source: IO[bytes], requests: queue.Queue[Request], cancelled: set[
     while True:
         try:
             message, arrays = read_frame(source)
-        except (EOFError, OSError, ValueError):
+            if message["op"] == "cancel":
+                cancelled.add(message["id"])
+            else:
+                requests.put((message, arrays))
+        except EOFError:
             os._exit(0)  # the viewer is gone: leave no orphan, whatever the main thread is doing
-        if message["op"] == "cancel":
-            cancelled.add(message["id"])
-        else:
-            requests.put((message, arrays))
+        except BaseException as error:  # half a frame, or none: nothing can be read any more, the end of the viewer too
+            _log(error)
+            os._exit(1)
+
+
+def _words(error: BaseException) -> str:
+    """An error for the user; what is not ours names its kind, since its text rarely says what to do."""
+    if isinstance(error, (ValueError, OSError)):
+        return sentence(error)
+    lines = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"The model could not answer ({what}). Try another model, or another scan."
+
+
+def _log(error: BaseException) -> None:
+    text = _NO_MEMORY if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
+    with suppress(OSError):  # the disk of the log may be full
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()

@@ -4,6 +4,7 @@
 `images`          PNG, JPEG, TIFF and OME-TIFF to arrays with spacing
 `labels`          masks to label TIFF and PNG, and back
 `autosave`        corrections that survive a crash
+`disk_errors`     errors of disks and folders in words
 `prompt_history`  favourites and prompts used before
 `settings`        settings of the panel that are kept between sessions
 """

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -22,15 +22,21 @@ _UMASK = _read_umask()
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, private: bool = False) -> Iterator[Path]:
     """Give a temporary name in the folder of `path`; on success sync it and rename it to `path`.
+
+    Parameters
+    ----------
+    path : Path
+    private : bool
+        Whether only this user may read the result; else it gets the old file's mode, or the usual one.
 
     Raises
     ------
     OSError
         If the folder cannot be written; `path` is then as it was.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[-40:]}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -38,12 +44,35 @@ def replacing(path: Path) -> Iterator[Path]:
         # Windows syncs only files that are open for writing.
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        # mkstemp makes private files; the result gets the old file's mode, or the usual one.
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_UMASK)
+        if not private:  # as mkstemp makes them
+            temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_UMASK)
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error tells what happened
+            temporary.unlink(missing_ok=True)
         raise
+
+
+def unfinished_files(folder: Path, suffix: str) -> dict[Path, str]:
+    """Files that `replacing` writes to or, if it was killed, left, with the ends of the stems of their targets."""
+    # The end of the stem, at most 40 characters, and the letters of `tempfile`, which hold no "-".
+    own = re.compile(rf"\.(.{{1,40}})-[a-z0-9_]+{re.escape(suffix)}", re.DOTALL)
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return {path: found[1] for path in inside if (found := own.fullmatch(path.name))}
+
+
+def sync_folder(folder: Path) -> None:
+    """Let names that were made, changed or removed in a folder survive a power cut, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows writes them through
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some network drives sync files only
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -72,6 +101,7 @@ def making_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_UMASK)
         with _set_aside(folder):
             temporary.replace(folder)
+            sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -21,7 +21,7 @@ class ForeignMask(ValueError):
     """A readable mask that holds no annotation record of this program."""
 
 
-def save_mask(path: Path, annotation: Annotation) -> None:
+def save_mask(path: Path, annotation: Annotation, *, revision: int = 0, private: bool = False) -> None:
     """Write an annotation as label TIFF (0 and 1, with spacing in the resolution tags) or PNG (0 and 255).
 
     Parameters
@@ -29,6 +29,10 @@ def save_mask(path: Path, annotation: Annotation) -> None:
     path : Path
         Ends in .tif, .tiff or .png; replaced at once or not at all.
     annotation : Annotation
+    revision : int
+        See `core.annotation.dumps`.
+    private : bool
+        Whether only this user may read the file.
 
     Raises
     ------
@@ -40,9 +44,9 @@ def save_mask(path: Path, annotation: Annotation) -> None:
     suffix = path.suffix.lower()
     if suffix not in LABEL_SUFFIXES:
         raise ValueError(f"A mask is saved as .tif or .png, but the name ends in {path.suffix or 'nothing'!r}.")
-    labels, text = annotation.mask.astype(np.uint8), dumps(annotation)
+    labels, text = annotation.mask.astype(np.uint8), dumps(annotation, revision)
     spacing = annotation.provenance.spacing
-    with replacing(path) as temporary:
+    with replacing(path, private) as temporary:
         if suffix == ".png":
             info = PngImagePlugin.PngInfo()
             info.add_text(_PNG_KEY, text)

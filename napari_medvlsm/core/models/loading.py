@@ -46,8 +46,9 @@ def _load_adapted(folder: Path) -> VLSM:
             f"SHA-256 of {WEIGHTS_FILE} {base.sha256[:16]}…), which is not here; fetch or copy that model's "
             f"folder into {user_models_folder()} and load this one again."
         )
-    model = add_lora(load_model(found), adapter.settings)
+    model = load_model(found)
     with loading(folder):
+        model = add_lora(model, adapter.settings)
         from_base = {name: value for name, value in model.state_dict().items() if LORA_KEY not in name}
         load_strict(model, from_base | load_file(folder / ADAPTER_WEIGHTS_FILE))
     return model.eval()

@@ -30,6 +30,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from typing_extensions import TypedDict
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.plain_files import MOST_OWN_BYTES, check_events, read_text, shown
 from napari_medvlsm.core.prompts.attributes import ATTRIBUTES
 from napari_medvlsm.core.prompts.families import load_families
 
@@ -140,8 +141,10 @@ class OwnWords:
         """
         if not path.exists():
             return cls(path, {}, _yaml().load(f"{_HEADER}{{}}\n"))
+        text = read_text(path, MOST_OWN_BYTES)
         try:
-            text = path.read_text("utf-8")
+            if "&" in text:
+                check_events(_yaml().parse(text), path)
             events = _yaml().parse(text) if "!" in text else ()
             tagged = next((event for event in events if getattr(event, "tag", None)), None)
             source = None if tagged else _yaml().load(text)
@@ -151,7 +154,7 @@ class OwnWords:
             raise ValueError(f"{path}, line {line}: {what}. Mend this line; nothing of the file is used.") from error
         # ruamel raises plain errors for invalid dates and numbers, and for deeply nested brackets.
         except (OSError, ValueError, YAMLError, RecursionError) as error:
-            what = " ".join(str(error).split())
+            what = shown(error, 200)
             raise ValueError(f"{path} cannot be read ({what}). Save it as UTF-8 text in YAML.") from error
         if tagged:
             line = tagged.start_mark.line + 1

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from napari_medvlsm.core.models.store.card import CARD_FILE
+from napari_medvlsm.core.plain_files import parse_rows, read_json, read_text, shown
 from napari_medvlsm.core.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.events import Epoch
 from napari_medvlsm.core.runs.results import SUMMARY_FILE, Results, read_results
 
-# Written by training: the whole recipe, the machine and versions, the epochs, and the state to go on from.
-RECIPE_FILE, ENVIRONMENT_FILE, CURVES_FILE = "recipe.yaml", "environment.json", "curves.csv"
+# Written by training: the whole recipe, hashes of the data, the machine and versions, the epochs, and the state to go
+# on from.
+RECIPE_FILE, DATA_FILE = "recipe.yaml", "data.json"
+ENVIRONMENT_FILE, CURVES_FILE = "environment.json", "curves.csv"
 BEST_FILE, LAST_FILE = "best.ckpt", "last.ckpt"
 # Written when the best model was measured: it, its results on the test split, and a report.
 MODEL_FOLDER, TEST_FOLDER, REPORT_FILE, CURVES_PICTURE = "model", "test", "report.html", "curves.png"
@@ -76,15 +77,15 @@ class Run:
         if not path.is_file():
             return []
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                return [_epoch(with_current_keys(row)) for row in csv.DictReader(file)]
+            return [_epoch(with_current_keys(row)) for row in parse_rows(read_text(path), path)]
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read as the epochs of a run ({error}).") from error
+            raise ValueError(f"{path} cannot be read as the epochs of a run ({shown(error)}).") from error
 
     def environment(self) -> dict[str, Any]:
         """Machine, versions and number of images; empty where the file is not there."""
         path = self.folder / ENVIRONMENT_FILE
-        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+        found = read_json(path) if path.is_file() else {}
+        return found if isinstance(found, dict) else {}
 
 
 def _there(path: Path) -> Path | None:

@@ -11,6 +11,7 @@ class PromptKind(enum.Enum):
     CLASS = "class"
     TYPED = "typed"
     ORACLE = "oracle"
+    ANNOTATED = "annotated"
     WRONG_SIDE = "wrong side"
     WRONG_SIZE = "wrong size"
     PARAPHRASE = "paraphrase"
@@ -29,6 +30,7 @@ class PromptKind(enum.Enum):
             "class": "none, the name alone",
             "typed": "a person's words, the same for every case",
             "oracle": "the annotations, made from the true mask",
+            "annotated": "the texts of the annotation file, to the letter",
             "wrong side": "the annotations, made from the true mask, with the opposite side",
             "wrong size": "the annotations, made from the true mask, with a size far from the true one",
             "paraphrase": "none, the target in words that no shipped recipe trains with (each case with each of them)",

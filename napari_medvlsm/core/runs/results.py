@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_medvlsm.core.plain_files import read_json, shown
 from napari_medvlsm.core.renamed_keys import with_current_keys
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION, Measurements, write_scores
@@ -54,6 +55,13 @@ class About:
     seed : int
         Of the intervals and of lists of sentences.
     software, torch, device, precision : str
+    trained_levels : tuple of str, or None
+        Levels of the prompts that the model was trained with; none where its prompts have no level, None where it is
+        not known.
+    trained_wording : str
+        The wording of these prompts, as `wording`.
+    architecture : str
+        Of an image-only model: "unet", "unet++" or "deeplabv3+"; "" where it is not known.
     """
 
     model: str
@@ -70,6 +78,9 @@ class About:
     torch: str
     device: str
     precision: str
+    trained_levels: tuple[str, ...] | None = None
+    trained_wording: str = ""
+    architecture: str = ""
 
     @property
     def line(self) -> str:
@@ -140,6 +151,14 @@ def trained_on(training: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys((*own, *before))) or None
 
 
+def trained_prompts(training: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
+    """Levels and wording of the prompts in a card's recipe; (None, "") where it has none."""
+    prompts = training.get("recipe", {}).get("prompts")
+    if not prompts or "mix" not in prompts:
+        return None, ""
+    return tuple(kind for kind, weight in prompts["mix"].items() if weight), str(prompts.get("wording", "interface"))
+
+
 def write_results(folder: Path, about: About, sets: Mapping[str, MeasuredSet], measured: Measurements) -> Results:
     """Summarise and write both files into an existing folder."""
     rows = summarise(measured.scores, about.seed)
@@ -176,14 +195,16 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / SUMMARY_FILE
     try:
-        raw = with_current_keys(json.loads(path.read_text("utf-8")))
+        raw = with_current_keys(read_json(path))
         seen = raw["about"]["trained_on"]
-        about = About(**raw["about"] | {"trained_on": None if seen is None else tuple(seen)})
+        levels = raw["about"].get("trained_levels")
+        lists = {"trained_on": seen, "trained_levels": levels}
+        about = About(**raw["about"] | {name: None if some is None else tuple(some) for name, some in lists.items()})
         sets = {name: MeasuredSet(**found) for name, found in raw["sets"].items()}
         rows, calibration, contrasted = (tuple(raw[name]) for name in ("rows", "calibration", "contrasts"))
         return Results(folder, about, sets, rows, calibration, contrasted)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{folder} holds no results of `medvlsm evaluate` ({error}).") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{folder} holds no results of `medvlsm evaluate` ({shown(error)}).") from error
 
 
 def find_results(folders: Iterable[Path]) -> list[Path]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medvlsm.core.plain_files import parse_rows, read_text, shown
 from napari_medvlsm.core.renamed_keys import with_current_keys
 
 if TYPE_CHECKING:
@@ -114,10 +115,10 @@ def read_scores(folder: Path) -> list[Score]:
         If it is missing or damaged.
     """
     try:
-        with (folder / CASES_FILE).open(encoding="utf-8", newline="") as file:
-            return [_score(with_current_keys(row)) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{folder / CASES_FILE} cannot be read as results ({error}).") from error
+        path = folder / CASES_FILE
+        return [_score(with_current_keys(row)) for row in parse_rows(read_text(path), path)]
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{folder / CASES_FILE} cannot be read as results ({shown(error)}).") from error
 
 
 def _score(row: Mapping[str, str]) -> Score:

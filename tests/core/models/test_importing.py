@@ -221,7 +221,7 @@ def test_tokenizer_as_published_and_without_one(tmp_path):
 def test_clipseg_folder_with_a_broken_configuration(tmp_path, clipseg):
     clipseg.save(tmp_path / "a")
     (tmp_path / "a" / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
+    with pytest.raises(ValueError, match=r"config\.json is no valid JSON"):
         import_model(tmp_path / "a")
 
 

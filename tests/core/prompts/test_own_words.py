@@ -164,8 +164,7 @@ def test_files_of_other_editors_are_read(path, text):
         ("[" * 600 + "]" * 600, "", "cannot be read (maximum recursion depth exceeded"),
         ("targets:\n  polyp: {label: 2024-13-45}\n", "", "cannot be read (month must be in 1..12"),
         ("targets:\n  polyp: {label: a\x07}\n", "", "unacceptable character"),
-        (b"targets:\n  \xff\xfe: {}\n", "", "Save it as UTF-8 text"),
-        ("targets: {}".encode("utf-16"), "", "Save it as UTF-8 text"),
+        (b"targets:\n  \xff\xfe: {}\n", "", "save it as UTF-8"),
     ],
 )
 def test_every_mistake_names_file_line_and_key(path, text, where, what):
@@ -200,7 +199,7 @@ def test_tags_run_nothing_and_are_refused(path, text):
 
 def test_aliases_within_aliases_do_not_grow(path):
     levels = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]\n" for i in range(12))
-    with pytest.raises(ValueError, match="expected a list of words"):
+    with pytest.raises(ValueError, match="unfolds to more than"):
         read(path, f"{levels}attributes: {{color: *a11}}\n")
 
 

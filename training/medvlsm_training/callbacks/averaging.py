@@ -13,6 +13,10 @@ class TrainedWeightAverage(WeightAveraging):
     Lightning's own averages all of them after every step: frozen encoders would drift by rounding, and at the size of
     CLIPSeg it would take longer than the step of the decoder.
 
+    It starts with short memory, min(decay, (1 + n) / (10 + n)) at step n, as TensorFlow's `ExponentialMovingAverage`
+    with `num_updates` does: else a folder of ten scans, with two steps an epoch, would be judged by weights that are
+    still nearly those of the base.
+
     Parameters
     ----------
     decay : float
@@ -20,12 +24,14 @@ class TrainedWeightAverage(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+            steps = int(count)
+            kept = min(decay, (1 + steps) / (10 + steps))
             for ours, theirs in zip(averaged, current, strict=True):
                 if ours.data_ptr() == theirs.data_ptr():
                     continue
                 # Counters and constants such as the -inf of an attention mask have no mean.
                 if theirs.requires_grad or (ours.is_floating_point() and bool(theirs.isfinite().all())):
-                    ours.lerp_(theirs, 1 - decay)
+                    ours.lerp_(theirs, 1 - kept)
                 else:
                     ours.copy_(theirs)
 

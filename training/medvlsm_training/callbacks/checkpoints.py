@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.plain_files import shown
 from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
 
 # Beginnings of the keys under which callbacks of earlier versions kept their state, and today's.
@@ -20,6 +22,7 @@ _EARLIER_STATE_KEYS = {
     "Progress": "progress",
     "TrainedAverage": "weight_average",
 }
+_PATHS = ("best_model_path", "last_model_path", "kth_best_model_path")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -29,12 +32,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write to a temporary name beside `path`, sync, rename."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            torch.save(checkpoint, temporary)
+        # Into an open file: its error tells why it failed, and the archive inside is not named after the file.
+        with replacing(target) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As Lightning's; the states of callbacks get today's keys."""
-        content: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
+        content = read_checkpoint(Path(path))
         if "callbacks" in content:
             content["callbacks"] = {_current_key(key): state for key, state in content["callbacks"].items()}
         return content
@@ -53,13 +57,21 @@ class _OneCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
         )
 
+    def state_dict(self) -> dict[str, Any]:
+        """As Lightning's, but without the path of the run, which says whose computer it was trained on."""
+        state: dict[str, Any] = super().state_dict()
+        named = {name: Path(str(state[name])).name for name in _PATHS if state[name]}
+        scores = {Path(str(path)).name: score for path, score in state["best_k_models"].items()}
+        return state | named | {"dirpath": "", "best_k_models": scores}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As Lightning's, but the folder of a run may have been moved since."""
+        """As Lightning's, with the path of the run as it is now."""
         here = str(Path(str(self.dirpath)) / f"{self.filename}.ckpt")
         scores = list(state_dict["best_k_models"].values())
         moved = {
             "dirpath": self.dirpath,
             "best_model_path": here if state_dict["best_model_path"] else "",
+            "last_model_path": here if state_dict.get("last_model_path") else "",
             "kth_best_model_path": here if scores else "",
             "best_k_models": {here: scores[0]} if scores else {},
         }
@@ -90,6 +102,29 @@ class LastCheckpoint(_OneCheckpoint):
         return "last_checkpoint"
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a run's checkpoint, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged; the sentence says what else there is to go on from.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not {"epoch", "state_dict"} <= content.keys():
+            raise ValueError("it holds no epoch and no weights")
+    except Exception as error:  # whatever torch makes of a damaged file
+        best = path.with_name(BEST_FILE)
+        way = "delete it to begin anew"
+        if path.name == LAST_FILE and best.is_file():
+            with suppress(ValueError):
+                epoch = read_checkpoint(best)["epoch"] + 1
+                way = f"{best} is whole: copy it to {path.name} to go on after epoch {epoch}, or {way}"
+        raise ValueError(f"{path} is damaged ({shown(error, 80)}); {way}.") from error
+    return content
+
+
 def model_weights(checkpoint: Path) -> dict[str, Any]:
     """The model's state dict in a run's checkpoint (of the moving average, where there is one).
 
@@ -100,7 +135,7 @@ def model_weights(checkpoint: Path) -> dict[str, Any]:
     """
     if not checkpoint.is_file():
         raise ValueError(f"There is no {checkpoint}: the run has completed no epoch; go on with `medvlsm train`.")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_checkpoint(checkpoint)["state_dict"]
     return {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
 
 

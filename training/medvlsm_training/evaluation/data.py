@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from medvlsm_training.config import Recipe
@@ -83,6 +84,22 @@ class EvaluationCase:
         return sides[SIDES.index(self.target)]
 
 
+@dataclass(frozen=True)
+class CaseLabel:
+    """What results call a case, its image and its group: what they are recognised by, but names only if asked for.
+
+    Attributes
+    ----------
+    case, image, group : str
+        By default `image` is the beginning of SHA-256 over the file, `case` that with the target (and "#2" where it
+        comes again), and groups are numbered: file names and columns of tables often hold names or numbers of patients.
+    """
+
+    case: str
+    image: str
+    group: str
+
+
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """One split of a data set.
@@ -99,6 +116,10 @@ class DataSet:
         Over the names, targets and bytes of all cases: another number means other data.
     vocabulary : Vocabulary
         That the targets and attributes are of.
+    labels : tuple of CaseLabel
+        Of the cases.
+    file_names : bool
+        Whether these are names of files and groups as they were found.
     paper_dataset : Dataset or None
         The data set of the paper, where all its prompts are upstream's.
     """
@@ -110,11 +131,26 @@ class DataSet:
     missing: int
     sha256: str
     vocabulary: Vocabulary
+    labels: tuple[CaseLabel, ...]
+    file_names: bool = False
     paper_dataset: Dataset | None = None
+
+    def label(self, case: EvaluationCase) -> CaseLabel:
+        """What results call one of the cases."""
+        return self._label_of[case.name]
+
+    @cached_property
+    def _label_of(self) -> dict[str, CaseLabel]:
+        return {case.name: label for case, label in zip(self.cases, self.labels, strict=True)}
 
 
 def read_data(
-    folder: Path, split: str, vocabulary: Vocabulary, targets: Collection[str] = (), limit: int = 0
+    folder: Path,
+    split: str,
+    vocabulary: Vocabulary,
+    targets: Collection[str] = (),
+    limit: int = 0,
+    file_names: bool = False,
 ) -> DataSet:
     """Read a split of a folder, in either layout of `core.datasets.layouts`, as it stands.
 
@@ -129,6 +165,8 @@ def read_data(
         Only these; with lists but no `targets.csv`, the one that the masks show.
     limit : int
         At most so many images, the first; 0 for all.
+    file_names : bool
+        Whether results may name files and groups; see `CaseLabel`.
 
     Raises
     ------
@@ -145,14 +183,20 @@ def read_data(
         only = next(iter(targets))
     source = SourceConfig(folder.name, layout, target=only, as_listed=True)
     found = read_items(folder, source, split, vocabulary, skip_missing=True)
-    data = _data_set(folder, found.split, found.items, vocabulary, targets, limit, found.missing)
+    data = _data_set(folder, found.split, found.items, vocabulary, targets, limit, found.missing, file_names)
     if data is None:
         raise ValueError(f"The split {split!r} of {folder} has no case whose image and mask are there.")
     return data
 
 
 def recipe_sets(
-    recipe: Recipe, data: Path, split: str, vocabulary: Vocabulary, targets: Collection[str] = (), limit: int = 0
+    recipe: Recipe,
+    data: Path,
+    split: str,
+    vocabulary: Vocabulary,
+    targets: Collection[str] = (),
+    limit: int = 0,
+    file_names: bool = False,
 ) -> list[DataSet]:
     """The data sets of a recipe with its rules; those that have nothing in the split are left out.
 
@@ -169,20 +213,22 @@ def recipe_sets(
         Only these.
     limit : int
         At most so many images of each, the first; 0 for all.
+    file_names : bool
+        Whether results may name files and groups, whatever the recipe says; see `CaseLabel`.
 
     Raises
     ------
     ValueError
         If the data are not as the recipe says.
     """
-    sets = []
+    sets, named = [], file_names or recipe.measure.file_names
     for source in recipe.sources:
         source = with_info(data, source)
         found = read_source(data, source, vocabulary, "missing-file" in recipe.accept)
         if split not in found:
             raise ValueError(f"A recipe has the splits {', '.join(found)}, but not {split!r}.")
         folder = source_folder(data, source).absolute()
-        if made := _data_set(folder, split, found[split], vocabulary, targets, limit):
+        if made := _data_set(folder, split, found[split], vocabulary, targets, limit, file_names=named):
             sets.append(made)
     return sets
 
@@ -195,6 +241,7 @@ def _data_set(
     targets: Collection[str],
     limit: int,
     missing: int = 0,
+    file_names: bool = False,
 ) -> DataSet | None:
     """None where no case is left."""
     everything = _numbered(case for item in items for case in _cases(item))
@@ -204,7 +251,12 @@ def _data_set(
     upstream = all(mask.upstream is not None for item in items for mask in item.masks.values())
     by = grouped_by(case.item.group for case in chosen)
     paper_dataset = load_datasets().get(folder.name) if upstream else None
-    return DataSet(folder.name, split, tuple(chosen), by, missing, _hash(chosen), vocabulary, paper_dataset)
+    files = _file_hashes(chosen)
+    labels = _labels(chosen, files, file_names)
+    sha256 = _hash(chosen, files)
+    return DataSet(
+        folder.name, split, tuple(chosen), by, missing, sha256, vocabulary, labels, file_names, paper_dataset
+    )
 
 
 def _cases(item: Item) -> Iterator[EvaluationCase]:
@@ -246,13 +298,31 @@ def _joined(chosen: Sequence[EvaluationCase], everything: Iterable[EvaluationCas
     return joined
 
 
-def _hash(cases: Sequence[EvaluationCase]) -> str:
-    files: dict[Path, bytes] = {}
+def _labels(cases: Sequence[EvaluationCase], files: Mapping[Path, bytes], file_names: bool) -> tuple[CaseLabel, ...]:
+    if file_names:
+        return tuple(CaseLabel(case.name, case.image.name, case.group) for case in cases)
+    numbers: dict[str, int] = {}
+    seen: Counter[str] = Counter()
+    labels = []
+    for case in cases:
+        image = files[case.image].hex()[:12]
+        name = f"{image} {case.target}"
+        seen[name] += 1
+        number = numbers.setdefault(case.group, len(numbers) + 1)
+        again = f"#{seen[name]}" if seen[name] > 1 else ""
+        labels.append(CaseLabel(name + again, image, f"{case.group.split(' ')[0]} {number}"))
+    return tuple(labels)
+
+
+def _file_hashes(cases: Sequence[EvaluationCase]) -> dict[Path, bytes]:
+    paths = {path for case in cases for path in (case.image, *case.annotation.paths)}
+    return {path: hashlib.sha256(path.read_bytes()).digest() for path in paths}
+
+
+def _hash(cases: Sequence[EvaluationCase], files: Mapping[Path, bytes]) -> str:
     digest = hashlib.sha256()
     for case in sorted(cases, key=lambda c: c.name):
         digest.update(f"{case.name} {case.image.name} {case.target}".encode())
         for path in (case.image, *case.annotation.paths):
-            if path not in files:
-                files[path] = hashlib.sha256(path.read_bytes()).digest()
             digest.update(files[path])
     return digest.hexdigest()

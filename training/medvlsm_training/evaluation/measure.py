@@ -122,15 +122,15 @@ def nearest(mask: Mask, side: int) -> Mask:
 
 
 def _score(data: DataSet, answer: Answer, wording: str, view: _View, threshold: float, tolerance: float) -> Score:
-    case, prompt = answer.case, answer.prompt
+    case, prompt, label = answer.case, answer.prompt, data.label(answer.case)
     predicted, truth, spacing = binarize(view.probability, threshold), view.truth, view.spacing or (1.0, 1.0)
     hd95, nsd = surface_metrics.surface_scores(predicted, truth, tolerance, spacing)
     return Score(
         set=data.name,
         split=data.split,
-        case=case.name,
-        image=case.image.name,
-        group=case.group,
+        case=label.case,
+        image=label.image,
+        group=label.group,
         target=prompt.absent or case.target,
         kind=prompt.kind.value,
         level=prompt.level,

@@ -39,7 +39,7 @@ class EvaluationPrompts:
         Of oracle and wrong prompts: "p0" to "p9", or "random": for each case one of its levels but P0, as upstream
         trains and tests its pools.
     wording : str
-        "interface", or "upstream" for the paper's to the letter (its sets only).
+        "interface", or "upstream": the paper's to the letter, and in other sets what their annotation files hold.
     typed : str
         The text of `PromptKind.TYPED`.
     seed : int
@@ -101,9 +101,13 @@ def evaluation_prompts(
         asked.append(EvaluationPrompt(PromptKind.CLASS, "p1", name))
     if PromptKind.TYPED in wanted.kinds:
         asked.append(EvaluationPrompt(PromptKind.TYPED, "free", wanted.typed))
+    if PromptKind.ANNOTATED in wanted.kinds:
+        asked += _annotated(case, wanted, PromptKind.ANNOTATED)
     asked += _follows_text(case, truth, wanted, vocabulary)
     if wanted.annotated and not case.prompts:
         return asked
+    if wanted.wording == UPSTREAM and dataset is None and case.prompts:  # nobody knows the wrong ones of such texts
+        return asked + (_annotated(case, wanted, PromptKind.ORACLE) if PromptKind.ORACLE in wanted.kinds else [])
     known = case.upstream or replace(case.annotation.attributes, target=case.target, **describe(truth).measured)
     for level in wanted.levels:
         writer = _PromptWriter(case, wanted, vocabulary, dataset if theirs else None, level)
@@ -116,6 +120,18 @@ def evaluation_prompts(
             wrong = writer.text(changed) if kind in wanted.kinds else None
             if wrong is not None and wrong != right:
                 asked.append(EvaluationPrompt(kind, level, wrong))
+    return asked
+
+
+def _annotated(case: EvaluationCase, wanted: EvaluationPrompts, kind: PromptKind) -> list[EvaluationPrompt]:
+    """What the annotation file says at each level."""
+    asked = []
+    for level in wanted.levels:
+        at = _pick([name for name in case.prompts if name != "p0"], "level", case, wanted) if level == RANDOM else level
+        text = case.prompts.get(at)
+        if text is not None:
+            chosen = text if isinstance(text, str) else _pick(text, at, case, wanted)
+            asked.append(EvaluationPrompt(kind, level, chosen))
     return asked
 
 
@@ -186,8 +202,12 @@ class _PromptWriter:
         return self._pick(known, "level") if self.level == RANDOM else self.level
 
     def _pick(self, choices: Sequence[str], what: str) -> str:
-        # By name, so that a case gets the same sentence whatever else is asked.
-        return random.Random(f"{self.wanted.seed} {self.case.name} {what}").choice(choices)
+        return _pick(choices, what, self.case, self.wanted)
+
+
+def _pick(choices: Sequence[str], what: str, case: EvaluationCase, wanted: EvaluationPrompts) -> str:
+    # By name, so that a case gets the same sentence whatever else is asked.
+    return random.Random(f"{wanted.seed} {case.name} {what}").choice(choices)
 
 
 def _plain(target: str, vocabulary: Vocabulary) -> str:

@@ -15,6 +15,7 @@ from medvlsm_training.evaluation.data import DataSet
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from napari_medvlsm.core.calibration import Calibration
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.plain_files import read_json
 from napari_medvlsm.core.runs.results import About
 from napari_medvlsm.core.runs.scores import Measurements, Score
 
@@ -37,7 +38,7 @@ class ResumeState:
     def load(self, data: DataSet) -> Measurements | None:
         """The measurements of a set; None where there are none, or the file is damaged."""
         try:
-            raw = json.loads(self._path(data).read_text("utf-8"))
+            raw = read_json(self._path(data))
             measured = Measurements([Score(**row) for row in raw["scores"]])
             for row in raw["calibration"]:
                 counted = Calibration(np.array(row["pixels"], np.int64), np.array(row["true"], np.int64))
@@ -65,5 +66,6 @@ class ResumeState:
 
     def _path(self, data: DataSet) -> Path:
         depends = self._depends | {"set": data.name, "split": data.split, "sha256": data.sha256}
+        depends["file_names"] = data.file_names
         digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{Path(data.name).name}-{digest[:16]}.json"

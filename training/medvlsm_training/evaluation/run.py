@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
+from medvlsm_training.config import UPSTREAM
 from medvlsm_training.evaluation.data import DataSet, EvaluationCase
 from medvlsm_training.evaluation.measure import measure
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.resume import ResumeState
 from napari_medvlsm import __version__
+from napari_medvlsm.core.datasets.check import NOTE, check_items
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.loading import load_model
@@ -25,6 +27,7 @@ from napari_medvlsm.core.runs.results import (
     Results,
     read_results,
     trained_on,
+    trained_prompts,
     write_results,
 )
 from napari_medvlsm.core.runs.scores import TOLERANCE, Measurements
@@ -41,10 +44,12 @@ def evaluate_sets(
     threshold: float | None = None,
     tolerance: float = TOLERANCE,
     seen: Sequence[str] | None = None,
+    trained_level: str = "",
     device: str = AUTO,
     replace: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Progress = iter,
+    accept: Collection[str] = (),
 ) -> Results:
     """Measure a model and write a folder of results, whole or not at all.
 
@@ -66,6 +71,8 @@ def evaluate_sets(
         Of the normalised surface distance.
     seen : sequence of str, optional
         Folders of the sets that the model was trained on, where its card does not say; empty for none.
+    trained_level : str
+        Level of the prompts that it was trained with, in upstream's wording, where its card does not say.
     device : str
         Computed in float32 on any of them: reported numbers should not depend on the machine.
     replace : bool
@@ -74,11 +81,14 @@ def evaluate_sets(
         Gets a sentence for the user.
     progress : callable, optional
         Wraps the cases of each set, for a progress bar.
+    accept : collection of str
+        Kinds of findings of the data check to go on with.
 
     Raises
     ------
     ValueError
-        If the data, the model or the options cannot be used, or `out` exists.
+        If the data, the model or the options cannot be used, the data check finds what would make the numbers wrong, or
+        `out` exists.
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"The threshold must lie between 0 and 1, but is {threshold}.")
@@ -91,6 +101,8 @@ def evaluate_sets(
     for data in sets:
         if data.missing and notify is not None:
             notify(f"{data.missing} of {data.missing + len(data.cases)} cases of {data.name} lack their files.")
+    for data in sets:
+        _refuse_misleading(data, accept, notify)
     segmenter = Segmenter(load_model(entry.folder), entry.card, device, "float32", notify=notify)
     about = about_model(
         entry.name,
@@ -101,8 +113,19 @@ def evaluate_sets(
         tolerance=tolerance,
         threshold_from="the model's card" if threshold is None else "the command",
         seen=seen,
+        trained_level=trained_level,
     )
     return measure_sets(segmenter, sets, out, about, prompts, replace, progress)
+
+
+def _refuse_misleading(data: DataSet, accept: Collection[str], notify: Callable[[str], None] | None) -> None:
+    """Run the data check on a set, as before training."""
+    report = check_items(data.name, {data.split: list({id(case.item): case.item for case in data.cases}.values())})
+    for kind, count in report.counts().items():
+        first = report.of(kind)[0]
+        if notify is not None and first.severity != NOTE:
+            notify(f"Data check of {data.name}: {count} x {kind}, such as: {first.sentence}")
+    report.refuse(accept, "Measuring")
 
 
 def about_model(
@@ -114,9 +137,11 @@ def about_model(
     threshold_from: str,
     tolerance: float = TOLERANCE,
     seen: Sequence[str] | None = None,
+    trained_level: str = "",
 ) -> About:
     """What the numbers will depend on; parameters as in `results.About`."""
     card: ModelCard = segmenter.card
+    levels, wording = ((trained_level,), UPSTREAM) if trained_level else trained_prompts(card.training)
     return About(
         model=name,
         title=card.title,
@@ -132,6 +157,9 @@ def about_model(
         torch=importlib.metadata.version("torch"),
         device=str(segmenter.device),
         precision=segmenter.precision,
+        trained_levels=levels,
+        trained_wording=wording,
+        architecture=card.training.get("recipe", {}).get("model", {}).get("sizes", {}).get("architecture", ""),
     )
 
 

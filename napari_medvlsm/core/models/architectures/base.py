@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase, ViTImageProcessor
 
+from napari_medvlsm.core.models.architectures.limits import check_preprocessing
 from napari_medvlsm.core.models.architectures.weights import load_strict
 from napari_medvlsm.core.models.store.adapter import LoraSettings
 
@@ -29,8 +30,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 # Names of modules by encoder and projection (see `store.adapter`).
 Attention = Mapping[str, Mapping[str, Sequence[str]]]
-# What trainers put before upstream's names: Lightning (twice for CLIPSeg), and DistributedDataParallel.
-_TRAINER_PREFIXES = ("net.clipseg.", "net.", "module.")
+# What wraps a module under a name of its own, wherever that is: DistributedDataParallel, torch.compile, FSDP, and
+# checkpoints of activations.
+_WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+# What trainers call the network that they hold: Lightning's and others' modules, and upstream's CLIPSeg in its own.
+_HOLDERS = ("net", "model", "network", "clipseg", "ema_model", "model_ema", "ema")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +93,11 @@ class VLSM(nn.Module, ABC):
         None for a model that reads no text.
     preprocessing : ViTImageProcessor
         Only its size, mean and standard deviation are used; pixels go through `core.images`.
+
+    Raises
+    ------
+    ValueError
+        If no image can be brought to that size, mean and deviation.
     """
 
     #: Channel means and deviations that the family was pretrained with.
@@ -103,6 +112,7 @@ class VLSM(nn.Module, ABC):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | None, preprocessing: ViTImageProcessor) -> None:
         super().__init__()
+        check_preprocessing(preprocessing)
         # None in a model that ignores text.
         self.tokenizer: Any = tokenizer
         self.preprocessing = preprocessing
@@ -217,7 +227,7 @@ class VLSM(nn.Module, ABC):
         """Take over the weights of a checkpoint of the upstream implementation.
 
         The names are the same on both sides, but for what a trainer puts before each of them (`net.`,
-        `module.`) and for `position_ids`, which older versions of `transformers` stored.
+        `module.` ...) and for `position_ids`, which older versions of `transformers` stored.
 
         Raises
         ------
@@ -241,8 +251,8 @@ def repeat_for_prompts(activations: Activations, prompts: int) -> Activations:
 
 
 def without_prefix(name: str) -> str:
-    """A name of upstream's state dict, without what a trainer puts before it."""
-    for prefix in _TRAINER_PREFIXES:
-        if name.startswith(prefix):
-            return name.removeprefix(prefix)
-    return name
+    """A name of upstream's state dict, without what a trainer, a compiler or a parallel run puts before it."""
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    while len(parts) > 1 and parts[0] in _HOLDERS:
+        del parts[0]
+    return ".".join(parts)

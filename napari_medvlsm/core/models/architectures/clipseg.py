@@ -69,13 +69,14 @@ class CLIPSeg(VLSM):
             )
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
             preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
+            model = cls(net, tokenizer, preprocessing).eval()
         missing = sorted(report["missing_keys"])
         if missing:
             raise ValueError(
                 f"The weights in {folder} miss {len(missing)} entries, among them {', '.join(missing[:3])}. "
                 "Copy the complete model folder again."
             )
-        return cls(net, tokenizer, preprocessing).eval()
+        return model
 
     @classmethod
     def from_config(cls, config: CLIPSegConfig, tokenizer: CLIPTokenizer, image_size: int) -> Self:

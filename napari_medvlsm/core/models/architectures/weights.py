@@ -9,16 +9,18 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from napari_medvlsm.core.models.store.card import WEIGHTS_FILE
+from napari_medvlsm.core.models.architectures.limits import check_files, within_weights
+from napari_medvlsm.core.models.store.card import ADAPTER_WEIGHTS_FILE, WEIGHTS_FILE
+from napari_medvlsm.core.plain_files import is_there, read_json, shown
 
 CONFIG_FILE = "config.json"
 # Names given for each kind of misfit, and letters of each.
 _NAMED, _LONGEST = 3, 120
+_LONGEST_SENTENCE = 600
 
 Config = TypeVar("Config")
 
@@ -49,13 +51,39 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def loading(folder: Path) -> Iterator[None]:
-    """Turn whatever goes wrong with a model folder into one sentence, and keep `transformers` quiet."""
+    """Turn whatever goes wrong with a model folder into one sentence, and keep `transformers` quiet.
+
+    Its files are looked at first, and no model is made that is much larger than the file of its weights (`limits`).
+    """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    with in_one_sentence(f"The model in {folder} cannot be loaded"):
+        check_files(folder)
+        weights = next(folder / name for name in (WEIGHTS_FILE, ADAPTER_WEIGHTS_FILE) if is_there(folder / name))
+        with within_weights(weights.stat().st_size):
+            yield
+
+
+@contextmanager
+def in_one_sentence(failure: str) -> Iterator[None]:
+    """Whatever libraries make of a foreign file, as one ValueError that begins with a sentence.
+
+    Raises
+    ------
+    ValueError
+        Of any error but the end of the program.
+    """
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"The model in {folder} cannot be loaded: {error}") from error
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # libraries in Rust raise a panic that is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        what = shown(error, _LONGEST_SENTENCE) or type(error).__name__
+        if not isinstance(error, ValueError | OSError):  # a library's words about its own code
+            what = f"a value in its files does not belong there ({type(error).__name__}: {what})"
+        raise ValueError(f"{failure}: {what}") from error
 
 
 def read_weights(module: nn.Module, folder: Path) -> None:
@@ -102,7 +130,9 @@ def read_config(kind: type[Config], folder: Path) -> Config:
     ValueError
         If it is not valid JSON or has unknown keys.
     """
-    values: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+    values = read_json(folder / CONFIG_FILE)
+    if not isinstance(values, dict):
+        raise ValueError(f"{CONFIG_FILE} holds no keys and values.")
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - known - {"model_type"}):
         raise ValueError(f"{CONFIG_FILE} has unknown keys: {', '.join(unknown)}.")

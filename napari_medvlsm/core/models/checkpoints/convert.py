@@ -5,13 +5,12 @@ The folder is written under another name and renamed, so that it is there comple
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -31,8 +30,15 @@ from napari_medvlsm.core.models.architectures.biomedclipseg import BiomedCLIPSeg
 from napari_medvlsm.core.models.architectures.clip_tokenizer import clip_tokenizer
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
-from napari_medvlsm.core.models.architectures.weights import CONFIG_FILE, first_few, load_strict, read_config
-from napari_medvlsm.core.models.checkpoints.detect import Checkpoint, CheckpointKind, read_checkpoint
+from napari_medvlsm.core.models.architectures.limits import check_files, within_weights
+from napari_medvlsm.core.models.architectures.weights import (
+    CONFIG_FILE,
+    first_few,
+    in_one_sentence,
+    load_strict,
+    read_config,
+)
+from napari_medvlsm.core.models.checkpoints.detect import INDEX_ENDING, Checkpoint, CheckpointKind, read_checkpoint
 from napari_medvlsm.core.models.families import FAMILIES, IMPORTABLE
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import (
@@ -46,6 +52,7 @@ from napari_medvlsm.core.models.store.card import (
 from napari_medvlsm.core.models.store.fetched import MANIFEST_FILE, read_fetched, sha256_of
 from napari_medvlsm.core.models.store.naming import free_target_dir, target_dir
 from napari_medvlsm.core.models.store.sources import BIOMEDCLIP, find_source
+from napari_medvlsm.core.plain_files import is_there, read_json
 
 Tokenizer = TypeVar("Tokenizer", bound=PreTrainedTokenizerBase)
 PREPROCESSING_FILE = "preprocessor_config.json"
@@ -61,7 +68,12 @@ _CLIP_NUMBERS = ("input_resolution", "context_length", "vocab_size")
 _CLIP_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _BERT_FILES = (("vocab.txt",), ("tokenizer.json",))
 # Weights in a folder, in order of preference.
-_WEIGHTS = (WEIGHTS_FILE, "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_WEIGHTS = (
+    *(WEIGHTS_FILE, f"{WEIGHTS_FILE}{INDEX_ENDING}", "pytorch_model.bin", f"pytorch_model.bin{INDEX_ENDING}"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+)
+# Bytes that a model of a published size may take while it is made; the largest has 600 MB.
+_PUBLISHED = 2 * 2**30
 # Beside the weights a model folder holds some MB of tokenizer.
 _BESIDE = 8_000_000
 
@@ -174,10 +186,11 @@ def _from_file(path: Path, name: str, options: ImportOptions) -> tuple[VLSM, Mod
     checkpoint = read_checkpoint(path)
     kind = checkpoint.kind(options.family)
     family = options.family or _family(kind, path, options)
-    try:
+    with in_one_sentence(f"{path} cannot be imported"), within_weights(checkpoint.size, _PUBLISHED):
+        for folder in dict.fromkeys((options.like, options.tokenizer)):
+            if folder is not None and folder.is_dir():
+                check_files(folder)
         model = _MAKERS[kind.name](checkpoint, family, options)
-    except (ValueError, OSError, TypeError) as error:
-        raise ValueError(f"{path} cannot be imported: {error}") from error
     beside = checkpoint.ignored
     ignored = f" Ignored {len(beside)} entries and classes beside the weights: {first_few(beside)}." if beside else ""
     title = f"{FAMILIES[family].title} from {path.name}"
@@ -188,7 +201,7 @@ def _from_file(path: Path, name: str, options: ImportOptions) -> tuple[VLSM, Mod
         summary=f"Imported from {path.name}.{ignored}",
         base=checkpoint.origin,
         licence=options.licence,
-        source={"file": path.name, "sha256": sha256_of(path)},
+        source=_source(checkpoint.files),
         threshold=_THRESHOLDS.get(family, 0.5),
         software_version=__version__,
         created=date.today().isoformat(),
@@ -229,6 +242,12 @@ def _from_fetched(path: Path, options: ImportOptions) -> tuple[VLSM, ModelCard]:
     return model, card
 
 
+def _source(files: Sequence[Path]) -> dict[str, Any]:
+    """Where weights come from, as in `ModelCard.source`."""
+    found = [{"file": path.name, "sha256": sha256_of(path)} for path in files]
+    return dict(found[0]) if len(found) == 1 else {"files": found}
+
+
 def _family(kind: CheckpointKind, path: Path, options: ImportOptions) -> str:
     if kind.name == "biomedclip":
         return "biomedclipseg" if options.decoder is None else "biomedclipseg-d"
@@ -247,7 +266,7 @@ def _clipseg(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLS
         config = CLIPSegConfig.from_pretrained(options.like, local_files_only=True)
     tokenizer = _clip_tokenizer(options.tokenizer, config.text_config.vocab_size)
     model = CLIPSeg(CLIPSegForImageSegmentation(config), tokenizer, _preprocessing(CLIPSeg, family, options))
-    return model.from_upstream_state_dict(checkpoint.state)
+    return model.from_upstream_state_dict(checkpoint.named)
 
 
 def _cris(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
@@ -262,7 +281,7 @@ def _cris(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
             # Upstream's attention mask does not cover its padding, and its checkpoints were trained that way.
             attend_padding=checkpoint.lightning,
         )
-    return _empty_cris(config, family, options).from_upstream_state_dict(checkpoint.state)
+    return _empty_cris(config, family, options).from_upstream_state_dict(checkpoint.named)
 
 
 def _cris_from_clip(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
@@ -282,7 +301,7 @@ def _empty_cris(config: CRISConfig, family: str, options: ImportOptions) -> CRIS
 
 
 def _biomedclipseg(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
-    return _empty_biomedclipseg(family, options).from_upstream_state_dict(checkpoint.state)
+    return _empty_biomedclipseg(family, options).from_upstream_state_dict(checkpoint.named)
 
 
 def _biomedclipseg_from_clip(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
@@ -362,19 +381,16 @@ def _has(folder: Path, files: tuple[tuple[str, ...], ...]) -> bool:
 
 
 def _weights_file(folder: Path) -> Path:
-    found = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    found = next((folder / name for name in _WEIGHTS if is_there(folder / name)), None)
     if found is None:
         raise ValueError(f"The folder {folder} holds no weights ({', '.join(_WEIGHTS)}); give the file itself.")
     return found
 
 
 def _is_clipseg(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-    except FileNotFoundError:
+    if not is_there(folder / CONFIG_FILE):
         return False
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder / CONFIG_FILE} cannot be read ({error}); copy it again.") from error
+    config = read_json(folder / CONFIG_FILE)
     return isinstance(config, dict) and config.get("model_type") == "clipseg"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -14,9 +14,21 @@ from napari_medvlsm.core.models.architectures.base import without_prefix
 from napari_medvlsm.core.models.architectures.weights import first_few
 from napari_medvlsm.core.models.checkpoints.pickle_reader import StoredTensor
 from napari_medvlsm.core.models.checkpoints.torch_files import TorchFile
+from napari_medvlsm.core.plain_files import is_there, read_json, shown
 
 # Names given when the names of a file are unknown.
 _NAMED = 3
+# Of the file that says which part of a model holds which weights; and such parts.
+INDEX_ENDING = ".index.json"
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.\w+$")
+# Where programs put a state dict in a checkpoint, those of a moving average last; and how far inside one another.
+_PLACES = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module"),
+    *("ema_state_dict", "model_ema", "ema_model", "ema", "shadow"),
+)
+_DEEPEST = 4
+# The first parts of names under which a trainer's module holds the network; the moving average last.
+_HOLDERS = ("net", "model", "network", "module", "_orig_mod", "ema_model", "model_ema", "ema")
 
 
 @dataclass(frozen=True)
@@ -60,11 +72,24 @@ class Checkpoint:
         Names as the trainer wrote them.
     ignored : tuple of str
         Entries beside the network's own, and classes that the file names and that were not made.
+    parts : tuple of Path
+        The files, where `path` is an index of several.
     """
 
     path: Path
     state: Mapping[str, Tensor]
     ignored: tuple[str, ...] = ()
+    parts: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold the weights."""
+        return self.parts or (self.path,)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return sum(value.numel() * value.element_size() for value in self.state.values())
 
     @property
     def lightning(self) -> bool:
@@ -85,8 +110,20 @@ class Checkpoint:
 
     @property
     def named(self) -> dict[str, Tensor]:
-        """The weights by upstream's own names."""
-        return {without_prefix(name): value for name, value in self.state.items()}
+        """The weights by upstream's own names.
+
+        Raises
+        ------
+        ValueError
+            If two entries have the same.
+        """
+        found = {without_prefix(name): value for name, value in self.state.items()}
+        if len(found) < len(self.state):
+            raise ValueError(
+                f"{self.path} holds {len(self.state) - len(found)} entries twice under different names; save the state "
+                "dict of the one model that is meant."
+            )
+        return found
 
     def kind(self, family: str | None = None) -> CheckpointKind:
         """What the weights are, by their names.
@@ -119,47 +156,117 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the weights of a `.safetensors` file, or of a state dict or checkpoint that torch or Lightning saved.
+    """Read the weights of a `.safetensors` file, of a state dict or checkpoint that torch or Lightning saved, or of all
+    the parts that an index (`....index.json`) names.
+
+    Where a checkpoint holds the weights twice, as trained and as their moving average, those trained are taken.
 
     Raises
     ------
     ValueError
         If the file is missing, damaged, or holds no state dict; one sentence.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise ValueError(f"There is no file {path}.")
-    checkpoint = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    broken = [name for name, value in checkpoint.state.items() if not value.isfinite().all()]
+    if path.name.endswith(INDEX_ENDING):
+        checkpoint = _read_parts(path)
+    else:
+        if part := _PART.search(path.name):
+            raise ValueError(
+                f"{path} is part {int(part[1])} of {int(part[2])} of a model; give the folder that holds all parts and "
+                f"their index (*{INDEX_ENDING})."
+            )
+        checkpoint = _read_file(path)
+    broken = [name for name, value in checkpoint.state.items() if not _finite(value)]
     if broken:
         raise ValueError(f"{path} holds numbers that are not finite, in {len(broken)} entries ({first_few(broken)}).")
-    if checkpoint.lightning:
-        beside = [name for name in checkpoint.state if not name.startswith("net.")]
-        own = {name: value for name, value in checkpoint.state.items() if name.startswith("net.")}
-        checkpoint = replace(checkpoint, state=own, ignored=(*checkpoint.ignored, *beside))
-    return checkpoint
+    own = _without_others(checkpoint.state)
+    beside = [name for name in checkpoint.state if name not in own]
+    return replace(checkpoint, state=own, ignored=(*checkpoint.ignored, *beside))
+
+
+def _without_others(state: Mapping[str, Tensor], depth: int = 0) -> dict[str, Tensor]:
+    """The network's own entries, where a trainer's module holds others beside it: its loss, a moving average."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.items():
+        parts = name.split(".", depth + 1)
+        groups.setdefault(parts[depth] if len(parts) > depth + 1 else "", {})[name] = value
+    found = next((groups[holder] for holder in _HOLDERS if holder in groups), None)
+    return dict(state) if found is None or depth >= _DEEPEST else _without_others(found, depth + 1)
+
+
+def _finite(value: Tensor) -> bool:
+    try:
+        return bool(value.isfinite().all())
+    except (RuntimeError, NotImplementedError):  # numbers of 8 bits, for which torch cannot tell
+        return bool(value.float().isfinite().all())
+
+
+def _read_file(path: Path) -> Checkpoint:
+    try:
+        with path.open("rb") as file:
+            # The length of the header, then the header, which is JSON.
+            safe = file.read(9)[8:] == b"{"
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return _read_safetensors(path) if safe or path.suffix == ".safetensors" else _read_torch(path)
+
+
+def _read_parts(index: Path) -> Checkpoint:
+    found = read_json(index)
+    parts = found.get("weight_map") if isinstance(found, dict) else None
+    if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
+        raise ValueError(f"{index} is no index of the parts of a model (it holds no `weight_map` of names to files).")
+    files = dict.fromkeys(parts.values())
+    if missing := [name for name in files if Path(name).name != name or not is_there(index.parent / name)]:
+        raise ValueError(
+            f"{index} names {len(files)} files, but {len(missing)} of them are not beside it "
+            f"({shown(first_few(missing))}); copy them again."
+        )
+    read = [_read_file(index.parent / name) for name in files]
+    state = {name: value for part in read for name, value in part.state.items()}
+    if missing := [name for name in parts if name not in state]:
+        raise ValueError(f"The parts of {index} lack {len(missing)} entries ({shown(first_few(missing))}).")
+    ignored = tuple(dict.fromkeys(name for part in read for name in part.ignored))
+    return Checkpoint(index, state, ignored, tuple(index.parent / name for name in files))
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         return Checkpoint(path, load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors: {error}; copy it again.") from error
+    except Exception as error:  # whatever a foreign file may bring about
+        raise ValueError(f"{path} cannot be read as safetensors: {shown(error)}; copy it again.") from error
 
 
 def _read_torch(path: Path) -> Checkpoint:
     with TorchFile(path) as file:
-        content = file.content
-        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-            content = content["state_dict"]
-        stored = {
-            name: value
-            for name, value in (content.items() if isinstance(content, dict) else ())
-            if isinstance(name, str) and isinstance(value, StoredTensor)
-        }
+        stored, beside = _state_dict(file.content)
         if not stored:
-            named = f" (it names {first_few(file.unknown)}, which are never made)" if file.unknown else ""
+            named = f" (it names {shown(first_few(file.unknown))}, which are never made)" if file.unknown else ""
             raise ValueError(
                 f"{path} holds no state dict{named}; save one with torch.save(model.state_dict(), ...) where the "
                 "model was trained."
             )
-        return Checkpoint(path, {name: file.tensor(value) for name, value in stored.items()}, file.unknown)
+        return Checkpoint(path, {name: file.tensor(value) for name, value in stored.items()}, (*file.unknown, *beside))
+
+
+def _state_dict(content: object) -> tuple[dict[str, StoredTensor], list[str]]:
+    """(the tensors by name, other state dicts beside them), from where programs put them in a checkpoint."""
+    for _ in range(_DEEPEST):
+        if not isinstance(content, dict):
+            break
+        inside = [key for key in _PLACES if isinstance(content.get(key), dict) and _holds_tensors(content[key])]
+        if not inside:
+            return {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, StoredTensor)}, []
+        content, beside = content[inside[0]], inside[1:]
+        assert isinstance(content, dict)
+        if stored := {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, StoredTensor)}:
+            return stored, beside
+    return {}, []
+
+
+def _holds_tensors(content: dict[object, object], depth: int = 0) -> bool:
+    if any(isinstance(value, StoredTensor) for value in content.values()):
+        return True
+    below = (content.get(key) for key in _PLACES)
+    return depth < _DEEPEST and any(isinstance(part, dict) and _holds_tensors(part, depth + 1) for part in below)

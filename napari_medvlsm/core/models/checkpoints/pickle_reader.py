@@ -1,8 +1,9 @@
 """What a pickle describes, without making any of it: nothing is imported, called, or given attributes. No torch.
 
 `pickletools` of the standard library reads the opcodes; here they fill plain containers. The few names that stand for
-tensors become records, all others `Inert`. Dictionaries keep plain keys only, since hashing a tuple of tuples can take
-for ever or overflow the stack.
+tensors become records, all others `Inert`. Dictionaries keep keys that are texts or integers, since hashing a tuple of
+tuples can take for ever or overflow the stack; and no opcode costs more than the values that other opcodes pushed for
+it, so that the time is bounded by the file's length.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from typing import Any, BinaryIO
 # A pickle holds names and numbers, the tensors lie beside it: that of a large model has some hundred kB and some
 # hundred thousand opcodes. More would only fill the memory.
 LONGEST, _MOST_OPCODES = 16 * 2**20, 2_000_000
+# Letters of the name of a class, arguments of a call, and pairs from which dictionaries are made: a memoised value can
+# be used again and again, each time by an opcode of two bytes.
+_LONGEST_NAME, _MOST_ARGUMENTS, _MOST_PAIRS = 1000, 16, 1_000_000
 
 _MARK = object()
-_KEYS = (str, int, float, bool, bytes, type(None))
+_KEYS = (str, int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +106,7 @@ class _Machine:
     memo: dict[int, Any] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
     storages: dict[str, Storage] = field(default_factory=dict)
+    pairs: int = 0
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one opcode."""
@@ -152,10 +157,10 @@ class _Machine:
             _update(stack[-1], values)
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, maker = stack.pop(), stack.pop()
-            stack.append(_made(maker, arguments))
+            stack.append(self._made(maker, arguments))
         elif name == "NEWOBJ_EX":
             _, arguments, maker = stack.pop(), stack.pop(), stack.pop()
-            stack.append(_made(maker, arguments))
+            stack.append(self._made(maker, arguments))
         elif name == "BUILD":
             # The state of an object: nothing is kept of it.
             stack.pop()
@@ -177,8 +182,8 @@ class _Machine:
         raise ValueError("a mark is missing")
 
     def _global(self, module: Any, name: Any) -> Inert:
-        if not isinstance(module, str) or not isinstance(name, str):
-            raise ValueError("a name that is no text")
+        if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > _LONGEST_NAME:
+            raise ValueError("a name that is no text, or too long")
         found = _Name(f"{module}.{name}")
         if found.full not in _KNOWN and not _is_storage(found.full):
             self.unknown.add(found.full)
@@ -198,17 +203,23 @@ class _Machine:
         self.storages.setdefault(storage.key, storage)
         return storage
 
+    def _made(self, maker: Any, arguments: Any) -> Any:
+        if not isinstance(maker, Inert) or not isinstance(arguments, tuple):
+            raise ValueError("a call of what cannot be called")
+        make = _KNOWN.get(maker.full) if isinstance(maker, _Name) else None
+        if make is None:
+            return Inert()
+        if len(arguments) > _MOST_ARGUMENTS:
+            raise ValueError("a call with too many arguments")
+        self.pairs += len(arguments[0]) if arguments and isinstance(arguments[0], list | tuple) else 0
+        if self.pairs > _MOST_PAIRS:
+            raise ValueError("too many entries")
+        return make(*arguments)
+
 
 def _is_storage(full: str) -> bool:
     module, _, name = full.rpartition(".")
     return module in ("torch", "torch.storage") and name.endswith("Storage")
-
-
-def _made(maker: Any, arguments: Any) -> Any:
-    if not isinstance(maker, Inert) or not isinstance(arguments, tuple):
-        raise ValueError("a call of what cannot be called")
-    make = _KNOWN.get(maker.full) if isinstance(maker, _Name) else None
-    return Inert() if make is None else make(*arguments)
 
 
 def _values(found: list[Any], count: int) -> list[Any]:
@@ -241,7 +252,9 @@ def _dict_of(values: list[Any]) -> dict[Any, Any]:
 
 def _ordered(pairs: Any = (), *_: Any) -> dict[Any, Any]:
     """An ordered dictionary; from pairs in Python 2."""
-    return _dict_of([part for pair in pairs for part in _values(list(pair), 2)])
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise ValueError("entries that are no pairs")
+    return _dict_of([part for pair in pairs for part in pair])
 
 
 def _tensor(storage: Any, first: Any, shape: Any, strides: Any, *_: Any) -> StoredTensor:

@@ -21,6 +21,11 @@ from torch import Tensor
 
 from napari_medvlsm.core.models.checkpoints.pickle_reader import LONGEST, Pickle, Storage, StoredTensor, read_pickle
 
+# Axes that torch can give a tensor.
+_MOST_AXES = 64
+# Tensors may share numbers (tied weights do, two or three names for one); many that overlap would take for ever to look
+# through. So many times the numbers of the file are handed out in all.
+_MOST_SHARED = 16
 # The first pickle of a file in the form before torch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -62,9 +67,14 @@ class TorchFile:
         self._path = path
         self._read: dict[tuple[str, str], Tensor] = {}
         try:
+            self._size = path.stat().st_size
+            # Entries of an archive may overlap, too: all storages together are no larger than the file.
+            self._unread, self._unshared = self._size, _MOST_SHARED * self._size
             with path.open("rb") as file:
                 archive = file.read(4) == b"PK\3\4"
             self._source: _Source = _Archive(path) if archive else _Legacy(path)
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from error
         except ValueError as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
         self.content = self._source.pickle.content
@@ -88,6 +98,9 @@ class TorchFile:
             storage = _check_layout(stored)
             key = storage.key, storage.type
             if key not in self._read:
+                self._unread -= storage.numel * _dtype(storage).itemsize
+                if self._unread < 0:
+                    raise ValueError("its numbers are more than the file holds")
                 self._read[key] = self._source.numbers(storage)
             numbers = self._read[key]
             first = storage.first + stored.first
@@ -96,6 +109,9 @@ class TorchFile:
             # Steps of zero show a number any number of times; what copies such a tensor would fill the memory.
             if math.prod(stored.shape) > len(numbers):
                 raise ValueError("a tensor claims more numbers than are stored for it")
+            self._unshared -= math.prod(stored.shape) * numbers.element_size()
+            if self._unshared < 0:
+                raise ValueError("too many tensors share the same numbers")
             try:
                 return torch.as_strided(numbers, stored.shape, stored.strides, first)
             except (RuntimeError, TypeError, OverflowError) as error:  # sizes that torch cannot count
@@ -227,12 +243,16 @@ def _check_layout(stored: StoredTensor) -> Storage:
     storage, sizes = stored.storage, (stored.shape, stored.strides)
     if not (
         isinstance(storage, Storage)
-        and all(isinstance(numbers, tuple) and all(type(n) is int and n >= 0 for n in numbers) for numbers in sizes)
+        and all(isinstance(numbers, tuple) and len(numbers) <= _MOST_AXES for numbers in sizes)
         and len(stored.shape) == len(stored.strides)
-        and all(type(n) is int and n >= 0 for n in (stored.first, storage.first))
+        and all(_is_count(n) for n in (*stored.shape, *stored.strides, stored.first, storage.first))
     ):
-        raise ValueError("a tensor has no valid shape")
+        raise ValueError(f"a tensor has no valid shape of at most {_MOST_AXES} axes")
     return storage
+
+
+def _is_count(n: object) -> bool:
+    return type(n) is int and 0 <= n < 2**63
 
 
 def _last(stored: StoredTensor, first: int) -> int:

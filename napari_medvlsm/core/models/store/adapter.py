@@ -12,6 +12,7 @@ from typing import Any
 from napari_medvlsm.core.models.store.card import ADAPTER_FILE, WEIGHTS_FILE, read_card
 from napari_medvlsm.core.models.store.fetched import sha256_of
 from napari_medvlsm.core.models.store.registry import available_models
+from napari_medvlsm.core.plain_files import is_folder, is_system_file, read_json
 
 # What adapters can be put on: the attention projections of either encoder.
 ENCODERS = ("vision", "text")
@@ -95,7 +96,7 @@ def read_adapter(folder: Path) -> Adapter:
         If it cannot be read or is not valid; `architectures.weights.loading` makes one sentence of these.
     """
     read_card(folder)
-    raw: Mapping[str, Mapping[str, Any]] = json.loads((folder / ADAPTER_FILE).read_text("utf-8"))
+    raw: Mapping[str, Mapping[str, Any]] = read_json(folder / ADAPTER_FILE)
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["settings"].items()}
     return Adapter(LoraSettings(**settings), BaseModel(**raw["base"]))
 
@@ -119,7 +120,7 @@ def find_base(base: BaseModel, beside: Path) -> Path | None:
 
 
 def _folders(parent: Path) -> Iterator[Path]:
-    return (folder for folder in sorted(parent.iterdir()) if folder.is_dir())
+    return (folder for folder in sorted(parent.iterdir()) if is_folder(folder) and not is_system_file(folder))
 
 
 def _cached_sha256(file: Path) -> str:

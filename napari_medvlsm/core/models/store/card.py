@@ -23,6 +23,7 @@ from typing_extensions import TypedDict
 
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.store.validation_errors import first_problem
+from napari_medvlsm.core.plain_files import is_folder, is_there, read_json
 from napari_medvlsm.core.renamed_keys import with_current_metrics
 
 CARD_FILE = "model_card.json"
@@ -161,18 +162,16 @@ def read_card(folder: Path) -> ModelCard:
     ValueError
         If the folder misses a file or the card cannot be read; the sentence says what to do.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ValueError(f"There is no model folder at {folder}.")
     required = ADAPTER_FILES if (folder / ADAPTER_FILE).is_file() else REQUIRED_FILES
-    missing = [name for name in required if not (folder / name).is_file()]
+    missing = [name for name in required if not is_there(folder / name)]
     if missing:
         raise ValueError(f"The model folder {folder} misses {', '.join(missing)}. Copy the complete folder again.")
     try:
-        return _CARD.validate_json((folder / CARD_FILE).read_bytes())
+        return _CARD.validate_python(read_json(folder / CARD_FILE))
     except ValidationError as error:
         raise ValueError(f"{folder / CARD_FILE} cannot be read as a model card: {first_problem(error)}.") from error
-    except OSError as error:
-        raise ValueError(f"{folder / CARD_FILE} cannot be read as a model card: {error}") from error
 
 
 def write_card(card: ModelCard, folder: Path) -> None:

@@ -13,6 +13,7 @@ from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.store.registry import user_models_folder
 from napari_medvlsm.core.models.store.sources import HubFile, Repository, find_source
 from napari_medvlsm.core.models.store.validation_errors import first_problem
+from napari_medvlsm.core.plain_files import read_json
 
 MANIFEST_FILE = "medvlsm_source.json"
 # Hashes of what was ever fetched or imported here, beside the models.
@@ -71,7 +72,7 @@ def read_manifest(folder: Path) -> Fetched:
     """
     path = folder / MANIFEST_FILE
     try:
-        fetched = _FETCHED.validate_json(path.read_bytes())
+        fetched = _FETCHED.validate_python(read_json(path))
         for repository in find_source(fetched.source).repositories:
             if repository.name not in fetched.asked or repository.name not in fetched.revisions:
                 raise ValueError(f"it does not say which revision of {repository.name} it is")
@@ -154,9 +155,7 @@ class KnownHashes:
     def __init__(self) -> None:
         self.path = user_models_folder() / KNOWN_FILE
         try:
-            self._hashes: dict[str, dict[str, str]] = json.loads(self.path.read_text("utf-8"))
-        except FileNotFoundError:
-            self._hashes = {}
+            self._hashes: dict[str, dict[str, str]] = read_json(self.path) if self.path.exists() else {}
         except ValueError as error:
             raise ValueError(f"{self.path} cannot be read ({error}); delete it to start anew.") from error
 

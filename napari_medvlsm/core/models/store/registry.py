@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from platformdirs import user_data_path
 
 from napari_medvlsm.core.models.store.card import CARD_FILE, ModelCard, read_card
 from napari_medvlsm.core.models.store.sources import SOURCES
+from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, shown
 
 STARTER = "starter"
 # Environment variable that names another folder of user models.
@@ -48,7 +50,7 @@ def available_models() -> dict[str, ModelEntry]:
     for parent, is_shipped in ((shipped, True), (user_models_folder(), False)):
         for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
             # A leading dot marks what is still being made or fetched.
-            if folder.name in entries or folder.name.startswith(".") or not (folder / CARD_FILE).is_file():
+            if folder.name in entries or is_system_file(folder) or not is_there(folder / CARD_FILE):
                 continue
             try:
                 entries[folder.name] = ModelEntry(folder.name, folder, read_card(folder), is_shipped)
@@ -69,9 +71,13 @@ def find_model(name: str) -> ModelEntry:
     if name in entries:
         return entries[name]
     folder = Path(name)
-    if folder.is_dir():
+    if is_folder(folder):
         return ModelEntry(folder.name, folder, read_card(folder), shipped=False)
     if name in SOURCES:
         raise ValueError(f"The model {name} is not on this computer; fetch it once by: medvlsm models fetch {name}")
     known = ", ".join(entries) or "none"
-    raise ValueError(f"There is no model {name!r}. Known models: {known}; or give the path of a model folder.")
+    near = difflib.get_close_matches(name[:200], [*entries, *SOURCES], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+        f"There is no model {shown(repr(name))}.{hint} Known models: {known}; or give the path of a model folder."
+    )

@@ -1,0 +1,256 @@
+"""Outlines that exist already enter a project: masks beside scans, and data sets in the layouts that training reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_medvlsm.core.annotation import Annotation, from_dict, is_record, new_provenance
+from napari_medvlsm.core.datasets.annotation_files import read_mask
+from napari_medvlsm.core.datasets.layouts import ALL, LISTS, ListedMask, layout_of, read_split, split_files
+from napari_medvlsm.core.datasets.reader import stated_attributes
+from napari_medvlsm.core.datasets.splits import SPLITS
+from napari_medvlsm.core.io.images import SUFFIXES
+from napari_medvlsm.core.io.labels import is_own_mask, load_mask
+from napari_medvlsm.core.masks import Mask
+from napari_medvlsm.core.projects.adding import AddReport, NewScan, Progress, add_scans
+from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.projects.store import ProjectStore
+from napari_medvlsm.core.prompts import Attributes, Vocabulary, parse
+
+
+@dataclass(frozen=True)
+class GivenMask:
+    """An outline that exists already.
+
+    Attributes
+    ----------
+    scan : Path
+    name : str
+        Of the mask, for sentences.
+    load : callable
+        Gives the annotation; raises ValueError with a sentence if it cannot be read.
+    """
+
+    scan: Path
+    name: str
+    load: Callable[[], Annotation]
+
+
+@dataclass
+class ImportReport:
+    """What became of scans and outlines.
+
+    Attributes
+    ----------
+    scans : AddReport
+    outlines : int
+        That were taken in.
+    known, failed : list of str
+        A sentence for each outline that was there already, and for each that was not taken in.
+    """
+
+    scans: AddReport
+    outlines: int = 0
+    known: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def import_outlines(
+    store: ProjectStore,
+    scans: Sequence[NewScan],
+    masks: Iterable[GivenMask],
+    state: State = State.SUBMITTED,
+    copy: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Add scans and their outlines. What a person did in the project already stays as it is: the outline is a version.
+
+    Parameters
+    ----------
+    store : ProjectStore
+    scans : sequence of NewScan
+    masks : iterable of GivenMask
+    state : State
+        That outlines get: draft, submitted or approved. One that says that no person drew it becomes a prediction, and
+        the answer "absent" stays one.
+    copy, progress
+        As of `add_scans`.
+    """
+    report = ImportReport(add_scans(store, scans, copy, progress))
+    for given in masks:
+        case_id = report.scans.ids.get(given.scan)
+        if case_id is None:
+            continue  # why its scan is not there was said
+        try:
+            taken = store.import_outline(case_id, given.load(), state)
+        except ValueError as error:
+            report.failed.append(f"{given.name}: {error}")
+            continue
+        if taken is None:
+            report.known.append(f"{given.name} is in the project already.")
+        else:
+            report.outlines += 1
+    return report
+
+
+def masks_beside(scans: Sequence[NewScan], folder: Path, target: str, author: str = "") -> list[GivenMask]:
+    """The masks of scans in a folder: with the scan's name, or with "_mask" or the target behind it.
+
+    Parameters
+    ----------
+    scans : sequence of NewScan
+    folder : Path
+    target : str
+        That masks show which do not say so themselves.
+    author : str
+        Who drew them, where they do not say so.
+
+    Raises
+    ------
+    ProjectError
+        If the folder holds no mask of any of the scans.
+    """
+    if not folder.is_dir():
+        raise ProjectError(f"There is no folder {folder}.")
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: path for name, path in files.items() if path.suffix.lower() in SUFFIXES and path.name[0] != "."}
+    found = []
+    ends = ("", "_mask", "-mask", f"_{target}", f"_{target.replace(' ', '-')}", f"_{target.replace(' ', '_')}")
+    for scan in scans:
+        names = [Path(scan.name).with_suffix("").as_posix()] if scan.name else []
+        stems = dict.fromkeys([*names, scan.path.stem])
+        tried = (f"{stem}{end}{suffix}" for stem in stems for end in ends for suffix in (".png", *SUFFIXES))
+        path = next((files[name] for name in tried if name in files and files[name] != scan.path), None)
+        if path is not None:
+            found.append(GivenMask(scan.path, path.name, _Reader(path, target, author)))
+    if not found:
+        raise ProjectError(
+            f"{folder} holds no mask of these scans; a mask has the name of its scan, such as "
+            f"{scans[0].path.stem if scans else 'scan'}.png."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a mask file that may hold a record of its own."""
+
+    path: Path
+    target: str
+    author: str = ""
+
+    def __call__(self) -> Annotation:
+        if is_own_mask(self.path):
+            own = load_mask(self.path)
+            return own if own.target else replace(own, target=self.target)
+        if not self.target:
+            raise ProjectError("nothing says what the mask shows; name the target.")
+        return by_a_person(self.target, binary_mask(self.path), self.author)
+
+
+def binary_mask(path: Path) -> Mask:
+    """A mask file of two values as foreground, shape (H, W): 0 and 1, or dark and bright (above 127.5).
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or holds several labels.
+    """
+    pixels = read_mask(path)
+    values = np.unique(pixels)
+    if values[-1] <= 1:
+        return pixels > 0
+    if 2 < len(values) <= 64 and values[0] == 0 and values[-1] < 128:
+        raise ProjectError(
+            f"{path.name} holds several labels ({', '.join(map(str, values[:8]))}); a mask of one target is needed."
+        )
+    if values[-1] < 128:
+        return pixels > 0
+    return pixels > 127.5
+
+
+def by_a_person(target: str, mask: Mask, author: str = "", said: Attributes | None = None) -> Annotation:
+    """An outline of which no more is known than that somebody made it."""
+    made = new_provenance(author=author, scan_size=mask.shape)
+    return Annotation(target, mask, corrected=True, said=said or Attributes(), provenance=made)
+
+
+def read_dataset(
+    folder: Path, vocabulary: Vocabulary, target: str = "", group_column: str = ""
+) -> tuple[list[NewScan], list[GivenMask]]:
+    """The scans and masks of a data set: the paper's layout, a folder that was exported, or images/ and masks/.
+
+    Its own splits are kept: "test" becomes the hold-out. Splits of other names are left to the project.
+
+    Parameters
+    ----------
+    folder : Path
+    vocabulary : Vocabulary
+        Reads the target from prompts, where nothing else says it.
+    target : str
+        That all masks show; "" to take it from each.
+    group_column : str
+        See `datasets.groups.read_groups`.
+
+    Raises
+    ------
+    ValueError
+        If the folder is no data set, or lists nothing.
+    """
+    scans: dict[Path, NewScan] = {}
+    masks = []
+    for split, entry in _entries(folder, target, group_column):
+        image = entry.image_path()
+        known = split if split in SPLITS else ""
+        modality = str(entry.record.get("modality") or "")
+        scans.setdefault(image, NewScan(image, entry.image, entry.group, known, modality))
+        masks.append(GivenMask(image, entry.mask, _ListedReader(entry, target, vocabulary)))
+    if not masks:
+        raise ProjectError(f"{folder} lists no masks.")
+    return list(scans.values()), masks
+
+
+def _entries(folder: Path, target: str, group_column: str) -> Iterator[tuple[str, ListedMask]]:
+    layout = layout_of(folder)
+    splits = list(split_files(folder, layout))
+    for split in splits or ([ALL] if layout == LISTS else []):
+        for entry in read_split(folder, layout, split, target, group_column):
+            yield split, entry
+
+
+@dataclass(frozen=True)
+class _ListedReader:
+    """Reads a mask that a data set lists."""
+
+    entry: ListedMask
+    target: str
+    vocabulary: Vocabulary
+
+    def __call__(self) -> Annotation:
+        path, record = self.entry.mask_path(), self.entry.record
+        mask = binary_mask(path)
+        own = record.get("annotation")
+        if is_record(own):
+            return from_dict(own, mask)
+        stated = stated_attributes(record)
+        if stated is None:
+            texts = [text for text in _texts(record.get("prompts", {})) if text]
+            stated = parse(max(texts, key=len, default=""), self.vocabulary).attributes
+            shortest = min(texts, key=len, default="")
+            stated = replace(stated, target=stated.target or shortest)
+        target = self.target or self.entry.target or stated.target
+        if not target:
+            raise ProjectError("nothing says what the mask shows; name the target.")
+        absent = bool(record.get("absent")) and not mask.any()
+        return replace(by_a_person(target, mask, said=replace(stated, target=target)), absent=absent)
+
+
+def _texts(prompts: object) -> Iterator[str]:
+    if isinstance(prompts, dict):
+        for text in prompts.values():
+            yield text if isinstance(text, str) else next(iter(text), "")

@@ -1,0 +1,242 @@
+"""Outlines that exist already, from masks beside scans, data sets and COCO."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.datasets.export import export_case
+from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.io.labels import save_mask
+from napari_medvlsm.core.projects.adding import scans_in
+from napari_medvlsm.core.projects.coco import decode, read_coco
+from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.projects.folder import create_project
+from napari_medvlsm.core.projects.imports import binary_mask, import_outlines, masks_beside, read_dataset
+from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.projects.store import ProjectStore
+from napari_medvlsm.core.prompts import load_vocabulary
+from tests.core.projects.conftest import SIZE, outline, write_scans
+
+VOCABULARY = load_vocabulary()
+
+
+@pytest.fixture
+def empty(tmp_path):
+    create_project(tmp_path / "new", ["polyp"])
+    with ProjectStore(tmp_path / "new") as store:
+        yield store
+
+
+def grey(path, mask, value=255):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask.astype(np.uint8) * value).save(path)
+
+
+def states(store, target="polyp"):
+    return [case.states.get(target) for case in store.cases()]
+
+
+def test_masks_beside_scans_with_what_they_say_themselves(tmp_path, empty):
+    scans = list(scans_in(write_scans(tmp_path / "s", 6)))
+    m = tmp_path / "m"
+    grey(m / "scan1.png", outline().mask)
+    grey(m / "scan2_mask.png", outline(rows=(1, 5)).mask, value=1)
+    save_mask(m / "scan3.tif", outline("fold", author="Eve", seconds=9))
+    save_mask(m / "scan4.tif", outline(absent=True))
+    save_mask(m / "scan5_polyp.png", outline(corrected=False, model="starter"))
+    grey(m / "elsewhere.png", outline().mask)
+    given = masks_beside(scans, m, "polyp", author="Ann")
+    report = import_outlines(empty, scans, given)
+    assert (report.outlines, report.failed, report.known) == (5, [], [])
+    assert states(empty) == ["submitted", "submitted", "unseen", "absent", "unseen", "unseen"]
+    assert states(empty, "fold")[2] == "submitted" and empty.current(3, "fold").author == "Eve"
+    assert empty.current(1, "polyp").author == "Ann" and empty.prediction(5, "polyp").model == "starter"
+    np.testing.assert_array_equal(empty.load(empty.current(2, "polyp")).mask, outline(rows=(1, 5)).mask)
+    again = import_outlines(empty, scans, given)
+    assert again.outlines == 0 and len(again.known) == 5 and len(empty.versions(1, "polyp")) == 1
+
+
+def test_an_import_never_replaces_what_a_person_did(tmp_path, store):
+    store.submit(1, "polyp", outline())
+    store.approve(1, "polyp")
+    scans = list(scans_in(tmp_path / "scans"))
+    grey(tmp_path / "m" / "scan1.png", outline(rows=(0, 3)).mask)
+    report = import_outlines(store, scans, masks_beside(scans, tmp_path / "m", "polyp"), State.APPROVED)
+    assert report.outlines == 1 and states(store)[0] is State.APPROVED
+    np.testing.assert_array_equal(store.load(store.current(1, "polyp")).mask, outline().mask)
+    imported = store.versions(1, "polyp")[-1]
+    assert imported.origin == "imported" and not imported.current
+    store.restore(imported.id)
+    assert store.load(store.current(1, "polyp")).mask[0, 8]
+
+
+def test_masks_that_do_not_fit_are_named_and_the_others_go_on(tmp_path, empty):
+    scans = list(scans_in(write_scans(tmp_path / "s", 5)))
+    m = tmp_path / "m"
+    grey(m / "scan1.png", np.ones((3, 3), bool))
+    grey(m / "scan2.png", np.zeros(SIZE, bool))
+    Image.fromarray(np.arange(SIZE[0] * SIZE[1], dtype=np.uint8).reshape(SIZE) % 4).save(m / "scan3.png")
+    (m / "scan4.png").write_bytes(b"broken")
+    grey(m / "scan5.png", outline().mask)
+    report = import_outlines(empty, scans, masks_beside(scans, m, "polyp"))
+    assert report.outlines == 1 and [f.split(":")[0] for f in report.failed] == [f"scan{i}.png" for i in (1, 2, 3, 4)]
+    for sentence, words in zip(
+        report.failed, ["one size", "neither yes nor no", "several labels", "read"], strict=True
+    ):
+        assert words in sentence
+    with pytest.raises(ProjectError, match="holds no mask"):
+        masks_beside(scans[:1], tmp_path / "s", "polyp")
+    with pytest.raises(ProjectError, match="There is no folder"):
+        masks_beside(scans, tmp_path / "nowhere", "polyp")
+
+
+@pytest.mark.parametrize(("values", "foreground"), [([0, 1], 1), ([0, 255], 255), ([3, 250], 250), ([0, 7], 7)])
+def test_masks_of_two_values_are_read_whatever_these_are(tmp_path, values, foreground):
+    pixels = np.array(values, np.uint8)[(np.arange(64).reshape(8, 8) % 2)]
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(binary_mask(tmp_path / "m.png"), pixels == foreground)
+
+
+def test_an_exported_folder_comes_back_with_all_that_it_says(tmp_path, empty):
+    for i, path in enumerate(sorted(write_scans(tmp_path / "s", 4).iterdir())):
+        absent = i == 3
+        annotation = outline(
+            "foot ulcer", absent=absent, author="Ann", seconds=2.5, prediction=outline(rows=(1, 9)).mask
+        )
+        export_case(tmp_path / "set", read_scan(path), annotation, VOCABULARY, group=f"patient {i}")
+    scans, masks = read_dataset(tmp_path / "set", VOCABULARY)
+    report = import_outlines(empty, scans, masks, State.APPROVED, copy=True)
+    assert report.outlines == 4 and report.failed == []
+    cases = empty.cases(sorted(report.scans.added))
+    assert sorted((c.group, c.split) for c in cases) == [
+        ("patient 0", "train"),
+        ("patient 1", "val"),
+        ("patient 2", "test"),
+        ("patient 3", "train"),
+    ]
+    versions = [empty.current(c.id, "foot ulcer") for c in cases]
+    assert {v.author for v in versions} == {"Ann"} and {v.seconds for v in versions} == {2.5}
+    assert sorted(v.absent for v in versions) == [False, False, False, True] and all(v.predicted for v in versions)
+    assert all(case.states["foot ulcer"] is State.APPROVED for case in cases)
+
+
+def test_the_papers_layout_keeps_its_splits_and_its_words(tmp_path, empty):
+    root = tmp_path / "kvasir_polyp"
+    write_scans(root / "images", 3)
+    for i, split in enumerate(("train", "val", "test"), 1):
+        grey(root / "masks" / f"scan{i}.png", outline().mask)
+        prompts = {"p0": "", "p1": "polyp", "p2": "round polyp", "p4": "small pink round polyp"}
+        item = {"img_name": f"scan{i}.png", "mask_name": f"scan{i}.png", "bbox": [1, 2, 3, 4], "prompts": prompts}
+        (root / "anns").mkdir(exist_ok=True)
+        (root / "anns" / f"{split}.json").write_text(json.dumps([item]))
+    report = import_outlines(empty, *read_dataset(root, VOCABULARY))
+    assert report.outlines == 3 and [c.split for c in empty.cases()] == ["train", "val", "test"]
+    annotation = empty.load(empty.current(1, "polyp"))
+    assert annotation.said.shape == "round" and annotation.said.color == "pink" and annotation.corrected
+
+
+def test_plain_folders_of_images_and_masks(tmp_path, empty):
+    root = tmp_path / "plain"
+    write_scans(root / "images", 3)
+    for i in (1, 2):
+        grey(root / "masks" / f"scan{i}.png", outline().mask)
+    report = import_outlines(empty, *read_dataset(root, VOCABULARY, "polyp"))
+    assert report.outlines == 2 and len(report.failed) == 1 and "scan3.png" in report.failed[0]
+    assert states(empty) == ["submitted", "submitted", "unseen"]
+
+
+# COCO ----------------------------------------------------------------------------------------------------------------
+
+# A block of 8 columns from column 8 and 8 rows from row 4, in 24 x 32 pixels, column by column.
+RUNS = [8 * 24 + 4, *[8, 16] * 7, 8, 12 + 16 * 24]
+
+
+def packed(counts):
+    """COCO's compressed form, as its own tools write it."""
+    text = ""
+    for i, count in enumerate(counts):
+        value, more = count - counts[i - 2] if i > 2 else count, True
+        while more:
+            bits, value = value & 0x1F, value >> 5
+            more = value != (-1 if bits & 0x10 else 0)
+            text += chr((bits | 0x20 * more) + 48)
+    return text
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[8, 4, 16, 4, 16, 12, 8, 12]],
+        [[8, 4, 12, 4, 12, 12, 8, 12], [12, 4, 16, 4, 16, 12, 12, 12]],
+        {"size": list(SIZE), "counts": RUNS},
+        {"size": list(SIZE), "counts": packed(RUNS)},
+    ],
+)
+def test_polygons_and_run_lengths_are_the_same_mask(segmentation):
+    np.testing.assert_array_equal(decode(segmentation, SIZE), outline().mask)
+
+
+def test_run_lengths_of_a_random_mask_come_back():
+    mask = np.random.default_rng(3).random(SIZE) > 0.7
+    flat = mask.ravel(order="F").astype(int)
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    counts = [int(n) for n in np.diff([0, *edges, flat.size])]
+    counts = [0, *counts] if flat[0] else counts
+    for form in (counts, packed(counts)):
+        np.testing.assert_array_equal(decode({"size": list(SIZE), "counts": form}, SIZE), mask)
+
+
+def test_a_compressed_text_that_was_worked_out_by_hand():
+    """Runs 0, 2, 1, 3 and 10: the first three as they are, then 3 - 2 and 10 - 1, each 48 higher as a letter."""
+    assert packed([0, 2, 1, 3, 10]) == "02119"
+    assert decode({"size": [4, 4], "counts": "02119"}, (4, 4)).ravel(order="F").sum() == 5
+
+
+@pytest.mark.parametrize(
+    "segmentation", [[[1, 2, 3]], {"size": [2, 2], "counts": [4]}, {"size": list(SIZE), "counts": [5]}, 7, {"a": 1}]
+)
+def test_a_segmentation_that_does_not_fit_is_one_sentence(segmentation):
+    with pytest.raises(ProjectError):
+        decode(segmentation, SIZE)
+
+
+def test_coco_gives_one_outline_for_each_category_of_an_image(tmp_path, empty):
+    write_scans(tmp_path / "s", 2)
+    square = [[8, 4, 16, 4, 16, 12, 8, 12]]
+    content = {
+        "categories": [{"id": 1, "name": "Polyps"}, {"id": 2, "name": "other_thing"}],
+        "images": [{"id": i, "file_name": f"scan{i}.png", "height": SIZE[0], "width": SIZE[1]} for i in (1, 2)],
+        "annotations": [
+            {"image_id": 1, "category_id": 1, "segmentation": square},
+            {"image_id": 1, "category_id": 1, "segmentation": [[20, 4, 24, 4, 24, 12, 20, 12]]},
+            {"image_id": 1, "category_id": 2, "segmentation": {"size": list(SIZE), "counts": RUNS}},
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    report = import_outlines(empty, *read_coco(tmp_path / "a.json", tmp_path / "s", VOCABULARY))
+    assert report.outlines == 2 and empty.case(1).states == {"polyp": "submitted", "other thing": "submitted"}
+    assert empty.current(1, "polyp").foreground == 8 * 12 and empty.case(2).states["polyp"] is State.UNSEEN
+    content["images"][0]["file_name"] = "../../scan1.png"
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="leaves the data folder"):
+        read_coco(tmp_path / "a.json", tmp_path / "s", VOCABULARY)
+    for text in ("{}", "[1]", "no json", '{"categories": [], "images": [{"id": 1}], "annotations": []}'):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ProjectError, match=r"cannot be read|is no annotation file"):
+            read_coco(tmp_path / "a.json", tmp_path / "s", VOCABULARY)
+
+
+def test_an_unchanged_prediction_is_confirmed_by_submitting_it(store):
+    scan = Scan(np.zeros(SIZE, np.uint8))
+    predicted = Annotation("polyp", outline().mask)
+    assert scan.size == predicted.mask.shape
+    store.restore(store.save_prediction(1, predicted).id)
+    assert not store.load(store.current(1, "polyp")).corrected
+    store.submit(1, "polyp")
+    accepted = store.load(store.current(1, "polyp"))
+    assert accepted.corrected and accepted.provenance.author == "Ann"
+    np.testing.assert_array_equal(accepted.prediction, accepted.mask)
