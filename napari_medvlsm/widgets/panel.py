@@ -166,6 +166,7 @@ class Panel(QWidget):
             dialog.close()
         self.corrections.close()
         self.tools.close()
+        self.measuring.close()
         self.hint.close()
         self.correction_layers.close()
         self.results.close()

@@ -91,7 +91,9 @@ class Walker:
             name = str(self.rng.choice(list(ACTIONS), p=CHANCES))
             self.log.append(name)
             if os.environ.get("WALK_TELL"):
-                print(self.count, name, [(la.name, la.visible) for la in self.viewer.layers], file=sys.stderr, flush=True)
+                print(
+                    self.count, name, [(la.name, la.visible) for la in self.viewer.layers], file=sys.stderr, flush=True
+                )
             ACTIONS[name](self)
             self.count += 1
             self.check()
