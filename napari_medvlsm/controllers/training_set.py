@@ -50,6 +50,8 @@ class TrainingSet:
         self._settings, self._show_next = settings, show_next
         # What was measured when it was last told, by scan and target.
         self._told: dict[tuple[str, str], dict[str, str]] = {}
+        self._said = ("", False)
+        saving.message.connect(self._on_saved)
         session.prompt_changed.connect(self._notice)
 
     @property
@@ -103,8 +105,14 @@ class TrainingSet:
             return False
         self.changed.emit()
         if go_on:
+            added = self._said
             self._show_next()
+            # Whatever is said about the next scan, that this one was added is what counts.
+            self.message.emit(*added)
         return True
+
+    def _on_saved(self, text: str, problem: bool) -> None:
+        self._said = text, problem
 
     def _notice(self) -> None:
         """Say what a change of the outline changed in the words that will be written of it."""

@@ -112,7 +112,7 @@ def refine(
     inside = _scaled(mask[part.slices].astype(np.float32), part.grid) > _HALF
     odds = np.where(inside, _OUTLINE, -_OUTLINE).astype(np.float32)
     if probability is not None:
-        odds += _log_odds(_scaled(probability[part.slices], part.grid) / 255, threshold)
+        odds += _log_odds(_scaled(probability[part.slices], part.grid) / np.float32(255), threshold)
     seeds = part.on_grid(new)
     sign = 1.0 if new.include else -1.0
     near = np.exp(-0.5 * (_distances(colors, seeds) * part.step / (_REACH * part.scale)) ** 2)
@@ -198,12 +198,12 @@ def _scaled(
     plane: npt.NDArray[np.generic], size: tuple[int, int], how: Image.Resampling = Image.Resampling.BOX
 ) -> _Floats:
     """A plane (H, W) or (H, W, C) at another size (rows, cols)."""
-    plane = plane.astype(np.float32)
-    if plane.shape[:2] == size:
-        return plane
-    if plane.ndim == 3:
-        return np.stack([_scaled(plane[..., i], size, how) for i in range(plane.shape[2])], axis=-1)
-    return np.asarray(Image.fromarray(plane).resize(size[::-1], how))
+    values: _Floats = plane.astype(np.float32)
+    if values.shape[:2] == size:
+        return values
+    if values.ndim == 3:
+        return np.stack([_scaled(values[..., i], size, how) for i in range(values.shape[2])], axis=-1)
+    return np.asarray(Image.fromarray(values).resize(size[::-1], how))
 
 
 def _log_odds(probability: _Floats, threshold: float) -> _Floats:

@@ -54,6 +54,7 @@ class MeasurePresenter(QObject):
         self._session, self._corrections, self._layers = session, corrections, layers
         self._section, self._background, self._parent = section, background, parent
         self._asked: object = None
+        self._closed = False
         self._line: Shapes | None = None
         menu = QMenu(section.pixel_size)
         menu.addAction("Enter by hand…", self._ask_pixel)
@@ -67,6 +68,8 @@ class MeasurePresenter(QObject):
 
     def show(self) -> None:
         """Measure the outline in view: the person's or, without one, the model's."""
+        if self._closed:
+            return
         scan, current = self._session.scan, self._corrections.current
         self._section.pixel_size.setEnabled(scan is not None)
         mask = current.mask if current is not None else self._session.mask(target=self._session.target_in_view.phrase)
@@ -83,6 +86,11 @@ class MeasurePresenter(QObject):
                 self._section.set_measurement(f"{found}.{told}" if found is not None else "")
 
         self._background.run(partial(measure, mask, scan.spacing), done)
+
+    def close(self) -> None:
+        """Measure nothing any more."""
+        self._closed = True
+        self._asked = None
 
     def _ask_pixel(self) -> None:
         scan = self._session.scan

@@ -13,6 +13,7 @@ from napari_medvlsm.widgets.panel import Panel
 PLUGIN = "napari-medvlsm"
 # Sample scans and what to outline in them.
 SAMPLES = {
+    "polyp": "polyp",
     "breast-ultrasound": "breast tumor",
     "cell-nuclei": "cell nuclei",
     "skin-lesion": "skin melanoma",

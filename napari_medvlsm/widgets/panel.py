@@ -39,6 +39,7 @@ from napari_medvlsm.widgets._closing import Closing
 from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
+from napari_medvlsm.widgets._first_hint import FirstHint
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
 from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
@@ -165,6 +166,8 @@ class Panel(QWidget):
             dialog.close()
         self.corrections.close()
         self.tools.close()
+        self.measuring.close()
+        self.hint.close()
         self.correction_layers.close()
         self.results.close()
         self.models.close()
@@ -298,6 +301,7 @@ class Panel(QWidget):
         self.scans = ScanPresenter(
             self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
         )
+        self.hint = FirstHint(self.viewer, settings)
         self.measuring = MeasurePresenter(
             session, self.corrections, self.results, self.layers, self.result_section, self.background, self
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_medvlsm.core.io.images import read_image
+from napari_medvlsm.core.synthetic import polyp_picture
 from napari_medvlsm.widgets._layers import SPACING_KEY
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -30,6 +31,12 @@ def skin_lesion() -> list[LayerData]:
 def chest_xray() -> list[LayerData]:
     """A chest X-ray with 16 bits (NEMA sample, MIT)."""
     return _sample("chest_xray.tif", "Chest X-ray")
+
+
+def polyp() -> list[LayerData]:
+    """A drawn picture that looks like a polyp in an endoscopy."""
+    pixels, _ = polyp_picture()
+    return [(pixels, {"name": "Polyp (drawn)", "rgb": True, "metadata": {SPACING_KEY: None}}, "image")]
 
 
 def _sample(file: str, name: str) -> list[LayerData]:

@@ -56,8 +56,9 @@ def test_what_was_pointed_at_before_holds_until_it_is_undone(editing, correction
     assert not mask_of(corrections)[3, 7] and len(editing._hints) == 2
     corrections.undo()
     corrections.undo()
+    assert mask_of(corrections)[3, 7]
     editing.point([(8, 12)], include=True)
-    assert [hint.include for hint in editing._hints] == [True], "what was undone is forgotten"
+    assert all(hint.include for hint in editing._hints), "what was undone is forgotten"
 
 
 def test_a_box_limits_and_points_outside_of_it_change_nothing(editing, corrections, session, wire, heard):  # noqa: F811

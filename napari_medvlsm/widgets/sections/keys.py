@@ -12,9 +12,9 @@ SMALLER_KEY, LARGER_KEY = "[", "]"
 # napari's undo and redo of a labels layer; in the panel they also take back answers.
 UNDO_KEYS, REDO_KEYS = "Ctrl+Z", "Ctrl+Shift+Z"
 # Ours: pointing, and clicking parts.
-POINTING_KEYS = {"include": "Y", "exclude": "N", "keep": "K", "drop": "J"}
+POINTING_KEYS = {"include": "W", "exclude": "N", "keep": "K", "drop": "Shift+K"}
 # Ours: edits of the whole outline.
-EDIT_KEYS = {"smooth": "Q", "grow": "G", "shrink": "Shift+G", "copy": "W"}
+EDIT_KEYS = {"smooth": "Q", "grow": "G", "shrink": "Shift+G", "copy": "J"}
 # Ours: how the outline is shown.
 FILLED_KEY, HIDE_KEY = "U", "H"
 ADD_NEXT_KEY = "F2"
