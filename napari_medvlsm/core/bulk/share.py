@@ -21,7 +21,7 @@ from napari_medvlsm.core.bulk.processes import Process
 from napari_medvlsm.core.devices import pick_device
 from napari_medvlsm.core.images import Scan, content_hash
 from napari_medvlsm.core.inference import ModelInput, Prediction, Segmenter
-from napari_medvlsm.core.io.images import own_limit, read_scan
+from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import is_correction, save_mask
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.registry import ModelEntry
@@ -166,7 +166,7 @@ class _Share:
         hidden = None if self._progress else True
         batch: list[_LoadedScan] = []
         # Tiles need the pixels themselves: of one scan beside the present one.
-        with own_limit(), tqdm(total=len(self._scans), unit="scan", disable=hidden) as bar:
+        with tqdm(total=len(self._scans), unit="scan", disable=hidden) as bar:
             for read in prefetch(self._read, self._scans, readers, size + readers if whole else 1):
                 if isinstance(read, _LoadedScan):
                     batch.append(read)

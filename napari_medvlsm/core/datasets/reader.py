@@ -155,10 +155,17 @@ def read_items(
     if known is not None and not _is_upstreams(known, entries):
         known = None
     info = read_info(folder)
+    rule = info.foreground if info and source.foreground == "" else source.foreground
     default = source.modality or (info.modality if info else "")
     items: dict[Path, list[Item]] = {}
     for entry in entries:
+        if not entry.mask:
+            raise ValueError(
+                f"{source.folder}: {entry.image} is listed in {split}, but has no row in targets.csv; add one, or take it "
+                "out of the list."
+            )
         target, mask = _mask(entry, source, known, vocabulary)
+        mask = replace(mask, foreground=rule)
         modality = source.modality or str(entry.record.get("modality") or "") or default
         modality = modality or vocabulary.target(target).modality
         require_modality(modality, vocabulary, f"The data set {source.folder}")
@@ -186,7 +193,7 @@ def _wanted(entries: Iterable[ListedMask], folder: Path, source: SourceConfig, l
 
 def _is_there(entry: ListedMask) -> bool:
     try:
-        return entry.image_path().is_file() and entry.mask_path().is_file()
+        return bool(entry.mask) and entry.image_path().is_file() and entry.mask_path().is_file()
     except ValueError:  # a name that leaves the folder
         return False
 

@@ -100,6 +100,7 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
         channels,
         alpha=channels and samples in (2, 4) and space != CMYK,
         palette=palette,
+        orientation=orientation if 1 <= orientation <= 8 else 1,
         lossy=planned.kind == JPEG,
         software=software[:200],
         description=description,

@@ -55,4 +55,6 @@ def sentence(name: str, error: Exception) -> str:
     if isinstance(error, ValueError) and said.startswith(_OUR_STARTS):
         hint = "" if ";" in said else "; copy it again from where it came, or save it anew"
         return f"{name} {said}{hint}."
-    return f"{name} is broken or is no image; open it in another program to check ({said[:300] or type(error).__name__})."
+    return (
+        f"{name} is broken or is no image; open it in another program to check ({said[:300] or type(error).__name__})."
+    )

@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_medvlsm.core.annotation import is_record
 from napari_medvlsm.core.io.pictures.colour import displayed
-from napari_medvlsm.core.io.pictures.raster import COLOURS, GREY, PALETTE, RGB, WHITE_IS_ZERO, AnyArray, Raster
+from napari_medvlsm.core.io.pictures.raster import COLOURS, GREY, PALETTE, WHITE_IS_ZERO, AnyArray, Raster
 
 Mask = npt.NDArray[np.bool_]
 # What may be said of a set's masks: "" to see from each, "nonzero" for all above 0, "half" for all above half of the
@@ -49,12 +49,15 @@ class Reading:
         Those of them that are background.
     fractions : bool
         Whether the values were fractions, cut at one half.
+    orientation : int
+        Of `Raster`.
     """
 
     mask: Mask
     between: int = 0
     cut_off: int = 0
     fractions: bool = False
+    orientation: int = 1
 
 
 def check_rule(rule: Foreground) -> None:
@@ -209,12 +212,12 @@ def _full(values: AnyArray) -> float:
 
 def _seen(values: AnyArray, names: Names, full: float, lossy: bool) -> Reading:
     found, counts = _distinct(values)
+    if lossy and found[-1] < 64:  # faint specks that compression leaves on black
+        return Reading(np.zeros(values.shape, bool), int(counts[found > 0].sum()), int(counts[found > 0].sum()))
     if len(found) <= 2 and found[0] == 0:
         return Reading(values > 0)
     if len(found) == 1 and found[0] > 0:
         return Reading(np.ones(values.shape, bool))
-    if lossy and found[-1] < 64:  # faint specks that compression leaves on black
-        return Reading(np.zeros(values.shape, bool), int(counts[found > 0].sum()), int(counts[found > 0].sum()))
     if values.dtype.kind == "f" and (found % 1 != 0).any():
         near = counts[(found < _NEAR * full) | (found > (1 - _NEAR) * full)].sum() / values.size
         if found[0] < 0 or full != 1.0 or near < _CLEAR or found[-1] <= 0.5:

@@ -45,9 +45,11 @@ def ome_spacing(xml: str) -> tuple[float, float] | None:
         pixels = next((e for e in ElementTree.fromstring(xml).iter() if e.tag.endswith("}Pixels")), None)
         values = []
         for axis in ("Y", "X"):
-            size, unit = (pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) if (
-                pixels is not None
-            ) else (None, "")
+            size, unit = (
+                (pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+                if (pixels is not None)
+                else (None, "")
+            )
             if size is None or unit not in _MM_PER_UNIT or not (float(size) > 0 and math.isfinite(float(size))):
                 return None
             values.append(float(size) * _MM_PER_UNIT[unit])
