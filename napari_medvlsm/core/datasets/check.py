@@ -22,6 +22,7 @@ from napari_medvlsm.core.datasets.annotation_files import find_annotations, spli
 from napari_medvlsm.core.datasets.info import read_info
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.datasets.layouts import ALL, UPSTREAM, ListedMask, layout_of, read_split, split_files
+from napari_medvlsm.core.datasets.reader import mask_rule
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.images import read_image, to_scan
@@ -359,8 +360,9 @@ def _mask_findings(path: Path, seen: _Mask, split: str) -> Iterator[Finding]:
         yield _finding("fraction-mask", split, path.name, sentence)
     elif seen.between:
         sentence = (
-            f"{seen.between} of {seen.size[0] * seen.size[1]} pixels of {path.name} are neither black nor white; cut in "
-            f"the middle, {seen.cut_off} of them are background, which a reader of anything above 0 takes for foreground."
+            f"{seen.between} of {seen.size[0] * seen.size[1]} pixels of {path.name} are neither black nor white; cut "
+            f"in the middle, {seen.cut_off} of them are background, which a reader of anything above 0 takes for "
+            "foreground."
         )
         yield _finding("non-binary-mask", split, path.name, sentence)
 
@@ -371,7 +373,7 @@ def _inverted(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iter
     splits: defaultdict[Path, set[str]] = defaultdict(set)
     for pair in pairs:
         seen = looks[pair.mask]
-        if isinstance(seen, _Mask) and seen.covered:
+        if isinstance(seen, _Mask) and seen.covered and pair.foreground == "":
             folders[pair.mask.parent][pair.mask] = seen
             splits[pair.mask.parent].add(pair.split)
     for folder, masks in folders.items():
@@ -395,8 +397,9 @@ def _sizes(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterato
             # Of one that changes its sides, the size says that the mask was drawn upright.
             if image.orientation != mask.orientation and (mask.orientation != 1 or not _sides_tell(image)):
                 sentence = (
-                    f"{pair.name} is turned by its orientation tag ({image.orientation}), its mask {pair.mask.name} is not"
-                    f" (tag {mask.orientation}); save both anew, or accept it if they were drawn on the upright image."
+                    f"{pair.name} is turned by its orientation tag ({image.orientation}), its mask "
+                    f"{pair.mask.name} is not (tag {mask.orientation}); save both "
+                    "anew, or accept it if they were drawn on the upright image."
                 )
                 yield _finding("turned-image", pair.split, pair.name, sentence)
         else:
@@ -484,7 +487,15 @@ def _pairs(
             findings.append(_finding("outside-folder", entry.split, entry.image, str(error)))
             continue
         place = "" if entry.images.parent == folder else f"{entry.images.name}/"
-        yield ListedPair(entry.split, image, mask, entry.group, place, str(entry.record.get("bbox", "")), rule)
+        yield ListedPair(
+            entry.split,
+            image,
+            mask,
+            entry.group,
+            place,
+            str(entry.record.get("bbox", "")),
+            mask_rule(entry.record, rule),
+        )
 
 
 def _repeated(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from napari_medvlsm.core.datasets.layouts import (
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.datasets.vocabularies import require_modality
+from napari_medvlsm.core.io.mask_files import Foreground
 from napari_medvlsm.core.prompts import ATTRIBUTES, Attributes, Vocabulary, parse
 from napari_medvlsm.core.prompts.upstream import Dataset, Prompts, load_datasets, upstream_attributes
 
@@ -161,11 +162,11 @@ def read_items(
     for entry in entries:
         if not entry.mask:
             raise ValueError(
-                f"{source.folder}: {entry.image} is listed in {split}, but has no row in targets.csv; add one, or take it "
-                "out of the list."
+                f"{source.folder}: {entry.image} is listed in {split}, but has no row in targets.csv; add one, or take "
+                "it out of the list."
             )
         target, mask = _mask(entry, source, known, vocabulary)
-        mask = replace(mask, foreground=rule)
+        mask = replace(mask, foreground=mask_rule(entry.record, rule))
         modality = source.modality or str(entry.record.get("modality") or "") or default
         modality = modality or vocabulary.target(target).modality
         require_modality(modality, vocabulary, f"The data set {source.folder}")
@@ -250,6 +251,11 @@ def _mask(
         attributes = _beyond_the_mask(*_read_text(prompts, source, vocabulary), vocabulary)
     target = source.target or attributes.target
     return target, TargetMask((path,), entry.mask, replace(attributes, target=target), prompts)
+
+
+def mask_rule(record: Mapping[str, object], stated: Foreground) -> Foreground:
+    """What is known of the values of a mask: those of cases that this program exported, or else as stated."""
+    return "nonzero" if "attributes" in record else stated
 
 
 def stated_attributes(record: Mapping[str, object]) -> Attributes | None:

@@ -97,7 +97,7 @@ def to_scan(image: ImageFile, name: str) -> Scan:
 
 
 def read_spacing(path: Path) -> tuple[float, float] | None:
-    """Millimetres per pixel (row, col) that a TIFF states, as `read_image` turns it; None for others or on any doubt."""
+    """Millimetres per pixel (row, col) that a TIFF states, turned as its picture; None for others or on doubt."""
     try:
         if format_of(read_head(path)) != TIFF:
             return None

@@ -87,8 +87,8 @@ def foreground_of(raster: Raster, rule: Foreground = "") -> Reading:
     planes = int(np.prod(raster.planes))
     if planes != 1 and not rule:
         raise AmbiguousMask(
-            f"holds {planes} pages; write 'foreground: nonzero' into dataset.yaml if the mask is what is above 0 on any "
-            "of them, or save the one that is meant as a file of its own"
+            f"holds {planes} pages; write 'foreground: nonzero' into dataset.yaml if the mask is what is above 0 on "
+            "any of them, or save the one that is meant as a file of its own"
         )
     values, names = _values(raster, rule)
     values = values.reshape(-1, *values.shape[-2:])
@@ -104,7 +104,7 @@ def _is_own(raster: Raster) -> bool:
         return False
 
 
-# From samples to one value a pixel --------------------------------------------------------------------------------------
+# From samples to one value a pixel ------------------------------------------------------------------------------------
 
 Names = Mapping[int, str]
 
@@ -180,7 +180,7 @@ def _palette_values(raster: Raster) -> tuple[AnyArray, Names]:
     return index, names
 
 
-# From values to foreground ----------------------------------------------------------------------------------------------
+# From values to foreground --------------------------------------------------------------------------------------------
 
 
 def _read(values: AnyArray, names: Names, rule: Foreground, lossy: bool) -> Reading:

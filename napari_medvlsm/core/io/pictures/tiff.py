@@ -217,7 +217,7 @@ def _check(pages: Sequence[Directory], repeats: int) -> None:
 
 
 def _check_whole(page: Directory, size: int) -> None:
-    """Raise unless all parts of a page's pixels are in the file. A part of no bytes at all is one left out on purpose."""
+    """Raise unless all parts of a page's pixels are in the file. A part of no bytes is left out on purpose."""
     rows, cols = page.shape
     tiled = tags.TILE_OFFSETS in page.tags
     offsets = page.numbers(tags.TILE_OFFSETS if tiled else tags.STRIP_OFFSETS)
