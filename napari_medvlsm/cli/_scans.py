@@ -9,16 +9,15 @@ from pathlib import Path
 
 def find_scans(names: Sequence[str]) -> Iterator[Path]:
     """Files in the order given; folders, but for their hidden files, and patterns in alphabetical order."""
-    from napari_medvlsm.core.io.images import SUFFIXES
+    from napari_medvlsm.core.io.images import list_pictures
     from napari_medvlsm.core.plain_files import is_system_file
 
     for name in names:
         path = Path(name)
         if path.is_dir():
-            seen = (p for p in path.iterdir() if not is_system_file(p))
-            inside = sorted(p for p in seen if p.suffix.lower() in SUFFIXES)
+            inside = list_pictures(path)
             if not inside:
-                raise ValueError(f"The folder {path} holds no PNG, JPEG, BMP or TIFF scan.")
+                raise ValueError(f"The folder {path} holds no PNG, JPEG, BMP, GIF or TIFF scan.")
             yield from inside
         elif not path.exists() and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))

@@ -45,7 +45,7 @@ def add_to(commands: Any) -> None:
     reader.set_defaults(run=_parse)
 
     describer = prompts.add_parser("describe", help="a mask to attributes, as JSON")
-    describer.add_argument("mask", type=Path, help="a mask file; foreground is anything above 0 (above 127 if grey)")
+    describer.add_argument("mask", type=Path, help="a mask file, read by what it holds: 0 and 1, 0 and 255, alpha, ...")
     describer.add_argument("--image", type=Path, help="its scan, for the colour and for the pixel size")
     describer.add_argument(
         "--rules",
@@ -138,16 +138,15 @@ def _parse(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.datasets.annotation_files import read_mask
     from napari_medvlsm.core.describe import describe, describe_upstream
     from napari_medvlsm.core.io.images import read_scan
+    from napari_medvlsm.core.io.mask_files import read_foreground, read_grey
 
     if options.rules == "upstream":
-        seen = describe_upstream(read_mask(options.mask))
+        seen = describe_upstream(read_grey(options.mask))
         print(json.dumps(seen.measured, indent=1))
         return OK
-    grey = read_mask(options.mask)
-    mask = grey > (127 if grey.max() > 1 else 0)
+    mask = read_foreground(options.mask).mask
     scan = read_scan(options.image) if options.image else None
     if scan is not None and scan.size != mask.shape:
         raise ValueError(f"The mask is {mask.shape} but the scan is {scan.size}; they must have one size.")

@@ -98,13 +98,14 @@ def check_extent(shape: tuple[int, int, int, int], itemsize: int) -> None:
         )
     if max(rows, cols) > MAX_SIDE:
         raise ValueError(
-            f"has {cols} columns and {rows} rows, more than the {MAX_SIDE} that can be opened; cut out the part you need"
+            f"has {cols} columns and {rows} rows, more than the {MAX_SIDE} that can be opened; cut out the part you "
+            "need"
         )
     if math.prod(shape) * itemsize > MAX_BYTES:
         raise ValueError(
             f"takes {math.prod(shape) * itemsize / 1e9:.1f} GB of memory in all ({planes} x {rows} x {cols} pixels of "
-            f"{samples} x {8 * itemsize} bit), more than the {MAX_BYTES / 1e9:.1f} GB that can be opened; save the part "
-            "you need as a file of its own"
+            f"{samples} x {8 * itemsize} bit), more than the {MAX_BYTES / 1e9:.1f} GB that can be opened; save the "
+            "part you need as a file of its own"
         )
 
 
@@ -138,7 +139,7 @@ def over_black(pixels: AnyArray, alpha: AnyArray, colour: bool) -> AnyArray:
     """
     if alpha.size == 0 or (alpha == alpha.flat[0]).all():
         return pixels
-    full = float(np.iinfo(alpha.dtype).max) if alpha.dtype.kind in "iu" else 1.0
+    full = float(np.iinfo(alpha.dtype.str).max) if alpha.dtype.kind in "iu" else 1.0
     share = np.clip(alpha.astype(np.float32) / np.float32(full), 0, 1)
     shown = pixels * (share[..., None] if colour else share)
     return (np.rint(shown) if pixels.dtype.kind in "iu" else shown).astype(pixels.dtype)

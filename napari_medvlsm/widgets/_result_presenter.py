@@ -119,8 +119,9 @@ class ResultPresenter(QObject):
         target = self._session.target_in_view
         entry = self._outlines.entry(target.phrase)
         result = self._session.results.get(target.phrase)
-        withheld = result is not None and result.withheld and entry is not None and not entry.corrected
-        self._section.set_anyway(withheld and not entry.absent)
+        corrected = entry is not None and (entry.corrected or entry.absent)
+        withheld = result is not None and result.withheld and not corrected
+        self._section.set_anyway(withheld)
         if entry is None:
             self._section.set_summary("Nothing segmented yet.")
             return

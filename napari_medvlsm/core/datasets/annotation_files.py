@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from napari_medvlsm.core.describe import describe_upstream
 from napari_medvlsm.core.io.mask_files import read_grey
 from napari_medvlsm.core.plain_files import is_system_file, is_there, read_json, shown
@@ -17,8 +14,6 @@ from napari_medvlsm.core.prompts.upstream import Dataset, load_datasets, rebuilt
 
 # What can be read from a mask by upstream's rules.
 MEASURED = ("number", "size", "location")
-# Masks are foreground above this: JPEG masks hold values between 0 and 255.
-BINARISE = 127.5
 
 
 @dataclass
@@ -160,33 +155,11 @@ def check(dataset: Dataset, items: Iterable[dict[str, Any]], masks: Path | None 
         path = inside(masks, str(item["mask_name"]))
         if path is None:
             continue
-        seen = describe_upstream(read_mask(path))
+        seen = describe_upstream(read_grey(path))
         result.masks += 1
         for name in MEASURED:
             result.equal[name] += getattr(seen, name) == getattr(said, name)
     return result
-
-
-def read_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """A mask file (PNG, JPEG, TIFF) as grey values, shape (H, W).
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read, or is too large.
-    """
-    return read_grey(path)
-
-
-def read_binary(path: Path) -> npt.NDArray[np.bool_]:
-    """A mask file as foreground, shape (H, W): what lies above 127.5.
-
-    Raises
-    ------
-    ValueError
-        As `read_mask`.
-    """
-    return read_mask(path) > BINARISE
 
 
 def located(folder: Path, name: str) -> Path:

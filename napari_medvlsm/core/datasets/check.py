@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from napari_medvlsm.core.datasets.annotation_files import BINARISE, find_annotations, read_mask, split_folders
+from napari_medvlsm.core.datasets.annotation_files import find_annotations, split_folders
+from napari_medvlsm.core.datasets.info import read_info
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.datasets.layouts import (
     ALL,
@@ -31,8 +31,11 @@ from napari_medvlsm.core.datasets.layouts import (
     rows_in_no_split,
     split_files,
 )
+from napari_medvlsm.core.datasets.reader import mask_rule
 from napari_medvlsm.core.datasets.splits import SPLITS
-from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.io.images import read_image, to_scan
+from napari_medvlsm.core.io.mask_files import AmbiguousMask, Foreground, read_foreground
 from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, read_bytes, shown
 
 # "stop": training would fail or give wrong results; "warning": should be known; "note": only counted.
@@ -53,7 +56,10 @@ KINDS = {
     "missing-file": FindingKind("listed files that are not there", STOP),
     "unreadable": FindingKind("files that cannot be read", STOP, acceptable=False),
     "size-mismatch": FindingKind("masks of another size than their image", STOP),
-    "dim-mask": FindingKind("masks with values above 0 but none above 127.5", STOP),
+    "ambiguous-mask": FindingKind("masks whose values could mean several things", STOP, acceptable=False),
+    "image-without-mask": FindingKind("listed images without a row in targets.csv", STOP),
+    "turned-image": FindingKind("images that are turned by a tag that their masks lack", STOP),
+    "inverted-masks": FindingKind("sets whose masks seem to be inverted", STOP),
     "image-in-two-splits": FindingKind("images listed in two splits", STOP),
     "copy-in-two-splits": FindingKind("images with a copy in another split", STOP),
     "group-in-two-splits": FindingKind("patients, sequences or cases in two splits", STOP),
@@ -63,6 +69,7 @@ KINDS = {
     "in-no-split": FindingKind(f"images of {TABLE} that no split lists", WARNING),
     "repeated-file": FindingKind("lists that repeat another list of the set", WARNING),
     "copy-of-another-set": FindingKind("annotation files that are copies of another set's", WARNING),
+    "fraction-mask": FindingKind("masks of fractions, cut at one half", WARNING),
     "empty-mask": FindingKind("masks without foreground", NOTE),
     "non-binary-mask": FindingKind("masks with values between 0 and 255", NOTE),
 }
@@ -157,8 +164,8 @@ class DataReport:
 class ListedPair:
     """An image with one of its masks, as something lists it.
 
-    `place` tells equal names apart in sentences, `box` is the annotated one, where there is one, and `listed` are the
-    names of image and mask as they stand in the list.
+    `place` tells equal names apart in sentences, `box` is the annotated one, where there is one, `listed` are the names
+    of image and mask as they stand in the list, and `foreground` what is known of the mask's values.
     """
 
     split: str
@@ -168,6 +175,7 @@ class ListedPair:
     place: str = ""
     box: str = ""
     listed: tuple[str, str] = ("", "")
+    foreground: Foreground = ""
 
     @property
     def name(self) -> str:
@@ -203,6 +211,8 @@ def check_data(
     layout = layout_of(folder)
     files = split_files(folder, layout)
     splits = [split for split in SPLITS if split in files] if files else [ALL]
+    info = read_info(folder)
+    rule = info.foreground if info else ""
     findings: list[Finding] = []
     pairs: list[ListedPair] = []
     for split in splits:
@@ -210,7 +220,7 @@ def check_data(
         if not entries:
             listed = files.get(split, folder / "images").relative_to(folder)
             findings.append(_finding("empty-split", split, str(listed), f"{listed} lists nothing."))
-        pairs += _pairs(folder, entries, findings)
+        pairs += _pairs(folder, entries, findings, rule)
     for split in SPLITS if files else ():
         if split not in files:
             sentence = f"There is no list of the split {split!r}."
@@ -240,11 +250,12 @@ def check_items(
         As in `check_data`.
     """
     pairs = [
-        ListedPair(split, item.image, mask, item.group and f"{prefix}{item.group}", prefix)
+        ListedPair(split, item.image, path, item.group and f"{prefix}{item.group}", prefix, foreground=mask.foreground)
         for split, found in items.items()
         for item in found
         for prefix in (f"{item.source}/",)
-        for mask in item.mask_paths
+        for mask in item.masks.values()
+        for path in mask.paths
     ]
     return _report(name, pairs, check_pairs(pairs, progress, workers))
 
@@ -261,9 +272,13 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
         splits[pair.mask].add(pair.split)
     total = len(images) + len(masks)
     looks: dict[Path, _Image | _Mask | _Problem] = {}
+    rules = {pair.mask: pair.foreground for pair in pairs}
     with ThreadPoolExecutor(workers) as pool:
         # A few at a time, so that an interruption takes effect and memory stays bounded.
-        for look, what, paths in ((_look_at_image, "image", images), (_look_at_mask, "mask", masks)):
+        for look, what, paths in (
+            (_look_at_image, "image", images),
+            (lambda path: _look_at_mask(path, rules[path]), "mask", masks),
+        ):
             for start in range(0, len(paths), 64):
                 some = paths[start : start + 64]
                 there = [path for path in some if is_there(path)]
@@ -278,6 +293,7 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
         if isinstance(seen, _Problem)
     ]
     findings += _sizes(pairs, looks)
+    findings += _inverted(pairs, looks)
     for path, seen in looks.items():
         if isinstance(seen, _Mask):
             findings += _mask_findings(path, seen, _joined(splits[path]))
@@ -295,17 +311,20 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
 class _Image:
     size: tuple[int, int]
     digest: bytes
+    orientation: int
 
 
 @dataclass(frozen=True)
 class _Mask:
-    """`between`: pixels neither 0 nor 255; `specks`: those of them that are background at 127.5."""
+    """`covered`: share of foreground, and `border`: that of the mask's outermost pixels; others as in `Reading`."""
 
     size: tuple[int, int]
-    foreground: bool
-    highest: int
+    covered: float
+    border: float
     between: int
-    specks: int
+    cut_off: int
+    fractions: bool
+    orientation: int
 
 
 @dataclass(frozen=True)
@@ -316,59 +335,94 @@ class _Problem:
 
 def _look_at_image(path: Path) -> _Image | _Problem:
     try:
-        pixels = np.ascontiguousarray(read_scan(path).pixels)
+        image = read_image(path)
+        scan: Scan = to_scan(image, path.name)
+        pixels = np.ascontiguousarray(scan.pixels)
     except ValueError as error:
         return _Problem("unreadable", str(error))
     digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype}".encode(), digest_size=16)
     digest.update(pixels.data)
-    return _Image(pixels.shape[:2], digest.digest())
+    return _Image(pixels.shape[:2], digest.digest(), image.orientation)
 
 
-def _look_at_mask(path: Path) -> _Mask | _Problem:
+def _look_at_mask(path: Path, rule: Foreground) -> _Mask | _Problem:
     try:
-        grey = read_mask(path)
-    except Exception as error:  # a damaged file makes the decoders raise nearly anything
-        return _Problem("unreadable", f"{path.name} is broken or is no image ({error}).")
-    counts = np.asarray(Image.fromarray(grey).histogram())  # unlike numpy's, without a copy in wide integers
-    cut = int(BINARISE) + 1
+        seen = read_foreground(path, rule)
+    except AmbiguousMask as error:
+        return _Problem("ambiguous-mask", str(error))
+    except ValueError as error:
+        return _Problem("unreadable", str(error))
+    mask = seen.mask
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     return _Mask(
-        size=(grey.shape[0], grey.shape[1]),
-        foreground=bool(counts[cut:].any()),
-        highest=int(np.flatnonzero(counts)[-1]),
-        between=int(counts[1:255].sum()),
-        specks=int(counts[1:cut].sum()),
+        size=(mask.shape[0], mask.shape[1]),
+        covered=float(mask.mean()),
+        border=float(border.mean()),
+        between=seen.between,
+        cut_off=seen.cut_off,
+        fractions=seen.fractions,
+        orientation=seen.orientation,
     )
 
 
 def _mask_findings(path: Path, seen: _Mask, split: str) -> Iterator[Finding]:
-    pixels = seen.size[0] * seen.size[1]
-    lossy = path.suffix.lower() in (".jpg", ".jpeg")
-    # JPEG leaves faint specks on an empty mask; in other files a low value is somebody's label.
-    if not seen.foreground and seen.highest and not (lossy and seen.highest < BINARISE / 2):
-        sentence = f"The highest value of {path.name} is {seen.highest}; foreground must be 255 (above 127.5)."
-        yield _finding("dim-mask", split, path.name, sentence)
-        return
-    if not seen.foreground:
+    if not seen.covered:
         yield _finding("empty-mask", split, path.name, f"{path.name} holds no foreground.")
-    if seen.between:
+    if seen.fractions:
+        sentence = f"{path.name} holds fractions; what is above one half counts as foreground."
+        yield _finding("fraction-mask", split, path.name, sentence)
+    elif seen.between:
         sentence = (
-            f"{seen.between} of {pixels} pixels of {path.name} are neither 0 nor 255; binarised at 127.5, "
-            f"{seen.specks} of them are background, which a reader of anything above 0 takes for foreground."
+            f"{seen.between} of {seen.size[0] * seen.size[1]} pixels of {path.name} are neither black nor white; cut "
+            f"in the middle, {seen.cut_off} of them are background, which a reader of anything above 0 takes for "
+            "foreground."
         )
         yield _finding("non-binary-mask", split, path.name, sentence)
+
+
+def _inverted(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterator[Finding]:
+    """Sets in which most masks cover more than half of their image, and of its border."""
+    folders: defaultdict[Path, dict[Path, _Mask]] = defaultdict(dict)
+    splits: defaultdict[Path, set[str]] = defaultdict(set)
+    for pair in pairs:
+        seen = looks[pair.mask]
+        if isinstance(seen, _Mask) and seen.covered and pair.foreground == "":
+            folders[pair.mask.parent][pair.mask] = seen
+            splits[pair.mask.parent].add(pair.split)
+    for folder, masks in folders.items():
+        wide = [path for path, mask in masks.items() if mask.covered > 0.5 and mask.border > 0.5]
+        if 2 * len(wide) > len(masks):
+            sentence = (
+                f"{len(wide)} of {len(masks)} masks in {folder.name}/ cover more than half of their image and of its "
+                f"border, such as {wide[0].name}; if they are inverted, write 'foreground: dark' into dataset.yaml."
+            )
+            yield _finding("inverted-masks", _joined(splits[folder]), wide[0].name, sentence)
 
 
 def _sizes(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterator[Finding]:
     told = set()
     for pair in pairs:
         image, mask = looks[pair.image], looks[pair.mask]
-        if not (isinstance(image, _Image) and isinstance(mask, _Mask)) or image.size == mask.size:
+        if not (isinstance(image, _Image) and isinstance(mask, _Mask)) or (pair.image, pair.mask) in told:
             continue
-        if (pair.image, pair.mask) not in told:
-            told.add((pair.image, pair.mask))
+        told.add((pair.image, pair.mask))
+        if image.size == mask.size:
+            # Of one that changes its sides, the size says that the mask was drawn upright.
+            if image.orientation != mask.orientation and (mask.orientation != 1 or not _sides_tell(image)):
+                sentence = (
+                    f"{pair.name} is turned by its orientation tag ({image.orientation}), its mask "
+                    f"{pair.mask.name} is not (tag {mask.orientation}); save both "
+                    "anew, or accept it if they were drawn on the upright image."
+                )
+                yield _finding("turned-image", pair.split, pair.name, sentence)
+        else:
             is_size, was_size = (f"{cols} x {rows}" for rows, cols in (image.size, mask.size))
             sentence = f"{pair.name} is {is_size} pixels, but its mask {pair.mask.name} is {was_size}."
             yield _finding("size-mismatch", pair.split, pair.name, sentence)
+
+
+def _sides_tell(image: _Image) -> bool:
+    return image.orientation in (5, 6, 7, 8) and image.size[0] != image.size[1]
 
 
 def _in_two_splits(pairs: Iterable[ListedPair], splits: Mapping[Path, set[str]]) -> Iterator[Finding]:
@@ -432,11 +486,13 @@ def _listed_twice(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
             yield _finding("listed-twice", split, same[0].name, sentence)
 
 
-def _pairs(folder: Path, entries: Iterable[ListedMask], findings: list[Finding]) -> Iterator[ListedPair]:
+def _pairs(
+    folder: Path, entries: Iterable[ListedMask], findings: list[Finding], rule: Foreground
+) -> Iterator[ListedPair]:
     for entry in entries:
         if not entry.mask:
-            sentence = f"{shown(entry.image)} is listed, but {TABLE} has no row with a mask for it."
-            findings.append(_finding("missing-file", entry.split, entry.image, sentence))
+            sentence = f"{shown(entry.image)} is listed in {entry.split}, but {TABLE} has no row with a mask for it."
+            findings.append(_finding("image-without-mask", entry.split, entry.image, sentence))
             continue
         try:
             image, mask = entry.image_path(), entry.mask_path()
@@ -445,7 +501,14 @@ def _pairs(folder: Path, entries: Iterable[ListedMask], findings: list[Finding])
             continue
         place = "" if entry.images.parent == folder else f"{entry.images.name}/"
         yield ListedPair(
-            entry.split, image, mask, entry.group, place, str(entry.record.get("bbox", "")), (entry.image, entry.mask)
+            entry.split,
+            image,
+            mask,
+            entry.group,
+            place,
+            str(entry.record.get("bbox", "")),
+            (entry.image, entry.mask),
+            mask_rule(entry.record, rule),
         )
 
 

@@ -9,6 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.io.mask_files import Foreground, check_rule
 from napari_medvlsm.core.plain_files import is_there, read_yaml, shown
 
 INFO_FILE = "dataset.yaml"
@@ -31,6 +32,8 @@ class DatasetInfo:
         Key of the vocabulary's modalities, for cases that do not say their own; "" where unknown.
     salt : str
         From which the splits of new cases follow (`splits`).
+    foreground : str, int or tuple of int
+        What the values of the masks mean; see `source.SourceConfig`.
     schema_version : int
         Of the folder's annotation files.
     """
@@ -40,7 +43,11 @@ class DatasetInfo:
     modality: str = ""
     citation: str = ""
     salt: str = ""
+    foreground: Foreground = ""
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        check_rule(self.foreground)
 
 
 _INFO = TypeAdapter(DatasetInfo)
@@ -75,7 +82,16 @@ def read_info(folder: Path) -> DatasetInfo | None:
     return info
 
 
+def _plain(info: DatasetInfo) -> dict[str, object]:
+    found = asdict(info)
+    if info.foreground == "":
+        del found["foreground"]
+    elif isinstance(info.foreground, tuple):
+        found["foreground"] = list(info.foreground)
+    return found
+
+
 def write_info(folder: Path, info: DatasetInfo) -> None:
     """Write `dataset.yaml`, at once or not at all."""
     with replacing(folder / INFO_FILE) as temporary:
-        temporary.write_text(_HEADER + yaml.safe_dump(asdict(info), sort_keys=False, allow_unicode=True), "utf-8")
+        temporary.write_text(_HEADER + yaml.safe_dump(_plain(info), sort_keys=False, allow_unicode=True), "utf-8")

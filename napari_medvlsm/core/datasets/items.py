@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_medvlsm.core.datasets.annotation_files import read_binary
 from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.io.mask_files import Foreground, read_foreground
 from napari_medvlsm.core.prompts.attributes import Attributes
 from napari_medvlsm.core.prompts.upstream import Prompts
 
@@ -37,6 +37,8 @@ class TargetMask:
         Of the annotation file: level to text, or to a list of texts; empty where there are none.
     upstream : Attributes or None
         What the annotation of one of the paper's data sets says, in upstream's words.
+    foreground : Foreground
+        What is known of the values of the set's masks; see `core.io.mask_files`.
     """
 
     paths: tuple[Path, ...]
@@ -44,16 +46,17 @@ class TargetMask:
     attributes: Attributes = field(default_factory=Attributes)
     prompts: Prompts = field(default_factory=dict)
     upstream: Attributes | None = None
+    foreground: Foreground = ""
 
     def load(self) -> Mask:
-        """The mask, shape (H, W), binarised at 127.5.
+        """The mask, shape (H, W).
 
         Raises
         ------
         ValueError
-            If a file cannot be read, or two have different sizes.
+            If a file cannot be read, its values could mean several things, or two have different sizes.
         """
-        masks = [read_binary(path) for path in self.paths]
+        masks = [read_foreground(path, self.foreground).mask for path in self.paths]
         if len({mask.shape for mask in masks}) > 1:
             raise ValueError(f"{' and '.join(path.name for path in self.paths)} have different sizes.")
         return np.logical_or.reduce(masks) if len(masks) > 1 else masks[0]

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from napari_medvlsm.core.datasets.annotation_files import annotation_files, located, read_annotations, split_folders
 from napari_medvlsm.core.datasets.groups import read_groups
-from napari_medvlsm.core.io.images import SUFFIXES
+from napari_medvlsm.core.io.images import list_pictures
 from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, lines_of, read_table, read_text, shown
 
 Layout = Literal["upstream", "lists"]
@@ -38,7 +38,8 @@ class ListedMask:
     ----------
     split : str
     image, mask : str
-        Names as listed; slashes for folders. The mask is "" where `targets.csv` has no row for the image.
+        Names as listed, without the folder's own; slashes for folders. The mask's is "" where a listed image has no row
+        in `targets.csv`.
     images, masks : Path
         The folders that these are in.
     target : str
@@ -178,17 +179,21 @@ def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tupl
         return
     names = _image_names(folder) if split == ALL else _lines(files[split])
     table = folder / TABLE
+    names = [_inside(folder, "images", name) for name in names]
     if target or not is_there(table):
+        masks = _Masks(folder / "masks")
         for name in names:
-            yield name, _mask_name(folder / "masks", name), target, {}
+            for mask in masks.of(name):
+                yield name, mask, target, {}
         return
     rows: dict[str, list[dict[str, str]]] = {}
     for row in read_table(table, "image", "mask", "target"):
-        rows.setdefault(row["image"], []).append(row)
+        rows.setdefault(_inside(folder, "images", row["image"]), []).append(row)
     for name in names:
-        # An image without a row is listed all the same.
-        for row in rows.get(name, ({"mask": "", "target": ""},)):
-            yield name, row["mask"], row["target"], {}
+        for row in rows.get(name, ()):
+            yield name, _inside(folder, "masks", row["mask"]), row["target"], {}
+        if name not in rows:
+            yield name, "", "", {}
 
 
 def rows_in_no_split(folder: Path, files: Mapping[str, Path]) -> list[str]:
@@ -204,13 +209,46 @@ def _lines(path: Path) -> list[str]:
     return lines_of(read_text(path))
 
 
+def _inside(folder: Path, part: str, name: str) -> str:
+    """A name within `images` or `masks`, also where the list names that folder, too."""
+    without = name.removeprefix("./").removeprefix(f"{part}/")
+    return without if without != name and not (folder / part / name).is_file() else name
+
+
 def _image_names(folder: Path) -> list[str]:
-    found = (p for p in (folder / "images").iterdir() if p.suffix.lower() in SUFFIXES and not is_system_file(p))
-    return sorted(p.name for p in found)
+    return [path.name for path in list_pictures(folder / "images")]
 
 
-def _mask_name(masks: Path, image: str) -> str:
-    """The mask's name for an image's: of the same stem, PNG unless another file is there."""
-    stem = re.sub(r"\.[^.]+$", "", image)
-    names = (stem + suffix for suffix in (".png", *SUFFIXES))
-    return next((name for name in names if is_there(masks / name)), f"{stem}.png")
+# What programs add to an image's name for its masks' names, of which there may be several.
+_MASK_WORDS = re.compile(r"^[_ .-]?(masks?|segmentation|seg|gt|labels?|annotation)([_ -]?\d+)?$", re.IGNORECASE)
+
+
+class _Masks:
+    """The masks of a folder by the stems of their names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, list[tuple[str, str]]] = {}
+
+    def of(self, image: str) -> list[str]:
+        """Names of an image's masks: of the same stem whatever their ending, or else with a word such as "_mask"."""
+        part, _, name = image.rpartition("/")
+        stem = re.sub(r"\.[^.]+$", "", name)
+        known = self._listing(part)
+        same = [n for s, n in known if s == stem] or [
+            n for s, n in known if s.startswith(stem) and _MASK_WORDS.match(s.removeprefix(stem))
+        ]
+        prefix = f"{part}/" if part else ""
+        if len(same) > 1 and all(re.sub(r"\.[^.]+$", "", n) == stem for n in same):
+            raise ValueError(
+                f"{self._folder} holds {' and '.join(same)} for the image {image}; remove the one that is not meant."
+            )
+        return [prefix + n for n in same] or [f"{prefix}{stem}.png"]
+
+    def _listing(self, part: str) -> list[tuple[str, str]]:
+        if part not in self._known:
+            folder = self._folder / part
+            inside = self._folder.resolve() in (folder.resolve(), *folder.resolve().parents)
+            found = list_pictures(folder) if folder.is_dir() and inside else []
+            self._known[part] = [(path.stem, path.name) for path in found]
+        return self._known[part]

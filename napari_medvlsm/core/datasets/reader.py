@@ -27,6 +27,7 @@ from napari_medvlsm.core.datasets.layouts import (
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.datasets.vocabularies import require_modality
+from napari_medvlsm.core.io.mask_files import Foreground
 from napari_medvlsm.core.plain_files import is_folder, is_there, read_table, shown
 from napari_medvlsm.core.prompts import ATTRIBUTES, Attributes, Vocabulary, parse
 from napari_medvlsm.core.prompts.upstream import Dataset, Prompts, load_datasets, upstream_attributes
@@ -155,10 +156,17 @@ def read_items(
     if known is not None and not _is_upstreams(known, entries):
         known = None
     info = read_info(folder)
+    rule = info.foreground if info and source.foreground == "" else source.foreground
     default = source.modality or (info.modality if info else "")
     items: dict[Path, list[Item]] = {}
     for entry in entries:
+        if not entry.mask:
+            raise ValueError(
+                f"{source.folder}: {entry.image} is listed in {split}, but has no row in targets.csv; add one, or take "
+                "it out of the list."
+            )
         target, mask = _mask(entry, source, known, vocabulary)
+        mask = replace(mask, foreground=mask_rule(entry.record, rule))
         modality = source.modality or str(entry.record.get("modality") or "") or default
         modality = modality or vocabulary.target(target).modality
         require_modality(modality, vocabulary, f"The data set {source.folder}")
@@ -187,8 +195,8 @@ def _wanted(entries: Iterable[ListedMask], folder: Path, source: SourceConfig, l
 
 def _is_there(entry: ListedMask) -> bool:
     try:
-        return is_there(entry.image_path()) and is_there(entry.mask_path())
-    except ValueError:  # a name that leaves the folder, or no mask
+        return bool(entry.mask) and is_there(entry.image_path()) and is_there(entry.mask_path())
+    except ValueError:  # a name that leaves the folder
         return False
 
 
@@ -244,6 +252,11 @@ def _mask(
         attributes = _beyond_the_mask(*_read_text(prompts, source, vocabulary), vocabulary)
     target = source.target or attributes.target
     return target, TargetMask((path,), entry.mask, replace(attributes, target=target), prompts)
+
+
+def mask_rule(record: Mapping[str, object], stated: Foreground) -> Foreground:
+    """What is known of the values of a mask: those of cases that this program exported, or else as stated."""
+    return "nonzero" if "attributes" in record else stated
 
 
 def stated_attributes(record: Mapping[str, object]) -> Attributes | None:

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from napari_medvlsm.core.io.mask_files import Foreground, check_rule
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SourceConfig:
@@ -41,6 +43,9 @@ class SourceConfig:
     as_listed : bool
         Keep images and cases that are in two splits in both, as the paper's code does; the check of the data then
         refuses them unless the recipe accepts that.
+    foreground : str, int or tuple of int
+        What the values of the masks mean, where they do not say it themselves: "nonzero", "half", "dark", "alpha", or
+        the values that are the target; "" to take it from `dataset.yaml`.
     tested_only : bool
         Never train or validate on it, and read its test split alone: a set that the model is to meet for the first
         time in the test.
@@ -61,7 +66,9 @@ class SourceConfig:
     leave_out: tuple[str, ...] = ()
     as_listed: bool = False
     tested_only: bool = False
+    foreground: Foreground = ""
 
     def __post_init__(self) -> None:
         if self.repeat < 1:
             raise ValueError(f"{self.folder}: repeat must be at least 1, but is {self.repeat}.")
+        check_rule(self.foreground)

@@ -21,7 +21,7 @@ from napari_medvlsm.core.io.pictures.formats import TIFF, display_name, format_o
 from napari_medvlsm.core.io.pictures.raster import Raster, turned
 from napari_medvlsm.core.io.pictures.tiff_directories import ORIENTATION
 
-__all__ = ["SUFFIXES", "ImageFile", "is_picture", "read_image", "read_scan", "read_spacing"]
+__all__ = ["SUFFIXES", "ImageFile", "is_picture", "list_pictures", "read_image", "read_scan", "read_spacing"]
 
 # For dialogs and lists of folders; a file is read by its content whatever its name.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
@@ -41,12 +41,15 @@ class ImageFile:
         Millimetres per pixel as (row, col), where the file states it.
     notes : tuple of str
         What people should know of how the file was read, as sentences.
+    orientation : int
+        The tag 274 of EXIF or TIFF by which the pixels were turned; 1 where they were not.
     """
 
     pixels: npt.NDArray[np.generic]
     colour: bool
     spacing: tuple[float, float] | None
     notes: tuple[str, ...] = ()
+    orientation: int = 1
 
 
 def read_image(path: Path) -> ImageFile:
@@ -65,7 +68,7 @@ def read_image(path: Path) -> ImageFile:
         raise ValueError(sentence(display_name(path), error)) from error
     except MemoryError:
         raise ValueError(f"{display_name(path)} does not fit into this computer's memory.") from None
-    return ImageFile(np.ascontiguousarray(pixels), colour, raster.spacing, raster.notes + notes)
+    return ImageFile(np.ascontiguousarray(pixels), colour, raster.spacing, raster.notes + notes, raster.orientation)
 
 
 def read_scan(path: Path) -> Scan:
@@ -76,7 +79,11 @@ def read_scan(path: Path) -> Scan:
     ValueError
         As `read_image`, and for a stack of several planes.
     """
-    image, name = read_image(path), display_name(path)
+    return to_scan(read_image(path), display_name(path))
+
+
+def to_scan(image: ImageFile, name: str) -> Scan:
+    """The scan of a picture of one plane; raises ValueError with a sentence for others."""
     planes = image.pixels.shape[: -3 if image.colour else -2]
     if math.prod(planes) != 1:
         raise ValueError(
@@ -90,7 +97,7 @@ def read_scan(path: Path) -> Scan:
 
 
 def read_spacing(path: Path) -> tuple[float, float] | None:
-    """Millimetres per pixel (row, col) that a TIFF states, as `read_image` turns it; None for others or on any doubt."""
+    """Millimetres per pixel (row, col) that a TIFF states, turned as its picture; None for others or on doubt."""
     try:
         if format_of(read_head(path)) != TIFF:
             return None
@@ -98,6 +105,12 @@ def read_spacing(path: Path) -> tuple[float, float] | None:
     except (ValueError, OSError):
         return None
     return turned(planned.spacing, planned.page.number(ORIENTATION, 1))
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder by name, known by content or by the ending of their names; hidden files are not."""
+    seen = (p for p in folder.iterdir() if not p.name.startswith("."))
+    return sorted(p for p in seen if p.suffix.lower() in SUFFIXES or (p.is_file() and is_picture(p)))
 
 
 def _without_fill(pixels: npt.NDArray[np.generic], raster: Raster) -> tuple[npt.NDArray[np.generic], tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def read_foreground(path: Path, rule: Foreground = "") -> Reading:
     """
     raster = read_raster(path)
     try:
-        return foreground_of(raster, rule)
+        return replace(foreground_of(raster, rule), orientation=raster.orientation)
     except AmbiguousMask as error:
         raise AmbiguousMask(sentence(display_name(path), error)) from error
     except ValueError as error:

@@ -93,9 +93,9 @@ def test_stack_is_read_as_a_stack_and_refused_as_a_scan(tmp_path):
         ("empty.png", b"", "empty"),
         ("broken.png", b"\x89PNG\r\n\x1a\nnonsense", "broken"),
         ("broken.tif", b"II*\x00nonsense", "broken"),
-        ("text.jpg", b"not a picture", "broken"),
+        ("text.jpg", b"not a picture", "PNG, JPEG"),
         ("notes.txt", b"hello", "PNG, JPEG"),
-        ("scan.dcm", b"DICM", "PNG, JPEG"),
+        ("scan.png", bytes(128) + b"DICM", "DICOM"),
     ],
 )
 def test_bad_files_get_one_sentence(tmp_path, name, content, words):
@@ -115,7 +115,7 @@ def test_truncated_and_missing_files(tmp_path, rgb):
 
 
 def test_too_large_is_refused_before_a_pixel_is_read(tmp_path, monkeypatch, rgb):
-    monkeypatch.setattr("napari_medvlsm.core.io.images.MAX_PIXELS", 100)
+    monkeypatch.setattr("napari_medvlsm.core.images.MAX_PIXELS", 100)
     Image.fromarray(rgb).save(tmp_path / "l.png")
     tifffile.imwrite(tmp_path / "l.tif", rgb, photometric="rgb")
     for name in ("l.png", "l.tif"):
@@ -136,9 +136,11 @@ def test_lzw_and_jpeg_tiff_grey_alpha_and_turned_photographs(tmp_path, rgb):
     for compression in ("lzw", "jpeg"):
         tifffile.imwrite(tmp_path / "c.tif", rgb, photometric="rgb", compression=compression)
         assert read_image(tmp_path / "c.tif").pixels.shape == rgb.shape
-    Image.fromarray(rgb[..., :2].copy(), "LA").save(tmp_path / "la.png")
+    seen = rgb[..., :2].copy()
+    seen[:6, :, 1], seen[6:, :, 1] = 255, 0
+    Image.fromarray(seen, "LA").save(tmp_path / "la.png")
     image = read_image(tmp_path / "la.png")
-    assert not image.colour and np.array_equal(image.pixels, rgb[..., 0])
+    assert not image.colour and np.array_equal(image.pixels[:6], rgb[:6, :, 0]) and not image.pixels[6:].any()
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to show
     Image.fromarray(rgb).save(tmp_path / "turned.png", exif=exif)

@@ -75,7 +75,7 @@ class EvaluationCase:
         return self.annotation.prompts
 
     def load_mask(self) -> Mask:
-        """The true mask, shape (H, W), binarised at 127.5: JPEG masks hold values in between."""
+        """The true mask, shape (H, W)."""
         mask = self.annotation.load()
         if self.target in self.item.masks:
             return mask
@@ -273,7 +273,10 @@ def _cases(item: Item) -> Iterator[EvaluationCase]:
         if target == LUNGS and item.split_lungs and split_lungs(mask.load()) is not None:
             for side in SIDES:
                 yield replace(
-                    case, name=f"{mask.name} ({side})", target=side, annotation=TargetMask(mask.paths, mask.name)
+                    case,
+                    name=f"{mask.name} ({side})",
+                    target=side,
+                    annotation=TargetMask(mask.paths, mask.name, foreground=mask.foreground),
                 )
 
 

@@ -125,7 +125,7 @@ class _Limit:
 
 def _receive(process: ChildProcess, found: dict[str, Any]) -> AnyArray:
     pixels: AnyArray = np.empty(found["shape"], np.dtype(found["dtype"]))
-    rest = memoryview(pixels.reshape(-1).view(np.uint8))
+    rest = memoryview(pixels.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
     while len(rest):
         count = process.stdout.readinto(rest)  # type: ignore[attr-defined]
         if not count:
@@ -160,7 +160,7 @@ def main() -> None:
             _say(answers, {"error": sentence(display_name(path), error)})
         else:
             _say(answers, {"raster": header(raster)})
-            answers.write(memoryview(np.ascontiguousarray(raster.pixels).reshape(-1).view(np.uint8)))
+            answers.write(memoryview(np.ascontiguousarray(raster.pixels).reshape(-1).view(np.uint8)))  # type: ignore[arg-type]
             answers.flush()
 
 

@@ -77,7 +77,7 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
     with _open(path, planned.kind) as image:
         space, samples, _ = _mode(image)
         image.load()
-        orientation, notes = _orientation(image), ()
+        orientation = _orientation(image)
         palette, transparent = (_palette(image), image.info.get("transparency")) if space == PALETTE else (None, None)
         pixels: AnyArray = np.asarray(image)
         frames = getattr(image, "n_frames", 1) if planned.kind == GIF else 1
@@ -91,8 +91,7 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
         alpha = np.full(len(palette), 255, np.uint8)
         alpha[: len(transparent)] = np.frombuffer(transparent, np.uint8)[: len(palette)]
         palette = np.column_stack([palette, alpha])
-    if frames > 1:
-        notes = (f"It holds {frames} frames; the first is used.",)
+    notes = (f"It holds {frames} frames; the first is used.",) if frames > 1 else ()
     channels = pixels.ndim == 3
     return Raster(
         upright(pixels, orientation, channels),
@@ -100,6 +99,7 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
         channels,
         alpha=channels and samples in (2, 4) and space != CMYK,
         palette=palette,
+        orientation=orientation if 1 <= orientation <= 8 else 1,
         lossy=planned.kind == JPEG,
         software=software[:200],
         description=description,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_medvlsm.core.annotation import is_record
 from napari_medvlsm.core.io.pictures.colour import displayed
-from napari_medvlsm.core.io.pictures.raster import COLOURS, GREY, PALETTE, RGB, WHITE_IS_ZERO, AnyArray, Raster
+from napari_medvlsm.core.io.pictures.raster import COLOURS, GREY, PALETTE, WHITE_IS_ZERO, AnyArray, Raster
 
 Mask = npt.NDArray[np.bool_]
 # What may be said of a set's masks: "" to see from each, "nonzero" for all above 0, "half" for all above half of the
@@ -49,12 +49,15 @@ class Reading:
         Those of them that are background.
     fractions : bool
         Whether the values were fractions, cut at one half.
+    orientation : int
+        Of `Raster`.
     """
 
     mask: Mask
     between: int = 0
     cut_off: int = 0
     fractions: bool = False
+    orientation: int = 1
 
 
 def check_rule(rule: Foreground) -> None:
@@ -84,8 +87,8 @@ def foreground_of(raster: Raster, rule: Foreground = "") -> Reading:
     planes = int(np.prod(raster.planes))
     if planes != 1 and not rule:
         raise AmbiguousMask(
-            f"holds {planes} pages; write 'foreground: nonzero' into dataset.yaml if the mask is what is above 0 on any "
-            "of them, or save the one that is meant as a file of its own"
+            f"holds {planes} pages; write 'foreground: nonzero' into dataset.yaml if the mask is what is above 0 on "
+            "any of them, or save the one that is meant as a file of its own"
         )
     values, names = _values(raster, rule)
     values = values.reshape(-1, *values.shape[-2:])
@@ -101,7 +104,7 @@ def _is_own(raster: Raster) -> bool:
         return False
 
 
-# From samples to one value a pixel --------------------------------------------------------------------------------------
+# From samples to one value a pixel ------------------------------------------------------------------------------------
 
 Names = Mapping[int, str]
 
@@ -177,7 +180,7 @@ def _palette_values(raster: Raster) -> tuple[AnyArray, Names]:
     return index, names
 
 
-# From values to foreground ----------------------------------------------------------------------------------------------
+# From values to foreground --------------------------------------------------------------------------------------------
 
 
 def _read(values: AnyArray, names: Names, rule: Foreground, lossy: bool) -> Reading:
@@ -209,12 +212,12 @@ def _full(values: AnyArray) -> float:
 
 def _seen(values: AnyArray, names: Names, full: float, lossy: bool) -> Reading:
     found, counts = _distinct(values)
+    if lossy and found[-1] < 64:  # faint specks that compression leaves on black
+        return Reading(np.zeros(values.shape, bool), int(counts[found > 0].sum()), int(counts[found > 0].sum()))
     if len(found) <= 2 and found[0] == 0:
         return Reading(values > 0)
     if len(found) == 1 and found[0] > 0:
         return Reading(np.ones(values.shape, bool))
-    if lossy and found[-1] < 64:  # faint specks that compression leaves on black
-        return Reading(np.zeros(values.shape, bool), int(counts[found > 0].sum()), int(counts[found > 0].sum()))
     if values.dtype.kind == "f" and (found % 1 != 0).any():
         near = counts[(found < _NEAR * full) | (found > (1 - _NEAR) * full)].sum() / values.size
         if found[0] < 0 or full != 1.0 or near < _CLEAR or found[-1] <= 0.5:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-AnyArray = npt.NDArray[np.generic]
+AnyArray = npt.NDArray[Any]
 GREY, WHITE_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = "grey", "white is zero", "RGB", "palette", "CMYK", "YCbCr", "LAB"
 # Samples of a pixel, without those beyond the colour.
 COLOURS = {GREY: 1, WHITE_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
@@ -30,6 +30,8 @@ class Raster:
     alpha : bool
         Whether the sample after the colour's own is alpha.
     palette : array of shape (N, 3) or (N, 4), uint8, or None
+    orientation : int
+        The tag 274 by which the pixels were turned; 1 where they were not.
     spacing : (float, float) or None
         Millimetres per pixel as (row, col), where the file states it.
     lossy : bool
@@ -51,6 +53,7 @@ class Raster:
     channels: bool = False
     alpha: bool = False
     palette: npt.NDArray[np.uint8] | None = None
+    orientation: int = 1
     spacing: tuple[float, float] | None = None
     lossy: bool = False
     software: str = ""

@@ -99,7 +99,7 @@ def plan(path: Path) -> TiffPlan:
     with path.open("rb") as file:
         found = read_directories(file, size)
         first, left_out = _pictures(found)
-        notes = (_LEFT_OUT.format(left_out),) if left_out else ()
+        notes: tuple[str, ...] = (_LEFT_OUT.format(left_out),) if left_out else ()
         page, levels = first[0], _levels(file, size, found, first[0])
         spacing = tiff_spacing(page)
         try:
@@ -165,6 +165,7 @@ def decode(path: Path, planned: TiffPlan) -> Raster:
         channels,
         alpha,
         palette=_palette(page) if space == PALETTE else None,
+        orientation=orientation if 1 <= orientation <= 8 else 1,
         spacing=turned(planned.spacing, orientation),
         lossy=compression in _JPEG,
         software=page.text(tags.SOFTWARE)[:200],
@@ -216,14 +217,14 @@ def _check(pages: Sequence[Directory], repeats: int) -> None:
 
 
 def _check_whole(page: Directory, size: int) -> None:
-    """Raise unless all parts of a page's pixels are in the file. A part of no bytes at all is one left out on purpose."""
+    """Raise unless all parts of a page's pixels are in the file. A part of no bytes is left out on purpose."""
     rows, cols = page.shape
     tiled = tags.TILE_OFFSETS in page.tags
     offsets = page.numbers(tags.TILE_OFFSETS if tiled else tags.STRIP_OFFSETS)
     counts = page.numbers(tags.TILE_BYTE_COUNTS if tiled else tags.STRIP_BYTE_COUNTS)
     if tiled:
         height, width = page.number(tags.TILE_LENGTH), page.number(tags.TILE_WIDTH)
-        if not (0 < height and 0 < width):
+        if not (height > 0 and width > 0):
             raise tags.DamagedTiff("is damaged: its tiles have no size")
         check_stack(1, min(height, 2**30), min(width, 2**30), page.samples, page.bits)
         wanted = math.ceil(rows / height) * math.ceil(cols / width)

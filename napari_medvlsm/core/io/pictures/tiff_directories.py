@@ -121,7 +121,8 @@ def read_directories(file: BinaryIO, size: int) -> list[Directory]:
     Raises
     ------
     DamagedTiff
-        With words that follow the file's name, if the chain of pages is too long, returns to itself, or leaves the file.
+        With words that follow the file's name, if the chain of pages is too long, returns to itself or leaves the
+        file.
     """
     reader = _Reader(file, size)
     offset = reader.first()
