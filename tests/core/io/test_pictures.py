@@ -210,9 +210,8 @@ def test_what_is_cut_off_is_never_read_as_black(tmp_path, rgb):
 
 
 def test_memory_of_all_axes_samples_and_types_is_counted_first(tmp_path):
-    many = plain(200, 240, (284, 3, 1, 2)).replace(
-        struct.pack("<HHII", 277, 3, 1, 1), struct.pack("<HHII", 277, 3, 1, 65535)
-    )
+    one, all_of_them = (struct.pack("<HHII", 277, 3, 1, n) for n in (1, 65535))
+    many = plain(200, 240, (284, 3, 1, 2)).replace(one, all_of_them)
     (tmp_path / "samples.tif").write_bytes(many)
     (tmp_path / "large.tif").write_bytes(plain(2**15, 2**15))
     (tmp_path / "narrow.tif").write_bytes(plain(4_000_000, 8))
