@@ -18,6 +18,9 @@ from PIL import Image
 # 16-bit and float scans have no fixed white: their grey range is taken between these percentiles,
 # so that a few hot pixels or a burnt-in label do not darken everything else.
 WINDOW_PERCENTILES = (0.5, 99.5)
+# Padding is one value at an end of the range that at least this share of the pixels has (the percentiles leave out
+# less), as far from all other values as this share of their range; with fewer levels beside it, a plane is a drawing.
+_PADDING_SHARE, _PADDING_GAP, _PADDING_LEVELS = 0.005, 0.25, 16
 # Percentiles are read from at most this many evenly spaced pixels of each axis.
 _PERCENTILE_SAMPLES = 1024
 # Beyond this, differences of float32 values overflow.
@@ -158,7 +161,7 @@ def window_of(pixels: AnyArray) -> Window:
 
     Bool is 0 to 1 and 8-bit 0 to 255. Wider integers and floats: the 0.5th to the 99.5th percentile of the finite
     values over all colour channels together, read from evenly spaced pixels; where these coincide, all of
-    the range.
+    the range. Padding (`padding_of`) is left out.
 
     A part of a plane (a tile, a rectangle) uses the window of the *whole* plane. Its own window would stretch the noise
     of an empty part to full contrast, give one tissue two grey levels in neighbouring tiles, and differ from
@@ -172,14 +175,50 @@ def window_of(pixels: AnyArray) -> Window:
     pixels = _colours(pixels)
     if pixels.dtype == bool or pixels.dtype == np.uint8:
         return Window(0, 1 if pixels.dtype == bool else 255)
-    stride = tuple(slice(None, None, max(1, n // _PERCENTILE_SAMPLES)) for n in pixels.shape[:2])
-    finite = pixels[stride].astype(np.float64).ravel()
-    if pixels.dtype.kind == "f":
-        finite = finite[np.isfinite(finite)]
+    finite = _sampled(pixels)
     if finite.size == 0:
         return Window(0, 0)
+    for value in _padding(finite):
+        finite = finite[finite != value]
     low, high = (float(p) for p in np.percentile(finite, WINDOW_PERCENTILES, overwrite_input=True))
     return Window(low, high) if high > low else Window(float(finite.min()), float(finite.max()))
+
+
+def padding_of(pixels: AnyArray) -> dict[float, float]:
+    """Values that stand for no measurement in a wide plane, and the share of the pixels that has each.
+
+    Such are -2000 around the circle of a CT slice, or 65535 beside an image of 12 bits: a single value, far from all
+    others, that many pixels have. None in 8 bits, where the window is fixed.
+
+    Raises
+    ------
+    ValueError
+        If `pixels` is not one 2D plane.
+    """
+    pixels = _colours(pixels)
+    return {} if pixels.dtype == bool or pixels.dtype == np.uint8 else _padding(_sampled(pixels))
+
+
+def _sampled(pixels: AnyArray) -> npt.NDArray[np.float64]:
+    """Finite values of evenly spaced pixels."""
+    stride = tuple(slice(None, None, max(1, n // _PERCENTILE_SAMPLES)) for n in pixels.shape[:2])
+    values = pixels[stride].astype(np.float64).ravel()
+    return values[np.isfinite(values)] if pixels.dtype.kind == "f" else values
+
+
+def _padding(values: npt.NDArray[np.float64]) -> dict[float, float]:
+    found: dict[float, float] = {}
+    for end in (np.min, np.max) if values.size else ():
+        value = float(end(values))
+        share = float((values == value).mean())
+        rest = values[(values != value) & ~np.isin(values, list(found))]
+        if share < _PADDING_SHARE or np.unique(rest[:: max(1, rest.size // 4096)]).size < _PADDING_LEVELS:
+            continue
+        # Halves, so that no difference overflows.
+        low, high = np.percentile(rest / 2, WINDOW_PERCENTILES)
+        if np.abs(rest / 2 - value / 2).min() > _PADDING_GAP * (high - low):
+            found[value] = share
+    return found
 
 
 def to_unit_rgb(pixels: AnyArray, window: Window | None = None) -> Float32:

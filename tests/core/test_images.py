@@ -8,6 +8,7 @@ from PIL import Image
 from napari_medvlsm.core.images import (
     Scan,
     content_hash,
+    padding_of,
     resize,
     to_model_input,
     to_unit_rgb,
@@ -28,6 +29,18 @@ def test_sixteen_bit_is_stretched_between_percentiles_and_hot_pixels_do_not_matt
     ramp[0, 0] = 65535
     assert clean[50, 50, 0] == pytest.approx(0.5, abs=0.01)
     np.testing.assert_allclose(to_unit_rgb(ramp)[1:], clean[1:], atol=0.01)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(-2000, np.int16), (65535, np.uint16), (-32768, np.float32)])
+def test_padding_is_kept_out_of_the_window(value, dtype, rng):
+    tissue = rng.integers(100, 1500, (60, 60)).astype(dtype)
+    padded = tissue.copy()
+    padded[:20] = value
+    assert padding_of(padded) == {float(value): pytest.approx(1 / 3)} and padding_of(tissue) == {}
+    low, high = vars(window_of(padded)).values()
+    assert 100 <= low < 130 and 1470 < high <= 1500
+    drawing = np.where(tissue > 800, dtype(900), dtype(0))
+    assert padding_of(drawing) == {} and window_of(drawing).high == 900
 
 
 def test_alpha_is_dropped_and_grey_alpha_is_grey(rng):

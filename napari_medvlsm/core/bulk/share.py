@@ -190,6 +190,8 @@ class _Share:
         row = replace(self._template, output=name, source=_relative(path, self._job.out))
         try:
             image = read_scan(path)
+            if image.notes and self._job.notify is not None:
+                self._job.notify(f"{path}: {' '.join(image.notes)}")
             row = _with_facts(row, image)
             exists = (self._job.out / name).is_file()
             if not self._job.again and exists and is_done(self._found.get(name), row, self._precision):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.images import Scan, padding_of
 from napari_medvlsm.core.io.pictures import tiff
 from napari_medvlsm.core.io.pictures.colour import displayed
 from napari_medvlsm.core.io.pictures.decode import read_raster, sentence
@@ -68,6 +68,11 @@ def read_image(path: Path) -> ImageFile:
         raise ValueError(sentence(display_name(path), error)) from error
     except MemoryError:
         raise ValueError(f"{display_name(path)} does not fit into this computer's memory.") from None
+    if raster.planes == () and min(pixels.shape[:2]) > 1:
+        notes += tuple(
+            f"{share:.0%} of its pixels have the value {value:g} for padding, which is kept out of the grey range."
+            for value, share in padding_of(pixels).items()
+        )
     return ImageFile(np.ascontiguousarray(pixels), colour, raster.spacing, raster.notes + notes, raster.orientation)
 
 
