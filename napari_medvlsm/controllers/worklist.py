@@ -257,8 +257,8 @@ class Worklist:
         self._stage.insert(entry.image)
         if self._view.image is not entry.image:
             self._show(entry)
-        if not quiet:
-            self.message.emit(f"Opened {entry.path.name}.", False)
+        if not quiet or found.notes:
+            self.message.emit(" ".join((f"Opened {entry.path.name}.", *found.notes)), False)
 
     def _on_unreadable(self, entry: Entry, opening: _Opening, quiet: bool, error: Exception) -> None:
         if self._closed:
