@@ -162,8 +162,8 @@ def read_items(
     for entry in entries:
         if not entry.mask:
             raise ValueError(
-                f"{source.folder}: {entry.image} is listed in {split}, but has no row in targets.csv; add one, or take "
-                "it out of the list."
+                f"{source.folder}: {shown(entry.image)} is listed in {split}, but targets.csv has no row with a mask "
+                "for it; add one, or take it out of the list."
             )
         target, mask = _mask(entry, source, known, vocabulary)
         mask = replace(mask, foreground=mask_rule(entry.record, rule))
