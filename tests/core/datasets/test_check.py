@@ -421,7 +421,7 @@ def test_names_are_shown_as_listed_and_where_they_were_looked_for(tabled):
     sentences = [f.sentence for f in check_data(tabled).of("missing-file")]
     assert not any("2.png" in sentence for sentence in sentences)  # with its folder, the name is as clear
     assert f"The image 3.jpg is listed, but there is no {tabled}/images/3.jpg; is 3.png meant?" in sentences
-    with pytest.raises(ValueError, match=r"images/2\.png is listed, but there is no .*; list it without images/"):
+    with pytest.raises(ValueError, match=r"3\.jpg is listed, but there is no .*; is 3\.png meant"):
         items_of(tabled, target="polyp")
 
 
