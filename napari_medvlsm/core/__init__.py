@@ -6,6 +6,11 @@ What imports torch says so; everything else does without.
 `prompts`          attributes, templates and vocabulary of the prompts
 `describe`         number, size, shape, colour and place read back from a mask
 `annotation`       an outline of one target, with everything that a person said and decided about it
+`edits`            smooth, grow, shrink, keep or drop parts of a mask
+`refine`           an outline refined by pointing at what belongs to it and what does not
+`measurements`     area and axes of an outline
+`contrast`         a colour that stands out against a scan
+`synthetic`        a drawn scan for the first minutes
 `masks`            probability to mask: threshold and clean-up
 `presence`         whether a scan shows what was asked for
 `inference`        `Segmenter`: encode the image once, prompt it many times (imports torch)
@@ -26,6 +31,7 @@ What imports torch says so; everything else does without.
 `statistics`       means with intervals, and paired differences
 `surface_metrics`  Hausdorff distance and surface Dice (imports torch)
 `process`          child processes that run a module of ours
+`plain_files`      text, JSON, YAML and tables from outside, within limits
 `exit_codes`       exit codes of every command
 `renamed_keys`     keys of results of earlier versions
 """

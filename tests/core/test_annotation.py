@@ -38,6 +38,7 @@ FULL = Annotation(
         seconds=12.5,
         strokes=4,
         clicks=2,
+        spacing_from="entered by hand",
         software="napari-medvlsm 0.2",
     ),
     prediction=~MASK,

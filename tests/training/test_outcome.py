@@ -472,12 +472,19 @@ def script(name):
     return module
 
 
-def test_the_study_tells_what_wrong_attributes_cost():
+def test_the_study_tells_what_right_and_wrong_words_do(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
     study = script("study")
-    asked = (("oracle", 0.8), ("wrong side", 0.5))
+    monkeypatch.setattr(study, "several", lambda data: frozenset({("isic", "b")}))
+    asked = (("class", 0.6), ("oracle", 0.8), ("wrong side", 0.5))
     found = [score(case, dice, kind=kind, level="p6", set="isic") for kind, dice in asked for case in "ab"]
-    text = study.wrong_table({study.Condition("p6", ("isic",)): found})
-    assert "| itself | ISIC 2016 | wrong side | 2 | 80.0 | 50.0 | -30.0 (-30.0 to -30.0) |" in text
+    both = study.Condition("both", tuple(study.SETS), 1)
+    text = study.words_table({both: found}, {both: {"isic": [1.0, 1.0, 0.0, 1.0]}}, BENCH)
+    (line,) = [line for line in text.splitlines() if line.startswith("| both | ISIC 2016")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert [cell.split(" ")[0] for cell in cells[2:]] == ["60.0", "80.0", "20.0", "20.0", "30.0", "", "75"]
+    text = study.dice_table({study.Condition("P1: the name", ("isic",), 1): found})
+    assert "| ISIC 2016 | P1: the name |" in text
 
 
 def verdicts(rows):

@@ -451,11 +451,16 @@ class Recipe:
 
     @property
     def measured_levels(self) -> tuple[str, ...]:
-        """Levels of the test's prompts: those of `measure`, else those trained with, else p6."""
+        """Levels of the test's prompts: those of `measure`, else those trained with, else p6.
+
+        The name alone is asked anyway; who trained with it, in our own wording, is asked for attributes at p6.
+        """
         if self.measure.levels:
             return self.measure.levels
         levels = tuple(kind for kind in self.prompts.mix if kind in (*LEVELS, RANDOM))
-        return levels if len(levels) == len(self.prompts.mix) else ("p6",)
+        if len(levels) < len(self.prompts.mix) or (levels == ("p1",) and self.prompts.wording == INTERFACE):
+            return ("p6",)
+        return levels
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from napari_medvlsm.core.images import Scan, padding_of
 from napari_medvlsm.core.io.pictures import tiff
 from napari_medvlsm.core.io.pictures.colour import displayed
-from napari_medvlsm.core.io.pictures.decode import read_raster, sentence
+from napari_medvlsm.core.io.pictures.decode import sentence
 from napari_medvlsm.core.io.pictures.formats import TIFF, display_name, format_of, is_picture, read_head
 from napari_medvlsm.core.io.pictures.raster import Raster, turned
+from napari_medvlsm.core.io.pictures.reading import read_raster
 from napari_medvlsm.core.io.pictures.tiff_directories import ORIENTATION
 
 __all__ = ["SUFFIXES", "ImageFile", "is_picture", "list_pictures", "read_image", "read_scan", "read_spacing"]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medvlsm.core.io.pictures.colour import displayed
-from napari_medvlsm.core.io.pictures.decode import read_raster, sentence
+from napari_medvlsm.core.io.pictures.decode import sentence
 from napari_medvlsm.core.io.pictures.foreground import (
     RULES,
     AmbiguousMask,
@@ -20,6 +20,7 @@ from napari_medvlsm.core.io.pictures.foreground import (
     foreground_of,
 )
 from napari_medvlsm.core.io.pictures.formats import display_name
+from napari_medvlsm.core.io.pictures.reading import read_raster
 
 __all__ = ["RULES", "AmbiguousMask", "Foreground", "Mask", "Reading", "check_rule", "read_foreground", "read_grey"]
 

@@ -137,7 +137,9 @@ def test_the_commands_take_it(folder, samples, tmp_path, capsys, monkeypatch):
         (busi / part).mkdir(parents=True)
     image = Image.open(scan).convert("L")
     image.save(busi / "images" / "a.png")
-    Image.fromarray(np.full((image.height, image.width), 255, np.uint8)).save(busi / "masks" / "a.png")
+    mask = np.zeros((image.height, image.width), np.uint8)
+    mask[2:-2, 2:-2] = 255
+    Image.fromarray(mask).save(busi / "masks" / "a.png")
     item = SAMPLE["busi"][0] | {"img_name": "a.png", "mask_name": "a.png"}
     (busi / "anns" / "test.json").write_text(json.dumps([item]))
     arguments = ["evaluate", str(busi), "--model", str(folder), "--out", str(tmp_path / "result"), "--device", "cpu"]

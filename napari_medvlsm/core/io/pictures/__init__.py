@@ -9,6 +9,7 @@
 `colour`            rasters to grey or RGB as a viewer shows them
 `foreground`        rasters to masks, by the values that they hold
 `spacing`           millimetres per pixel
-`decode`            the one entrance: a file to a raster, in this process or in one that may die
-`child`             that process
+`decode`            a file of a known kind to a raster, in this process
+`child`             the same in a process that may die
+`reading`           the one entrance: a file to a raster, here or there
 """

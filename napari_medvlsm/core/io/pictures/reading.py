@@ -1,0 +1,35 @@
+"""A file to a raster: looked at first, then decoded here, or in a process that may die where that could take long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_medvlsm.core.io.pictures.child import decode_apart
+from napari_medvlsm.core.io.pictures.decode import decode, plan, sentence
+from napari_medvlsm.core.io.pictures.formats import display_name, format_of, read_head, refusal
+from napari_medvlsm.core.io.pictures.raster import Raster
+
+
+def read_raster(path: Path) -> Raster:
+    """Read a picture, whatever its name ends in.
+
+    Raises
+    ------
+    ValueError
+        With one sentence, if the file is missing, empty, damaged, of another kind, or too large.
+    """
+    head = read_head(path)
+    kind, name = format_of(head), display_name(path)
+    if not kind:
+        raise ValueError(refusal(path, head))
+    try:
+        planned = plan(path, kind)
+        if planned.bounded:
+            return decode(path, planned)
+        return decode_apart(path)
+    except MemoryError:
+        raise ValueError(f"{name} does not fit into this computer's memory.") from None
+    except ValueError as error:
+        raise ValueError(sentence(name, error)) from error
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
+        raise ValueError(sentence(name, error)) from error
