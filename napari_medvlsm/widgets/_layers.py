@@ -23,6 +23,7 @@ from napari_medvlsm.core.io.listing import list_scans
 from napari_medvlsm.core.masks import Bytes, Mask
 from napari_medvlsm.core.options import Region
 from napari_medvlsm.core.prompts import Target
+from napari_medvlsm.widgets._planes import Read, check_size, factors, read_now, working_data
 
 KEY = "medvlsm"
 SPACING_KEY = "medvlsm_spacing_mm"
@@ -57,14 +58,21 @@ def image_id(layer: Image) -> str:
     return str(layer.unique_id)
 
 
-def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
+def slice_in_view(viewer: ViewerModel, layer: Image, read: Read = read_now) -> SliceInView:
     """The plane of `layer` that the viewer shows.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layer : Image
+    read : callable
+        Reads the plane's pixels; may raise ValueError with a sentence.
 
     Raises
     ------
     ValueError
-        With one sentence, if the layer is hidden, napari read it from DICOM, the view is 3D, or the layer's last two
-        axes are not the ones shown.
+        With one sentence, if the layer is too large or hidden, napari read it from DICOM, the view is 3D, or the
+        layer's last two axes are not the ones shown.
     """
     if not layer.visible:
         raise ValueError(f"“{layer.name}” is hidden; click its eye in the layer list to work on it.")
@@ -75,15 +83,26 @@ def slice_in_view(viewer: ViewerModel, layer: Image) -> SliceInView:
         )
     if viewer.dims.ndisplay != 2:
         raise ValueError("The viewer shows 3D; switch to 2D (button below the layer list) to outline a slice.")
-    data = layer.data[0] if layer.multiscale else layer.data
+    data = working_data(layer)
+    check_size(layer, data)
     offset = viewer.dims.ndim - layer.ndim
     shown = tuple(axis - offset for axis in viewer.dims.displayed)
     if shown != (layer.ndim - 2, layer.ndim - 1):
         raise ValueError("The slice is shown along another axis; roll the axes back (button below the layer list).")
     point = layer.world_to_data(viewer.dims.point)
-    index = tuple(int(np.clip(round(p), 0, n - 1)) for p, n in zip(point[:-2], data.shape, strict=False))
+    index = tuple(
+        int(np.clip(round(p / f), 0, n - 1)) for p, f, n in zip(point[:-2], factors(layer), data.shape, strict=False)
+    )
     made = str(layer.metadata.get(SPACING_FROM_KEY, ""))
-    return SliceInView(layer, index, Scan(np.asarray(data[index]), spacing_of(layer), layer.name, spacing_from=made))
+    return SliceInView(
+        layer, index, Scan(read(layer, data, index), _level_spacing(layer), layer.name, spacing_from=made)
+    )
+
+
+def _level_spacing(layer: Image) -> tuple[float, float] | None:
+    """Millimetres per pixel (row, col) of the level that is worked on."""
+    spacing, (rows, cols) = spacing_of(layer), factors(layer)[-2:]
+    return spacing and (spacing[0] * rows, spacing[1] * cols)
 
 
 def read_from_dicom(layer: Image) -> bool:
@@ -371,14 +390,15 @@ class LayerManager:
 
     @staticmethod
     def _shape(image: Image) -> tuple[int, ...]:
-        data = image.data[0] if image.multiscale else image.data
+        data = working_data(image)
         return tuple(data.shape[:-1] if image.rgb else data.shape)
 
     @staticmethod
     def _placement(image: Image) -> dict[str, Any]:
+        coarser = np.array(factors(image))
         return {
-            "scale": image.scale,
-            "translate": image.translate,
+            "scale": image.scale * coarser,
+            "translate": image.translate + image.scale * (coarser - 1) / 2,  # the corner stays where it is
             "rotate": image.rotate,
             "shear": image.shear,
             "affine": image.affine,

@@ -43,6 +43,7 @@ from napari_medvlsm.widgets._first_hint import FirstHint
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
 from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
+from napari_medvlsm.widgets._planes import PlaneReader
 from napari_medvlsm.widgets._prompt_presenter import PromptPresenter, open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
@@ -100,7 +101,8 @@ class Panel(QWidget):
         # Of its own: a file that is being opened, however slowly, keeps no stroke from the disk.
         self.autosaving = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
 
-        self.view = ViewState(lambda image: slice_in_view(self.viewer, image))
+        planes = PlaneReader(self.background.run, lambda: self.view.move())
+        self.view = ViewState(lambda image: slice_in_view(self.viewer, image, planes))
         self.engine = EngineController(self.transport, call_later(self))
         self.session = Session(self.engine, vocabulary, available_models(), self.view)
         self.layers = LayerManager(self.viewer)

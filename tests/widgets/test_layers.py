@@ -7,6 +7,7 @@ from napari.layers import Labels
 
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.widgets._layers import LayerManager, scan_layers, slice_in_view, spacing_of
+from napari_medvlsm.widgets._planes import PlaneReader, check_size
 
 POLYP, ULCER = (load_vocabulary().targets[name] for name in ("polyp", "foot ulcer"))
 
@@ -30,6 +31,70 @@ def test_colour_and_multiscale_layers(viewer, rng):
     assert slice_in_view(viewer, viewer.add_image(rgb)).scan.pixels.shape == (40, 60, 3)
     pyramid = viewer.add_image([rgb[..., 0], rgb[::2, ::2, 0]], multiscale=True)
     assert slice_in_view(viewer, pyramid).scan.size == (40, 60)
+
+
+class Lazy:
+    """An array that counts the pixels that are read of it, as dask and zarr have it."""
+
+    def __init__(self, shape, dtype=np.uint8):
+        self.shape, self.dtype, self.ndim, self.size = shape, np.dtype(dtype), len(shape), int(np.prod(shape))
+        self.read = 0
+
+    def __getitem__(self, key):
+        part = np.broadcast_to(np.zeros((), self.dtype), self.shape)[key]
+        self.read += part.size
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        self.read += int(np.prod(self.shape))
+        return np.zeros(self.shape, self.dtype)
+
+
+def lazy_layer(viewer, levels):
+    data = levels if len(levels) > 1 else levels[0]
+    return viewer.add_image(data, multiscale=len(levels) > 1, contrast_limits=(0, 255), name="slide")
+
+
+def test_the_limit_of_files_holds_for_layers_and_nothing_is_read_of_what_is_too_large(viewer):
+    huge = Lazy((40_000, 40_000))
+    # A layer of one such level would be drawn by napari, which reads it: the check is asked alone.
+    with pytest.raises(ValueError, match=r"“slide” has 1600 million pixels in a plane, more than the 268 million"):
+        check_size(lazy_layer(viewer, [Lazy((64, 64)), Lazy((32, 32))]), huge)
+    assert huge.read == 0
+
+
+def test_of_a_huge_pyramid_a_level_within_the_limit_is_worked_on(viewer):
+    levels = [Lazy((40_000, 40_000)), Lazy((20_000, 20_000)), Lazy((5_000, 5_000))]
+    layer = lazy_layer(viewer, levels)
+    layer.scale, layer.translate, layer.units = (0.001, 0.002), (7, 9), ("mm", "mm")
+    before = [level.read for level in levels]
+    view = slice_in_view(viewer, layer)
+    assert view.scan.size == (5_000, 5_000) and view.scan.spacing == pytest.approx((0.008, 0.016))
+    assert [level.read for level in levels][:2] == before[:2], "only the level that is worked on is read"
+    placed = LayerManager._placement(layer)
+    corner = np.array([7, 9]) - np.array([0.001, 0.002]) / 2
+    np.testing.assert_allclose(placed["translate"] - placed["scale"] / 2, corner)
+    assert LayerManager._shape(layer) == (5_000, 5_000)
+
+
+def test_lazy_planes_are_read_beside_the_window(viewer):
+    jobs, told = [], []
+    planes = PlaneReader(lambda *job: jobs.append(job), lambda: told.append(True))
+    layer = lazy_layer(viewer, [Lazy((64, 48)), Lazy((32, 24))])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Reading “slide”"):
+            slice_in_view(viewer, layer, planes)
+    ((work, done, _),) = jobs
+    done(work())
+    assert told == [True] and slice_in_view(viewer, layer, planes).scan.size == (64, 48) and len(jobs) == 1
+    layer.events.data()
+    with pytest.raises(ValueError, match="Reading"):
+        slice_in_view(viewer, layer, planes)
+    jobs[1][2](OSError("the disk is gone"))
+    with pytest.raises(ValueError, match=r"cannot be read \(the disk is gone\)"):
+        slice_in_view(viewer, layer, planes)
+    array = viewer.add_image(np.zeros((6, 8)))
+    assert slice_in_view(viewer, array, planes).scan.size == (6, 8) and len(jobs) == 2
 
 
 def test_units_become_millimetres_and_pixels_stay_unknown(viewer):

@@ -126,7 +126,7 @@ def is_dicom(head: bytes) -> bool:
 def refusal(path: Path, head: bytes) -> str:
     """Why a file of another kind is not opened, as one sentence."""
     kind = other_kind(head)
-    said = f"is {kind}, which is not opened here" if kind else "is no picture of a kind that is opened here"
+    said = f"is {kind}, which is not opened here" if kind else "is broken or is no image of a kind that is opened here"
     do = "export the picture as PNG or TIFF" if kind == DICOM else "save the scan as one of these and open that"
     return f"{display_name(path)} {said} (PNG, JPEG, BMP, GIF and TIFF are); {do}."
 

@@ -155,8 +155,8 @@ def decode(path: Path, planned: TiffPlan) -> Raster:
         raise ValueError("holds YCbCr colours of reduced resolution; save the scan as RGB")
     pixels, channels = _arranged(pixels, channels, planned)
     extra = page.numbers(tags.EXTRA_SAMPLES)
-    if channels and space == GREY and pixels.shape[-1] in (3, 4) and len(extra) < pixels.shape[-1] - 1:
-        space = RGB
+    if channels and space == GREY and pixels.shape[-1] in (3, 4) and not any(extra[:2]):
+        space, extra = RGB, extra[2:]  # of grey with two more samples of no stated meaning
     orientation = page.number(tags.ORIENTATION, 1)
     alpha = channels and pixels.shape[-1] > COLOURS[space] and (not extra or extra[0] in (1, 2))
     return Raster(
