@@ -93,7 +93,7 @@ def test_manifest_tells_how_each_mask_was_made(run, scans, tmp_path, small_card)
     assert (row["device"], row["precision"], row["software"]) == ("cpu", "float32", __version__)
     assert float(row["seconds"]) > 0 and row["looked_at"] == "the whole scan"
     assert found["scan0.tif"]["row_mm"] == found["scan0.tif"]["area_mm2"] == ""
-    assert found["broken.tif"]["status"] == "failed" and "is no picture of a kind" in found["broken.tif"]["message"]
+    assert found["broken.tif"]["status"] == "failed" and "is broken or is no image" in found["broken.tif"]["message"]
 
 
 def test_what_a_scan_probably_does_not_show_is_said_and_outlined_only_when_asked_for(

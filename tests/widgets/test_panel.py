@@ -197,7 +197,7 @@ def test_bad_file_says_one_sentence_and_changes_nothing(panel, qtbot, tmp_path, 
     (tmp_path / "bad.png").write_bytes(b"nothing")
     before = list(panel.viewer.layers)
     panel.open_file(tmp_path / "bad.png")
-    qtbot.waitUntil(lambda: "no picture" in panel.footer.status.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "broken" in panel.footer.status.text(), timeout=60_000)
     assert list(panel.viewer.layers) == before
 
 
@@ -214,7 +214,7 @@ def drop(panel, *paths):
 def test_dropped_files_are_opened_by_the_panel(panel, qtbot, tmp_path, lesion):
     (tmp_path / "bad.png").write_bytes(b"nothing")
     drop(panel, tmp_path / "bad.png")
-    qtbot.waitUntil(lambda: "no picture" in panel.footer.status.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "broken" in panel.footer.status.text(), timeout=60_000)
     assert not panel.viewer.layers
     tifffile.imwrite(tmp_path / "a.tif", lesion[..., 0], resolution=(50, 25), resolutionunit="CENTIMETER")
     drop(panel, tmp_path / "a.tif")

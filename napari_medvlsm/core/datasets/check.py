@@ -57,7 +57,6 @@ KINDS = {
     "unreadable": FindingKind("files that cannot be read", STOP, acceptable=False),
     "size-mismatch": FindingKind("masks of another size than their image", STOP),
     "ambiguous-mask": FindingKind("masks whose values could mean several things", STOP, acceptable=False),
-    "image-without-mask": FindingKind("listed images without a row in targets.csv", STOP),
     "turned-image": FindingKind("images that are turned by a tag that their masks lack", STOP),
     "inverted-masks": FindingKind("sets whose masks seem to be inverted", STOP),
     "image-in-two-splits": FindingKind("images listed in two splits", STOP),
@@ -491,8 +490,8 @@ def _pairs(
 ) -> Iterator[ListedPair]:
     for entry in entries:
         if not entry.mask:
-            sentence = f"{shown(entry.image)} is listed in {entry.split}, but {TABLE} has no row with a mask for it."
-            findings.append(_finding("image-without-mask", entry.split, entry.image, sentence))
+            sentence = f"{shown(entry.image)} is listed, but {TABLE} has no row with a mask for it."
+            findings.append(_finding("missing-file", entry.split, entry.image, sentence))
             continue
         try:
             image, mask = entry.image_path(), entry.mask_path()

@@ -38,8 +38,7 @@ class ListedMask:
     ----------
     split : str
     image, mask : str
-        Names as listed, without the folder's own; slashes for folders. The mask's is "" where a listed image has no row
-        in `targets.csv`.
+        Names as listed; slashes for folders. The mask is "" where `targets.csv` has no row for the image.
     images, masks : Path
         The folders that these are in.
     target : str
@@ -179,7 +178,6 @@ def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tupl
         return
     names = _image_names(folder) if split == ALL else _lines(files[split])
     table = folder / TABLE
-    names = [_inside(folder, "images", name) for name in names]
     if target or not is_there(table):
         masks = _Masks(folder / "masks")
         for name in names:
@@ -188,12 +186,11 @@ def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tupl
         return
     rows: dict[str, list[dict[str, str]]] = {}
     for row in read_table(table, "image", "mask", "target"):
-        rows.setdefault(_inside(folder, "images", row["image"]), []).append(row)
+        rows.setdefault(row["image"], []).append(row)
     for name in names:
-        for row in rows.get(name, ()):
-            yield name, _inside(folder, "masks", row["mask"]), row["target"], {}
-        if name not in rows:
-            yield name, "", "", {}
+        # An image without a row is listed all the same.
+        for row in rows.get(name, ({"mask": "", "target": ""},)):
+            yield name, row["mask"], row["target"], {}
 
 
 def rows_in_no_split(folder: Path, files: Mapping[str, Path]) -> list[str]:
@@ -207,12 +204,6 @@ def rows_in_no_split(folder: Path, files: Mapping[str, Path]) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     return lines_of(read_text(path))
-
-
-def _inside(folder: Path, part: str, name: str) -> str:
-    """A name within `images` or `masks`, also where the list names that folder, too."""
-    without = name.removeprefix("./").removeprefix(f"{part}/")
-    return without if without != name and not is_there(folder / part / name) else name
 
 
 def _image_names(folder: Path) -> list[str]:

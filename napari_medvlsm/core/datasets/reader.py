@@ -160,11 +160,6 @@ def read_items(
     default = source.modality or (info.modality if info else "")
     items: dict[Path, list[Item]] = {}
     for entry in entries:
-        if not entry.mask:
-            raise ValueError(
-                f"{source.folder}: {shown(entry.image)} is listed in {split}, but targets.csv has no row with a mask "
-                "for it; add one, or take it out of the list."
-            )
         target, mask = _mask(entry, source, known, vocabulary)
         mask = replace(mask, foreground=mask_rule(entry.record, rule))
         modality = source.modality or str(entry.record.get("modality") or "") or default
@@ -195,8 +190,8 @@ def _wanted(entries: Iterable[ListedMask], folder: Path, source: SourceConfig, l
 
 def _is_there(entry: ListedMask) -> bool:
     try:
-        return bool(entry.mask) and is_there(entry.image_path()) and is_there(entry.mask_path())
-    except ValueError:  # a name that leaves the folder
+        return is_there(entry.image_path()) and is_there(entry.mask_path())
+    except ValueError:  # a name that leaves the folder, or no mask
         return False
 
 

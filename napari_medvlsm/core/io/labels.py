@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tifffile
@@ -12,6 +11,8 @@ from PIL import Image, PngImagePlugin
 
 from napari_medvlsm.core.annotation import Annotation, dumps, from_dict, is_corrected, is_record
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.io.pictures.formats import display_name
+from napari_medvlsm.core.io.pictures.reading import read_description, read_raster
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 _PNG_KEY = "Description"
@@ -66,7 +67,7 @@ def save_mask(path: Path, annotation: Annotation, *, revision: int = 0, private:
 
 
 def load_mask(path: Path) -> Annotation:
-    """The annotation that `save_mask`, of this or an earlier version, wrote.
+    """The annotation that `save_mask`, of this or an earlier version, wrote; the file is known by content.
 
     Raises
     ------
@@ -75,52 +76,43 @@ def load_mask(path: Path) -> Annotation:
     ValueError
         If the file or its record is damaged, or of a newer version of the program.
     """
-    pixels, record = _pixels(path), read_record(path)
-    if not is_record(record):
-        raise ForeignMask(f"{path.name} was not saved by napari-medvlsm; open it as a labels layer instead.")
+    name = display_name(path)
     try:
-        return from_dict(record, np.asarray(pixels > 0))
+        raster = read_raster(path)
     except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+        raise ValueError(f"{name} cannot be read as a mask ({error})") from error
+    if raster.planes or raster.channels:
+        raise ValueError(f"{name} is no 2D mask; its shape is {raster.pixels.shape}.")
+    record = _parsed(raster.description)
+    if not is_record(record):
+        raise ForeignMask(f"{name} was not saved by napari-medvlsm; open it as a labels layer instead.")
+    try:
+        return from_dict(record, np.asarray(raster.pixels > 0))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def read_record(path: Path) -> object:
     """The record in a file as read from JSON, without its pixels; None for a foreign or damaged file."""
     try:
-        if path.suffix.lower() == ".png":
-            with Image.open(path) as image:
-                text = str(image.info.get(_PNG_KEY, ""))
-        else:
-            with tifffile.TiffFile(path) as tiff:
-                text = getattr(tiff.pages[0], "description", "")
-        record: object = json.loads(text)
-    except Exception:  # a damaged file makes the decoders raise nearly anything
+        return _parsed(read_description(path))
+    except ValueError:
         return None
-    return record
 
 
 def is_own_mask(path: Path) -> bool:
     """Whether a file is a mask that this program saved."""
-    return path.suffix.lower() in LABEL_SUFFIXES and path.is_file() and is_record(read_record(path))
+    return is_record(read_record(path))
 
 
 def is_correction(path: Path) -> bool:
     """Whether a file is a mask that a person corrected, and that this program saved."""
-    return path.is_file() and is_corrected(read_record(path))
+    return is_corrected(read_record(path))
 
 
-def _pixels(path: Path) -> Any:
+def _parsed(text: str) -> object:
     try:
-        if path.suffix.lower() == ".png":
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("L"))
-        else:
-            # The page and not `imread`: version 1 of the record could hold '"shape":'; see `annotation.dumps`.
-            with tifffile.TiffFile(path) as tiff:
-                pages = [page.asarray() for page in tiff.pages[:2]]
-            pixels = pages[0] if len(pages) == 1 else np.stack(pages)
-    except Exception as error:  # a damaged file makes the decoders raise nearly anything
-        raise ValueError(f"{path.name} cannot be read as a mask ({error}).") from error
-    if pixels.ndim != 2:
-        raise ValueError(f"{path.name} is no 2D mask; its shape is {pixels.shape}.")
-    return pixels
+        record: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return record

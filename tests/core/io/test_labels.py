@@ -115,3 +115,15 @@ def test_saved_files_are_as_readable_as_any_other(tmp_path):
     (tmp_path / "other").write_text("x")
     save_mask(tmp_path / "m.tif", Annotation("polyp", np.eye(5) > 0))
     assert (tmp_path / "m.tif").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_masks_of_ours_are_known_by_content(tmp_path):
+    mask = np.eye(6) > 0
+    for suffix in (".tif", ".png"):
+        save_mask(tmp_path / f"m{suffix}", Annotation("polyp", mask, corrected=True))
+        (tmp_path / f"m{suffix}").rename(tmp_path / "m.jpg")
+        assert is_own_mask(tmp_path / "m.jpg") and is_correction(tmp_path / "m.jpg")
+        np.testing.assert_array_equal(load_mask(tmp_path / "m.jpg").mask, mask)
+    (tmp_path / "e.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    (tmp_path / "loop.tif").symlink_to("loop.tif")
+    assert not is_own_mask(tmp_path / "e.png") and not is_own_mask(tmp_path / "loop.tif") and not is_own_mask(tmp_path)

@@ -108,6 +108,12 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
     )
 
 
+def description(path: Path) -> str:
+    """The text "Description" before a PNG's pixels; "" without it."""
+    with _open(path, PNG) as image:
+        return str(image.info.get("Description", ""))
+
+
 def _open(path: Path, kind: str) -> ImageFile.ImageFile:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tags that nobody asks for

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from napari_medvlsm.core.io.pictures import common, tiff
 from napari_medvlsm.core.io.pictures.child import decode_apart
 from napari_medvlsm.core.io.pictures.decode import decode, plan, sentence
-from napari_medvlsm.core.io.pictures.formats import display_name, format_of, read_head, refusal
+from napari_medvlsm.core.io.pictures.formats import PNG, TIFF, display_name, format_of, read_head, refusal
 from napari_medvlsm.core.io.pictures.raster import Raster
 
 
@@ -33,3 +34,18 @@ def read_raster(path: Path) -> Raster:
         raise ValueError(sentence(name, error)) from error
     except Exception as error:  # a damaged file makes the decoders raise nearly anything
         raise ValueError(sentence(name, error)) from error
+
+
+def read_description(path: Path) -> str:
+    """The text in a PNG's or TIFF's description, without decoding a pixel; "" for others.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read.
+    """
+    kind = format_of(read_head(path))
+    try:
+        return {PNG: common.description, TIFF: tiff.description}[kind](path) if kind in (PNG, TIFF) else ""
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
+        raise ValueError(sentence(display_name(path), error)) from error

@@ -34,7 +34,12 @@ from napari_medvlsm.core.io.pictures.raster import (
     upright,
 )
 from napari_medvlsm.core.io.pictures.spacing import tiff_spacing
-from napari_medvlsm.core.io.pictures.tiff_directories import Directory, read_directories, sub_directories
+from napari_medvlsm.core.io.pictures.tiff_directories import (
+    Directory,
+    first_directory,
+    read_directories,
+    sub_directories,
+)
 
 _SPACES = {0: WHITE_IS_ZERO, 1: GREY, 2: RGB, 3: PALETTE, 5: CMYK, 6: YCBCR, 8: LAB, 9: LAB, 10: LAB}
 _UNSUPPORTED = {4: "a transparency mask", 32803: "raw data of a camera's sensor", 34892: "raw data of a camera"}
@@ -174,6 +179,12 @@ def decode(path: Path, planned: TiffPlan) -> Raster:
         left_out=planned.left_out,
         notes=planned.notes,
     )
+
+
+def description(path: Path) -> str:
+    """The description of a file's first page; "" without it."""
+    with path.open("rb") as file:
+        return first_directory(file, path.stat().st_size).text(tags.DESCRIPTION)
 
 
 def _pictures(found: Sequence[Directory]) -> tuple[list[Directory], int]:

@@ -141,6 +141,12 @@ def read_directories(file: BinaryIO, size: int) -> list[Directory]:
     return found
 
 
+def first_directory(file: BinaryIO, size: int) -> Directory:
+    """The first page alone; parameters and errors as those of `read_directories`."""
+    reader = _Reader(file, size)
+    return reader.directory(reader.first())[0]
+
+
 def sub_directories(file: BinaryIO, size: int, of: Directory) -> list[Directory]:
     """The pages that hang on another one, such as smaller copies of it; those that are damaged are left out."""
     reader = _Reader(file, size)
