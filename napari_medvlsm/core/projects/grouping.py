@@ -28,14 +28,6 @@ class GroupRule(Protocol):
         """The group, such as "patient 7", of a file that is called `name` in the project; "" where none is found."""
 
 
-class NoGroups:
-    """Every scan is a group of its own."""
-
-    def of(self, path: Path, name: str) -> str:
-        """Nothing."""
-        return ""
-
-
 @dataclass(frozen=True)
 class ByTable:
     """The column of a table that names the scans in a column "image", "scan", "file", "filename" or "name"."""
