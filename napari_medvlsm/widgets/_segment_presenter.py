@@ -107,12 +107,16 @@ class SegmentPresenter(QObject):
         # A correction stays what it was; what the model found is told of its own mask.
         found = {e.target.label: self._session.mask(target=e.target.phrase) for e in asked}
         outlined = [label for label, mask in found.items() if mask is not None and mask.any()]
-        nothing = [label for label in found if label not in outlined]
+        withheld = [e.target.label for e in asked if self._session.results[e.target.phrase].withheld]
+        nothing = [label for label in found if label not in outlined and label not in withheld]
         text = f"Done: {joined(outlined)} outlined. Check the outline before you use it." if outlined else ""
         if nothing:
             peaks = [self._session.results[e.target.phrase].peak for e in asked if e.target.label in nothing]
             text += f"{' ' if text else ''}Nothing was outlined as {joined(nothing)}: the model is at most "
             text += f"{max(peaks):.0%} certain anywhere. Lower “Certainty at least”, use other words, or draw by hand."
+        if withheld:
+            text += f"{' ' if text else ''}Nothing was outlined as {joined(withheld)}: probably not in this scan. "
+            text += "“Show anyway” outlines what the model found."
         self._status.say(text)
 
     def _on_cancelled(self) -> None:

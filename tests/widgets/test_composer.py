@@ -107,6 +107,25 @@ def test_targets_of_the_model_come_first(panel):
     assert not target.model().item(heading).isEnabled()
 
 
+def test_what_is_probably_not_there_is_outlined_only_when_one_asks_to_see_it(panel, lesion, qtbot, ready):
+    section = panel.result_section
+    panel.viewer.add_image(lesion, name="lesion")
+    choose(panel.prompt_section, "lungs")
+    qtbot.waitUntil(panel.footer.segment.isEnabled, timeout=60_000)
+    panel.footer.segment.click()
+    qtbot.waitUntil(lambda: panel.session.result is not None, timeout=ENGINE_MS)
+    ready(panel)
+    assert panel.session.result.withheld and not panel.session.mask().any()
+    assert "so nothing is outlined" in section.summary.text() and section.anyway.isVisibleTo(section)
+    said = panel.footer.status.text()
+    assert "probably not in this scan" in said and "Show anyway" in said and "Lower" not in said
+    section.anyway.click()
+    assert not panel.session.result.withheld
+    assert not section.anyway.isVisibleTo(section) and "Probably not in this scan." in section.summary.text()
+    panel.session.set_threshold(0.0)
+    assert panel.layers.prediction(panel.view.slice.image, "lungs").data.any() == panel.session.mask().any()
+
+
 def test_several_targets_in_one_go(panel, lesion, qtbot, ready):
     section = panel.prompt_section
     panel.viewer.add_image(lesion, name="lesion")
