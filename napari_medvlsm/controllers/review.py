@@ -396,7 +396,7 @@ class Review:
             self.changed.emit()
 
 
-# Read beside the window -------------------------------------------------------------------------------------------------
+# Read beside the window ----------------------------------------------------------------------------------------------
 
 
 def _waiting(store: ProjectStore, query: CaseQuery) -> list[Item]:
