@@ -39,13 +39,13 @@ from napari_medvlsm.widgets.sections._section import PROBLEM, WARNING, keep_narr
 
 _FIRST, _SECOND = OUTLINE_COLORS[:2]
 _SIDE_WIDTH = 350
-_COLUMNS = ("", "what", "by", "when", "pixels", "Dice")
+_COLUMNS = ("", "what", "by", "pixels", "Dice")
 _WORDS = {
-    State.UNSEEN: "not outlined",
-    State.DRAFT: "being outlined",
-    State.SUBMITTED: "waits for your answer",
-    State.APPROVED: "approved",
-    State.ABSENT: "“nothing here”, not yet confirmed",
+    State.UNSEEN: "Not outlined",
+    State.DRAFT: "Being outlined",
+    State.SUBMITTED: "Waits for your answer",
+    State.APPROVED: "Approved",
+    State.ABSENT: "Nothing here, says the answer",
 }
 
 
@@ -75,6 +75,7 @@ class ReviewDialog(QDialog):
         # What was typed for an outline, until it is answered.
         self._remarks: dict[Item, str] = {}
         self._shown_item: Item | None = None
+        self._told_problem = False
         self._build()
         self._add_keys()
         review.changed.connect(self._show)
@@ -300,9 +301,8 @@ class ReviewDialog(QDialog):
                 agreement = self.review.agreements.get(version.id)
                 cells = (
                     f"{version.number}",
-                    _origin_words(version) + (", now" if version.current else ""),
+                    _origin_words(version) + (" (now)" if version.current else ""),
                     version.author or version.model,
-                    _time_words(version.created),
                     "lost" if version.lost else "none" if version.absent else f"{version.foreground:,}",
                     "" if agreement is None else f"{agreement:.3f}",
                 )
@@ -310,7 +310,7 @@ class ReviewDialog(QDialog):
                     item = QTableWidgetItem(text)
                     item.setData(Qt.ItemDataRole.UserRole, version)
                     item.setToolTip(_version_words(version))
-                    if column >= 4:
+                    if column >= 3:
                         item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                     self.table.setItem(row, column, item)
                 if first is not None and first.version.id == version.id:
@@ -356,6 +356,7 @@ class ReviewDialog(QDialog):
             follower.follow(leader)
 
     def _say(self, text: str, problem: bool) -> None:
+        self._told_problem = problem
         self.told.setStyleSheet(f"color: {PROBLEM};" if problem else "")
         self.told.setText(text)
 
@@ -366,6 +367,8 @@ class ReviewDialog(QDialog):
         if self._shown_item is not None:
             self._remarks[self._shown_item] = self.remark.text()
         self._shown_item = self.review.item
+        if self._told_problem:
+            self._say("", False)
         self.remark.setText("" if self._shown_item is None else self._remarks.pop(self._shown_item, ""))
 
     def _chosen_version(self) -> Version | None:
@@ -453,8 +456,8 @@ def _side_words(side: Side) -> str:
     if side.began_from:
         return f"the prediction that version {version.number} began from"
     who = version.model if version.origin == PREDICTION else version.author
-    now = ", as it is now" if version.current else ""
-    return f"version {version.number}, {_origin_words(version)}{f' ({who})' if who else ''}{now}"
+    now = " (now)" if version.current else ""
+    return f"version {version.number}{now}: {_origin_words(version)}{f', {who}' if who else ''}"
 
 
 def _version_words(version: Version) -> str:
@@ -468,11 +471,11 @@ def _version_words(version: Version) -> str:
 def _state_words(look: Look) -> str:
     now, handed = look.current, look.submitted
     who = f", handed over by {escape(handed.person)}" if handed and handed.person else ""
-    text = f"<b>{_WORDS[look.state].capitalize()}</b>{who}"
+    text = f"<b>{_WORDS[look.state]}</b>{who}"
     if now is not None:
         model = f"from {escape(now.model or 'a prediction')}" if now.predicted else "without a prediction"
         changed = "" if now.pixels_changed is None or not now.predicted else f", {now.pixels_changed:,} pixels changed"
-        text += f"<br>Outlined in {now.seconds:.0f} s with {now.strokes} strokes, {model}{changed}."
+        text += f"<br>{now.seconds:.0f} s of work and {now.strokes} strokes, {model}{changed}."
     return text
 
 
