@@ -8,7 +8,7 @@ import pytest
 
 from napari_medvlsm.core.projects.adding import add_scans, scans_in
 from napari_medvlsm.core.projects.folder import create_project
-from napari_medvlsm.core.projects.ledger import WITHOUT, by_model, did_it_help, read_ledger, write_ledger
+from napari_medvlsm.core.projects.ledger import WITHOUT, did_it_help, read_ledger, summary, write_ledger
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.statistics import difference
 from tests.core.projects.conftest import outline, write_scans
@@ -54,7 +54,7 @@ def test_means_by_model_count_what_is_known_only(many):
     outlined(many, 1, "old", 10, rows=(4, 10))
     outlined(many, 2, "old", 20)
     outlined(many, 3, "", 30, predicted=None)
-    found = by_model(read_ledger(many.database))
+    found = summary(read_ledger(many.database))
     old = found["old 6f6c646f"]
     assert old["seconds"].mean == 15 and old["accepted unchanged"].mean == 0.5 and old["Dice"].cases == 2
     assert found[WITHOUT]["seconds"].mean == 30 and math.isnan(found[WITHOUT]["Dice"].mean)
@@ -78,10 +78,10 @@ def test_chance_and_too_few_are_called_so(many):
     for case in range(1, 13):
         outlined(many, case, "old" if case % 2 else "new", 30 + case // 2 * (-1) ** (case // 2))
     (answer,) = did_it_help(read_ledger(many.database))
-    assert "from chance" in answer.sentence
+    assert "may be chance" in answer.sentence
     outlined(many, 20, "newest", 1)
     (answer,) = did_it_help(read_ledger(many.database))
-    assert "cannot be judged yet" in answer.sentence and answer.outlines[1] == 1
+    assert "too few to tell" in answer.sentence and answer.outlines[1] == 1
 
 
 def test_targets_are_compared_each_by_itself(many):
