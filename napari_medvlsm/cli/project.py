@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import FAILED, OK, SOME_FAILED
-from napari_medvlsm.core.projects.ledger import MEASURES
 from napari_medvlsm.core.projects.states import State
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def add_to(commands: Any) -> None:
     effort.add_argument("--second", default="", metavar="VERSION", help="to compare with the first")
     effort.add_argument("--csv", type=Path, metavar="FILE", help="write the lines; by case, one for each outline")
     effort.add_argument("--plot", type=Path, metavar="FILE", help="draw it over time and by version (PNG, PDF or SVG)")
-    effort.add_argument("--measure", choices=tuple(MEASURES), default="seconds", help="to plot (default: %(default)s)")
+    effort.add_argument("--measure", default="seconds", help="to plot, as the lines name it (default: %(default)s)")
     effort.set_defaults(run=_effort)
 
     export = below.add_parser("export", help="write a data set that 'medvlsm train best/own --data FOLDER' takes")
@@ -273,6 +272,7 @@ def _effort(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.projects.chart import save_chart
     from napari_medvlsm.core.projects.ledger import (
         CAUTION,
+        MEASURES,
         did_it_help,
         of_target,
         read_ledger,
@@ -286,6 +286,8 @@ def _effort(options: argparse.Namespace) -> int:
         ledger = of_target(read_ledger(store.database), options.target)
     if not ledger:
         raise ValueError(f"Nothing{f' of {options.target}' if options.target else ''} was submitted or approved yet.")
+    if options.measure not in MEASURES:
+        raise ValueError(f"There is no measure {options.measure!r}; choose one of {', '.join(MEASURES)}.")
     found = summary(ledger, options.by)
     if options.csv and options.by == "case":
         write_ledger(ledger, options.csv)
@@ -312,7 +314,10 @@ def _effort(options: argparse.Namespace) -> int:
 
 
 def _interval(one: Estimate) -> str:
-    return f"{one.mean:.3g}" if math.isnan(one.low) else f"{one.mean:.3g} ({one.low:.3g} to {one.high:.3g})"
+    mean, low, high = (
+        f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" for value in (one.mean, one.low, one.high)
+    )
+    return mean if math.isnan(one.low) else f"{mean} ({low} to {high})"
 
 
 def _plain(mean: float, low: float, high: float, cases: int) -> dict[str, float | int | None]:

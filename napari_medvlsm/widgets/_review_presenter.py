@@ -1,9 +1,10 @@
-"""Opens the review of a project, with what reads and writes beside the window."""
+"""Opens the review of a project and what its outlines cost, with what reads and writes beside the window."""
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QDialog, QWidget
 
+from napari_medvlsm.controllers.effort import EffortReport
 from napari_medvlsm.controllers.review import Item, Review
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, CaseQuery
@@ -40,4 +41,19 @@ def open_review(
         dialog.finished.connect(background.close)
     open_dialog(dialog)
     review.start(first)
+    return dialog
+
+
+def open_effort(store: ProjectStore, parent: QWidget | None = None) -> QDialog:
+    """Open what the outlines of a project cost; `store` stays open for as long as the dialog."""
+    # Drawing charts takes a second to import.
+    from napari_medvlsm.widgets.dialogs.effort import EffortDialog
+
+    reading = Background()
+    report = EffortReport(store, reading.run)
+    dialog = EffortDialog(report, store.title, parent)
+    reading.setParent(dialog)
+    dialog.finished.connect(reading.close)
+    open_dialog(dialog)
+    report.start()
     return dialog
