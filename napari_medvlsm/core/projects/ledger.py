@@ -290,8 +290,9 @@ def _sentence(target: str, first: str, second: str, counts: tuple[int, int], fou
     )
     if not math.isnan(dice.low):
         text += (
-            f" The Dice of its predictions with what was accepted is {dice.mean:+.3f} "
-            f"({dice.low:+.3f} to {dice.high:+.3f})."
+            f" Its predictions were {'nearer to' if dice.mean > 0 else 'farther from'} what was accepted: Dice "
+            f"{dice.mean:+.3f} ({dice.low:+.3f} to {dice.high:+.3f})"
+            f"{', which may be chance' if dice.low <= 0 <= dice.high else ''}."
         )
     return text
 

@@ -68,6 +68,7 @@ class EffortDialog(QDialog):
         self.first, self.second = QComboBox(), QComboBox()
         fill_combo(self.measure, [(name, name) for name in MEASURES], self.report.measure)
         fill_combo(self.by, _LINES, self.report.by)
+        self.target.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.measure.activated.connect(lambda: self.report.choose(measure=self.measure.currentData()))
         self.target.activated.connect(lambda: self.report.choose(target=self.target.currentData()))
         self.by.activated.connect(lambda: self.report.choose(by=self.by.currentData()))
@@ -145,14 +146,11 @@ class EffortDialog(QDialog):
         self.answer.setText("\n".join(found.answers) or nothing)
         self.caution.setVisible(bool(found.answers))
         self.save.setEnabled(bool(found.ledger))
-        ink, ground = (self.palette().color(role).name() for role in (QPalette.ColorRole.WindowText, self._ground()))
+        roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
+        ink, ground = (self.palette().color(role).name() for role in roles)
         self._plotted = draw_chart(self.canvas.figure, found.ledger, report.measure, ink, ground)
         self.canvas.draw_idle()
         self._fill_table()
-
-    @staticmethod
-    def _ground() -> QPalette.ColorRole:
-        return QPalette.ColorRole.Window
 
     def _fill_table(self) -> None:
         found = self.report.report
@@ -164,7 +162,7 @@ class EffortDialog(QDialog):
             cells = [line, f"{measures['seconds'].cases}"]
             cells += [_words(measure, measures[measure]) for measure in MEASURES]
             for column, text in enumerate(cells):
-                item = QTableWidgetItem(text)
+                item = QTableWidgetItem(f" {text} ")
                 item.setToolTip(text)
                 if column:
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

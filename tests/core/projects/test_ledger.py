@@ -5,8 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from napari_medvlsm.core.projects.adding import add_scans, scans_in
+from napari_medvlsm.core.projects.chart import draw_chart, save_chart
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.ledger import WITHOUT, did_it_help, read_ledger, summary, write_ledger
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -135,3 +137,19 @@ def test_a_side_without_values_or_of_one_group_has_no_interval():
     assert math.isnan(difference(one, [(3.0, "b"), (4.0, "c")]).low) and difference(one, one[:1]).mean == -0.5
     empty = difference(one, [(math.nan, "b")])
     assert empty.first == 1.5 and math.isnan(empty.mean) and math.isnan(empty.second)
+
+
+def test_a_chart_shows_every_outline_in_the_order_of_work_and_each_models_mean(many, tmp_path):
+    for case in range(1, 7):
+        outlined(many, case, "old" if case < 4 else "new", 10 * case)
+    outlined(many, 7, "", 5, predicted=None)
+    figure = Figure()
+    ledger = read_ledger(many.database)
+    assert [effort.case_id for effort in draw_chart(figure, ledger, "seconds")] == list(range(1, 8))
+    time, means = figure.axes
+    assert [line.get_ydata() for line in time.lines] == [[10, 20, 30], [40, 50, 60], [5]]
+    assert [bars.lines[0].get_ydata()[0] for bars in means.containers] == [20, 50, 5]
+    # Without a prediction there is no Dice, so that outline is left out.
+    assert len(draw_chart(figure, ledger, "Dice")) == 6 and draw_chart(figure, [], "Dice") == []
+    save_chart(ledger, "strokes", tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
