@@ -47,7 +47,8 @@ def store(tmp_path):
 
 def open_and_drawn(qtbot, store):
     dialog = open_review(store)
-    qtbot.waitUntil(lambda: drawn(dialog), timeout=WAIT_MS)
+    dialog.activateWindow()
+    qtbot.waitUntil(lambda: drawn(dialog) and dialog.isActiveWindow(), timeout=WAIT_MS)
     return dialog
 
 

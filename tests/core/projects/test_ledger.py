@@ -147,7 +147,7 @@ def test_a_chart_shows_every_outline_in_the_order_of_work_and_each_models_mean(m
     ledger = read_ledger(many.database)
     assert [effort.case_id for effort in draw_chart(figure, ledger, "seconds")] == list(range(1, 8))
     time, means = figure.axes
-    assert [line.get_ydata() for line in time.lines] == [[10, 20, 30], [40, 50, 60], [5]]
+    assert [list(line.get_ydata()) for line in time.lines] == [[10, 20, 30], [40, 50, 60], [5]]
     assert [bars.lines[0].get_ydata()[0] for bars in means.containers] == [20, 50, 5]
     # Without a prediction there is no Dice, so that outline is left out.
     assert len(draw_chart(figure, ledger, "Dice")) == 6 and draw_chart(figure, [], "Dice") == []
