@@ -448,4 +448,4 @@ def _before(sides: Sequence[Side], first: Side | None) -> Side | None:
     place = sides.index(first)
     older = sides[:place]
     predicted = [side for side in older if side.began_from or side.version.origin == PREDICTION]
-    return (predicted or older or [None])[-1]
+    return next(reversed(predicted or older), None)

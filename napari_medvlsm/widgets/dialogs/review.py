@@ -319,9 +319,10 @@ class ReviewDialog(QDialog):
 
     def _show_restore(self) -> None:
         version = self._chosen_version()
-        usable = version is not None and not (version.current or version.lost or version.absent)
-        self.restore.setEnabled(usable and not self.review.busy)
-        self.restore.setText(f"Bring version {version.number} back" if usable else "Bring a version back")
+        if version is None or version.current or version.lost or version.absent:
+            version = None
+        self.restore.setEnabled(version is not None and not self.review.busy)
+        self.restore.setText("Bring a version back" if version is None else f"Bring version {version.number} back")
         self.restore.setToolTip("Make it the outline again; what is there now stays as a version, too")
 
     def _draw(self) -> None:
@@ -336,20 +337,23 @@ class ReviewDialog(QDialog):
         self._draw_lines()
 
     def _draw_lines(self) -> None:
-        review, pair = self.review, self.review.pair
-        lines = pair is not None and review.scan is not None and self.outlines.isChecked()
-        second = lines and review.second is not None
-        self.first_view.set_outlines([(pair.first, _FIRST)] if lines else [])
-        tinted = second and self.tint.isChecked()
-        shown = [(pair.second, _SECOND)] if second else []
-        self.second_view.set_outlines(([(pair.first, _FIRST)] if tinted else []) + shown)
-        if tinted:
-            self.second_view.set_tint(pair.differing, pair.step, (_FIRST, _SECOND))
-        else:
-            self.second_view.set_tint(None)
+        pair, shown = self.review.pair, self.review.scan is not None and self.outlines.isChecked()
         found = pair.differences if pair else None
-        self.legend.setText(_legend(review.first, review.second, found) if tinted else "")
         self.numbers.setText("" if found is None else _difference_words(found))
+        self.legend.clear()
+        self.second_view.set_tint(None)
+        if pair is None or not shown:
+            self.first_view.set_outlines([])
+            self.second_view.set_outlines([])
+            return
+        first, second = (pair.first, _FIRST), (pair.second, _SECOND)
+        self.first_view.set_outlines([first])
+        if pair.differing is not None and self.tint.isChecked():
+            self.second_view.set_outlines([first, second])
+            self.second_view.set_tint(pair.differing, pair.step, (_FIRST, _SECOND))
+            self.legend.setText(_legend(self.review.first, self.review.second, found))
+        else:
+            self.second_view.set_outlines([second])
 
     def _follow(self, leader: ScanView, follower: ScanView) -> None:
         with QSignalBlocker(follower):
