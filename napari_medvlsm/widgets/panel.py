@@ -275,20 +275,17 @@ class Panel(QWidget):
         page.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.scroll = scroll
 
-        tab = QWidget()
-        whole = QVBoxLayout(tab)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(scroll, 1)
-        whole.addWidget(rule())
-        whole.addWidget(self.footer)
         self.tabs = QTabWidget()
-        self.tabs.addTab(tab, "Segment")
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(scroll, "Segment")
         self.project_tab = ProjectTab()
         self.tabs.addTab(self.project_tab, "Project")
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self.tabs)
+        outer.setContentsMargins(0, 4, 0, 0)
+        outer.setSpacing(0)
+        outer.addWidget(self.tabs, 1)
+        outer.addWidget(rule())
+        outer.addWidget(self.footer)
         self.setMinimumWidth(330)
 
     def _present(self, settings: Settings) -> None:
