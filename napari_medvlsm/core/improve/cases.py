@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Fewer hold-out scans than this tell nothing about two models.
 FEW = 10
-# Fewer training scans than this are no base for a training.
+# Fewer training scans than this are not trained on: their model would know these scans and nothing else.
 FEWEST = 3
 
 
@@ -64,7 +64,7 @@ class Finding:
     kind : str
         "nothing", "too-few", "no-validation", "no-holdout", "few-holdout", "target-not-trained",
         "target-not-validated", "target-not-held-out", "outline-missing", "empty-outline", "scan-missing",
-        "scan-changed", "scan-unreadable", "held-out-seen".
+        "scan-changed", "held-out-seen".
     sentence : str
     stops : bool
         Whether a round cannot start with it.
@@ -122,7 +122,110 @@ def choose_cases(store: ProjectStore, states: Collection[State] = ACCEPTED, targ
     targets : collection of str
         All by default.
     """
-    raise NotImplementedError
+    cases, findings = [], []
+    for scan in store.cases(query=CaseQuery(states=tuple(states), targets=tuple(targets))):
+        for target, state in scan.states.items():
+            if state not in states or (targets and target not in targets):
+                continue
+            version = store.current(scan.id, target)
+            if version is None or version.lost:
+                findings.append(
+                    Finding(
+                        "outline-missing",
+                        f"The outline of {target} in {scan.name} is lost; outline it again, or "
+                        "run 'medvlsm project repair'.",
+                        True,
+                        scan.id,
+                        target,
+                    )
+                )
+                continue
+            if not version.foreground and not version.absent:
+                findings.append(
+                    Finding(
+                        "empty-outline",
+                        f"The outline of {target} in {scan.name} is empty; draw it, or answer that "
+                        "there is nothing to outline.",
+                        True,
+                        scan.id,
+                        target,
+                    )
+                )
+                continue
+            cases.append(
+                TrainingCase(
+                    case_id=scan.id,
+                    name=scan.name,
+                    group=scan.group,
+                    split=scan.split,
+                    target=target,
+                    version=version.id,
+                    state=state,
+                    absent=version.absent,
+                    assisted=version.predicted,
+                    pixels_hash=scan.pixels_hash,
+                )
+            )
+    chosen = Chosen(tuple(cases), ())
+    findings += _of_numbers(chosen)
+    return Chosen(tuple(cases), tuple(sorted(findings, key=lambda finding: not finding.stops)))
+
+
+def _of_numbers(chosen: Chosen) -> list[Finding]:
+    """What numbers of scans and outlines say against a training."""
+    if not chosen.cases:
+        return [Finding("nothing", "No outline is submitted or approved yet; submit some first.", True)]
+    found = []
+    if chosen.scans(TRAIN) < FEWEST:
+        found.append(
+            Finding(
+                "too-few",
+                f"{chosen.scans(TRAIN)} of the finished scans are for training, but at least {FEWEST} are "
+                "needed; ten finished scans are a good beginning.",
+                True,
+            )
+        )
+    if not chosen.count(VAL, absent=False):
+        found.append(
+            Finding(
+                "no-validation",
+                "No finished scan of those for validation shows what is outlined, so that the best "
+                "model could not be chosen; finish more scans.",
+                True,
+            )
+        )
+    held_out = chosen.scans(TEST)
+    if not held_out:
+        found.append(
+            Finding(
+                "no-holdout",
+                "No scan of the hold-out is finished, so that nobody could say whether the model got "
+                "better; finish some of them.",
+                False,
+            )
+        )
+    elif held_out < FEW:
+        found.append(
+            Finding(
+                "few-holdout",
+                f"{held_out} scans of the hold-out are finished; fewer than {FEW} are too few to tell "
+                "whether the model got better.",
+                False,
+            )
+        )
+    for target in chosen.targets:
+        shown = {split: chosen.count(split, target, absent=False) for split in SPLITS}
+        if not shown[TRAIN]:
+            text = f"No training scan shows {target}, so the model does not learn it."
+            found.append(Finding("target-not-trained", text, False, target=target))
+            continue
+        if not shown[VAL] and chosen.count(VAL, absent=False):
+            text = f"No validation scan shows {target}: the best model is chosen by the other targets."
+            found.append(Finding("target-not-validated", text, False, target=target))
+        if not shown[TEST] and held_out:
+            text = f"No scan of the hold-out shows {target}: whether it got better is not measured."
+            found.append(Finding("target-not-held-out", text, False, target=target))
+    return found
 
 
 def check_scans(
@@ -143,4 +246,73 @@ def check_scans(
     progress : callable, optional
         ``progress(done, of)`` in scans.
     """
-    raise NotImplementedError
+    found: list[Finding] = []
+    of_scan: dict[int, list[TrainingCase]] = {}
+    for case in cases:
+        of_scan.setdefault(case.case_id, []).append(case)
+    for number, (scan, outlines) in enumerate(of_scan.items(), 1):
+        found += _of_scan(store, scan, outlines, seen or {})
+        if progress:
+            progress(number, len(of_scan))
+    return found
+
+
+def _of_scan(
+    store: ProjectStore, case_id: int, outlines: Sequence[TrainingCase], seen: Mapping[str, str]
+) -> list[Finding]:
+    first, found = outlines[0], []
+    if first.split == TEST and first.pixels_hash in seen:
+        found.append(
+            Finding(
+                "held-out-seen",
+                f"{first.name} is held out, but the model {seen[first.pixels_hash]} was trained on "
+                "it; start from another model.",
+                True,
+                case_id,
+            )
+        )
+    path = store.scan_path(case_id)
+    if not path.is_file():
+        return [
+            *found,
+            Finding(
+                "scan-missing",
+                f"{first.name} is not where it was, {path}; put it back, or run "
+                "'medvlsm project repair' with the folder it is in now.",
+                True,
+                case_id,
+            ),
+        ]
+    try:
+        pixels = read_scan(path).pixels
+    except (ValueError, OSError) as error:
+        return [*found, Finding("scan-missing", f"{first.name} cannot be read: {error}", True, case_id)]
+    if content_hash(pixels) != first.pixels_hash:
+        found.append(
+            Finding(
+                "scan-changed",
+                f"{first.name} is not the picture any more that was outlined; put the old file back.",
+                True,
+                case_id,
+            )
+        )
+    for outline in outlines:
+        try:
+            mask = store.load(store.version(outline.version)).mask
+        except (ValueError, OSError) as error:
+            found.append(
+                Finding("outline-missing", f"{first.name}, {outline.target}: {error}", True, case_id, outline.target)
+            )
+            continue
+        if not mask.any() and not outline.absent:
+            found.append(
+                Finding(
+                    "empty-outline",
+                    f"The outline of {outline.target} in {first.name} is empty; draw it, or answer "
+                    "that there is nothing to outline.",
+                    True,
+                    case_id,
+                    outline.target,
+                )
+            )
+    return found
