@@ -359,7 +359,13 @@ def reject_round(round_: Round, person: str, remark: str = "") -> None:
 
 
 def delete_round(round_: Round) -> None:
-    """Delete its folder. Raises ValueError while it runs, and for the present model or one to which one could go back."""
+    """Delete its folder.
+
+    Raises
+    ------
+    ValueError
+        While it runs, or if its model is the present one, what rolling back leads to, or an unfinished round's base.
+    """
     with changing(round_.project):
         entries = read_history(round_.project)
         if round_.name == present_name(entries, ""):

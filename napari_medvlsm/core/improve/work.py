@@ -1,6 +1,6 @@
 """The process of a round: trains, then measures the candidate beside the model that it started from.
 
-`python -m napari_medvlsm.core.improve.work FOLDER [--finish]` is started by `rounds.start_round` and outlives the window.
+`python -m napari_medvlsm.core.improve.work FOLDER [--finish]`, started by `rounds.start_round`, outlives the window.
 Everything goes on where it was: training after its last epoch, measuring after its last model. The training is a
 process of its own, which ends when this one does, however it ends.
 """
@@ -18,17 +18,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from napari_medvlsm.core.exit_codes import ExitCode, exit_sentence
-from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER
+from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER, read_plan
 from napari_medvlsm.core.improve.rounds import FAILURE_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
-from napari_medvlsm.core.improve.plan import read_plan
 from napari_medvlsm.core.improve.versions import write_trained
 from napari_medvlsm.core.io.disk_errors import sentence
-from napari_medvlsm.core.process import ChildProcess
 from napari_medvlsm.core.runs.events import EventSink, ignore_event
 from napari_medvlsm.core.runs.folder import MODEL_FOLDER
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
 from napari_medvlsm.core.runs.start import (
-    STOP_GRACE,
     RunEnd,
     RunProcess,
     start_evaluation,
