@@ -30,7 +30,7 @@ Train a project's present model further on its own outlines, and measure it on t
   medvlsm improve PROJECT --prepare            only copy the data, and print the command for another computer
 
   medvlsm improve versions PROJECT             rounds and models, which is present, who promoted what when
-  medvlsm improve compare PROJECT [ROUND]      candidate beside the model that it started from
+  medvlsm improve compare PROJECT [ROUND]      candidate beside the model that was present then
   medvlsm improve promote PROJECT ROUND        make its model the present one
   medvlsm improve reject PROJECT ROUND         decide against it
   medvlsm improve rollback PROJECT             make the model before the present one
@@ -123,18 +123,26 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | None:
     from napari_medvlsm.core.prompts.own_words import own_words_path
 
     states = {State(state) for state in options.state} if options.state else ACCEPTED
-    base = base_of(project, options.base)
+    base, present = base_of(project, options.base), base_of(project)
     with ProjectStore(project, options.person, read_only=True) as store:
         chosen = choose_cases(store, states, options.target)
         _tell_chosen(store, chosen, base)
-        findings = [*chosen.findings, *check_scans(store, chosen.cases, base.trained, _bar("scan"))]
+        findings = [*chosen.findings, *check_scans(store, chosen.cases, base.trained | present.trained, _bar("scan"))]
         _tell_findings(findings)
         if any(finding.stops for finding in findings):
             print("medvlsm: nothing was begun; mend what is said above first.", file=sys.stderr)
             return None
-        words = {"recipe": options.recipe or RECIPE, "changes": options.set, "remark": options.remark}
-        vocabulary = load_vocabulary(own_words_path())
-        round_ = make_round(store, chosen.cases, base, vocabulary, **words, progress=_bar("scan"))
+        round_ = make_round(
+            store,
+            chosen.cases,
+            base,
+            load_vocabulary(own_words_path()),
+            present=present,
+            recipe=options.recipe or RECIPE,
+            changes=options.set,
+            remark=options.remark,
+            progress=_bar("scan"),
+        )
     if options.dry_run:
         try:
             print(by_trial(round_).sentence)
@@ -177,7 +185,7 @@ def _tell_verdict(round_: Round) -> None:
     from napari_medvlsm.core.improve.sentences import details, recommendation
     from napari_medvlsm.core.improve.verdict import judge
 
-    print(f"Model {round_.name} beside {called(round_.plan.base.name)}, on scans that neither was trained on:")
+    print(f"Model {round_.name} beside {called(round_.plan.present.name)}, on scans that neither was trained on:")
     if not round_.plan.held_out:
         print("  No scan of the hold-out is finished, so nothing is known of which is better.")
         return

@@ -1,4 +1,4 @@
-"""The process of a round: trains, then measures the candidate beside the model that it started from.
+"""The process of a round: trains, then measures the candidate beside the present model.
 
 `python -m napari_medvlsm.core.improve.work FOLDER [--finish]`, started by `rounds.start_round`, outlives the window.
 Everything goes on where it was: training after its last epoch, measuring after its last model. The training is a
@@ -116,7 +116,7 @@ def _done(round_: Round, report: EventSink, finish: bool, stop: _Stop) -> RunEnd
         return RunEnd(ExitCode.FAILED, f"The training ended without a model; look into {round_.run.folder}.")
     write_trained(model, round_.plan.trained)
     candidate = f"{RUN_FOLDER}/{MODEL_FOLDER}"
-    for name, out in ((round_.plan.base.model, BEFORE_FOLDER), (candidate, AFTER_FOLDER)):
+    for name, out in ((round_.plan.present.model, BEFORE_FOLDER), (candidate, AFTER_FOLDER)):
         if round_.plan.held_out and not (round_.folder / out / SUMMARY_FILE).is_file():
             end = _measured(round_, name, out, stop)
             if not end.done:
