@@ -78,6 +78,7 @@ def _as_mapping(value: Any) -> Any:
 @with_config(ConfigDict(extra="forbid"))
 class _TargetEntry(TypedDict, total=False):
     label: _Word
+    spoken: _Word
     plural: _Word
     modality: _Word
     family: _Family

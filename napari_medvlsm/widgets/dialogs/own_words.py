@@ -125,9 +125,9 @@ class OwnWordsDialog(QDialog):
             entry["lateralised"] = self.lateralised.isChecked()
         if self._color != (shipped.display_color if shipped else _DEFAULT_COLOR):
             entry["display_color"] = self._color
-        # What the form does not show (shapes, colours) stays as it is in the file.
+        # What the form does not show (spoken name, shapes, colours) stays as it is in the file.
         before = self._words.content.get("targets", {}).get(phrase) or {}
-        entry |= {key: before[key] for key in ("shapes", "colors") if key in before}
+        entry |= {key: before[key] for key in ("spoken", "shapes", "colors") if key in before}
         self._write(lambda file: file.changed(phrase, entry if entry or shipped is None else None), f"Saved {phrase}.")
         self._pick(phrase)
 
