@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from napari_medvlsm.core.describe import Description
@@ -64,6 +64,18 @@ class Said:
         if card is None or card.open_vocabulary:
             return tuple(free_text(part, vocabulary) for part in self.parts(vocabulary))
         return tuple(in_trained_words(part, vocabulary, card) for part in self.parts(vocabulary))
+
+    def by_target(self, prompts: Sequence[Prompt], vocabulary: Vocabulary) -> dict[str, Said]:
+        """What is said of each target of its prompts; nothing of one without words."""
+        own = self.parts(vocabulary)
+        said = [self] if len(own) < 2 else [Said(typed=part) for part in own]
+        return {target_of(p): one for p, one in zip(prompts, said, strict=True) if p.text}
+
+    def with_target(self, place: int, phrase: str, vocabulary: Vocabulary) -> Said:
+        """Another target typed in the place of the one in a part of what is said."""
+        parts = list(self.parts(vocabulary)) or [""]
+        parts[place] = vocabulary.target(phrase).name
+        return replace(self, typed=" and ".join(parts))
 
     def settled(self, vocabulary: Vocabulary) -> Said:
         """The choices that the typed words make, in their place; all of it is the person's."""

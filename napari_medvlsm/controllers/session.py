@@ -57,10 +57,8 @@ class Session:
         view: ViewState,
         history: PromptHistory | None = None,
     ) -> None:
-        self.engine = engine
-        self.vocabulary = vocabulary
-        self.models = models
-        self.view = view
+        self.engine, self.view = engine, view
+        self.vocabulary, self.models = vocabulary, models
         self.history = history or PromptHistory()
         self.model: ModelEntry | None = next(iter(models.values()), None)
         self._said = Said()
@@ -121,7 +119,7 @@ class Session:
     @property
     def target(self) -> str:
         """What is outlined: the target of the prompt, or its whole text where none is recognised."""
-        return _target(self.prompt)
+        return target_of(self.prompt)
 
     @property
     def target_in_view(self) -> Target:
@@ -202,10 +200,7 @@ class Session:
     def enqueue(self) -> None:
         """Put the prompt on the list of what is outlined in one go, in the place of an earlier one for its target.
 
-        Raises
-        ------
-        ValueError
-            If the prompt is empty.
+        Raises ValueError if there is nothing to ask for.
         """
         self.queue = listed(self.queue, self._checked())
         self.queue_changed.emit()
@@ -223,9 +218,7 @@ class Session:
 
     def take_nearest(self, phrase: str) -> None:
         """Ask for a target that the model knows in the place of the first that it does not."""
-        parts = list(self._said.parts(self.vocabulary)) or [""]
-        parts[self.familiarity().place] = self.vocabulary.target(phrase).name
-        self.type(" and ".join(parts))
+        self._say(self._said.with_target(self.familiarity().place, phrase, self.vocabulary))
 
     # What an outline says ------------------------------------------------------------------------------------------
 
@@ -479,10 +472,7 @@ class Session:
             self._prompt_changed()
 
     def _remember_said(self) -> None:
-        parts = self._said.parts(self.vocabulary)
-        for i, prompt in enumerate(self.prompts):
-            if prompt.text:
-                self._work.said_of[target_of(prompt)] = self._said if len(parts) < 2 else Said(typed=parts[i])
+        self._work.said_of |= self._said.by_target(self.prompts, self.vocabulary)
 
     # The engine ----------------------------------------------------------------------------------------------------
 

@@ -83,6 +83,7 @@ class _TargetEntry(TypedDict, total=False):
     modality: _Word
     family: _Family
     synonyms: _Words
+    unspoken: _Words
     shapes: _Words
     colors: _Words
     general: _Words

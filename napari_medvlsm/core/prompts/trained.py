@@ -84,7 +84,7 @@ def nearest(text: str, vocabulary: Vocabulary, trained: Iterable[str], modality:
 
 def _closeness(clean: str, target: Target, vocabulary: Vocabulary) -> float:
     """Of a text to the names of a target, 0 to 1; 0 where nothing is alike."""
-    names = [normalise(name) for name in (*target.names, *vocabulary.names(target))]
+    names = [normalise(name) for name in vocabulary.names(target)]
     nouns = {word for name in names for word in name.split()} - _NO_NOUNS
     words = {*clean.split()} - _NO_NOUNS
     near = [_alike(word, hit[0]) for word in words if (hit := difflib.get_close_matches(word, nouns, 1, _CLOSE_WORD))]

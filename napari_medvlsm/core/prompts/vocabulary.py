@@ -55,6 +55,8 @@ class Target:
         Keys of `Vocabulary.modalities` and of `load_families`.
     synonyms, shapes, colors, general : tuple of str
         Other names; the likeliest words; descriptions that complete "which is ...".
+    unspoken : tuple of str
+        Of the synonyms those that are understood but not shown, for the same reason.
     lateralised : bool
         Whether a scan that shows it has a left and a right that must not be swapped.
     display_color : str
@@ -70,6 +72,7 @@ class Target:
     spoken: str = ""
     family: str = GENERIC
     synonyms: tuple[str, ...] = ()
+    unspoken: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()
     colors: tuple[str, ...] = ()
     general: tuple[str, ...] = ()
@@ -86,6 +89,15 @@ class Target:
     def name(self) -> str:
         """What people read within a sentence."""
         return self.spoken or self.phrase
+
+    @property
+    def short_label(self) -> str:
+        """The label without what stands in brackets."""
+        return self.label.split(" (")[0]
+
+    def shown(self, text: str) -> str:
+        """A text of a model about it, as people read it."""
+        return text.replace(self.phrase, self.spoken) if self.spoken else text
 
     @property
     def names_a_side(self) -> bool:
@@ -183,12 +195,11 @@ class Vocabulary:
 
     def shown(self, prompt: Prompt) -> str:
         """A prompt as people read it: with the target's own name where the model's word for it is a diagnosis."""
-        target = self.target(prompt.attributes.target)
-        return prompt.text.replace(target.phrase, target.name) if target.spoken else prompt.text
+        return self.target(prompt.attributes.target).shown(prompt.text)
 
     def names(self, target: Target) -> tuple[str, ...]:
         """Everything that a target is called in a text, plurals of its synonyms included; the phrase first."""
-        return tuple(name for name, of in self._names.items() if of is target)
+        return tuple(dict.fromkeys((*target.names, *(name for name, of in self._names.items() if of is target))))
 
     def named_in(self, tokens: Sequence[str]) -> list[tuple[int, int, Target]]:
         """The targets that are named, in order, each with the place of its first word and of that behind its last.
