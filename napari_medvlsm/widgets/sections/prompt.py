@@ -177,8 +177,8 @@ class PromptSection(Section):
             lines.append(f'<span style="color: {WARNING}">⚠ {first}</span>{self._offer(known.nearest)}')
         if known.weak_dice is not None:
             lines.append(
-                f'<span style="color: {WARNING}">⚠ This model is weak here: mean Dice {known.weak_dice:.2f} on test scans '
-                "(1 is perfect). Expect to redraw.</span>"
+                f'<span style="color: {WARNING}">⚠ This model is weak here: mean Dice {known.weak_dice:.2f} on test '
+                "scans (1 is perfect). Expect to redraw.</span>"
             )
         self.warning.setText("<br>".join(lines))
         self.warning.setVisible(bool(lines))
