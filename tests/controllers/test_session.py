@@ -188,7 +188,7 @@ def test_the_nearest_target_is_of_the_same_kind_of_scan(session, wire, scan):
     assert [t.phrase for t in session.familiarity().nearest] == ["lungs", "left lung", "right lung"]
     session.type("polyp")
     segment(session, wire)
-    session.type("small lesion and polyp")
+    session.type("lesion")
     known = session.familiarity()
     assert [t.phrase for t in known.nearest] == ["polyp"] and known.place == 0
     session.type("polyp and myocardium")
