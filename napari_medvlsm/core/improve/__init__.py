@@ -1,0 +1,1 @@
+"""Improving a project's model from its outlined cases."""
