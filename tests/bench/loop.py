@@ -2,12 +2,12 @@
 
     python tests/bench/loop.py DATA RUNS [--seeds 1 2 3] [--minutes 60] [--tasks clinicdb drive] [--only-done]
 
-Each round the scripted clinician corrects further cases (the correction is the true mask; its effort, the pixels by which
-the model's outline is wrong), the shipped starter is trained further on all corrected cases by the recipe `best/own` as it
-stands, and the result is measured on a hold-out of other patients or sequences that never changes. Beside it: the same
-with cases in a random order, a UNet whose encoder begins with the same weights, trained on the cases of the random
-order, and, without any training, the mask of the corrected case that is nearest by the encoder's features. Goes on where it
-stopped; prints tables and draws `loop.png` of what is done.
+Each round the scripted clinician corrects further cases (the correction is the true mask; its effort, the pixels by
+which the model's outline is wrong), the shipped starter is trained further on all corrected cases by the recipe
+`best/own` as it stands, and the result is measured on a hold-out of other patients or sequences that never changes.
+Beside it: the same with cases in a random order, a UNet whose encoder begins with the same weights, trained on the
+cases of the random order, and, without training, the mask of the corrected case that is nearest by the encoder's
+features. Goes on where it stopped; prints tables and draws `loop.png` of what is done.
 """
 
 from __future__ import annotations

@@ -172,7 +172,14 @@ def save_plot(
             if arm in ("chosen", "random") and curve:
                 curve = {0: [start], **curve}
             shift = 0.08 * (number - 1.5)
-            _curve(above, [places[s] + shift for s in curve], [by_group(h, "class") for h in curve.values()], title, color, mark)
+            _curve(
+                above,
+                [places[s] + shift for s in curve],
+                [by_group(h, "class") for h in curve.values()],
+                title,
+                color,
+                mark,
+            )
             if arm in ("chosen", "random"):
                 for kind, line in (("wrong side", "-"), ("wrong size", ":")):
                     found = [by_group(held, "oracle", kind) for held in curve.values()]
@@ -200,6 +207,4 @@ def _curve(  # type: ignore[no-untyped-def]
         return
     means = [e.mean for _, e in kept]
     around = [[e.mean - e.low for _, e in kept], [e.high - e.mean for _, e in kept]]
-    axis.errorbar(
-        [x for x, _ in kept], means, around, color=color, marker=mark, linestyle=line, capsize=3, label=label
-    )
+    axis.errorbar([x for x, _ in kept], means, around, color=color, marker=mark, linestyle=line, capsize=3, label=label)

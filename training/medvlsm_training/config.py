@@ -59,6 +59,8 @@ class ModelConfig:
     encoder_weights : str
         ImageNet weights that an image encoder of `segmentation_models_pytorch` starts from: "package" (an installed
         one), "library" (the library's own, fetched once) or a file; "" for random ones. See `pretrained`.
+    norms : str
+        "trained", or "kept": batch normalisation goes on by the base's statistics, not by those of a few scans.
     stored : str
         Number format of the packaged weights: "float32", or "float16" at half the size. They are rounded before
         anything is measured.
@@ -71,6 +73,7 @@ class ModelConfig:
     image_size: int = 0
     sizes: dict[str, Any] = field(default_factory=dict)
     encoder_weights: str = ""
+    norms: Literal["trained", "kept"] = "trained"
     stored: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -78,6 +81,8 @@ class ModelConfig:
             raise ValueError("A base has its own encoder: leave out encoder_weights, or the base.")
         if self.trained != "all" and not self.base:
             raise ValueError(f"trained: {self.trained} keeps weights of a trained model: name it as base.")
+        if self.norms == "kept" and not self.base:
+            raise ValueError("norms: kept needs a base, whose statistics are kept.")
         if not self.base and self.image_size <= 0:
             raise ValueError("A model without a base needs an image_size.")
         if not self.base and self.family.startswith("biomedclipseg"):
@@ -334,7 +339,6 @@ class TrainerConfig:
         for name in ("batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
-
 
     def for_images(self, images: int) -> TrainerConfig:
         """The same with the epochs that `max_images` leaves to a run whose epochs show so many images."""

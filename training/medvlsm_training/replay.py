@@ -8,7 +8,7 @@ from pathlib import Path
 from medvlsm_training.cache import file_digest
 from medvlsm_training.config import SHIPPED_REPLAY, Recipe
 from napari_medvlsm.core.datasets.items import Item
-from napari_medvlsm.core.datasets.reader import read_source, with_info
+from napari_medvlsm.core.datasets.reader import read_items, with_info
 from napari_medvlsm.core.datasets.replay import shipped_replay
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
@@ -39,7 +39,7 @@ def read_replay(recipe: Recipe, data: Path, items: Mapping[str, Sequence[Item]])
     replayed = []
     for folder in _folders(recipe, data):
         vocabulary = dataset_vocabulary([folder])
-        found = read_source(folder, with_info(folder, SourceConfig(".")), vocabulary)["train"]
+        found = read_items(folder, with_info(folder, SourceConfig(".")), "train", vocabulary).items
         if not found:
             raise ValueError(f"{folder} is to be replayed, but lists no training images.")
         replayed += [item for item in found if file_digest(item.image) not in own]

@@ -200,9 +200,7 @@ def datasets(
     shown = [item for item in items["train"] for _ in range(repeats[item.source])]
     share = recipe.replay.share
     return (
-        PromptedImages(
-            shown, prompter, model, recipe.seed, recipe.augmentation, views, cache, keep, replayed, share
-        ),
+        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation, views, cache, keep, replayed, share),
         PromptedImages(items["val"], prompter, model, recipe.seed, None, min(1, views), cache, keep),
     )
 

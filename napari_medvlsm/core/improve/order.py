@@ -55,7 +55,7 @@ class Doubt:
     outlined : bool
         Whether anything is.
     words : float
-        1 - Dice between answers to wordings that mean the same; 0 where that was not asked, or says nothing (`listens`).
+        1 - Dice between answers to wordings that mean the same; 0 where that was not asked or says nothing (`listens`).
     """
 
     region: float
@@ -86,9 +86,7 @@ class Next:
     reason: str
 
 
-def doubt_of(
-    probability: Bytes, threshold: float, wordings: Sequence[Bytes] = (), listens: bool = False
-) -> Doubt:
+def doubt_of(probability: Bytes, threshold: float, wordings: Sequence[Bytes] = (), listens: bool = False) -> Doubt:
     """How unsure an answer is.
 
     Parameters
@@ -164,7 +162,7 @@ def next_cases(
     rng = np.random.default_rng(seed)
     unit = _normalised(features)
     before = _normalised(outlined) if outlined is not None and len(outlined) else unit[:0]
-    drawn = {i: AT_RANDOM for i in rng.permutation(len(unit))[: count // ONE_IN].tolist()}
+    drawn = dict.fromkeys(rng.permutation(len(unit))[: count // ONE_IN].tolist(), AT_RANDOM)
     left = np.array([i for i in range(len(unit)) if i not in drawn])
     wanted = count - len(drawn)
     if doubts is None:
