@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvlsm_training.config import AugmentationConfig, ModelConfig, PromptConfig, ReplayConfig
+from medvlsm_training.config import AugmentationConfig, CacheConfig, ModelConfig, PromptConfig, ReplayConfig
 from medvlsm_training.data import PromptedImages
 from medvlsm_training.prompting import Prompter
 from medvlsm_training.recipes import load_recipe
@@ -21,6 +21,7 @@ from napari_medvlsm.core.datasets.replay import shipped_replay
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.models.store.registry import STARTER, find_model
 from napari_medvlsm.core.prompts import load_vocabulary
+from napari_medvlsm.core.runs.events import Started
 from tests.training.builders import disk, write_set
 
 VOCABULARY = load_vocabulary()
@@ -87,7 +88,7 @@ def test_a_run_replays_and_is_held_to_what_it_replays(disks, disks_recipe, earli
     recipe, run, events = with_replay(disks_recipe, earlier), tmp_path / "run", []
     once = replace(recipe, trainer=replace(recipe.trainer, max_epochs=1))
     train(once, disks, tmp_path / "once", report=events.append)
-    assert next(e for e in events if e.kind == "started").train_images == 21  # 8 twice, and a quarter of all
+    assert next(e for e in events if isinstance(e, Started)).train_images == 21  # 8 twice, and a quarter of all
     train(recipe, disks, run)
     Image.fromarray(disk(np.random.default_rng(1))[0]).save(earlier / "images" / "0.png")
     with pytest.raises(ValueError, match=r"not those that this run began with \(replay"):
@@ -105,4 +106,4 @@ def test_own_corrections_replay_what_ships_and_image_only_models_nothing():
     recipe = load_recipe("best/own")
     assert recipe.replay == ReplayConfig(recipe.replay.share) and 0 < recipe.replay.share < 0.5
     unet = ModelConfig("image-only", image_size=64, sizes={"encoder": "resnet18"})
-    assert replace(recipe, model=unet).replay.share == 0
+    assert replace(recipe, model=unet, cache=CacheConfig()).replay.share == 0

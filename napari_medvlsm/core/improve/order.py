@@ -177,22 +177,35 @@ def next_cases(
 
 
 def _spread(unit: Features, before: Features, count: int, rng: np.random.Generator) -> list[int]:
-    """The most typical case of each cluster that holds no outlined case, of large clusters first."""
+    """The most typical case of each cluster without an outlined case, in turn that which is farthest from the others.
+
+    Typical ones, because the farthest of all are often the broken ones.
+    """
     labels = _clusters(np.concatenate([unit, before]), count + len(before), rng)
     own, taken = labels[: len(unit)], set(labels[len(unit) :].tolist())
-    chosen: list[int] = []
     sizes = {label: int((own == label).sum()) for label in np.unique(own).tolist() if label not in taken}
+    typical = []
     for label in sorted(sizes, key=lambda each: (-sizes[each], each)):
         members = np.flatnonzero(own == label)
-        centre = unit[members].mean(axis=0)
-        chosen.append(int(members[np.argmin(((unit[members] - centre) ** 2).sum(axis=1))]))
-    # Fewer clusters than cases wanted: then those that are farthest from all that is chosen.
-    while len(chosen) < count:
-        known = np.concatenate([before, unit[chosen]])
-        gap = ((unit[:, None] - known[None]) ** 2).sum(axis=2).min(axis=1) if len(known) else np.ones(len(unit))
-        gap[chosen] = -1
-        chosen.append(int(np.argmax(gap)))
-    return chosen[:count]
+        away = ((unit[members] - unit[members].mean(axis=0)) ** 2).sum(axis=1)
+        typical.append(int(members[np.argmin(away)]))
+    chosen = _farthest(unit, before, typical, count)
+    rest = [i for i in range(len(unit)) if i not in chosen]
+    return chosen + _farthest(unit, np.concatenate([before, unit[chosen]]), rest, count - len(chosen))
+
+
+def _farthest(unit: Features, known: Features, among: list[int], count: int) -> list[int]:
+    """Of some cases so many, each the farthest from what is known and chosen; the first of all where nothing is."""
+    chosen: list[int] = []
+    gap = np.full(len(among), np.inf)
+    for vector in known:
+        gap = np.minimum(gap, ((unit[among] - vector) ** 2).sum(axis=1))
+    while len(chosen) < min(count, len(among)):
+        best = int(np.argmax(gap))
+        chosen.append(among[best])
+        gap = np.minimum(gap, ((unit[among] - unit[among[best]]) ** 2).sum(axis=1))
+        gap[[among.index(i) for i in chosen]] = -1
+    return chosen
 
 
 def _best_of_each(

@@ -63,7 +63,7 @@ def test_new_cases_are_unlike_those_that_are_outlined(kinds):
 
 
 def test_doubtful_cases_come_first_and_of_several_kinds(kinds):
-    doubtful = [i for i in range(60) if i % 10 < 3]  # three of each kind
+    doubtful = [i for i in range(60) if i % 10 < 5]  # five of each kind
     doubts = [UNSURE if i in doubtful else SURE for i in range(60)]
     found = [n for n in next_cases(kinds, 10, 2, doubts=doubts) if n.reason != AT_RANDOM]
     assert all(n.place in doubtful and n.reason == EDGE for n in found)
