@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from loop_cases import TASKS, Case, Task, export, export_held_out
+from loop_cases import TASKS, Case, Task, export, export_held_out, words
 from loop_report import Held, Round, print_tables, save_plot
 from safetensors.torch import save_file
 
@@ -42,7 +42,6 @@ from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.registry import STARTER, find_model
-from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.folder import BEST_FILE
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION
@@ -85,7 +84,7 @@ class Clinic:
     """One task at play: its hold-out, its features, its rounds."""
 
     def __init__(self, task: Task, runs: Path) -> None:
-        self.task, self.runs, self.vocabulary = task, runs, load_vocabulary()
+        self.task, self.runs, self.vocabulary = task, runs, words()
         self.folder = runs / task.name
         held = self.folder / "held_out"
         if not (held / "anns" / "test.json").is_file():
@@ -151,8 +150,8 @@ class Clinic:
         """The model of a round that was played, with the threshold that was chosen for it."""
         folder = plan.folder(self.runs)
         recipe, data = self.recipe(plan), folder / "data"
-        whole, words = resolved(recipe, data), recipe_vocabulary(recipe, data)
-        model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, words), words)
+        whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
+        model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
         card = replace(starter_card(), threshold=self.played(plan).threshold)
         return Segmenter(model, card, "cpu", "float32")
 
@@ -188,10 +187,10 @@ class Clinic:
         start = time.monotonic()
         stopped = train(recipe, data, folder / "run")
         training = time.monotonic() - start
-        whole, words = resolved(recipe, data), recipe_vocabulary(recipe, data)
-        model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, words), words)
+        whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
+        model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
         segmenter = Segmenter(model, starter_card(), "cpu", "float32")
-        threshold = choose_threshold(sweep(segmenter, recipe_sets(recipe, data, "val", words), words))
+        threshold = choose_threshold(sweep(segmenter, recipe_sets(recipe, data, "val", known), known))
         segmenter.card = replace(segmenter.card, threshold=threshold)
         start = time.monotonic()
         found = measured(segmenter, self.held_out)

@@ -15,12 +15,13 @@ from napari_medvlsm.core.datasets.export import DatasetWriter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.mask_files import read_foreground
 from napari_medvlsm.core.masks import Mask
-from napari_medvlsm.core.prompts import Vocabulary
+from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 
 # Of the groups of ClinicDB so many are held out, with so many frames of each at most: frames of a video look alike.
 _HELD_GROUPS, _FRAMES = 10, 6
 # Of so many groups (patients, sequences) of corrected cases one validates, as in a project.
 _ONE_IN = 5
+_FUNDUS = "fundus photograph"
 # The choice of the hold-out; never that of a run.
 _SEED = 0
 
@@ -71,10 +72,21 @@ def drive(data: Path) -> Task:
     folder = data / "drive_retina_vessels"
     cases = {split: _listed(folder, split) for split in ("train", "val", "test")}
     pool = (*cases["train"], *cases["val"])
-    return Task("drive", "DRIVE: blood vessels", "blood vessels", "", (5, 10), pool, tuple(cases["test"]))
+    return Task("drive", "DRIVE: blood vessels", "blood vessels", _FUNDUS, (5, 10), pool, tuple(cases["test"]))
 
 
 TASKS = {"clinicdb": clinicdb, "drive": drive}
+
+
+def words() -> Vocabulary:
+    """The shipped words, and those that a clinician would add for a new target and a new kind of scan."""
+    shipped = load_vocabulary()
+    raw = shipped.as_dict()
+    fundus = {"label": "Fundus photograph", "absent": ["finger nail", "kidney", "teeth"]}
+    vessels = {"plural": "blood vessels", "modality": _FUNDUS, "synonyms": ["vessels", "retinal vessels"]}
+    raw["modalities"] = {**raw["modalities"], _FUNDUS: fundus}
+    raw["targets"] = {**raw["targets"], "blood vessels": vessels}
+    return Vocabulary.from_dict(raw, f"{shipped.version}+loop", ["blood vessels"])
 
 
 def export(task: Task, cases: Sequence[Case], folder: Path, vocabulary: Vocabulary) -> None:
