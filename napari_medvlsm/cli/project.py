@@ -95,6 +95,14 @@ def add_to(commands: Any) -> None:
     export.add_argument("--replace", action="store_true", help="replace an earlier export of a project")
     export.set_defaults(run=_export)
 
+    order = below.add_parser("next", help="say which scans to outline next, and why")
+    order.add_argument("project", type=Path)
+    order.add_argument("--target", default="", help="what is to be outlined, where the project has several targets")
+    order.add_argument("--model", default="starter", help="name or folder of the model (default: %(default)s)")
+    order.add_argument("--count", type=int, default=20, help="how many scans (default: %(default)s)")
+    order.add_argument("--seed", type=int, default=0, help="of what is left to chance (default: %(default)s)")
+    order.set_defaults(run=_next)
+
     check = below.add_parser("check", help="find what somebody did to the folder by hand")
     check.add_argument("project", type=Path)
     check.add_argument("--deep", action="store_true", help="read every scan, too")
@@ -350,6 +358,38 @@ def _export(options: argparse.Namespace) -> int:
     if report.assisted:
         _tell([f"{report.assisted} outlines of the hold-out began from a prediction, which favours that model."])
     return SOME_FAILED if report.failed else OK
+
+
+def _next(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.improve.survey import survey_project
+    from napari_medvlsm.core.inference import Segmenter
+    from napari_medvlsm.core.projects.store import ProjectStore
+    from napari_medvlsm.core.prompts import load_vocabulary
+    from napari_medvlsm.core.prompts.own_words import own_words_path
+
+    if options.count < 1:
+        raise ValueError(f"--count must be at least 1, but is {options.count}.")
+    with ProjectStore(options.project, read_only=True) as store:
+        target = _one_target(options.target, store.all_targets)
+        segmenter = Segmenter.load(options.model)
+        vocabulary = load_vocabulary(own_words_path())
+        with _bar() as progress:
+            order = survey_project(store, segmenter, target, vocabulary, options.count, options.seed, progress)
+        names = {case.id: case.name for case in store.cases([found.case_id for found in order.cases])}
+    _tell([f"{name} cannot be read and was left out." for name in order.unread])
+    for found in order.cases:
+        print(f"{names[found.case_id]}: {found.reason}")
+    if not order.cases:
+        print(f"No scan of {options.project} waits for an outline of {target}, but for the hold-out.")
+    return SOME_FAILED if order.unread else OK
+
+
+def _one_target(wanted: str, known: Sequence[str]) -> str:
+    if wanted and wanted not in known:
+        raise ValueError(f"The project has no target {wanted!r}; it has {', '.join(known) or 'none'}.")
+    if not wanted and len(known) != 1:
+        raise ValueError(f"Say with --target what is to be outlined: {', '.join(known) or 'the project has none yet'}.")
+    return wanted or known[0]
 
 
 def _check(options: argparse.Namespace) -> int:
