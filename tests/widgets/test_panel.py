@@ -445,7 +445,7 @@ def test_saving_clears_the_autosave_and_discard_forgets(open_panel, store, lesio
     assert not list(store.folder.glob("*.tif"))
 
 
-def test_closing_the_dock_ends_the_engine(panel, qtbot, ready):
+def test_closing_the_dock_ends_the_engine(own_engine, panel, qtbot, ready):
     ready(panel)
     pid = panel.transport.pid
     panel.viewer.window.remove_dock_widget(panel)
