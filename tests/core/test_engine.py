@@ -137,8 +137,7 @@ def test_engine_ends_with_its_pipe_even_while_it_imports_torch():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_no_orphan_when_the_viewer_is_killed():
     code = (
-        "import time; from napari_medvlsm.core.engine import server
-from napari_medvlsm.core.engine.client import EngineProcess\n"
+        "import time; from napari_medvlsm.core.engine.client import EngineProcess\n"
         "e = EngineProcess(); e.receive(); print(e.pid, flush=True); time.sleep(60)"
     )
     viewer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

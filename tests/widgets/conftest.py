@@ -11,6 +11,7 @@ from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.images import read_image
+from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.widgets import _workers
 from tests.widgets.lent_engine import EngineLender
 
@@ -39,6 +40,12 @@ def _lent_engine(lender, monkeypatch):
 def own_engine(_lent_engine, monkeypatch):
     """Panels start and end an engine of their own, for tests of that."""
     monkeypatch.setattr(_workers, "EngineProcess", EngineProcess)
+
+
+@pytest.fixture(autouse=True)
+def _not_the_first_time(_own_folders):
+    """The first hint was seen: napari draws its letters in a third of what opening a panel takes."""
+    Settings().remember("first hint seen", "yes")
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from tests.core.models.small_models import (
     small_biomedclipseg,
 )
 
-
 # What trainers put before the names of weights; each is tried on two families or three.
 PREFIXES = ("", "net.", "net.clipseg.", "module.")
 
