@@ -1,7 +1,6 @@
 """`medvlsm segment` on folders: what is done is left alone, and processes share the rest."""
 
 import csv
-import os
 import signal
 import subprocess
 import sys

@@ -23,7 +23,7 @@ from medvlsm_training.data import PromptedImages, collate
 from medvlsm_training.init import sincos_positions
 from medvlsm_training.models import starting_model
 from medvlsm_training.package import package
-from medvlsm_training.prompting import Prompter, every_text, trained_targets
+from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.sources import read_items
 from medvlsm_training.tokenizer import build_tokenizer, clip_merges, cut_tokenizer
@@ -41,7 +41,7 @@ from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.card import DataSource, read_card, write_card
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
-from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
+from napari_medvlsm.core.runs.folder import BEST_FILE
 from napari_medvlsm.core.runs.results import trained_on
 from tests.training import builders
 from tests.training.builders import PROMPTS, TINY, disk, write_set
