@@ -190,7 +190,10 @@ class Clinic:
         whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
         model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
         segmenter = Segmenter(model, starter_card(), "cpu", "float32")
-        threshold = choose_threshold(sweep(segmenter, recipe_sets(recipe, data, "val", known), known))
+        threshold = choose_threshold(
+            sweep(segmenter, recipe_sets(recipe, data, "val", known), known),
+            starter_card().threshold if recipe.model.base else None,
+        )
         segmenter.card = replace(segmenter.card, threshold=threshold)
         start = time.monotonic()
         found = measured(segmenter, self.held_out)

@@ -146,7 +146,8 @@ def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Voc
     sets = recipe_sets(recipe, data, "val", vocabulary) if recipe.trainer.tune_threshold else []
     if not sets:
         return recipe.trainer.threshold, "the recipe"
-    threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))
+    base = find_model(recipe.model.base).card.threshold if recipe.model.base else None
+    threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording), base)
     _log.info("Threshold %.2f, chosen on %d validation cases", threshold, sum(len(found.cases) for found in sets))
     return threshold, "the validation split"
 
