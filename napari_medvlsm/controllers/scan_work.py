@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from napari_medvlsm.controllers.said import Said
-from napari_medvlsm.core.annotation import Provenance, new_provenance
+from napari_medvlsm.core.annotation import Annotation, Provenance, new_provenance
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.masks import Bytes, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
@@ -38,6 +38,22 @@ class Result:
     weights_hash: str = ""
     request: int = 0
     anyway: bool = False
+
+    @classmethod
+    def of_outline(cls, annotation: Annotation, model: ModelEntry, prompt: Prompt) -> Result:
+        """An earlier answer of which the outline alone was kept: certain inside of it, and nowhere else."""
+        made = annotation.provenance
+        return cls(
+            made.scan_hash,
+            model,
+            prompt,
+            annotation.target,
+            np.where(annotation.mask, 255, 0).astype(np.uint8),
+            made.options,
+            made.vocabulary_hash,
+            made.weights_hash,
+            anyway=bool(annotation.mask.any()),
+        )
 
     @property
     def peak(self) -> float:

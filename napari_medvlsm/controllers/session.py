@@ -391,27 +391,16 @@ class Session:
 
         False where the model is not there any more, or the target has a result.
         """
-        made, target = annotation.provenance, annotation.target
+        made, target, work = annotation.provenance, annotation.target, self._work
         model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
         if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
             return False
-        probability = np.where(annotation.mask, 255, 0).astype(np.uint8)
+        result = work.results[target] = Result.of_outline(annotation, model, made.prompt)
         threshold = model.card.threshold if made.threshold is None else made.threshold
-        self._scan_settings[model.name, target] = MaskSettings(threshold, made.cleanup)
-        self.results[target] = Result(
-            made.scan_hash,
-            model,
-            made.prompt,
-            target,
-            probability,
-            made.options,
-            made.vocabulary_hash,
-            made.weights_hash,
-            anyway=bool(annotation.mask.any()),
-        )
-        self._said_of.setdefault(target, _said_in(made.prompt))
-        if self._shown not in self.results or target == self.target:
-            self._shown = target
+        work.settings[self._settings_key(result)] = MaskSettings(threshold, made.cleanup)
+        work.said_of.setdefault(target, Said.in_prompt(made.prompt))
+        if work.result is None or target == self.target:
+            work.shown = target
         self.result_changed.emit()
         return True
 
