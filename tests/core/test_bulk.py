@@ -1,3 +1,4 @@
+import os
 import threading
 from dataclasses import replace
 
@@ -176,13 +177,12 @@ def test_torchrun_and_slurm_tell_who_does_what(monkeypatch):
     assert find_launcher() is None
     slurm = {"NTASKS": "4", "NTASKS_PER_NODE": "2", "NNODES": "2", "NODEID": "1", "PROCID": "3", "LOCALID": "1"}
     slurm |= {"JOB_NAME": "outline", "JOB_ID": "12345", "NODELIST": "first[4-7]"}
-    for name, value in slurm.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
+    # Of its own: Lightning writes the address that it finds there.
+    monkeypatch.setattr(os, "environ", os.environ | {f"SLURM_{name}": value for name, value in slurm.items()})
     found = find_launcher()
     assert (found.rank, found.local_rank, found.processes, found.nodes, found.address) == (3, 1, 2, 2, "first4")
     torchrun = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_PORT": "29"}
-    for name, value in (torchrun | {"MASTER_ADDR": "head", "TORCHELASTIC_RUN_ID": "x"}).items():
-        monkeypatch.setenv(name, value)
+    os.environ.update(torchrun | {"MASTER_ADDR": "head", "TORCHELASTIC_RUN_ID": "x"})
     assert find_launcher() == Process(1, 0, 1, 2, "head", 29)
 
 
