@@ -11,10 +11,11 @@ from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.controllers.scan_work import Result
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.describe import describe
-from napari_medvlsm.core.effect import Effect, agreement, compare_size, effect
+from napari_medvlsm.core.effect import ELSEWHERE, LITTLE, Effect, agreement, compare_size, effect
 from napari_medvlsm.core.masks import Bytes, Mask, binarize
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import Prompt
+from napari_medvlsm.core.prompts.english import joined
 from napari_medvlsm.core.prompts.variants import Contrast, Variant, contrasts, filled, ladder
 
 _IDLE = (EngineState.READY, EngineState.PREPARING)
@@ -50,6 +51,8 @@ class Comparison:
     effect : Effect
     agreement : float
         Mean Dice over all pairs of rungs from P1 on.
+    picks : str
+        One sentence about what the opposite side outlines; "" where it cannot be said.
     measured : tuple of str
         Attributes that nobody chose and that were read from the outline to fill the ladder.
     """
@@ -59,6 +62,7 @@ class Comparison:
     contrasts: tuple[Wording, ...]
     effect: Effect
     agreement: float
+    picks: str
     measured: tuple[str, ...]
 
 
@@ -183,6 +187,30 @@ class Comparer:
                 contrasts=tuple(wrong[1:]),
                 effect=effect({v.contrast: m for v, m in zip(variants, others, strict=True)}),
                 agreement=agreement(levels[1:]),
+                picks=_picks(wrong[0], next((w for w in wrong if w.title == Contrast.WRONG_SIDE.value), None)),
                 measured=measured,
             )
         )
+
+
+def _picks(yours: Wording, opposite: Wording | None) -> str:
+    """What the opposite side outlines beside the person's own words, and how far both agree."""
+    if opposite is None or not yours.mask.any():
+        return ""
+    if not opposite.mask.any():
+        return f"“{opposite.text}” outlines nothing: the place is part of what your words mean to the model."
+    here, there = (_sides(describe(wording.mask).location) for wording in (yours, opposite))
+    agree = f"the two outlines agree {opposite.agreement:.2f} (Dice)"
+    if 1 - opposite.agreement >= ELSEWHERE:
+        return (
+            f"The place decides which one is outlined. “{yours.text}” outlines what lies {here}, “{opposite.text}” "
+            f"another one, {there}; {agree}."
+        )
+    if 1 - opposite.agreement <= LITTLE:
+        return f"The place hardly counts: “{opposite.text}” outlines much the same; {agree}."
+    return f"“{opposite.text}” outlines partly something else; {agree}."
+
+
+def _sides(location: str) -> str:
+    """Places in the image as one says them."""
+    return f"in the {joined(location.split(', '))} of the image"

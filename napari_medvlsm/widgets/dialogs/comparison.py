@@ -71,6 +71,8 @@ class ComparisonDialog(QDialog):
             self._cards([(wording, True) for wording in comparison.rungs])
         self._heading("What other words would give")
         self._text("A model that listens draws something else, or nothing, when the words are wrong.")
+        self.picks = self._text(f"<b>{escape(comparison.picks)}</b>")
+        self.picks.setVisible(bool(comparison.picks))
         self._cards([(comparison.yours, False), *((wording, False) for wording in comparison.contrasts)])
         self._column.addStretch(1)
 
