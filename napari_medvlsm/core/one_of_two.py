@@ -52,13 +52,8 @@ def side_by_side(cases: Sequence[EffectCase], vocabulary: Vocabulary, count: int
 
     Targets that have a left and a right of their own are left out, and scans whose truth is not known or empty.
     """
-    usable = [
-        case
-        for case in cases
-        if case.truth is not None
-        and case.truth.any()
-        and not vocabulary.target(case.prompt.attributes.target).lateralised
-    ]
+    usable = [case for case in cases if case.truth is not None and case.truth.any()]
+    usable = [case for case in usable if not vocabulary.target(case.prompt.attributes.target).lateralised]
     targets = [case.prompt.attributes.target for case in usable]
     rng = np.random.default_rng(seed)
     pairs: list[Pair] = []

@@ -71,7 +71,7 @@ def test_two_targets_in_one_prompt_are_both_outlined_and_listed(panel, lesion, q
     assert section.text.text() == "big skin lesions" and "large skin melanoma" in section.reading.text()
 
 
-def test_a_diagnosis_is_nowhere_written_but_as_the_models_word(segmented, qtbot, tmp_path, monkeypatch):
+def test_a_diagnosis_is_nowhere_written_but_as_the_models_word(segmented, qtbot, tmp_path):
     panel, session = segmented, segmented.session
     session.choose(color="brown", location="center")
     assert panel.prompt_section.text.text() == "brown skin lesion, located in the center of the image"
@@ -93,8 +93,10 @@ def test_a_diagnosis_is_nowhere_written_but_as_the_models_word(segmented, qtbot,
         assert any("skin lesion" in text.lower() for w in window.findChildren(object) for text in _of(w)), kind
     assert len(found) > 300 and any("Skin lesion (yours)" in text or "Skin lesion (" in text for text in found)
     assert diagnoses(panel) == []
-    panel.saving.save_all(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["lesion_skin-lesion.tif"]
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    panel.saving.save_all(folder)
+    assert [path.name for path in folder.iterdir()] == ["lesion_skin-lesion.tif"]
     assert diagnoses(panel) == []
     for window in QApplication.topLevelWidgets():
         if isinstance(window, CardDialog | ComparisonDialog | OwnWordsDialog | PromptHistoryDialog | WordsDialog):

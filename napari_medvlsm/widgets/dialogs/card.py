@@ -52,8 +52,8 @@ def card_html(card: ModelCard, vocabulary: Vocabulary) -> str:
         if margins := _margins_table(card.prompt_effect):
             parts.append(margins)
             parts.append(
-                "<p>By how many points of Dice with the true outline wrong words are behind the right ones; and how often "
-                "the place in a prompt finds the right one of two scans side by side (by chance: 50 %).</p>"
+                "<p>By how many points of Dice with the true outline wrong words are behind the right ones; and how "
+                "often the place in a prompt finds the right one of two scans side by side (by chance: 50 %).</p>"
             )
     if card.data:
         cell = "</td><td style='padding: 2px 8px'>"
