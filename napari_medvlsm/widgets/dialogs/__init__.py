@@ -6,5 +6,14 @@ from napari_medvlsm.widgets.dialogs.guide import GuideDialog
 from napari_medvlsm.widgets.dialogs.models import ModelsDialog
 from napari_medvlsm.widgets.dialogs.own_words import OwnWordsDialog
 from napari_medvlsm.widgets.dialogs.prompt_history import PromptHistoryDialog
+from napari_medvlsm.widgets.dialogs.review import ReviewDialog
 
-__all__ = ["CardDialog", "ComparisonDialog", "GuideDialog", "ModelsDialog", "OwnWordsDialog", "PromptHistoryDialog"]
+__all__ = [
+    "CardDialog",
+    "ComparisonDialog",
+    "GuideDialog",
+    "ModelsDialog",
+    "OwnWordsDialog",
+    "PromptHistoryDialog",
+    "ReviewDialog",
+]
