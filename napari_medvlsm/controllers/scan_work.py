@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from napari_medvlsm.controllers.said import Said
-from napari_medvlsm.core.annotation import Provenance, new_provenance
+from napari_medvlsm.core.annotation import Annotation, Provenance, new_provenance
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.masks import Bytes, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
@@ -119,6 +119,24 @@ class ScanWork:
         if kept is None or kept[0] is not result or kept[1] != settings:
             kept = self._masks[result.target] = result, settings, result.mask(settings)
         return kept[2]
+
+    def take_up(self, annotation: Annotation, prompt: Prompt, model: ModelEntry) -> None:
+        """Make a result of an outline that a model gave earlier, of which no probabilities were kept."""
+        made, target = annotation.provenance, annotation.target
+        threshold = model.card.threshold if made.threshold is None else made.threshold
+        self.settings[model.name, target] = MaskSettings(threshold, made.cleanup)
+        self.results[target] = Result(
+            made.scan_hash,
+            model,
+            prompt,
+            target,
+            np.where(annotation.mask, 255, 0).astype(np.uint8),
+            made.options,
+            made.vocabulary_hash,
+            made.weights_hash,
+            anyway=bool(annotation.mask.any()),
+        )
+        self.said_of.setdefault(target, Said.in_prompt(prompt))
 
     def give_up_maps(self) -> None:
         """Forget all results and their masks."""

@@ -395,23 +395,9 @@ class Session:
         model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
         if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
             return False
-        probability = np.where(annotation.mask, 255, 0).astype(np.uint8)
-        threshold = model.card.threshold if made.threshold is None else made.threshold
-        self._scan_settings[model.name, target] = MaskSettings(threshold, made.cleanup)
-        self.results[target] = Result(
-            made.scan_hash,
-            model,
-            made.prompt,
-            target,
-            probability,
-            made.options,
-            made.vocabulary_hash,
-            made.weights_hash,
-            anyway=bool(annotation.mask.any()),
-        )
-        self._said_of.setdefault(target, _said_in(made.prompt))
-        if self._shown not in self.results or target == self.target:
-            self._shown = target
+        self._work.take_up(annotation, made.prompt, model)
+        if self._work.result is None or target == self.target:
+            self._work.shown = target
         self.result_changed.emit()
         return True
 

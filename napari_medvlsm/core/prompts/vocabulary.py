@@ -281,6 +281,11 @@ def load_vocabulary(own: OwnWords | Path | None = None) -> Vocabulary:
     return vocabulary
 
 
+def target_name(phrase: str) -> str:
+    """A target as people read it within a sentence, where no vocabulary is at hand: that which ships knows it."""
+    return _shipped().target(phrase).name
+
+
 @cache
 def _shipped() -> Vocabulary:
     raw = read_data("vocabulary.yaml")
