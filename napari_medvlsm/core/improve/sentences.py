@@ -46,7 +46,8 @@ def details(verdict: Verdict) -> list[str]:
     if worst := verdict.worst:
         what = "greatest loss" if worst.gain < 0 else "least gain"
         told.append(
-            f"The {what}: {target_name(worst.case.target)} in {worst.case.name}, from {worst.first:.2f} to {worst.second:.2f}."
+            f"The {what}: {target_name(worst.case.target)} in {worst.case.name}, from {worst.first:.2f} to "
+            f"{worst.second:.2f}."
         )
     if len(verdict.by_target) > 1:
         told += [f"{target_name(target).capitalize()}: {_change(pair)}." for target, pair in verdict.by_target.items()]
