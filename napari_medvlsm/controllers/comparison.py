@@ -27,7 +27,8 @@ _DESCRIBED_SIDE = 512
 class Wording:
     """One wording with its outline, at the comparison's size.
 
-    `text` is the prompt as people read it, `agreement` the Dice with the outline of the person's own words.
+    `text` is the prompt as people read it, `agreement` the Dice with the outline of the person's own words, `place`
+    where in the image the outline lies ("" for an empty one).
     """
 
     title: str
@@ -35,6 +36,7 @@ class Wording:
     text: str
     mask: Mask
     agreement: float
+    place: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,11 +174,11 @@ class Comparer:
         target = variants[0].prompt.attributes.target
         explain, shown = session.vocabulary.family(target).explain, session.vocabulary.target(target).shown
         made = [
-            Wording(f"{p.level.upper()}: {explain(p.level)}", p, shown(p.text), mask, dice(own, mask))
+            Wording(f"{p.level.upper()}: {explain(p.level)}", p, shown(p.text), mask, dice(own, mask), _place(mask))
             for p, mask in zip(rungs, levels, strict=True)
         ]
         wrong = [
-            Wording(v.contrast.value, v.prompt, shown(v.prompt.text), mask, dice(own, mask))
+            Wording(v.contrast.value, v.prompt, shown(v.prompt.text), mask, dice(own, mask), _place(mask))
             for v, mask in zip(variants, others, strict=True)
         ]
         self._keep(result, variants, maps[len(rungs) :])
@@ -199,18 +201,17 @@ def _picks(yours: Wording, opposite: Wording | None) -> str:
         return ""
     if not opposite.mask.any():
         return f"“{opposite.text}” outlines nothing: the place is part of what your words mean to the model."
-    here, there = (_sides(describe(wording.mask).location) for wording in (yours, opposite))
     agree = f"the two outlines agree {opposite.agreement:.2f} (Dice)"
     if 1 - opposite.agreement >= ELSEWHERE:
         return (
-            f"The place decides which one is outlined. “{yours.text}” outlines what lies {here}, “{opposite.text}” "
-            f"another one, {there}; {agree}."
+            f"The place decides which one is outlined. “{yours.text}” outlines what lies in the {yours.place} of the image, “{opposite.text}” "
+            f"another one, in the {opposite.place}; {agree}."
         )
     if 1 - opposite.agreement <= LITTLE:
         return f"The place hardly counts: “{opposite.text}” outlines much the same; {agree}."
     return f"“{opposite.text}” outlines partly something else; {agree}."
 
 
-def _sides(location: str) -> str:
-    """Places in the image as one says them."""
-    return f"in the {joined(location.split(', '))} of the image"
+def _place(mask: Mask) -> str:
+    """Where in the image an outline lies, as one says it: "top left and center"."""
+    return joined([place for place in describe(mask).location.split(", ") if place])
