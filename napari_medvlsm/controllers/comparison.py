@@ -204,7 +204,7 @@ def _picks(yours: Wording, opposite: Wording | None) -> str:
     agree = f"the two outlines agree {opposite.agreement:.2f} (Dice)"
     if 1 - opposite.agreement >= ELSEWHERE:
         return (
-            f"The place decides which one is outlined. “{yours.text}” outlines what lies in the {yours.place} of the image, “{opposite.text}” "
+            f"The place decides which one is outlined: “{yours.text}” the one in the {yours.place}, “{opposite.text}” "
             f"another one, in the {opposite.place}; {agree}."
         )
     if 1 - opposite.agreement <= LITTLE:

@@ -53,6 +53,14 @@ def test_the_verdict_is_one_sentence_about_name_and_words(changes, words, steere
     assert words in found.verdict and found.verdict.endswith(".") and found.steered == steered
 
 
+def test_the_verdict_says_what_the_opposite_side_does():
+    changes = {Contrast.OTHER_TARGET: 1.0, Contrast.WRONG_SIDE: 1.0}
+    assert Effect(changes).verdict.endswith("the opposite side outlines nothing.")
+    assert Effect(changes, frozenset({Contrast.WRONG_SIDE})).verdict.endswith("the opposite side picks another one.")
+    masks = {Contrast.YOURS: rows(0, 4), Contrast.WRONG_SIDE: rows(6, 9), Contrast.EMPTY: rows(0, 0)}
+    assert effect(masks).drawn == {Contrast.WRONG_SIDE}
+
+
 def test_agreement_is_over_all_pairs():
     assert agreement([rows(0, 4), rows(0, 4), rows(4, 8)]) == pytest.approx(1 / 3)
     assert agreement([rows(0, 4), rows(2, 6)]) == 0.5
@@ -86,6 +94,9 @@ def test_the_effect_over_a_set_of_scans(small_clipseg, small_card, rng):
     for row in found["contrasts"].values():
         assert row.get("cases", 0) <= found["outlined"] and 0 <= row.get("change", 0) <= 1
         assert row.get("dice_cases", 1) == 1
+    yours = found["contrasts"][Contrast.YOURS.value]["dice"]
+    others = [row for row in found["contrasts"].values() if "margin" in row]
+    assert others and all(row["margin"] == pytest.approx(yours - row["dice"], abs=1e-4) for row in others)
     assert found["contrasts"][Contrast.YOURS.value].keys() == {"dice", "dice_cases"}
     with pytest.raises(ValueError, match="no scans"):
         measure(segmenter, [], vocabulary)
