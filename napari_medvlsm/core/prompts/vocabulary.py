@@ -188,7 +188,7 @@ class Vocabulary:
     def trained(self, card: Trained) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """(phrases, words) that a model knows: those of its training, and the plurals of its targets.
 
-        A plural is taken as known: "two small polyps" gives the outline of "two small polyp" (README, "Prompts").
+        A plural is taken as known: "two small polyps" gives the outline of "two small polyp".
         """
         plurals = tuple(self.target(phrase).plural for phrase in card.targets)
         return (*card.phrases, *plurals), (*card.words, *plurals)
