@@ -86,7 +86,7 @@ def effect(masks: Mapping[Contrast, Mask]) -> Effect:
     yours = masks[Contrast.YOURS]
     if not yours.any():
         return Effect({})
-    changes = {c: 1 - dice(yours, mask) for c, mask in masks.items() if c is not Contrast.YOURS}
+    changes: dict[Contrast, float] = {c: 1 - dice(yours, mask) for c, mask in masks.items() if c is not Contrast.YOURS}
     return Effect(changes, frozenset(c for c in changes if masks[c].any()))
 
 
