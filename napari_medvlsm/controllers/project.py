@@ -24,7 +24,7 @@ from napari_medvlsm.core.projects.grouping import GroupRule
 from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery
-from napari_medvlsm.core.prompts import parse
+from napari_medvlsm.core.prompts import parse, target_name
 
 # Scans that were left stay in the viewer with their undo steps, so many of them; the others go once they are stored.
 LEFT_OPEN = 2
@@ -277,7 +277,8 @@ class Project:
         found = self._corrections.completed(spoken) or self._confirmed(spoken)
         if found is None:
             self.message.emit(
-                f"Nothing is outlined as {target}: draw it, segment it, or answer that there is none.", True
+                f"Nothing is outlined as {target_name(target)}: draw it, segment it, or answer that there is none.",
+                True,
             )
         else:
             self._answer(case, found)
@@ -287,7 +288,9 @@ class Project:
         if (case := self._case_in_view()) is None:
             return
         if case.states.get(self.target, State.UNSEEN) in ACCEPTED:
-            self.message.emit(f"{self.target} in {case.name} is {self.state} already; reopen it first.", True)
+            self.message.emit(
+                f"{target_name(self.target)} in {case.name} is {self.state} already; reopen it first.", True
+            )
             return
         self.choose_target(self.target)
         self._corrections.declare_absent()
@@ -441,7 +444,7 @@ class Project:
             self._corrections.mark_stored(current, _saved_now())
         self._refresh()
         what = "answered as not there" if found.absent else "submitted"
-        self.message.emit(f"{found.target} in {case.name}: {what}.", False)
+        self.message.emit(f"{target_name(found.target)} in {case.name}: {what}.", False)
         if not self._is_in_view(case) or self.case is None:
             return
         left = [target for target, state in self.case.states.items() if state in _TO_DO]
@@ -454,7 +457,7 @@ class Project:
         self._refresh()
         current = self._corrections.completed(self._spoken(target))
         if self.case is not None and self.case.id == case_id and current is not None and not current.absent:
-            self.message.emit(f"{target} in {self.case.name} can be changed again.", False)
+            self.message.emit(f"{target_name(target)} in {self.case.name} can be changed again.", False)
             if not self._corrections.is_stored(self.case.pixels_hash) and self._drafts is not None:
                 self._drafts.save(case_id, self._entry_of(self.case, current))
         elif self.case is not None and self.case.id == case_id and current is not None:

@@ -10,7 +10,7 @@ from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineController, EngineImage, Request
 from napari_medvlsm.controllers.familiarity import Familiarity, familiarity
-from napari_medvlsm.controllers.said import Said, checked, listed, target_of
+from napari_medvlsm.controllers.said import Said, by_origin, checked, listed, target_of
 from napari_medvlsm.controllers.scan_work import Result, ScanWork, ScanWorks
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.annotation import Annotation
@@ -130,14 +130,9 @@ class Session:
     def words_about(self, target: str) -> tuple[Attributes, Attributes]:
         """What the person said of a target, and what was read from a mask of it."""
         if self.target == target:
-            every, names = self.said, self.measured if self.typed is None else frozenset()
-        elif target in self.results:
-            prompt = self.results[target].prompt
-            every, names = prompt.attributes, frozenset(prompt.measured)
-        else:
-            every, names = Attributes(), frozenset()
-        every, names = replace(every, target=target), names & every.named()
-        return every.only(every.named() - names), every.only(names)
+            return by_origin(self.said, self.measured if self.typed is None else frozenset(), target)
+        prompt = self.results[target].prompt if target in self.results else Prompt("", "p0")
+        return by_origin(prompt.attributes, frozenset(prompt.measured), target)
 
     def look_at(self, target: str) -> None:
         """Turn to a target of this scan, with what was said of it."""
@@ -145,11 +140,7 @@ class Session:
             self._prompt_changed()
             return
         self._remember_said()
-        said = self._work.said_of.get(target)
-        if said is None and target in self.results:
-            said = Said.in_prompt(self.results[target].prompt)
-        if said is None:
-            said = Said(Attributes(target)) if target in self.vocabulary.targets else Said(typed=target)
+        said = self._work.said_about(target) or Said.about(target, self.vocabulary)
         self._say(said.fitting(self.vocabulary))
 
     def choose(self, **words: str) -> None:
@@ -175,12 +166,9 @@ class Session:
         ValueError
             For a level that the target's kind of scan does not have.
         """
-        said = self._said.settled(self.vocabulary)
-        levels = self.vocabulary.family(said.attributes.target).levels
-        if level is not None and level not in levels:
-            raise ValueError(f"The prompt level must be one of {', '.join(levels)}, but is {level!r}.")
+        said = self._said.at_level(level, self.vocabulary)
         self._list_others()
-        self._say(replace(said, level=level))
+        self._say(said)
 
     def type(self, text: str | None) -> None:
         """Type a prompt, or take the typing back with None."""
@@ -212,9 +200,8 @@ class Session:
 
     def familiarity(self) -> Familiarity:
         """What the model knows of the prompt."""
-        seen = [self.vocabulary.target(r.target).modality for r in self.results.values() if not r.probably_absent]
         card = self.model.card if self.model is not None else None
-        return familiarity(self.prompts, self.vocabulary, card, next(filter(None, seen), ""))
+        return familiarity(self.prompts, self.vocabulary, card, self._work.modality(self.vocabulary))
 
     def take_nearest(self, phrase: str) -> None:
         """Ask for a target that the model knows in the place of the first that it does not."""
@@ -395,10 +382,7 @@ class Session:
         model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
         if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
             return False
-        result = work.results[target] = Result.of_outline(annotation, model, made.prompt)
-        threshold = model.card.threshold if made.threshold is None else made.threshold
-        work.settings[self._settings_key(result)] = MaskSettings(threshold, made.cleanup)
-        work.said_of.setdefault(target, Said.in_prompt(made.prompt))
+        work.take_up(annotation, made.prompt, model)
         if work.result is None or target == self.target:
             work.shown = target
         self.result_changed.emit()

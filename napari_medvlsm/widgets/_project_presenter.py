@@ -12,6 +12,7 @@ from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.values import Case, Counts
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.tabs.case_list import STATES, CaseDelegate, CaseModel
 from napari_medvlsm.widgets.tabs.project import ProjectTab
@@ -97,7 +98,7 @@ class ProjectPresenter(QObject):
         if case is None:
             self._tab.set_case("Choose a scan of the list." if project.is_open else "", [], "", None, True)
             return
-        targets = [(f"{STATES[s][0]} {t}: {STATES[s][2]}", t) for t, s in case.states.items()]
+        targets = [(f"{STATES[s][0]} {target_name(t)}: {STATES[s][2]}", t) for t, s in case.states.items()]
         group = f" ({case.group})" if case.group else ""
         held = ", held out for judging models" if case.split == "test" else ""
         self._tab.set_case(f"{case.name}{group}{held}", targets, project.target, project.state, project.read_only)
