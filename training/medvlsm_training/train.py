@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import warnings
 from itertools import zip_longest
 from pathlib import Path
@@ -149,6 +150,7 @@ def train(
             trained_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             device=str(trainer.strategy.root_device),
             processes=trainer.world_size,
+            computer=platform.node(),
         )
     )
 

@@ -50,6 +50,8 @@ class Started(Event):
     device : str
         Such as "cpu" or "cuda:0".
     processes : int
+    computer : str
+        Its name in the network; "" of earlier versions.
     """
 
     recipe: str
@@ -63,6 +65,7 @@ class Started(Event):
     trained_parameters: int
     device: str
     processes: int
+    computer: str = ""
 
 
 @dataclass(frozen=True)
