@@ -42,8 +42,8 @@ class Canvas(Protocol):
     def targets(self) -> Sequence[str]:
         """The targets that have a layer."""
 
-    def open(self, target: Target) -> None:
-        """Give a target a layer, if it has none."""
+    def open(self, target: Target, mask: Mask | None = None) -> None:
+        """Give a target a layer, if it has none; a new one holds the mask, with nothing to undo."""
 
     def edit(self, target: str) -> None:
         """Make a layer ready to paint on."""
@@ -127,6 +127,7 @@ class Corrections:
 
     changed = Signal()  # what can be done, offers, or which correction is in view
     autosaved = Signal(str)  # when a correction was last written; "" when it is in a file of the person's
+    settled = Signal(object)  # an Annotation, a moment after the last change of it
     outlined = Signal(str, object)  # hash of the scan in view, and the mask of its correction after a change
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
 
@@ -189,6 +190,10 @@ class Corrections:
             for key, annotation in self._open.items()
             if key not in self._in_file and (annotation.absent or annotation.mask.any())
         ]
+
+    def find(self, scan_hash: str, target: str) -> Annotation | None:
+        """The correction of a target of any scan of this session, as it was when it changed last."""
+        return self._open.get((scan_hash, target))
 
     def adoptable(self) -> Sequence[tuple[str, object]]:
         """Names and layers of the person's own that could become the correction of the target."""
@@ -379,6 +384,43 @@ class Corrections:
         self._read_canvas()
         found = self.of_scan().get(target)
         return self._completed(found) if found is not None else None
+
+    def bring(self, annotation: Annotation) -> bool:
+        """Put a stored outline of the scan in view on a layer; False where its target has a correction already."""
+        key = annotation.provenance.scan_hash, annotation.target
+        known = key in self._open and key[1] in self._canvas.targets()
+        if not self._ready() or key[0] != self._session.scan_hash or known:
+            return False
+        self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
+        if not np.array_equal(self._plane(key[1]), annotation.mask):
+            return False
+        self._open[key] = annotation
+        self._in_file.add(key)
+        self._canvas.note(annotation)
+        self.changed.emit()
+        return True
+
+    def mark_stored(self, annotation: Annotation, text: str) -> None:
+        """Take note that a state is kept elsewhere, as `text` says; its autosaved copy goes if it is the present one."""
+        key = annotation.provenance.scan_hash, annotation.target
+        if self._open.get(key) is annotation and key not in self._dirty:
+            self._in_file.add(key)
+            self._autosave.forget(key)
+            if key == self._key:
+                self.autosaved.emit(text)
+
+    def is_stored(self, scan_hash: str) -> bool:
+        """Whether every correction of a scan is kept elsewhere in its present state."""
+        keys = {key for key in self._open if key[0] == scan_hash}
+        return keys <= self._in_file and not keys & self._dirty
+
+    def put_away(self, scan_hash: str) -> None:
+        """Forget the corrections of a scan whose layers are taken out of the viewer; they are kept elsewhere."""
+        for key in [key for key in self._open if key[0] == scan_hash]:
+            del self._open[key]
+            for kept in (self._steps, self._before_absent):
+                kept.pop(key, None)
+            self._in_file.discard(key)
 
     def mark_saved(self, target: str | None = None) -> None:
         """Drop the autosaved copy of a correction of the scan in view, by default of the one in view.
@@ -586,6 +628,7 @@ class Corrections:
         annotation = self._open[key] = self._completed(annotation)
         if key == self._key and not annotation.absent:
             self.outlined.emit(key[0], annotation.mask)
+        self.settled.emit(annotation)
 
         def done() -> None:
             kept = annotation.absent or annotation.mask.any()

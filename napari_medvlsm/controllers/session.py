@@ -435,6 +435,35 @@ class Session:
             self.results[self.result.target] = replace(self.result, anyway=True)
             self.result_changed.emit()
 
+    def take_up(self, annotation: Annotation) -> bool:
+        """Show what a model said earlier of the scan in view, of which the outline alone was kept.
+
+        False where the model is not there any more, or the target has a result.
+        """
+        made, target = annotation.provenance, annotation.target
+        model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
+        if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
+            return False
+        probability = np.where(annotation.mask, 255, 0).astype(np.uint8)
+        threshold = model.card.threshold if made.threshold is None else made.threshold
+        self._scan_settings[model.name, target] = MaskSettings(threshold, made.cleanup)
+        self.results[target] = Result(
+            made.scan_hash,
+            model,
+            made.prompt,
+            target,
+            probability,
+            made.options,
+            made.vocabulary_hash,
+            made.weights_hash,
+            anyway=bool(annotation.mask.any()),
+        )
+        self._said_of.setdefault(target, _said_in(made.prompt))
+        if self._shown not in self.results or target == self.target:
+            self._shown = target
+        self.result_changed.emit()
+        return True
+
     def predicted(self, target: str) -> Annotation | None:
         """The model's mask of a target, at its threshold and cleaned up, as an annotation; None without a result."""
         result, mask, scan = self.results.get(target), self.mask(target=target), self.scan

@@ -60,10 +60,12 @@ class CorrectionLayers:
             self._watch(layer)
         return [role(layer)["target"] for layer in found]
 
-    def open(self, target: Target) -> None:
-        """Give a target a layer, if it has none."""
+    def open(self, target: Target, mask: Mask | None = None) -> None:
+        """Give a target a layer, if it has none; a new one holds the mask, with nothing to undo."""
         if self._view.slice is not None and self._layer(target.phrase) is None:
             layer = self._layers.new_correction(self._view.slice.image, target)
+            if mask is not None:
+                self._layers.fill(layer, self._view.slice.index, mask)
             color = outline_color(self._view.slice.scan.pixels, self._colors())
             layer.metadata[_COLOR], layer.colormap = color, one_color(color)
             self._watch(layer)

@@ -1,0 +1,146 @@
+"""The project, joined with its tab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import QObject, Qt
+from qtpy.QtGui import QKeySequence, QPixmap
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QShortcut, QWidget
+
+from napari_medvlsm.controllers.project import Project
+from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.projects.values import Case, Counts
+from napari_medvlsm.widgets.sections import keys
+from napari_medvlsm.widgets.tabs.case_list import STATES, CaseDelegate, CaseModel
+from napari_medvlsm.widgets.tabs.project import ProjectTab
+
+# Of the settings: the project that was opened last, and the folder that scans were last added from.
+_PROJECT, _SCANS = "project", "project scans"
+
+
+class ProjectPresenter(QObject):
+    """Shows the project, and passes on what the tab asks for.
+
+    Parameters
+    ----------
+    project : Project
+    tab : ProjectTab
+    settings : Settings
+        Remembers folders.
+    parent : QWidget
+        Of the dialogs.
+    """
+
+    def __init__(self, project: Project, tab: ProjectTab, settings: Settings, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._project, self._tab, self._settings, self._parent = project, tab, settings, parent
+        self._closed = False
+        self.model = CaseModel(self._read, self)
+        tab.cases.setModel(self.model)
+        tab.cases.setItemDelegate(CaseDelegate(self._thumbnail, tab.cases))
+        tab.cases.caseChosen.connect(project.open_case)
+        tab.openRequested.connect(self._ask_open)
+        tab.newRequested.connect(self._ask_new)
+        tab.addRequested.connect(self._ask_add)
+        tab.closeRequested.connect(project.close)
+        tab.queryChanged.connect(project.set_query)
+        tab.targetChosen.connect(project.choose_target)
+        tab.stepRequested.connect(project.step)
+        tab.submitRequested.connect(project.submit)
+        tab.absentRequested.connect(project.declare_absent)
+        tab.reopenRequested.connect(project.reopen)
+        project.changed.connect(self._show)
+        project.case_changed.connect(self._show_case)
+        keyed = ((keys.SUBMIT_KEY, tab.submit), (keys.NOT_THERE_KEY, tab.absent), (keys.REOPEN_KEY, tab.reopen))
+        for key, button in keyed:
+            shortcut = QShortcut(QKeySequence(key), parent)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(button.click)
+        self._show()
+        self._show_case()
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._closed = True
+
+    def open(self, folder: Path) -> bool:
+        """Open a project; where another window has it, a person may look at it only."""
+        if self._project.open(folder):
+            self._settings.set_folder(_PROJECT, str(folder))
+            return True
+        return False
+
+    def _show(self) -> None:
+        if self._closed:
+            return
+        project, tab, store = self._project, self._tab, self._project.store
+        tab.set_project(store.title if store is not None else "", project.read_only, store is not None)
+        if store is None:
+            self.model.set_ids(())
+            return
+        try:
+            tab.set_choices(store.all_targets, store.groups())
+            counts: Counts | None = store.counts()
+            self.model.set_ids(store.case_ids(project.query))
+        except ProjectError as error:
+            project.message.emit(str(error), True)
+            return
+        tab.set_counts(counts)
+        self._select()
+
+    def _show_case(self) -> None:
+        if self._closed:
+            return
+        project, case = self._project, self._project.case
+        if case is None:
+            self._tab.set_case("Choose a scan of the list." if project.is_open else "", [], "", None, True)
+            return
+        targets = [(f"{STATES[s][0]} {t}: {STATES[s][2]}", t) for t, s in case.states.items()]
+        group = f" ({case.group})" if case.group else ""
+        held = ", held out for judging models" if case.split == "test" else ""
+        self._tab.set_case(f"{case.name}{group}{held}", targets, project.target, project.state, project.read_only)
+        self._select()
+
+    def _select(self) -> None:
+        case, view = self._project.case, self._tab.cases
+        row = self.model.row_of(case.id) if case is not None else None
+        if row is None:
+            view.clearSelection()
+            return
+        index = self.model.index(row)
+        if view.currentIndex() != index:
+            view.setCurrentIndex(index)
+            view.scrollTo(index)
+
+    def _read(self, ids: object) -> list[Case]:
+        store = self._project.store
+        try:
+            return store.cases(list(ids)) if store is not None else []  # type: ignore[call-overload]
+        except ProjectError as error:
+            self._project.message.emit(str(error), True)
+            return []
+
+    def _thumbnail(self, case: Case) -> QPixmap | None:
+        return None
+
+    def _ask_open(self) -> None:
+        name = QFileDialog.getExistingDirectory(self._parent, "Open a project", self._settings.folder(_PROJECT))
+        if name:
+            self.open(Path(name))
+
+    def _ask_new(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self._parent, "Folder of the new project", self._settings.folder(_PROJECT)
+        )
+        if name:
+            QMessageBox.information(self._parent, "New project", name)
+
+    def _ask_add(self) -> None:
+        name = QFileDialog.getExistingDirectory(
+            self._parent, "Add the scans of a folder", self._settings.folder(_SCANS)
+        )
+        if name:
+            self._settings.set_folder(_SCANS, name)
+            self._project.add([Path(name)])
