@@ -55,6 +55,7 @@ class Session:
 
     scan_changed = Signal()
     model_changed = Signal()
+    models_changed = Signal()  # others can be chosen
     vocabulary_changed = Signal()
     prompt_changed = Signal()
     queue_changed = Signal()
@@ -76,6 +77,7 @@ class Session:
         self.engine = engine
         self.vocabulary = vocabulary
         self.models = models
+        self._installed, self._of_project = models, dict[str, ModelEntry]()
         self.view = view
         self.history = history or PromptHistory()
         self.model: ModelEntry | None = next(iter(models.values()), None)
@@ -294,12 +296,23 @@ class Session:
         return self.view.scan_hash
 
     def set_models(self, models: dict[str, ModelEntry]) -> None:
-        """Offer other models; one that is gone gives way to the first."""
-        self.models = models
-        if self.model is None or self.model.name not in models:
-            first = next(iter(models), None)
+        """Offer other installed models; one that is gone gives way to the first."""
+        self._installed = models
+        self._offer_models()
+
+    def set_project_models(self, models: dict[str, ModelEntry]) -> None:
+        """Offer the models of a project beside the installed ones."""
+        if {n: m.folder for n, m in models.items()} != {n: m.folder for n, m in self._of_project.items()}:
+            self._of_project = models
+            self._offer_models()
+
+    def _offer_models(self) -> None:
+        self.models = self._installed | self._of_project
+        if self.model is None or self.model.name not in self.models:
+            first = next(iter(self.models), None)
             if first is not None:
                 self.set_model(first)
+        self.models_changed.emit()
 
     def set_model(self, name: str) -> None:
         """Use another model from now on; answers of the one before stay as they are."""

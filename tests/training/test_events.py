@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medvlsm_training.reporting import for_people, json_on_stdout, sentence_of
+from medvlsm_training.reporting import for_people, json_on_stdout
 from medvlsm_training.stopping import Interrupted, StopRequests
 from napari_medvlsm.core.runs import events
 from napari_medvlsm.core.runs.events import KINDS, Encoded, Epoch, Failed, Saved, Started, Step, Stopped, read_line
