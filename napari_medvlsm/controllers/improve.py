@@ -293,7 +293,9 @@ class Improve:
             store = self._store
             self._run(partial(_read, store, self.options), partial(self._on_read, store), partial(self._fail, store))
 
-    def _on_read(self, store: ProjectStore, read: tuple[Outlook, Round | None, Verdict | None, RoundView | None]) -> None:
+    def _on_read(
+        self, store: ProjectStore, read: tuple[Outlook, Round | None, Verdict | None, RoundView | None]
+    ) -> None:
         if store is not self._store or self._closed:
             return
         first = self.outlook is None
@@ -362,7 +364,9 @@ class Improve:
             RoundState.FINISHED: f"Model {view.round.name} was trained and measured: see the tab “Improve”.",
             RoundState.FAILED: f"The training ended: {view.failure}",
         }
-        self._say(ended.get(view.state, "The training was stopped; what it learned is kept."), view.state is RoundState.FAILED)
+        self._say(
+            ended.get(view.state, "The training was stopped; what it learned is kept."), view.state is RoundState.FAILED
+        )
         self._look()
 
     # Within: what is done beside the window -------------------------------------------------------------------------
@@ -490,9 +494,7 @@ class Improve:
             self.changed.emit()
 
 
-def _read(
-    store: ProjectStore, options: Options
-) -> tuple[Outlook, Round | None, Verdict | None, RoundView | None]:
+def _read(store: ProjectStore, options: Options) -> tuple[Outlook, Round | None, Verdict | None, RoundView | None]:
     """All that the folder of a project says; beside the window."""
     chosen = choose_cases(store, options.states)
     rounds, history = find_rounds(store.folder), read_history(store.folder)
