@@ -77,7 +77,7 @@ class Options:
     @property
     def states(self) -> tuple[State, ...]:
         """Of the outlines that are used."""
-        return _APPROVED if self.approved_only else ACCEPTED
+        return _APPROVED if self.approved_only else tuple(ACCEPTED)
 
     @property
     def changes(self) -> tuple[str, ...]:

@@ -61,7 +61,9 @@ def by_target(chosen: Chosen) -> list[tuple[str, int, int, int, int]]:
     return [
         (
             target,
-            *(chosen.count(split, target, absent=False) for split in (TRAIN, VAL, TEST)),
+            chosen.count(TRAIN, target, absent=False),
+            chosen.count(VAL, target, absent=False),
+            chosen.count(TEST, target, absent=False),
             chosen.count("", target, absent=True),
         )
         for target in chosen.targets
