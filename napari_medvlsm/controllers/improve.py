@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import psutil
 from psygnal import Signal
 
-from napari_medvlsm.controllers.engine import EngineController, EngineState
+from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.controllers.project import Later, Project
 from napari_medvlsm.controllers.round_watch import RoundView, RoundWatch
 from napari_medvlsm.controllers.session import Session

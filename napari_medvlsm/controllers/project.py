@@ -139,7 +139,7 @@ class Project:
         self.store = store
         self._drafts = Drafts(store, self._write, self._call_later)
         self._drafts.saved.connect(self._on_saved)
-        self._drafts.message.connect(self.message.emit)
+        self._drafts.message.connect(lambda text, problem: self.message.emit(text, problem))
         self.changed.emit()
         notices = " ".join(store.notices)
         self.message.emit(notices or f"Opened the project {store.title}.", bool(notices))

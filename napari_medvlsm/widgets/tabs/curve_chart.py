@@ -16,7 +16,7 @@ _LINES = 7  # height of the chart in lines of text
 
 
 class CurveChart(QWidget):
-    """Draws both curves over the passes through the scans; Dice from 0 to 1 at the right, the loss from 0 at the left."""
+    """Draws both over the passes through the scans: the loss from 0, its scale at the left, Dice from 0 to 1."""
 
     def __init__(self) -> None:
         super().__init__()
