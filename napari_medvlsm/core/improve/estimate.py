@@ -36,7 +36,10 @@ class TrainingTime:
     @property
     def sentence(self) -> str:
         """For people."""
-        return f"About {about(self.seconds)} at most (from {self.measured} on this computer); it ends sooner where it stops getting better."
+        return (
+            f"About {about(self.seconds)} at most (from {self.measured} on this computer); it ends sooner where it no "
+            "longer gets better."
+        )
 
 
 def about(seconds: float) -> str:
@@ -100,7 +103,7 @@ def by_trial(round_: Round, seconds: float = 20.0) -> TrainingTime:
                     return TrainingTime(event.seconds * event.epochs, f"{started.steps_per_epoch} steps")
                 elif isinstance(event, Step):
                     steps.append((now, event))
-                    if now - steps[0][0] >= seconds and len(steps) > 1:
+                    if now - steps[0][0] >= seconds and event.step > steps[0][1].step:
                         break
             else:
                 raise ValueError(process.end().sentence)

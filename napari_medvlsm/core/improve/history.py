@@ -51,6 +51,19 @@ class Entry:
     remark: str
     at: str
 
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        remark = f" ({self.remark})" if self.remark else ""
+        to = "to " if self.what == ROLLED_BACK else ""
+        when = self.at[:16].replace("T", " ")
+        return f"{when} UTC: {self.person} {self.what} {to}{called(self.model)}, before {called(self.before)}{remark}"
+
+
+def called(name: str) -> str:
+    """A model of a project as people call it: "model 2", or the name of an installed one."""
+    return f"model {name}" if name.isdecimal() else name
+
 
 _ENTRIES = TypeAdapter(list[Entry])
 

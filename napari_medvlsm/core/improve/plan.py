@@ -33,7 +33,7 @@ _RECIPE_MODELS = {
 
 @dataclass(frozen=True)
 class Base:
-    """The model that a round starts from, and that its candidate is compared with.
+    """A model that a round starts from, or that its candidate is compared with.
 
     Attributes
     ----------
@@ -67,6 +67,9 @@ class Plan:
         ISO time in UTC.
     person : str
     base : Base
+        That it starts from.
+    present : Base
+        The present model at its beginning, with which the candidate is compared; mostly the same.
     recipe : str
         Name of a shipped recipe, or a path.
     changes : tuple of str
@@ -80,6 +83,7 @@ class Plan:
     created: str
     person: str
     base: Base
+    present: Base
     recipe: str
     changes: tuple[str, ...]
     cases: tuple[TrainingCase, ...]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from napari_medvlsm import __version__
+from napari_medvlsm.core.datasets.splits import TEST
 from napari_medvlsm.core.improve.cases import TrainingCase, choose_cases
 from napari_medvlsm.core.improve.history import MODELS_FOLDER, changing, earlier_models, present_name, read_history
 from napari_medvlsm.core.improve.plan import (
@@ -157,7 +158,7 @@ class Round:
 
     @property
     def before(self) -> Path:
-        """Results of the base model on the hold-out (`runs.results`)."""
+        """Results of the present model on the hold-out (`runs.results`)."""
         return self.folder / BEFORE_FOLDER
 
     @property
@@ -255,6 +256,7 @@ def make_round(
     base: Base,
     vocabulary: Vocabulary,
     *,
+    present: Base | None = None,
     recipe: str = RECIPE,
     changes: Collection[str] = (),
     remark: str = "",
@@ -271,6 +273,8 @@ def make_round(
     base : Base
         See `versions.base_of`.
     vocabulary : Vocabulary
+    present : Base, optional
+        The present model, with which the candidate is compared; by default `base`.
     recipe, remark : str
     changes : collection of str
         Further `key=value` words; they win over the recipe's.
@@ -283,16 +287,16 @@ def make_round(
         If something cannot be copied, such as a scan that has changed since it was checked, the base model was trained
         on a case of the hold-out, or the disk is full.
     """
-    seen = [case.name for case in cases if case.split == "test" and case.pixels_hash in base.trained]
-    if seen:
-        raise ValueError(
-            f"The model {base.name} was trained on {seen[0]}, which is held out; start from another model."
-        )
+    for model in (base, present or base):
+        if seen := [case.name for case in cases if case.split == TEST and case.pixels_hash in model.trained]:
+            raise ValueError(
+                f"The model {model.name} was trained on {seen[0]}, which is held out; start from another model."
+            )
     with changing(store.folder) as models:
         number = 1 + max((int(path.name) for path in models.iterdir() if path.name.isdecimal()), default=0)
         words = (*changes_for(base, f"{store.title}, model {number}"), *changes)
         made = datetime.now(UTC).isoformat(timespec="seconds")
-        plan = Plan(number, made, store.person, base, recipe, words, tuple(cases), __version__, remark)
+        plan = Plan(number, made, store.person, base, present or base, recipe, words, tuple(cases), __version__, remark)
         folder = models / str(number)
         with making_folder(folder) as temporary:
             report = export_project(
@@ -359,7 +363,13 @@ def reject_round(round_: Round, person: str, remark: str = "") -> None:
 
 
 def delete_round(round_: Round) -> None:
-    """Delete its folder. Raises ValueError while it runs, and for the present model or one to which one could go back."""
+    """Delete its folder.
+
+    Raises
+    ------
+    ValueError
+        While it runs, or if its model is the present one, what rolling back leads to, or an unfinished round's base.
+    """
     with changing(round_.project):
         entries = read_history(round_.project)
         if round_.name == present_name(entries, ""):
@@ -368,9 +378,10 @@ def delete_round(round_: Round) -> None:
             raise ValueError(f"Model {round_.name} is what rolling back leads to, so it is kept.")
         if round_.running:
             raise ValueError(f"Round {round_.name} runs; stop it first.")
-        waiting = [r for r in find_rounds(round_.project) if r.plan.base.name == round_.name and not r.measured]
-        if waiting:
-            raise ValueError(f"Round {waiting[0].name}, which is not finished, starts from model {round_.name}.")
+        waiting = [r for r in find_rounds(round_.project) if not r.measured and r.name != round_.name]
+        needed = [r for r in waiting if round_.name in (r.plan.base.name, r.plan.present.name)]
+        if needed:
+            raise ValueError(f"Round {needed[0].name}, which is not finished, needs model {round_.name}.")
         # Under a name that is no round's: what a killed program leaves of it is not found again.
         aside = round_.folder.with_name(f".{round_.name}-deleted")
         round_.folder.rename(aside)

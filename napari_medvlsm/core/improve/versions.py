@@ -149,7 +149,7 @@ def export_model(project: Path, name: str, folder: Path) -> None:
 
 
 def delete_model(project: Path, name: str) -> None:
-    """Delete a model of a round with all its data. Raises ValueError for the present one and for those to roll back to."""
+    """Delete a model of a round with all its data; errors as `rounds.delete_round`."""
     if not name.isdecimal():
         raise ValueError(f"{name} is an installed model and not one of this project; it is not deleted from here.")
     delete_round(find_round(project, name))

@@ -1,6 +1,6 @@
-"""The process of a round: trains, then measures the candidate beside the model that it started from.
+"""The process of a round: trains, then measures the candidate beside the present model.
 
-`python -m napari_medvlsm.core.improve.work FOLDER [--finish]` is started by `rounds.start_round` and outlives the window.
+`python -m napari_medvlsm.core.improve.work FOLDER [--finish]`, started by `rounds.start_round`, outlives the window.
 Everything goes on where it was: training after its last epoch, measuring after its last model. The training is a
 process of its own, which ends when this one does, however it ends.
 """
@@ -18,17 +18,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from napari_medvlsm.core.exit_codes import ExitCode, exit_sentence
-from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER
+from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER, read_plan
 from napari_medvlsm.core.improve.rounds import FAILURE_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
-from napari_medvlsm.core.improve.plan import read_plan
 from napari_medvlsm.core.improve.versions import write_trained
 from napari_medvlsm.core.io.disk_errors import sentence
-from napari_medvlsm.core.process import ChildProcess
 from napari_medvlsm.core.runs.events import EventSink, ignore_event
 from napari_medvlsm.core.runs.folder import MODEL_FOLDER
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
 from napari_medvlsm.core.runs.start import (
-    STOP_GRACE,
     RunEnd,
     RunProcess,
     start_evaluation,
@@ -119,7 +116,7 @@ def _done(round_: Round, report: EventSink, finish: bool, stop: _Stop) -> RunEnd
         return RunEnd(ExitCode.FAILED, f"The training ended without a model; look into {round_.run.folder}.")
     write_trained(model, round_.plan.trained)
     candidate = f"{RUN_FOLDER}/{MODEL_FOLDER}"
-    for name, out in ((round_.plan.base.model, BEFORE_FOLDER), (candidate, AFTER_FOLDER)):
+    for name, out in ((round_.plan.present.model, BEFORE_FOLDER), (candidate, AFTER_FOLDER)):
         if round_.plan.held_out and not (round_.folder / out / SUMMARY_FILE).is_file():
             end = _measured(round_, name, out, stop)
             if not end.done:

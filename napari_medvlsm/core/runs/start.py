@@ -162,7 +162,7 @@ def start_run(
 
 
 def start_training(arguments: Sequence[str], run: Path, folder: Path | None = None) -> RunProcess:
-    """Start `medvlsm train` with the words of its command line, beginning with "train"; `run` is the folder of the run."""
+    """Start `medvlsm train` with the words of its command line, from "train" on; `run` is the folder of the run."""
     child = ChildProcess("medvlsm_training", [*arguments, "--events"], folder=folder)
     return RunProcess(Run((folder or Path()) / run), child)
 
