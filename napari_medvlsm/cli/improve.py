@@ -97,11 +97,12 @@ def _run(options: argparse.Namespace, project: Path, _: Sequence[str]) -> int:
             f"Round {name} is {unfinished[-1].state}: go on with 'medvlsm improve {project} --go-on {name}', or decide "
             f"against it with 'medvlsm improve reject {project} {name}'."
         )
-    round_ = _begin(options, project)
-    if round_ is None:
+    begun = _begin(options, project)
+    if begun is None:
         return FAILED
     if options.dry_run:
         return OK
+    round_ = begun
     if options.prepare:
         print(f"Round {round_.name} is prepared. Train it in its folder, on any computer that has the folder above it:")
         print(f"\n  cd {round_.folder}\n  {round_.plan.command}\n")

@@ -177,8 +177,10 @@ class ChildProcess:
 _DETACHED: list[subprocess.Popen[bytes]] = []
 
 
-def start_detached(module: str, arguments: Sequence[str], log: Path, folder: Path | None = None) -> int:
-    """Start a module that outlives this process; its process number. What it prints is appended to a file.
+def start_detached(
+    module: str, arguments: Sequence[str], log: Path, folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a module that outlives this process. What it prints is appended to a file.
 
     Parameters
     ----------
@@ -206,7 +208,7 @@ def start_detached(module: str, arguments: Sequence[str], log: Path, folder: Pat
             **_own_group(),
         )
     _DETACHED.append(process)
-    return process.pid
+    return process
 
 
 def watch_parent(on_end: Callable[[], None], seconds: float = 1.0) -> None:

@@ -59,6 +59,8 @@ WORK_LOCK, STOP_FILE, FAILURE_FILE, REJECTION_FILE, PRINTED_FILE = (
 # A run on another computer, whose lock cannot be seen here, counts as running until it was silent for so many seconds:
 # longer than any validation or measuring that is worth a try.
 SILENCE = 900.0
+# Seconds between two looks at whether a new process has taken its round.
+_LOOK = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -320,6 +322,8 @@ def make_round(
 def start_round(round_: Round, finish: bool = False) -> int:
     """Start, or go on with, a round in a process of its own that outlives this one; its process number.
 
+    Returns when that process has taken the round, in a second or a few, so that its state is "running" then.
+
     Parameters
     ----------
     round_ : Round
@@ -335,7 +339,14 @@ def start_round(round_: Round, finish: bool = False) -> int:
     """
     require_startable(round_)
     arguments = [str(round_.folder.absolute()), *(["--finish"] if finish else [])]
-    return start_detached("napari_medvlsm.core.improve.work", arguments, round_.folder / PRINTED_FILE)
+    printed = round_.folder / PRINTED_FILE
+    process = start_detached("napari_medvlsm.core.improve.work", arguments, printed)
+    while process.poll() is None and not _is_held(round_.folder / WORK_LOCK):
+        time.sleep(_LOOK)
+    if process.poll():
+        last = printed.read_text("utf-8", "replace").strip().splitlines()[-1:]
+        raise ValueError(" ".join([f"Round {round_.name} did not start.", *last]))
+    return process.pid
 
 
 def require_startable(round_: Round) -> None:
