@@ -401,7 +401,7 @@ class Corrections:
         return True
 
     def mark_stored(self, annotation: Annotation, text: str) -> None:
-        """Take note that a state is kept elsewhere, as `text` says; its autosaved copy goes if it is the present one."""
+        """Take note that a state is kept elsewhere, as `text` says; then its autosaved copy goes."""
         key = annotation.provenance.scan_hash, annotation.target
         if self._open.get(key) is annotation and key not in self._dirty:
             self._in_file.add(key)

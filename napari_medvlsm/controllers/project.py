@@ -139,6 +139,7 @@ class Project:
         self.store = store
         self._drafts = Drafts(store, self._write, self._call_later)
         self._drafts.saved.connect(self._on_saved)
+        # psygnal tries a slot without a signature by calling it, and somebody listens already.
         self._drafts.message.connect(lambda text, problem: self.message.emit(text, problem))
         self.changed.emit()
         notices = " ".join(store.notices)
