@@ -5,7 +5,6 @@ All that is known of a round lies in its folder, so that it goes on without the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +28,6 @@ from napari_medvlsm.core.improve.rounds import (
     find_rounds,
     make_round,
     reject_round,
-    require_startable,
     start_round,
     stop_round,
 )
@@ -41,8 +39,8 @@ from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.prompts import Vocabulary
 
-# Seconds between two looks at a round that runs, and those that its process may take until it holds the round's lock.
-LOOK_SECONDS, BEGIN_SECONDS = 1.0, 20.0
+# Seconds between two looks at a round that runs.
+LOOK_SECONDS = 1.0
 # Wait this long after a change of the project before its outlines are counted anew.
 _SETTLE_SECONDS = 0.5
 # While something is done beside the window, this often is said how far it is.
@@ -67,12 +65,15 @@ class Options:
     epochs : int
         At most so many; 0 for as many as the recipe says.
     recipe : str
+    more : tuple of str
+        Further `key=value` words of the recipe.
     """
 
     base: str = ""
     approved_only: bool = False
     epochs: int = 0
     recipe: str = RECIPE
+    more: tuple[str, ...] = ()
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -82,7 +83,7 @@ class Options:
     @property
     def changes(self) -> tuple[str, ...]:
         """The `key=value` words of the recipe."""
-        return (f"trainer.max_epochs={self.epochs}",) if self.epochs else ()
+        return (*((f"trainer.max_epochs={self.epochs}",) if self.epochs else ()), *self.more)
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,6 @@ class Improve:
         self.memory = ""
         self._watch: RoundWatch | None = None
         self._store: ProjectStore | None = None
-        self._begun = float("-inf")
         self._looking = self._waiting = self._watched = self._closed = False
         project.changed.connect(self._on_project)
         self._on_project()
@@ -162,8 +162,8 @@ class Improve:
 
     @property
     def running(self) -> bool:
-        """Whether a process works on the round, or was started a moment ago."""
-        return self.view is not None and (self.view.state is RoundState.RUNNING or self._beginning)
+        """Whether a process works on the round, here or elsewhere."""
+        return self.view is not None and self.view.state is RoundState.RUNNING
 
     @property
     def startable(self) -> bool:
@@ -273,7 +273,6 @@ class Improve:
         if store is not self._store:
             self._store, self.outlook, self.view, self.verdict, self._watch = store, None, None, None, None
             self.found, self.memory, self.options = (), "", Options()
-            self._begun = float("-inf")
             self._session.set_project_models({})
             self.changed.emit()
             if store is not None:
@@ -307,7 +306,7 @@ class Improve:
         self._offer(first)
         self.changed.emit()
         if first and self.view is not None and self.view.state is RoundState.FINISHED:
-            self._say(f"Model {self.view.round.name} was trained and measured; the tab “Improve” shows how it did.")
+            self._say(f"Model {self.view.round.name} is trained and measured; the tab “Improve” shows how it did.")
         self._poll()
 
     def _offer(self, first: bool) -> None:
@@ -332,10 +331,6 @@ class Improve:
 
     # Within: following ----------------------------------------------------------------------------------------------
 
-    @property
-    def _beginning(self) -> bool:
-        return time.monotonic() - self._begun < BEGIN_SECONDS
-
     def _poll(self) -> None:
         if self.running and not self._looking:
             self._looking = True
@@ -353,15 +348,13 @@ class Improve:
         if store is not self._store or self._closed or self.view is None:
             return
         self.view = view
-        if view.state in (RoundState.RUNNING, RoundState.FINISHED):
-            self._begun = float("-inf")
         self.followed.emit()
         if self.running:
             self._poll()
             return
         self.memory = ""
         ended = {
-            RoundState.FINISHED: f"Model {view.round.name} was trained and measured: see the tab “Improve”.",
+            RoundState.FINISHED: f"Model {view.round.name} is trained and measured; “Improve” shows how it did.",
             RoundState.FAILED: f"The training ended: {view.failure}",
         }
         self._say(
@@ -377,8 +370,8 @@ class Improve:
         stops = tuple(finding for finding in chosen.findings if finding.stops)
         if stops:
             return stops
-        base = versions.base_of(store.folder, options.base)
-        found = check_scans(store, chosen.cases, base.trained, self._note_done)
+        base, present = versions.base_of(store.folder, options.base), versions.base_of(store.folder)
+        found = check_scans(store, chosen.cases, base.trained | present.trained, self._note_done)
         stops = tuple(finding for finding in found if finding.stops)
         if stops:
             return stops
@@ -388,6 +381,7 @@ class Improve:
             chosen.cases,
             base,
             vocabulary,
+            present=present,
             recipe=options.recipe,
             changes=options.changes,
             progress=self._note_done,
@@ -401,8 +395,6 @@ class Improve:
 
     def _on_begun(self, begun: Round | tuple[Finding, ...]) -> None:
         if isinstance(begun, Round):
-            self._begun = time.monotonic()
-            self._watch = RoundWatch(begun)
             self._spare_memory()
             self._say("The training was started; it goes on without the window, too.")
         else:
@@ -522,7 +514,6 @@ def _read(store: ProjectStore, options: Options) -> tuple[Outlook, Round | None,
 
 def _start(round_: Round, finish: bool = False) -> None:
     """Start its process, behind the window and the engine where all of them want the processor."""
-    require_startable(round_)
     number = start_round(round_, finish)
     try:
         psutil.Process(number).nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 from napari_medvlsm.controllers.round_watch import RoundView
@@ -11,7 +11,7 @@ from napari_medvlsm.core.datasets.splits import TEST, TRAIN, VAL
 from napari_medvlsm.core.improve.cases import Chosen
 from napari_medvlsm.core.improve.estimate import about
 from napari_medvlsm.core.improve.rounds import RoundState
-from napari_medvlsm.core.improve.verdict import Rates, Verdict, is_better, is_worse
+from napari_medvlsm.core.improve.verdict import Advice, Rates, Verdict, is_better, is_worse
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.statistics import Paired
 
@@ -40,9 +40,9 @@ class Row:
 
 
 def learned_from(chosen: Chosen) -> str:
-    """What the next model would learn from, be chosen by and be judged on."""
+    """What the next model would learn from, be chosen by and be judged on; "" where there is nothing."""
     if not chosen.cases:
-        return "Nothing is submitted or approved yet."
+        return ""
     train, held_out = _scans(chosen.scans(TRAIN)), chosen.scans(TEST)
     parts = [f"The next model would learn from {train}{_shown(chosen)}."]
     parts.append(f"{_scans(chosen.scans(VAL)).capitalize()} are watched meanwhile, to stop at the best moment.")
@@ -70,7 +70,7 @@ def by_target(chosen: Chosen) -> list[tuple[str, int, int, int, int]]:
     ]
 
 
-def how_far(view: RoundView, beginning: bool = False) -> str:
+def how_far(view: RoundView) -> str:
     """Where a round stands, in a sentence or two."""
     progress, name = view.progress, view.round.name
     if view.state is RoundState.RUNNING:
@@ -83,8 +83,6 @@ def how_far(view: RoundView, beginning: bool = False) -> str:
             "measuring": f"Model {name} is trained; it and the present model outline the held-out scans.{where}",
         }
         return told.get(progress.stage, f"Model {name}: the program starts and looks through the data.{where}")
-    if beginning:
-        return f"Model {name}: the program starts."
     return {
         RoundState.READY: f"Model {name} is prepared; its training has not begun.",
         RoundState.STOPPED: f"The training of model {name} was interrupted; what it learned is kept.{_best(view)}",
@@ -103,21 +101,30 @@ def time_left(view: RoundView) -> str:
 
 
 def before_and_after(verdict: Verdict) -> list[Row]:
-    """What was measured with both models, what matters most first."""
+    """What was measured with both models, what matters most first.
+
+    Of too few scans nothing is called better; what looks worse is said all the same.
+    """
+    rows = _rows(verdict)
+    few = verdict.advice is Advice.TOO_FEW
+    return [replace(row, mark=row.mark if row.mark == WORSE else "") for row in rows] if few else rows
+
+
+def _rows(verdict: Verdict) -> list[Row]:
     rows = []
     if verdict.overall.difference.cases:
-        rows.append(_row("Outlines, asked by name", verdict.overall))
+        rows.append(_row("Dice, asked by name", verdict.overall))
     if verdict.blind.difference.cases and verdict.assisted.difference.cases:
-        rows.append(_row("… drawn from nothing", verdict.blind))
-        rows.append(_row("… begun from a prediction", verdict.assisted))
+        rows.append(_row("drawn from nothing", verdict.blind))
+        rows.append(_row("begun from a prediction", verdict.assisted))
     if len(verdict.by_target) > 1:
-        rows += [_row(f"… {target}", pair) for target, pair in verdict.by_target.items()]
+        rows += [_row(target.capitalize(), pair) for target, pair in verdict.by_target.items()]
     if "oracle" in verdict.by_kind:
-        rows.append(_row("Outlines, fully described", verdict.by_kind["oracle"]))
+        rows.append(_row("Dice, fully described", verdict.by_kind["oracle"]))
     if verdict.margin.difference.cases:
-        rows.append(_row("Listens to place and size", verdict.margin))
+        rows.append(_row("Listens to the words", verdict.margin))
     for what, rates in (
-        ("False alarms where nothing is", verdict.absent),
+        ("False alarms, nothing there", verdict.absent),
         ("False alarms, impossible words", verdict.impossible),
         ("False alarms in older scans", verdict.older_absent),
     ):

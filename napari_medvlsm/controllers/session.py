@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from psygnal import Signal
@@ -14,6 +16,7 @@ from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.describe import Contradiction, Description, contradictions
 from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.improve.versions import read_trained
 from napari_medvlsm.core.io.prompt_history import PromptHistory
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
@@ -36,6 +39,7 @@ from napari_medvlsm.core.prompts.variants import filled
 WEAK_DICE = 0.7
 # Of one patient: they never go on to the next scan.
 _OF_THE_PATIENT = frozenset({"sex", "age", "quality", "findings", "tumor_type"})
+_log = logging.getLogger(__name__)
 _OF_THE_SCAN = frozenset({"view", "cycle", "sex", "age", "quality", "findings"})
 
 
@@ -103,6 +107,8 @@ class Session:
         self._outlining = False
         self._parsed: tuple[str, Parsed] | None = None
         self._seen_hash = ""
+        # By model folder, the scans that it was trained on.
+        self._trained: dict[Path, frozenset[str]] = {}
         view.changed.connect(self._on_view)
         engine.answered.connect(self._on_answered)
 
@@ -319,7 +325,7 @@ class Session:
         if name not in self.models:
             raise ValueError(f"There is no model {name!r}.")
         self.model = self.models[name]
-        self._prepare()
+        self.prepare()
         self.model_changed.emit()
         self.prompt_changed.emit()
         self.mask_changed.emit()
@@ -383,13 +389,39 @@ class Session:
         if self.result is not None:
             # Whose words are compared, whatever model was picked since.
             model = self.result.model
-        image = EngineImage(self.scan_hash, scan.pixels)
         # Tiles are answered at full size only; a comparison sees what lies in the same rectangle, or the whole scan.
         where = SegmentOptions(region=self.result.options.region) if self.result is not None else WHOLE_SCAN
-        request = self.engine.segment(model.folder, image, texts, size, where)
+        return self._ask(model.folder, scan, texts, size, done, where)
+
+    def ask(self, model: Path, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
+        """As `compare`, of the model in a folder, whichever is chosen; `prepare` returns to the chosen one."""
+        scan, _ = self._ready()
+        return self._ask(model, scan, texts, size, done, WHOLE_SCAN)
+
+    def _ask(
+        self,
+        model: Path,
+        scan: Scan,
+        texts: list[str],
+        size: tuple[int, int],
+        done: Callable[[list[Bytes]], None],
+        where: SegmentOptions,
+    ) -> Request:
+        request = self.engine.segment(model, EngineImage(self.scan_hash, scan.pixels), texts, size, where)
         self._outlining = False
         self._pending = (request.number, done)
         return request
+
+    def saw(self, result: Result) -> bool:
+        """Whether the model of a result was trained on this very scan, as its folder says."""
+        folder = result.model.folder
+        if folder not in self._trained:
+            try:
+                self._trained[folder] = frozenset(read_trained(folder))
+            except ValueError as error:
+                _log.warning("%s", error)
+                self._trained[folder] = frozenset()
+        return result.scan_hash in self._trained[folder]
 
     # The results ---------------------------------------------------------------------------------------------------
 
@@ -558,7 +590,7 @@ class Session:
             self._leave()
             self._seen_hash = self.scan_hash
             self._enter()
-            self._prepare()
+            self.prepare()
         self.scan_changed.emit()
         self.result_changed.emit()
 
@@ -603,7 +635,8 @@ class Session:
 
     # The engine ----------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Let the engine load the chosen model and encode the scan in view, ahead of the next prompt."""
         if self.scan is not None and self.model is not None:
             self.engine.prepare(self.model.folder, EngineImage(self.scan_hash, self.scan.pixels))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QTabWidget, QWidget
 
+from napari_medvlsm.controllers.before_after import BeforeAfter, BothOutlines
 from napari_medvlsm.controllers.improve import Improve, Options
 from napari_medvlsm.controllers.improve_words import before_and_after, by_target, how_far, learned_from, time_left
 from napari_medvlsm.controllers.session import Session
@@ -15,7 +16,7 @@ from napari_medvlsm.core.improve.sentences import details, recommendation
 from napari_medvlsm.core.improve.verdict import Advice
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.widgets._prompt_presenter import open_dialog
-from napari_medvlsm.widgets.dialogs import CardDialog
+from napari_medvlsm.widgets.dialogs import BeforeAfterDialog, CardDialog
 from napari_medvlsm.widgets.tabs.improve import ImproveTab
 
 # Of the settings: the folder that a model was last exported to.
@@ -29,6 +30,7 @@ class ImprovePresenter(QObject):
     Parameters
     ----------
     improve : Improve
+    before_after : BeforeAfter
     session : Session
     tab : ImproveTab
     tabs : QTabWidget
@@ -40,11 +42,19 @@ class ImprovePresenter(QObject):
     """
 
     def __init__(
-        self, improve: Improve, session: Session, tab: ImproveTab, tabs: QTabWidget, settings: Settings, parent: QWidget
+        self,
+        improve: Improve,
+        before_after: BeforeAfter,
+        session: Session,
+        tab: ImproveTab,
+        tabs: QTabWidget,
+        settings: Settings,
+        parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self._improve, self._session, self._tab, self._tabs = improve, session, tab, tabs
-        self._settings, self._parent = settings, parent
+        self._before_after, self._settings, self._parent = before_after, settings, parent
+        self._dialog: BeforeAfterDialog | None = None
         self._closed = False
         tab.shown.connect(improve.watch)
         tab.startRequested.connect(improve.start)
@@ -56,7 +66,7 @@ class ImprovePresenter(QObject):
         tab.round.giveUpRequested.connect(improve.keep)
         tab.verdict.promoteRequested.connect(lambda: improve.promote())
         tab.verdict.keepRequested.connect(improve.keep)
-        tab.verdict.worstRequested.connect(self._show_worst)
+        tab.verdict.compareRequested.connect(self._compare)
         tab.models.promoteRequested.connect(improve.promote)
         tab.models.rollBackRequested.connect(improve.roll_back)
         tab.models.cardRequested.connect(self._show_card)
@@ -65,6 +75,8 @@ class ImprovePresenter(QObject):
         improve.changed.connect(self._show)
         improve.followed.connect(self._show_far)
         improve.message.connect(tab.set_status)
+        before_after.found.connect(self._show_outlines)
+        before_after.failed.connect(self._show_no_outlines)
         self._show()
 
     def close(self) -> None:
@@ -138,7 +150,7 @@ class ImprovePresenter(QObject):
         )
         said = (
             f"{'Greatest loss' if worst.gain < 0 else 'Least gain'}: {worst.case.target} in {worst.case.name}, "
-            f"{worst.first:.2f} before, {worst.second:.2f} now."
+            f"Dice {worst.first:.2f} before, {worst.second:.2f} now."
             if worst is not None
             else ""
         )
@@ -164,7 +176,7 @@ class ImprovePresenter(QObject):
             running, progress = improve.running, view.progress
             training = running and progress.stage == "training" and progress.steps > 0
             done = ((progress.step, progress.steps) if training else (0, 0)) if running else None
-            tab.round.set_far(how_far(view, running), time_left(view), done, improve.memory)
+            tab.round.set_far(how_far(view), time_left(view), done, improve.memory)
             has_best = view.round.run.best_checkpoint is not None
             tab.round.set_choices(running, not running and not improve.doing, has_best)
             dice = [(e.epoch + 1.0, e.val_dice) for e in view.epochs if e.val_dice is not None]
@@ -182,10 +194,38 @@ class ImprovePresenter(QObject):
     def _on_options(self, options: Options) -> None:
         self._improve.set_options(options)
 
-    def _show_worst(self) -> None:
-        worst = self._improve.verdict.worst if self._improve.verdict is not None else None
-        if worst is not None:
-            self._improve.show(worst.case.case_id, worst.case.target)
+    def _compare(self) -> None:
+        """The cases one by one, the worst first."""
+        improve = self._improve
+        view, verdict, outlook = improve.view, improve.verdict, improve.outlook
+        if view is None or verdict is None or outlook is None or not verdict.pairs:
+            return
+        models = {model.name: model for model in outlook.models}
+        both = [models.get(name) for name in (view.round.plan.present.name, view.round.name)]
+        if None in both:
+            self._tab.set_status("One of the two models is not there any more.", True)
+            return
+        if self._dialog is not None:
+            self._dialog.close()
+        color = self._session.vocabulary.target(verdict.pairs[0].case.target).display_color
+        titles = (both[0].title, both[1].title)  # type: ignore[union-attr]
+        self._dialog = dialog = BeforeAfterDialog(verdict.pairs, titles, color, self._parent)
+        dialog.caseChosen.connect(lambda pair: self._before_after.show(pair, both))
+        dialog.finished.connect(self._forget_dialog)
+        open_dialog(dialog)
+        dialog.choose(0)
+
+    def _forget_dialog(self) -> None:
+        self._dialog = None
+        self._before_after.forget()
+
+    def _show_outlines(self, both: BothOutlines) -> None:
+        if self._dialog is not None:
+            self._dialog.show_outlines(both)
+
+    def _show_no_outlines(self, text: str) -> None:
+        if self._dialog is not None:
+            self._dialog.say(text)
 
     def _show_card(self, name: str) -> None:
         outlook = self._improve.outlook

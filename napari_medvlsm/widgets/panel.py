@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medvlsm.controllers.before_after import BeforeAfter
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
@@ -335,7 +336,10 @@ class Panel(QWidget):
         )
         self.projects = ProjectPresenter(self.project, self.project_tab, settings, self)
         self.improve = Improve(self.project, session, self.improve_work.run, call_later(self))
-        self.improving = ImprovePresenter(self.improve, session, self.improve_tab, self.tabs, settings, self)
+        before_after = BeforeAfter(self.project, session, self.improve_work.run)
+        self.improving = ImprovePresenter(
+            self.improve, before_after, session, self.improve_tab, self.tabs, settings, self
+        )
         self.improve.message.connect(status)
         self.improve_tab.openRequested.connect(self.project_tab.openRequested)
         self.hint = FirstHint(self.viewer, settings)

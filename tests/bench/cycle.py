@@ -167,7 +167,9 @@ class Clinician:
     def correct(self, truth: np.ndarray) -> None:
         """Paint the true outline, as a brush would."""
         layer = self.viewer.layers.selection.active
-        layer.data_setitem(np.nonzero((layer.data > 0) != truth), truth[(layer.data > 0) != truth].astype(layer.data.dtype))
+        layer.data_setitem(
+            np.nonzero((layer.data > 0) != truth), truth[(layer.data > 0) != truth].astype(layer.data.dtype)
+        )
         self.rest(1.5)
 
     def answer_the_rest(self, store: ProjectStore, truths: dict[str, np.ndarray], target: str) -> None:
@@ -219,7 +221,7 @@ class Clinician:
     def decide(self, truths: dict[str, np.ndarray], target: str) -> None:
         """Look at the worst case, promote, segment again."""
         panel, improve, tab = self.panel, self.panel.improve, self.panel.improve_tab
-        tab.verdict.show_worst.click()
+        tab.verdict.compare.click()
         self.rest(6)
         self.picture("worst_case")
         for dialog in [w for w in QApplication.topLevelWidgets() if w.windowTitle().startswith("Before and after")]:

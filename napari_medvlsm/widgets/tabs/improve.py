@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
@@ -144,6 +145,7 @@ class ImproveTab(QWidget):
     def set_outlook(self, learned: str, targets: Sequence[tuple[str, int, int, int, int]], time: str) -> None:
         """Say what the next model would learn from; `targets` are rows of (target, learn, watch, judge, not there)."""
         self.learned.setText(learned)
+        self.learned.setVisible(bool(learned))
         self.targets.setText(_table(targets))
         self.targets.setVisible(len(targets) > 1)
         self.time.setText(time)
@@ -184,8 +186,6 @@ class ImproveTab(QWidget):
 
 
 def _table(targets: Sequence[tuple[str, int, int, int, int]]) -> str:
-    from html import escape
-
     pad = "style='padding: 1px 10px 1px 0'"
     head = "".join(f"<td {pad}><b>{t}</b></td>" for t in ("Target", "learn", "watch", "judge", "not there"))
     rows = "".join("<tr>" + "".join(f"<td {pad}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in targets)

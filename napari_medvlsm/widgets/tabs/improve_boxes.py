@@ -200,7 +200,7 @@ class VerdictBox(QWidget):
 
     promoteRequested = Signal()
     keepRequested = Signal()
-    worstRequested = Signal()
+    compareRequested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,11 +211,13 @@ class VerdictBox(QWidget):
         self.table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.count = quiet_label()
         self.worst = quiet_label()
-        self.show_worst = button("Compare", "Show this scan, with the outlines of both models and yours side by side")
-        self.show_worst.clicked.connect(self.worstRequested)
+        self.compare = button(
+            "Compare…", "Show the scans one by one, with the outlines of both models and yours side by side"
+        )
+        self.compare.clicked.connect(self.compareRequested)
         beside = QHBoxLayout()
         beside.addWidget(self.worst, 1)
-        beside.addWidget(self.show_worst, 0, Qt.AlignmentFlag.AlignTop)
+        beside.addWidget(self.compare, 0, Qt.AlignmentFlag.AlignTop)
         self.details = quiet_label()
         self.promote = button("Promote", "Use the new model from now on, in this project; it can be rolled back")
         self.keep = button("Keep the present one", "Decide against the new model; it stays in the list of models")
@@ -244,7 +246,7 @@ class VerdictBox(QWidget):
         self.count.setText(count)
         self.count.setVisible(bool(count))
         self.worst.setText(worst)
-        for widget in (self.worst, self.show_worst):
+        for widget in (self.worst, self.compare):
             widget.setVisible(bool(worst))
         self.details.setText("\n".join(details))
         self.promote.setDefault(prefers_new)
@@ -333,14 +335,15 @@ class ModelsBox(QWidget):
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """Before and after as HTML; every mark is a sign, a colour and a word."""
-    pad = "style='padding: 1px 6px 1px 0'"
-    head = "".join(f"<td {pad}><b>{title}</b></td>" for title in ("Dice", "Before", "Now", ""))
+    """Before and after as HTML, two lines for each row; every mark is a sign, a colour and a word."""
+    pad = "style='padding: 1px 10px 1px 0'"
+    head = "".join(f"<td {pad}><b>{title}</b></td>" for title in ("", "before", "now"))
     lines = [f"<tr>{head}</tr>"]
     for row in rows:
         sign, color, word = _MARKS[row.mark]
         told = f'<span style="color: {color}">{sign} {word}</span>'
-        change = f"<br><span style='color: {QUIET}'>{escape(row.change)}</span>" if row.change else ""
-        cells = (escape(row.what), escape(row.before), escape(row.now), told + change)
+        change = f" <span style='color: {QUIET}'>{escape(row.change)}</span>" if row.change else ""
+        cells = (f"<b>{escape(row.what)}</b>", escape(row.before), escape(row.now))
         lines.append("<tr>" + "".join(f"<td {pad}>{cell}</td>" for cell in cells) + "</tr>")
+        lines.append(f"<tr><td colspan='3' style='padding: 0 0 6px 10px'>{told}{change}</td></tr>")
     return f"<table>{''.join(lines)}</table>"
