@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
     QLabel,
+    QLineEdit,
     QProgressBar,
     QScrollArea,
     QSizePolicy,
@@ -122,6 +123,10 @@ class ImproveTab(QWidget):
         self.epochs.setSpecialValueText("as many as help")
         self.epochs.setToolTip("It stops by itself when the watched scans get no better")
         self.epochs.valueChanged.connect(self._report)
+        self.more = QLineEdit()
+        self.more.setPlaceholderText("key=value …")
+        self.more.setToolTip("Settings of the recipe that are changed, such as optimizer.lr=0.0003; see the guide")
+        self.more.editingFinished.connect(self._report)
         box = QWidget()
         grid = QGridLayout(box)
         grid.setContentsMargins(12, 0, 0, 0)
@@ -130,7 +135,9 @@ class ImproveTab(QWidget):
         grid.addWidget(self.base, 0, 1)
         grid.addWidget(QLabel("Passes at most"), 1, 0)
         grid.addWidget(self.epochs, 1, 1)
-        grid.addWidget(self.approved, 2, 0, 1, 2)
+        grid.addWidget(QLabel("Settings"), 2, 0)
+        grid.addWidget(self.more, 2, 1)
+        grid.addWidget(self.approved, 3, 0, 1, 2)
         return box
 
     # What is shown --------------------------------------------------------------------------------------------------
@@ -154,9 +161,11 @@ class ImproveTab(QWidget):
     def set_bases(self, bases: Sequence[tuple[str, str]], options: Options) -> None:
         """Offer models to start from, each (text, name), and show what is chosen."""
         fill_combo(self.base, [("the present model", ""), *bases], options.base)
-        for widget, value in ((self.approved, options.approved_only), (self.epochs, options.epochs)):
-            with QSignalBlocker(widget):
-                widget.setChecked(value) if isinstance(widget, QCheckBox) else widget.setValue(value)
+        with QSignalBlocker(self.approved), QSignalBlocker(self.epochs):
+            self.approved.setChecked(options.approved_only)
+            self.epochs.setValue(options.epochs)
+        if not self.more.hasFocus():
+            self.more.setText(" ".join(options.more))
 
     def set_doing(self, text: str, done: int, of: int) -> None:
         """Say what is done beside the window; "" for nothing."""
@@ -182,7 +191,14 @@ class ImproveTab(QWidget):
         self.shown.emit(False)
 
     def _report(self) -> None:
-        self.optionsChanged.emit(Options(self.base.currentData() or "", self.approved.isChecked(), self.epochs.value()))
+        self.optionsChanged.emit(
+            Options(
+                self.base.currentData() or "",
+                self.approved.isChecked(),
+                self.epochs.value(),
+                more=tuple(self.more.text().split()),
+            )
+        )
 
 
 def _table(targets: Sequence[tuple[str, int, int, int, int]]) -> str:
