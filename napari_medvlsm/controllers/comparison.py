@@ -26,11 +26,12 @@ _DESCRIBED_SIDE = 512
 class Wording:
     """One wording with its outline, at the comparison's size.
 
-    `agreement` is the Dice with the outline of the person's own words.
+    `text` is the prompt as people read it, `agreement` the Dice with the outline of the person's own words.
     """
 
     title: str
     prompt: Prompt
+    text: str
     mask: Mask
     agreement: float
 
@@ -165,13 +166,14 @@ class Comparer:
         levels, others = masks[: len(rungs)], masks[len(rungs) :]
         own = others[0]
         target = variants[0].prompt.attributes.target
-        explain = session.vocabulary.family(target).explain
+        explain, shown = session.vocabulary.family(target).explain, session.vocabulary.target(target).shown
         made = [
-            Wording(f"{p.level.upper()}: {explain(p.level)}", p, mask, dice(own, mask))
+            Wording(f"{p.level.upper()}: {explain(p.level)}", p, shown(p.text), mask, dice(own, mask))
             for p, mask in zip(rungs, levels, strict=True)
         ]
         wrong = [
-            Wording(v.contrast.value, v.prompt, mask, dice(own, mask)) for v, mask in zip(variants, others, strict=True)
+            Wording(v.contrast.value, v.prompt, shown(v.prompt.text), mask, dice(own, mask))
+            for v, mask in zip(variants, others, strict=True)
         ]
         self._keep(result, variants, maps[len(rungs) :])
         self.compared.emit(

@@ -24,6 +24,7 @@ from napari_medvlsm.core.projects.grouping import GroupRule
 from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery
+from napari_medvlsm.core.prompts import parse
 
 # Scans that were left stay in the viewer with their undo steps, so many of them; the others go once they are stored.
 LEFT_OPEN = 2
@@ -188,9 +189,15 @@ class Project:
     @property
     def target(self) -> str:
         """What is outlined: the target of the prompt, if the scan in view is asked for it, or else the first one."""
-        asked = tuple(self.case.states) if self.case is not None else self._ask(lambda s: s.targets, ())
-        here = self._session.target_in_view.phrase
+        asked = self.targets
+        here = self._asked(self._session.target_in_view.phrase)
         return here if here in asked else next(iter(asked), "")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What the scan in view is asked for or has an outline of; without one, what every scan is asked for."""
+        nothing: tuple[str, ...] = ()
+        return tuple(self.case.states) if self.case is not None else self._ask(lambda s: s.targets, nothing)
 
     @property
     def state(self) -> State | None:
@@ -199,8 +206,9 @@ class Project:
 
     def choose_target(self, target: str) -> None:
         """Outline another target from now on."""
-        if self._session.target_in_view.phrase != target or not self._session.prompt.text:
-            self._session.look_at(target)
+        spoken = self._spoken(target)
+        if self._session.target_in_view.phrase != spoken or not self._session.prompt.text:
+            self._session.look_at(spoken)
         self.case_changed.emit()
 
     def set_query(self, query: CaseQuery) -> None:
@@ -265,7 +273,8 @@ class Project:
         if (case := self._case_in_view()) is None:
             return
         target = self.target
-        found = self._corrections.completed(target) or self._confirmed(target)
+        spoken = self._spoken(target)
+        found = self._corrections.completed(spoken) or self._confirmed(spoken)
         if found is None:
             self.message.emit(
                 f"Nothing is outlined as {target}: draw it, segment it, or answer that there is none.", True
@@ -282,7 +291,7 @@ class Project:
             return
         self.choose_target(self.target)
         self._corrections.declare_absent()
-        found = self._corrections.completed(self.target)
+        found = self._corrections.completed(self._spoken(self.target))
         if found is not None:
             self._answer(case, found)
 
@@ -342,7 +351,7 @@ class Project:
         store = self.store
         assert store is not None, "the scan is one of the project"
         to_do = [t for t, state in case.states.items() if state in _TO_DO]
-        here = self._session.target_in_view.phrase if self._session.prompt.text else ""
+        here = self._asked(self._session.target_in_view.phrase) if self._session.prompt.text else ""
         if here not in (to_do or case.states):
             self.choose_target(next(iter(to_do or case.states), ""))
         # After what waits to be written of this very scan.
@@ -355,10 +364,10 @@ class Project:
         if store is not self.store or self.case is None or self.case.id != case.id:
             return
         for annotation in kept.outlines:
-            self._corrections.bring(annotation)
+            self._corrections.bring(replace(annotation, target=self._spoken(annotation.target)))
         for annotation in kept.predictions:
-            self._session.take_up(annotation)
             self._note_in_sight(annotation)
+            self._session.take_up(replace(annotation, target=self._spoken(annotation.target)))
         self.case_changed.emit()
 
     # Within: what is left --------------------------------------------------------------------------------------------
@@ -382,7 +391,7 @@ class Project:
         in_view = self.case is not None and self.case.pixels_hash == scan_hash
         case = self.case if in_view else self._ask(lambda s: s.find_case(scan_hash), None)
         if case is not None:
-            self._drafts.save(case.id, self._honest(case, annotation))
+            self._drafts.save(case.id, self._entry_of(case, annotation))
 
     def _on_saved(self, case_id: int, annotation: Annotation) -> None:
         self._corrections.mark_stored(self._as_open(annotation), _saved_now())
@@ -396,9 +405,10 @@ class Project:
         case, store = self.case, self.store
         if case is None or store is None:
             return
-        for target in self._session.together & set(case.states):
-            predicted = self._session.predicted(target)
-            if predicted is not None:
+        for spoken in sorted(self._session.together):
+            predicted = self._session.predicted(spoken)
+            if predicted is not None and self._asked(spoken) in case.states:
+                predicted = replace(predicted, target=self._asked(spoken))
                 self._note_in_sight(predicted)
                 if not store.read_only:
                     self._write(partial(_keep_prediction, store, case.id, predicted), self._on_written, self._fail)
@@ -413,8 +423,8 @@ class Project:
         store, drafts = self.store, self._drafts
         assert store is not None and drafts is not None, "the scan is one of the project"
         self._corrections.flush()
+        found = self._entry_of(case, found)
         drafts.drop(case.id, found.target)
-        found = self._honest(case, found)
         write = store.mark_absent if found.absent else store.submit
 
         def failed(error: Exception) -> None:
@@ -425,7 +435,8 @@ class Project:
         self._write(partial(write, case.id, found.target, found), lambda _: self._on_answered(case, found), failed)
 
     def _on_answered(self, case: Case, found: Annotation) -> None:
-        current = self._corrections.of_scan().get(found.target) if self._is_in_view(case) else None
+        spoken = self._spoken(found.target)
+        current = self._corrections.of_scan().get(spoken) if self._is_in_view(case) else None
         if current is not None and current.mask is found.mask:
             self._corrections.mark_stored(current, _saved_now())
         self._refresh()
@@ -441,11 +452,11 @@ class Project:
 
     def _on_reopened(self, case_id: int, target: str) -> None:
         self._refresh()
-        current = self._corrections.completed(target)
+        current = self._corrections.completed(self._spoken(target))
         if self.case is not None and self.case.id == case_id and current is not None and not current.absent:
             self.message.emit(f"{target} in {self.case.name} can be changed again.", False)
             if not self._corrections.is_stored(self.case.pixels_hash) and self._drafts is not None:
-                self._drafts.save(case_id, self._honest(self.case, current))
+                self._drafts.save(case_id, self._entry_of(self.case, current))
         elif self.case is not None and self.case.id == case_id and current is not None:
             self.choose_target(target)
             self._corrections.retract_absent()
@@ -457,6 +468,22 @@ class Project:
             return None
         made = replace(predicted.provenance, author=self._settings.author)
         return replace(predicted, corrected=True, prediction=predicted.mask, provenance=made)
+
+    # Within: names of targets ----------------------------------------------------------------------------------------
+
+    def _spoken(self, target: str) -> str:
+        """How the session names a target of the project: by the vocabulary's phrase, where that knows it."""
+        vocabulary = self._session.vocabulary
+        return target if target in vocabulary.targets else parse(target, vocabulary).attributes.target or target
+
+    def _asked(self, spoken: str) -> str:
+        """How the project names a target of the session."""
+        return next((target for target in self.targets if self._spoken(target) == spoken), spoken)
+
+    def _entry_of(self, case: Case, annotation: Annotation) -> Annotation:
+        """A correction as the project keeps it."""
+        names = {self._spoken(target): target for target in case.states}
+        return self._honest(case, replace(annotation, target=names.get(annotation.target, annotation.target)))
 
     # Within: the hold-out --------------------------------------------------------------------------------------------
 
@@ -475,8 +502,7 @@ class Project:
 
     def _as_open(self, annotation: Annotation) -> Annotation:
         """The correction that is open of what was saved, if it is the same state of it."""
-        key = annotation.provenance.scan_hash, annotation.target
-        found = self._corrections.find(*key)
+        found = self._corrections.find(annotation.provenance.scan_hash, self._spoken(annotation.target))
         return found if found is not None and found.mask is annotation.mask else annotation
 
     def _case_in_view(self) -> Case | None:
@@ -489,7 +515,7 @@ class Project:
         return self.case is not None and self.case.id == case.id
 
     def _has(self, case_id: int) -> bool:
-        return bool(self._ask(lambda s: s.cases([case_id]), []))
+        return self._ask(lambda s: bool(s.cases([case_id])), False)
 
     def _refresh(self) -> None:
         """Look again at the states."""

@@ -362,6 +362,23 @@ class Segmenter:
         blend.finish()
         return [Prediction(text, None, answer, self.card.threshold) for text, answer in zip(texts, maps, strict=True)]
 
+    def features(self, check: Check | None = None) -> Float32:
+        """What the image encoder sees in the current scan, whatever the prompt: one vector (D,), to compare scans by.
+
+        Of each of the encoder's tensors the means of its channels, scaled to length 1, so that none outweighs another.
+
+        Raises
+        ------
+        RuntimeError
+            If no scan was set.
+        """
+        plane = self._plane()
+        activations = self._survive(lambda: self._activations(plane, plane.everything, check))
+        # Tokens are (1, N, D), planes (1, C, rows, cols).
+        means = [a.float().mean(dim=1 if a.ndim == 3 else (2, 3))[0] for a in activations if a.ndim in (3, 4)]
+        parts = [functional.normalize(mean, dim=0) for mean in means]
+        return torch.cat(parts).cpu().numpy()
+
     def precision_difference(self, prompt: str) -> float:
         """The error of the lower precision, on the current scan.
 

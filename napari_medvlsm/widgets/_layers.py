@@ -382,7 +382,7 @@ class LayerManager:
     def _retarget(layer: Labels, whose: str, target: Target) -> None:
         layer.metadata[KEY]["target"] = target.phrase
         # The target first, and short: napari's list cuts out the middle of a name.
-        name = f"{target.label.split(' (')[0]} ({whose})"
+        name = f"{target.short_label} ({whose})"
         if layer.name != name:
             layer.name = name
 

@@ -105,7 +105,7 @@ class ModelPresenter(QObject):
 
     def _show_card(self) -> None:
         if self._session.model is not None:
-            open_dialog(CardDialog(self._session.model.card, self._parent))
+            open_dialog(CardDialog(self._session.model.card, self._session.vocabulary, self._parent))
 
     def _show_more(self) -> None:
         if self._dialog is not None:

@@ -340,3 +340,30 @@ def test_what_does_not_go_together_is_refused(recipe, change, sentence):
 def test_limits_of_the_cache_are_checked():
     with pytest.raises(ValueError, match="views of at least 0 and a limit_gb above 0"):
         CacheConfig(views=1, limit_gb=0)
+
+
+def test_mosaics_are_kept_too_and_are_those_of_the_images(recipe, data):
+    changed = replace(recipe, augmentation=replace(recipe.augmentation, mosaic=1.0))
+    items = read_items(changed, data, VOCABULARY)
+    model = starting_model(changed, items["train"], VOCABULARY).eval()
+    cache = ActivationCache(model, 1)
+    kept, plain = (training.datasets(changed, items, model, VOCABULARY, c)[0] for c in (cache, None))
+    texts = {}
+    mosaics = 0
+    for epoch in range(4):  # of two views each
+        kept.epoch = plain.epoch = epoch
+        for i in range(len(kept)):
+            sample, seen = kept[i], plain[i]
+            assert (sample.kept is not None) == (epoch >= 2)
+            assert sample.texts == seen.texts and torch.equal(sample.masks, seen.masks)
+            if sample.kept is None:
+                assert torch.equal(sample.pixels, seen.pixels)
+                cache.encode(model, sample.pixels[None], (sample.name,))
+            else:
+                encoded = cache.encode(model, seen.pixels[None], (f"again-{i}-{epoch}",))
+                assert all(torch.equal(a, b[0]) for a, b in zip(sample.kept, encoded, strict=True))
+            mosaics += "-" not in sample.name  # one image's name ends with the number of its view
+            texts.setdefault(sample.name, set()).add(sample.texts)
+    assert mosaics > 8 and any(len(said) > 1 for said in texts.values())  # a frame is asked in several words
+    with pytest.raises(ValueError, match="pasted lesions"):
+        replace(changed, augmentation=replace(changed.augmentation, paste=0.5))

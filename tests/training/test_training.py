@@ -383,3 +383,11 @@ def test_an_adapter_as_a_base_trains_as_one_model(recipe, model_folder):
 def test_lora_needs_a_base():
     with pytest.raises(ValueError, match="name it as base"):
         ModelConfig(trained="lora", image_size=32)
+
+
+@pytest.mark.parametrize(("images", "epochs", "early"), [(10, 40, 20), (50, 12, 6), (900, 1, 0)])
+def test_large_sets_get_fewer_epochs(images, epochs, early):
+    trainer = TrainerConfig(max_epochs=40, early_epochs=20, early_size=32, max_images=600)
+    found = trainer.for_images(images)
+    assert (found.max_epochs, found.early_epochs) == (epochs, early)
+    assert replace(trainer, max_images=0).for_images(images).max_epochs == 40

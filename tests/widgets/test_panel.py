@@ -176,9 +176,9 @@ def test_unknown_words_are_flagged_and_a_near_phrase_can_be_clicked(panel):
     panel.prompt_section.text.setText("liver tumour")
     panel.prompt_section.typed.emit("liver tumour")
     warning = panel.prompt_section.warning
-    assert not warning.isHidden() and "liver" in warning.text() and "breast tumour" in warning.text()
-    warning.linkActivated.emit("breast tumour")
-    assert panel.session.prompt.text == "breast tumour" and "never learned" not in warning.text()
+    assert not warning.isHidden() and "liver" in warning.text() and "breast tumor" in warning.text()
+    warning.linkActivated.emit("breast tumor")
+    assert panel.session.prompt.text == "breast tumor" and "never learned" not in warning.text()
     assert panel.prompt_section.target.currentData() == "breast tumor"
 
 

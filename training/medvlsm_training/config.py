@@ -17,6 +17,8 @@ IMAGE_ONLY = "image-only"
 # Kinds of prompts beside the levels; see `PromptConfig.mix`.
 RANDOM, TYPED, SYNONYM, ATTRIBUTES = "random", "typed", "synonym", "attributes"
 KINDS = (*LEVELS, RANDOM, TYPED, SYNONYM, ATTRIBUTES)
+# Among the folders of a replay: the scans that ship with the starter.
+SHIPPED_REPLAY = "shipped"
 # Whose wording prompts have.
 INTERFACE, UPSTREAM = "interface", "upstream"
 
@@ -57,6 +59,11 @@ class ModelConfig:
     encoder_weights : str
         ImageNet weights that an image encoder of `segmentation_models_pytorch` starts from: "package" (an installed
         one), "library" (the library's own, fetched once) or a file; "" for random ones. See `pretrained`.
+    least_change : bool
+        Whether weights between the base's and the trained ones are kept where they validate as well; see
+        `least_change`.
+    norms : str
+        "trained", or "kept": batch normalisation goes on by the base's statistics, not by those of a few scans.
     stored : str
         Number format of the packaged weights: "float32", or "float16" at half the size. They are rounded before
         anything is measured.
@@ -69,6 +76,8 @@ class ModelConfig:
     image_size: int = 0
     sizes: dict[str, Any] = field(default_factory=dict)
     encoder_weights: str = ""
+    least_change: bool = False
+    norms: Literal["trained", "kept"] = "trained"
     stored: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -76,6 +85,10 @@ class ModelConfig:
             raise ValueError("A base has its own encoder: leave out encoder_weights, or the base.")
         if self.trained != "all" and not self.base:
             raise ValueError(f"trained: {self.trained} keeps weights of a trained model: name it as base.")
+        if self.norms == "kept" and not self.base:
+            raise ValueError("norms: kept needs a base, whose statistics are kept.")
+        if self.least_change and (not self.base or self.trained == "lora"):
+            raise ValueError("least_change needs a base, and trains its own weights and not adapters.")
         if not self.base and self.image_size <= 0:
             raise ValueError("A model without a base needs an image_size.")
         if not self.base and self.family.startswith("biomedclipseg"):
@@ -282,6 +295,9 @@ class TrainerConfig:
         Leave out the last batch of an epoch where it is smaller than the others.
     min_epochs, max_epochs : int
         With a `max_epochs` of 0 nothing trains: the base is measured as it is.
+    max_images : int
+        Training images that all epochs together show at most (but one epoch at least), so that a large set gets fewer
+        epochs than a small one; 0 for as many as `max_epochs` says.
     patience : int
         Epochs without a better validation Dice (by `min_delta`) after which training stops; 0: never.
     early_size, early_epochs : int
@@ -305,6 +321,7 @@ class TrainerConfig:
     drop_last: bool = True
     min_epochs: int = 1
     max_epochs: int = 20
+    max_images: int = 0
     patience: int = 0
     min_delta: float = 1e-4
     early_size: int = 0
@@ -323,9 +340,19 @@ class TrainerConfig:
             raise ValueError("early_epochs needs an early_size above 0.")
         if self.min_epochs > self.max_epochs > 0:
             raise ValueError(f"min_epochs ({self.min_epochs}) is above max_epochs ({self.max_epochs}).")
+        if self.max_images < 0:
+            raise ValueError(f"max_images must be at least 0, but is {self.max_images}; 0 is for no bound.")
         for name in ("batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
+
+    def for_images(self, images: int) -> TrainerConfig:
+        """The same with the epochs that `max_images` leaves to a run whose epochs show so many images."""
+        if not self.max_images or not self.max_epochs:
+            return self
+        epochs = min(self.max_epochs, max(1, self.min_epochs, -(-self.max_images // images)))
+        early = round(self.early_epochs * epochs / self.max_epochs)
+        return replace(self, max_epochs=epochs, early_epochs=early)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -351,6 +378,30 @@ class CacheConfig:
                 f"The cache takes views of at least 0 and a limit_gb above 0, but these are {self.views} and "
                 f"{self.limit_gb:g}; views: 0 turns it off."
             )
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ReplayConfig:
+    """Earlier scans beside the new ones, so that what the base knew is not forgotten.
+
+    Attributes
+    ----------
+    share : float
+        Part of the images of each epoch that are such; 0 for none.
+    folders : tuple of str
+        Data sets whose training split is replayed: folders, or names inside the data folder. "shipped" stands for
+        the scans that come with the starter, which are of its own training. What the run validates or tests is never
+        replayed.
+    """
+
+    share: float = 0.0
+    folders: tuple[str, ...] = (SHIPPED_REPLAY,)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"replay.share is a part from 0 to less than 1, but is {self.share}.")
+        if self.share and not self.folders:
+            raise ValueError("replay.share needs replay.folders; for none, set replay.share to 0.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -392,7 +443,7 @@ class Recipe:
     name, title, summary, licence : str
         For the model card.
     sources : tuple of SourceConfig
-    model, prompts, augmentation, loss, optimizer, trainer, cache, measure
+    model, prompts, augmentation, loss, optimizer, trainer, cache, replay, measure
     seed : int
     accept : tuple of str
         Kinds of findings of the data check (`napari_medvlsm.core.datasets.check.KINDS`) with which to train knowingly;
@@ -411,6 +462,7 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     seed: int = 1
     accept: tuple[str, ...] = ()
@@ -430,6 +482,8 @@ class Recipe:
             object.__setattr__(self, "prompts", PromptConfig(per_image=0))
             object.__setattr__(self, "loss", replace(self.loss, opposition=0.0))
             object.__setattr__(self, "augmentation", replace(self.augmentation, mosaic=0.0))
+            # Its planes are those of its own targets.
+            object.__setattr__(self, "replay", replace(self.replay, share=0.0))
         if self.cache.views and self.model.trained != "decoder":
             raise ValueError(
                 f"Activations can be kept only of encoders that stay as they are, but this recipe trains "
@@ -437,8 +491,10 @@ class Recipe:
             )
         if self.cache.views and self.model.family == IMAGE_ONLY:
             raise ValueError("Activations of an image-only model cannot be kept; set cache.views to 0.")
-        if self.cache.views and self.augmentation.mosaic:
-            raise ValueError("Activations of mosaics cannot be kept; set augmentation.mosaic or cache.views to 0.")
+        if self.cache.views and self.augmentation.mosaic and self.augmentation.paste:
+            raise ValueError(
+                "Activations of pasted lesions cannot be kept; set augmentation.paste or cache.views to 0."
+            )
         if self.prompts.opposed != bool(self.loss.opposition):
             raise ValueError("prompts.opposed and loss.opposition go together: set both or neither.")
         if self.cache.views and self.trainer.early_epochs:
@@ -472,4 +528,5 @@ def as_dict(recipe: Recipe) -> dict[str, Any]:
         folder = source["folder"]
         absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).is_absolute()
         source |= {"folder": PureWindowsPath(folder).name if absolute else folder, "leave_out": []}
+    values["replay"]["folders"] = tuple(PureWindowsPath(folder).name for folder in recipe.replay.folders)
     return values

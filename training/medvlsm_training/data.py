@@ -25,7 +25,7 @@ from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations
 
 # Each use of random numbers has a stream of its own.
-_VIEW, _PROMPTS, _VALIDATION, _MOSAIC = 1, 2, 3, 4
+_VIEW, _PROMPTS, _VALIDATION, _MOSAIC, _REPLAY = 1, 2, 3, 4, 5
 # The masks of a mosaic's two images, beside that of their target.
 _FIRST, _SECOND = "first", "second"
 
@@ -112,6 +112,10 @@ class PromptedImages(Dataset[Sample]):
         With `views`: activations found there are shown in place of pixels, and the image is not read at all.
     keep_scans : bool
         Keep the scans in memory.
+    replayed : sequence of Item
+        Earlier scans, of which each epoch shows some after `items`: the next ones of a shuffled order.
+    share : float
+        Of these in an epoch: 0 to less than 1.
     """
 
     def __init__(
@@ -124,8 +128,14 @@ class PromptedImages(Dataset[Sample]):
         views: int = 0,
         cache: ActivationCache | None = None,
         keep_scans: bool = False,
+        replayed: Sequence[Item] = (),
+        share: float = 0.0,
     ) -> None:
-        self.items = items
+        self.items = [*items, *replayed]
+        self._own = len(items)
+        self._replay_order = np.random.default_rng((seed, _REPLAY)).permutation(len(replayed))
+        # At least one of them where a share is wanted.
+        self._slots = max(1, round(share / (1 - share) * len(items))) if share and replayed else 0
         self.scans = ResizedScans(model.image_size, keep_scans)
         self.prompter = prompter
         self.side = model.image_size
@@ -136,25 +146,33 @@ class PromptedImages(Dataset[Sample]):
         self.epoch = 0
         # Places of the images of each target that may share a frame: those with one mask.
         self._alike: dict[str, list[int]] = defaultdict(list)
-        for i, item in enumerate(items):
+        for i, item in enumerate(self.items):
             if len(item.masks) == 1:
                 self._alike[next(iter(item.masks))].append(i)
         self._standardise = v2.Normalize(list(model.mean), list(model.std))
-        self._digests = {path: file_digest(path) for path in {item.image for item in items}} if views else {}
+        self._digests = {path: file_digest(path) for path in {item.image for item in self.items}} if views else {}
 
     def __len__(self) -> int:
-        return len(self.items)
+        return self._own + self._slots
 
     def __getitem__(self, index: int) -> Sample:
+        index = self._place(index, self.epoch)
         item = self.items[index]
         if mosaic := self._mosaic(index):
             return mosaic
         masks = self._masks(item, index)
         prompts = self._sample_prompts(item, masks, index)
-        name = self.name(index, self.epoch)
+        name = self._name(index, self.epoch)
         kept = self.cache.read(name) if self.cache else None
         pixels = self._pixels(item, index) if kept is None else None
         return self._sample(pixels, masks, prompts, kept, name)
+
+    def _place(self, index: int, epoch: int) -> int:
+        """Which of `items` an epoch shows at an index: its own, and then the next of those replayed."""
+        if index < self._own:
+            return index
+        turn = epoch * self._slots + index - self._own
+        return self._own + int(self._replay_order[turn % len(self._replay_order)])
 
     def _sample(
         self,
@@ -170,10 +188,15 @@ class PromptedImages(Dataset[Sample]):
         return Sample(pixels, texts, torch.stack(planes), kept, name, against)
 
     def _mosaic(self, index: int) -> Sample | None:
-        """The image in one frame with another of the same target, as often as the recipe says and words allow."""
+        """The image in one frame with another of the same target, as often as the recipe says and words allow.
+
+        With `views` it is one of these: which of them are mosaics, and with what, is the same in every epoch, so that
+        its activations can be kept too.
+        """
         if self.augmentation is None or not self.augmentation.mosaic:
             return None
-        rng = np.random.default_rng((self.seed, _MOSAIC, self.epoch, index))
+        turn = self._view(index, self.epoch) if self.views else self.epoch
+        rng = np.random.default_rng((self.seed, _MOSAIC, turn, index))
         if rng.random() >= self.augmentation.mosaic:
             return None
         item = self.items[index]
@@ -183,28 +206,38 @@ class PromptedImages(Dataset[Sample]):
             return None
         other = alike[int(rng.integers(len(alike)))]
         own = [torch.from_numpy(self._masks(self.items[i], i)[name]) for i in (index, other)]
-        if self.augmentation.paste and rng.random() < self.augmentation.paste:
+        pasting = bool(self.augmentation.paste) and rng.random() < self.augmentation.paste
+        frame = None if pasting else sample_frame(rng)
+        if frame is None:
             images = self._pixels(item, index), self._pixels(self.items[other], other)
             pasted = paste(images[0], own[0], images[1], own[1], rng)
             if pasted is None:
                 return None
             pixels, first, second = pasted.image, own[0].numpy(), pasted.mask.numpy()
         else:
-            frame = sample_frame(rng)
             placed = place_in_frame(own[0].float()[None], own[1].float()[None], frame)
             first, second = ((part > 0.5).numpy()[0] for part in placed)
             pixels = None
         masks = {name: first | second, _FIRST: first, _SECOND: second}
+        if self.views:  # the words change from epoch to epoch, and the frame does not
+            rng = np.random.default_rng((self.seed, _PROMPTS, self.epoch, index))
         prompts = self.prompter.sample_mosaic(item, name, masks, (_FIRST, _SECOND), rng, self.epoch)
         if not prompts:
             return None
-        if pixels is None:  # only now, as many mosaics have no words
+        both = f"{self._name(index, self.epoch)}+{self._name(other, self.epoch)}+{frame}" if self.views else ""
+        called = hashlib.blake2b(both.encode(), digest_size=16).hexdigest() if both and frame else ""
+        kept = self.cache.read(called) if self.cache and called else None
+        if kept is None and pixels is None:  # only now, as many mosaics have no words
+            assert frame is not None
             left, right = place_in_frame(self._pixels(item, index), self._pixels(self.items[other], other), frame)
             pixels = left + right
-        return self._sample(pixels, masks, prompts)
+        return self._sample(None if kept is not None else pixels, masks, prompts, kept, called)
 
     def name(self, index: int, epoch: int) -> str:
         """The view of an image in an epoch, in letters and digits; empty where every epoch has its own."""
+        return self._name(self._place(index, epoch), epoch)
+
+    def _name(self, index: int, epoch: int) -> str:
         if not self.views:
             return ""
         item = self.items[index]
@@ -215,8 +248,9 @@ class PromptedImages(Dataset[Sample]):
         return f"{digest}-{way.hexdigest()}-{self._view(index, epoch)}"
 
     def names(self, epochs: int) -> set[str]:
-        """All views that are shown in some epochs from the first."""
-        return {self.name(i, epoch) for i in range(len(self)) for epoch in range(min(epochs, max(1, self.views)))}
+        """All views that are shown in some epochs from the first, as if none was a mosaic."""
+        own = {self._name(i, e) for i in range(self._own) for e in range(min(epochs, max(1, self.views)))}
+        return own | {self.name(i, e) for i in range(self._own, len(self)) for e in range(epochs)}
 
     @property
     def _change(self) -> AugmentationConfig | None:

@@ -60,9 +60,13 @@ class SegmentationModule(LightningModule):
         self._sums = torch.zeros(6)
 
     def on_train_epoch_start(self) -> None:
-        """Keep frozen encoders in evaluation mode, without dropout, as they will be used."""
+        """Keep frozen encoders in evaluation mode, without dropout, as they will be used; and norms where wanted."""
         if self.recipe.model.trained == "decoder":
             self.model.get_submodule(self.model.ENCODERS).eval()
+        if self.recipe.model.norms == "kept":
+            for module in self.model.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One batch: images encoded once, all their prompts decoded together."""

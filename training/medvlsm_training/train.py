@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import platform
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from medvlsm_training.callbacks.epoch_seed import EpochSeed
 from medvlsm_training.callbacks.progress import EventReporter
 from medvlsm_training.callbacks.stop_request import StopOnRequest
 from medvlsm_training.callbacks.time_limit import TimeLimit
-from medvlsm_training.config import Recipe
+from medvlsm_training.config import IMAGE_ONLY, Recipe
 from medvlsm_training.data import PromptedImages
 from medvlsm_training.environment import write_environment
 from medvlsm_training.fingerprint import changes, fingerprint, read_fingerprint, write_fingerprint
@@ -30,6 +32,7 @@ from medvlsm_training.module import SegmentationModule
 from medvlsm_training.pretrained import normalise_as, read_weights_source, start_from
 from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import dumped, load_recipe
+from medvlsm_training.replay import REPLAY, read_replay
 from medvlsm_training.room import require_room
 from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
 from medvlsm_training.stopping import Interrupted, StopRequests
@@ -39,6 +42,7 @@ from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.datasets.splits import require_enough
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.architectures.base import VLSM
+from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.plain_files import shown
 from napari_medvlsm.core.prompts import Vocabulary
 from napari_medvlsm.core.runs.events import Checked, EventSink, Started, Stopped, ignore_event
@@ -102,9 +106,10 @@ def train(
     if recipe.trainer.max_epochs:
         require_enough(recipe.name, items, foreground=not recipe.trainer.count_empty)
     findings = refuse_misleading(recipe, items)
+    replayed = read_replay(recipe, data, items)
     if not rank_zero_only.rank:
         _save_recipe(recipe, run)
-        _check_unchanged(run, items)
+        _check_unchanged(run, items | ({REPLAY: replayed} if replayed else {}))
     report(Checked(findings))
     if not recipe.trainer.max_epochs:
         stopped = Stopped("finished", f"Nothing to train: {recipe.model.base} is measured as it is.", "", None)
@@ -119,8 +124,10 @@ def train(
     if not rank_zero_only.rank:
         require_room(run, model, recipe)
     cache = ActivationCache(model, recipe.cache.limit_gb) if recipe.cache.views else None
-    train_set, val_set = datasets(recipe, items, model, vocabulary, cache)
+    train_set, val_set = datasets(recipe, items, model, vocabulary, cache, replayed)
     epoch = EpochPlan.of(len(train_set), recipe.trainer, machine)
+    # From here on as many epochs as this number of images gets; the run's folder keeps the recipe as it was given.
+    recipe = replace(recipe, trainer=recipe.trainer.for_images(len(train_set)))
     module = SegmentationModule(model, recipe, recipe.trainer.max_epochs * epoch.steps, cache)
 
     # Trainer
@@ -184,16 +191,27 @@ def datasets(
     model: VLSM,
     vocabulary: Vocabulary,
     cache: ActivationCache | None = None,
+    replayed: Sequence[Item] = (),
 ) -> tuple[PromptedImages, PromptedImages]:
-    """The images of training, repeated as the recipe says and augmented, and those of validation."""
-    prompter = Prompter(recipe.prompts, vocabulary, sorted(trained_targets(items["train"])))
-    keep = recipe.trainer.keep_scans
+    """The images of training, repeated as the recipe says and augmented, with those replayed, and of validation."""
+    # What the base knows stays among the targets that are asked for where they are not.
+    known = trained_targets([*items["train"], *replayed]) | _base_targets(recipe, vocabulary)
+    prompter = Prompter(recipe.prompts, vocabulary, sorted(known))
+    views, keep = recipe.cache.views, recipe.trainer.keep_scans
     repeats = {source.folder: source.repeat for source in recipe.sources}
     shown = [item for item in items["train"] for _ in range(repeats[item.source])]
+    share = recipe.replay.share
     return (
-        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation, recipe.cache.views, cache, keep),
-        PromptedImages(items["val"], prompter, model, recipe.seed, None, min(1, recipe.cache.views), cache, keep),
+        PromptedImages(shown, prompter, model, recipe.seed, recipe.augmentation, views, cache, keep, replayed, share),
+        PromptedImages(items["val"], prompter, model, recipe.seed, None, min(1, views), cache, keep),
     )
+
+
+def _base_targets(recipe: Recipe, vocabulary: Vocabulary) -> set[str]:
+    """Targets of the model that a run starts from, where the vocabulary has them; none of an image-only run's."""
+    if not recipe.model.base or recipe.model.family == IMAGE_ONLY:
+        return set()
+    return {*find_model(recipe.model.base).card.targets} & vocabulary.targets.keys()
 
 
 def load_trained(checkpoint: Path, recipe: Recipe, items: dict[str, list[Item]], vocabulary: Vocabulary) -> VLSM:

@@ -8,6 +8,7 @@ written at once or not at all, so that it survives the end of any program and is
 `plan`      what a round is made of: outlines, base model, recipe; its one file
 `rounds`    the folders of rounds: made, found again, their states
 `work`      the process of a round: trains, measures, goes on where it was interrupted
+`order`     which scan comes next: unlike the others, unsure, or by chance
 `estimate`  how long a training takes, from measured steps
 `verdict`   candidate beside present model on the hold-out, in numbers
 `sentences` the same in plain words, with a recommendation

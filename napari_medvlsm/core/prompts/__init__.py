@@ -8,6 +8,8 @@
 `own_words`   the user's vocabulary file: read with line numbers, changed without losing a comment
 `build`       attributes to text
 `parse`       text to attributes
+`several`     one text that names several targets
+`trained`     typed words in those that a model was trained on, and the trained targets nearest to them
 `upstream`    the eleven data sets of the paper, to the letter
 `coverage`    how far a text lies within what a model was trained on
 `variants`    the ladder of levels, and the changes of wording that show what the words do

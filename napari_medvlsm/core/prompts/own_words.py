@@ -78,10 +78,12 @@ def _as_mapping(value: Any) -> Any:
 @with_config(ConfigDict(extra="forbid"))
 class _TargetEntry(TypedDict, total=False):
     label: _Word
+    spoken: _Word
     plural: _Word
     modality: _Word
     family: _Family
     synonyms: _Words
+    unspoken: _Words
     shapes: _Words
     colors: _Words
     general: _Words

@@ -7,6 +7,7 @@ from napari_medvlsm.widgets.dialogs.guide import GuideDialog
 from napari_medvlsm.widgets.dialogs.models import ModelsDialog
 from napari_medvlsm.widgets.dialogs.own_words import OwnWordsDialog
 from napari_medvlsm.widgets.dialogs.prompt_history import PromptHistoryDialog
+from napari_medvlsm.widgets.dialogs.review import ReviewDialog
 
 __all__ = [
     "BeforeAfterDialog",
@@ -16,4 +17,5 @@ __all__ = [
     "ModelsDialog",
     "OwnWordsDialog",
     "PromptHistoryDialog",
+    "ReviewDialog",
 ]

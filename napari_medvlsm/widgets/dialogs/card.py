@@ -8,17 +8,18 @@ from typing import Any
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_medvlsm.core.models.store.card import ModelCard
+from napari_medvlsm.core.prompts import Vocabulary
 
 
 class CardDialog(QDialog):
-    """A model card to read."""
+    """A model card to read; `vocabulary` has the names of its targets."""
 
-    def __init__(self, card: ModelCard, parent: QWidget | None = None) -> None:
+    def __init__(self, card: ModelCard, vocabulary: Vocabulary, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(f"About the model {card.title}")
         self.resize(620, 560)
         self.text = QTextBrowser()
-        self.text.setHtml(card_html(card))
+        self.text.setHtml(card_html(card, vocabulary))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)
@@ -26,8 +27,8 @@ class CardDialog(QDialog):
         column.addWidget(buttons)
 
 
-def card_html(card: ModelCard) -> str:
-    """The card as simple HTML."""
+def card_html(card: ModelCard, vocabulary: Vocabulary) -> str:
+    """The card as simple HTML, its targets as people read them."""
     parts = [f"<h2>{escape(card.title)}</h2><p>{escape(card.summary)}</p>"]
     parts.append("<p><b>For research use, not a medical device.</b></p>")
     facts = [
@@ -40,7 +41,9 @@ def card_html(card: ModelCard) -> str:
     parts.append("".join(f"<p><b>{k}:</b> {escape(v)}</p>" for k, v in facts if v))
     scores = card.metrics.get("test", {})
     if scores:
-        parts.append("<h3>Test results</h3>" + _scores_table(scores))
+        parts.append(
+            "<h3>Test results</h3>" + _scores_table({vocabulary.target(t).label: row for t, row in scores.items()})
+        )
         parts.append(f"<p>{escape(card.metrics_note)}</p>")
     if card.prompt_effect:
         parts.append("<h3>What the words do</h3>" + _effect_table(card.prompt_effect))

@@ -55,7 +55,7 @@ class ComparisonDialog(QDialog):
         self._scan, self._color = scan, color
         page = QWidget()
         self._column = QVBoxLayout(page)
-        own = escape(comparison.yours.prompt.text)
+        own = escape(comparison.yours.text)
         self.verdict = self._text(f"<b>{escape(comparison.effect.verdict)}</b>")
         self._text(
             f"Your words: “{own}”. Under each picture stands how far its outline agrees with yours (Dice: 1 is the "
@@ -116,7 +116,7 @@ class ComparisonDialog(QDialog):
         picture = QLabel()
         picture.setPixmap(outlined(self._scan, wording.mask, self._color))
         agreement = QLabel(f"agrees {wording.agreement:.2f}" if wording.mask.any() else "outlines nothing")
-        words = _wrapped(f"“{escape(wording.prompt.text)}”" if wording.prompt.text else "<i>no words</i>")
+        words = _wrapped(f"“{escape(wording.text)}”" if wording.text else "<i>no words</i>")
         words.setStyleSheet("color: #b9bec6;")
         parts: list[QWidget] = [_wrapped(head), picture, agreement, words]
         if usable and wording.prompt.text:

@@ -1,0 +1,16 @@
+"""The scans that ship with the starter: some that it was trained on, and some of the same sets that it was not.
+
+Their training split is replayed where the starter is trained further, and their validation split tells what is then
+forgotten.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+
+def shipped_replay() -> list[Path]:
+    """Folders of the data sets, in the layout of lists (`layouts`)."""
+    root = Path(str(resources.files("napari_medvlsm") / "data" / "replay"))
+    return sorted(path.parent for path in root.glob("*/dataset.yaml"))

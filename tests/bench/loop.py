@@ -1,0 +1,323 @@
+"""The loop, shown on real data: a clinician who corrects cases round by round, and what the model gains from them.
+
+    python tests/bench/loop.py DATA RUNS [--seeds 1 2 3] [--minutes 60] [--tasks clinicdb drive] [--only-done]
+
+Each round the scripted clinician corrects further cases (the correction is the true mask; its effort, the pixels by
+which the model's outline is wrong), the shipped starter is trained further on all corrected cases by the recipe
+`best/own` as it stands, and the result is measured on a hold-out of other patients or sequences that never changes.
+Beside it: the same with cases in a random order, a UNet whose encoder begins with the same weights, trained on the
+cases of the random order, and, without training, the mask of the corrected case that is nearest by the encoder's
+features. Goes on where it stopped; prints tables and draws `loop.png` of what is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from loop_cases import TASKS, Case, Task, export, export_held_out, words
+from loop_report import Held, Round, print_tables, save_plot
+from safetensors.torch import load_file, save_file
+
+from medvlsm_training.config import ModelConfig, OptimizerConfig, Recipe
+from medvlsm_training.evaluation.data import DataSet, read_data, recipe_sets
+from medvlsm_training.evaluation.measure import answers
+from medvlsm_training.evaluation.prompts import EvaluationPrompts
+from medvlsm_training.evaluation.threshold import choose_threshold, sweep
+from medvlsm_training.least_change import least_change
+from medvlsm_training.recipes import load_recipe
+from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
+from medvlsm_training.train import load_trained, train
+from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
+from napari_medvlsm.core.images import resize
+from napari_medvlsm.core.improve.order import doubt_of, next_cases
+from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.metrics import dice
+from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.models.store.registry import STARTER, find_model
+from napari_medvlsm.core.runs.folder import BEST_FILE
+from napari_medvlsm.core.runs.prompt_kinds import PromptKind
+from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION
+
+CHOSEN, RANDOM, UNET = "chosen", "random", "unet"
+KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE, PromptKind.ABSENT)
+ROUND_FILE, WEIGHTS_FILE = "round.json", "weights.safetensors"
+# The rival: as the starter's encoder, with a decoder that learns from nothing at a higher rate.
+UNET_SIZES = {"architecture": "unet", "encoder": "tu-tf_efficientnet_lite0", "decoder_channels": [96, 64, 32, 16, 16]}
+UNET_RATE, UNET_ENCODER_RATE = 0.001, 0.3
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One round to be played."""
+
+    task: str
+    seed: int
+    arm: str
+    size: int
+
+    def folder(self, runs: Path) -> Path:
+        return runs / self.task / self.arm / str(self.seed) / str(self.size)
+
+
+def planned(tasks: Sequence[Task], seeds: Sequence[int]) -> Iterator[Planned]:
+    """Seed by seed, small rounds first, so that whatever is finished can be compared."""
+    for seed in seeds:
+        for task in tasks:
+            for size in task.sizes:
+                if size > 40 and seed != seeds[0]:
+                    continue  # the longest, once
+                for arm in (RANDOM, CHOSEN, UNET):
+                    if arm == CHOSEN and size >= len(task.pool):
+                        continue  # all of them: there is nothing to choose
+                    yield Planned(task.name, seed, arm, size)
+
+
+class Clinic:
+    """One task at play: its hold-out, its features, its rounds."""
+
+    def __init__(self, task: Task, runs: Path) -> None:
+        self.task, self.runs, self.vocabulary = task, runs, words()
+        self.folder = runs / task.name
+        held = self.folder / "held_out"
+        if not (held / "anns" / "test.json").is_file():
+            export_held_out(task, held, self.vocabulary)
+        self.held_out = read_data(held, "test", dataset_vocabulary([held]))
+
+    def untrained(self) -> Held:
+        """The starter as it ships, on the hold-out."""
+        path = self.folder / "starter.json"
+        if not path.is_file():
+            path.write_text(json.dumps(asdict(measured(starter(), self.held_out))), "utf-8")
+        return Held(**json.loads(path.read_text("utf-8")))
+
+    def features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the pool and of the hold-out, by the starter's encoder."""
+        path = self.folder / "features.npz"
+        if not path.is_file():
+            segmenter = starter()
+            images = [[case.image for case in cases] for cases in (self.task.pool, self.task.held_out)]
+            pool, held = (np.stack([_features(segmenter, image) for image in some]) for some in images)
+            np.savez(path, pool=pool, held=held)
+        found = np.load(path)
+        return found["pool"], found["held"]
+
+    def nearest(self, cases: Sequence[int]) -> list[float]:
+        """Dice of the mask of the nearest corrected case, on each case of the hold-out."""
+        pool, held = (_unit(some) for some in self.features())
+        found = []
+        for place, case in enumerate(self.task.held_out):
+            best = cases[int(np.argmax(pool[list(cases)] @ held[place]))]
+            truth = case.load_mask()
+            guess = resize(self.task.pool[best].load_mask().astype(np.float32), truth.shape) > 0.5
+            found.append(dice(guess, truth))
+        return found
+
+    def cases(self, plan: Planned) -> tuple[list[int], list[str], float]:
+        """Places in the pool of all corrected cases, their reasons, and the seconds that choosing took."""
+        if plan.arm != CHOSEN:
+            order = np.random.default_rng(plan.seed).permutation(len(self.task.pool)).tolist()
+            return order[: plan.size], ["chosen at random"] * plan.size, 0.0
+        start = time.monotonic()
+        pool, _ = self.features()
+        smaller = [size for size in self.task.sizes if size < plan.size]
+        if not smaller:
+            found = next_cases(pool, plan.size, plan.seed)
+            return [n.place for n in found], [n.reason for n in found], time.monotonic() - start
+        before = self.played(replace(plan, size=smaller[-1]))
+        left = [i for i in range(len(self.task.pool)) if i not in before.cases]
+        segmenter = self.segmenter(replace(plan, size=smaller[-1]))
+        doubts = []
+        for i in left:
+            segmenter.set_image(read_scan(self.task.pool[i].image))
+            answer = segmenter.segment(self.task.target)[0]
+            doubts.append(doubt_of(answer.probability, segmenter.card.threshold))
+        found = next_cases(pool[left], plan.size - len(before.cases), plan.seed, pool[before.cases], doubts)
+        places = [*before.cases, *(left[n.place] for n in found)]
+        return places, [*before.reasons, *(n.reason for n in found)], time.monotonic() - start
+
+    def played(self, plan: Planned) -> Round:
+        return Round(**json.loads((plan.folder(self.runs) / ROUND_FILE).read_text("utf-8")))
+
+    def segmenter(self, plan: Planned) -> Segmenter:
+        """The model of a round that was played, with the threshold that was chosen for it."""
+        folder = plan.folder(self.runs)
+        model = starter().model
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        card = replace(starter_card(), threshold=self.played(plan).threshold)
+        return Segmenter(model, card, "cpu", "float32")
+
+    def recipe(self, plan: Planned) -> Recipe:
+        """The default recipe of own corrections; for the rival, with its model."""
+        recipe = load_recipe("best/own", [f"seed={plan.seed}"])
+        if plan.arm != UNET:
+            return recipe
+        weights = str(encoder_weights(self.runs))
+        model = ModelConfig("image-only", image_size=192, encoder_weights=weights, sizes=UNET_SIZES)
+        optimizer = replace(recipe.optimizer, learning_rate=UNET_RATE, encoder_rate=UNET_ENCODER_RATE)
+        assert isinstance(optimizer, OptimizerConfig)
+        return replace(recipe, model=model, optimizer=optimizer, cache=replace(recipe.cache, views=0))
+
+    def play(self, plan: Planned) -> Round:
+        """Correct, train, measure; what is left of an interrupted training goes on."""
+        folder = plan.folder(self.runs)
+        folder.mkdir(parents=True, exist_ok=True)
+        places, reasons, choosing = self.cases(plan)
+        effort = self.effort(plan, places)
+        data = folder / "data"
+        if not (data / "anns" / "train.json").is_file():
+            shutil.rmtree(data, ignore_errors=True)
+            export(self.task, [self.task.pool[i] for i in places], data, self.vocabulary)
+        recipe = self.recipe(plan)
+        start = time.monotonic()
+        stopped = train(recipe, data, folder / "run")
+        training = time.monotonic() - start
+        whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
+        model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
+        segmenter = Segmenter(model, starter_card(), "cpu", "float32")
+        validation = recipe_sets(recipe, data, "val", known)
+        kept = 1.0
+        if recipe.model.least_change:
+            base = starter()
+            weights, least = base.model.state_dict(), base.card.threshold
+            kept, threshold = least_change(segmenter, weights, validation, known, least, recipe.prompts.wording)
+            save_file(segmenter.model.state_dict(), folder / WEIGHTS_FILE)
+        else:
+            threshold = choose_threshold(sweep(segmenter, validation, known))
+        segmenter.card = replace(segmenter.card, threshold=threshold)
+        start = time.monotonic()
+        found = measured(segmenter, self.held_out)
+        played = Round(
+            **asdict(plan),
+            cases=places,
+            reasons=reasons,
+            effort=effort,
+            threshold=threshold,
+            kept=kept,
+            val_dice=stopped.val_dice or 0.0,
+            choosing=choosing,
+            training=training,
+            measuring=time.monotonic() - start,
+            held=asdict(found),
+        )
+        path = folder / ROUND_FILE
+        path.with_suffix(".part").write_text(json.dumps(asdict(played)), "utf-8")
+        path.with_suffix(".part").rename(path)
+        for left in (folder / "run").glob("*.ckpt"):
+            left.unlink()
+        return played
+
+    def effort(self, plan: Planned, places: Sequence[int]) -> list[float]:
+        """Of the cases new in a round: the part of the scan's pixels by which the present outline is wrong."""
+        smaller = [size for size in self.task.sizes if size < plan.size]
+        new, model = list(places[smaller[-1] if smaller else 0 :]), starter()
+        before = replace(plan, size=smaller[-1]) if smaller else None
+        if before is not None and (before.folder(self.runs) / WEIGHTS_FILE).is_file():
+            model = self.segmenter(before)
+        elif before is not None:
+            return []  # the rival's outlines are not corrected
+        return [self._wrong(model, self.task.pool[i]) for i in new]
+
+    def _wrong(self, segmenter: Segmenter, case: Case) -> float:
+        segmenter.set_image(read_scan(case.image))
+        return float((segmenter.segment(self.task.target)[0].mask() ^ case.load_mask()).mean())
+
+
+def measured(segmenter: Segmenter, data: DataSet) -> Held:
+    """Dice of the hold-out by name and sentence, with wrong side and size, and what is outlined where nothing is."""
+    found: dict[PromptKind, dict[str, float]] = {kind: {} for kind in KINDS}
+    absent: list[float] = []
+    threshold = segmenter.card.threshold
+    prompts = EvaluationPrompts(KINDS, ("p6",))
+    for answer in answers(segmenter, data, prompts, data.vocabulary):
+        mask = answer.prediction.mask(threshold)
+        if answer.prompt.absent:
+            absent.append(float(mask.mean() > FALSE_POSITIVE_FRACTION))
+        else:
+            found[answer.prompt.kind][answer.case.name] = dice(mask, answer.truth)
+    for case in data.cases:
+        absent += _elsewhere(segmenter, case.image, case.target, threshold)
+    groups = [case.group for case in data.cases]
+    columns = {kind.value: [found[kind].get(case.name) for case in data.cases] for kind in KINDS[:4]}
+    return Held(groups, columns, absent)
+
+
+def _elsewhere(segmenter: Segmenter, image: Path, target: str, threshold: float) -> list[float]:
+    """Whether more than 1 % is outlined of a scan that is asked for two targets of other kinds of scans."""
+    if segmenter.model.tokenizer is None:
+        return []
+    others = [name for name in starter_card().targets if name != target][:2]
+    segmenter.set_image(read_scan(image))
+    return [float(a.mask(threshold).mean() > FALSE_POSITIVE_FRACTION) for a in segmenter.segment(others)]
+
+
+def starter() -> Segmenter:
+    entry = find_model(STARTER)
+    return Segmenter(load_model(entry.folder), entry.card, "cpu", "float32")
+
+
+def starter_card():  # type: ignore[no-untyped-def]
+    return find_model(STARTER).card
+
+
+def encoder_weights(runs: Path) -> Path:
+    """The starter's image encoder as a file that the rival starts from."""
+    path = runs / "encoder.safetensors"
+    if not path.is_file():
+        encoder = starter().model.encoders["image"]  # type: ignore[index]
+        save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, path)
+    return path
+
+
+def _features(segmenter: Segmenter, image: Path) -> np.ndarray:
+    segmenter.set_image(read_scan(image))
+    return segmenter.features()
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of the data sets")
+    parser.add_argument("runs", type=Path, help="folder of what is played")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--tasks", nargs="+", choices=sorted(TASKS), default=sorted(TASKS))
+    parser.add_argument("--arms", nargs="+", choices=(RANDOM, CHOSEN, UNET), default=[RANDOM, CHOSEN, UNET])
+    parser.add_argument("--sizes", type=int, nargs="+", help="only these rounds")
+    parser.add_argument("--minutes", type=float, help="begin no round after so many")
+    parser.add_argument("--only-done", action="store_true", help="play nothing: tables and plot of what there is")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.runs.mkdir(parents=True, exist_ok=True)
+    tasks = [TASKS[name](options.data) for name in options.tasks]
+    clinics = {task.name: Clinic(task, options.runs) for task in tasks}
+    until = time.monotonic() + 60 * (options.minutes or 1e9)
+    rounds: list[Round] = []
+    for plan in planned(tasks, options.seeds):
+        done = (plan.folder(options.runs) / ROUND_FILE).is_file()
+        wanted = plan.arm in options.arms and (not options.sizes or plan.size in options.sizes)
+        if not done and wanted and not options.only_done and time.monotonic() < until:
+            played = clinics[plan.task].play(plan)
+            print(f"{played.name}: Dice {played.dice:.3f}, {played.training:.0f} s", flush=True)
+            done = True
+        if done:
+            rounds.append(clinics[plan.task].played(plan))
+    untrained = {name: clinic.untrained() for name, clinic in clinics.items()}
+    nearest = {r.name: clinics[r.task].nearest(r.cases) for r in rounds if r.arm == RANDOM}
+    print_tables(tasks, rounds, untrained, nearest)
+    save_plot(tasks, rounds, untrained, nearest, Path(__file__).with_suffix(".png"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
