@@ -6,7 +6,6 @@ All that is known of a round lies in its folder, so that it goes on without the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,28 +13,24 @@ import psutil
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.controllers.outlook import Found, Options, Outlook, look
 from napari_medvlsm.controllers.project import Later, Project
 from napari_medvlsm.controllers.round_watch import RoundView, RoundWatch
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.improve import versions
-from napari_medvlsm.core.improve.cases import Chosen, Finding, check_scans, choose_cases
-from napari_medvlsm.core.improve.estimate import TrainingTime, from_rounds
-from napari_medvlsm.core.improve.history import earlier_models, read_history
-from napari_medvlsm.core.improve.plan import RECIPE
+from napari_medvlsm.core.improve.cases import Finding, check_scans, choose_cases
 from napari_medvlsm.core.improve.rounds import (
     Round,
     RoundState,
-    find_rounds,
     make_round,
     reject_round,
     start_round,
     stop_round,
 )
-from napari_medvlsm.core.improve.verdict import Verdict, judge
+from napari_medvlsm.core.improve.verdict import Verdict
 from napari_medvlsm.core.io.atomic import megabytes
 from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.models.store.registry import ModelEntry
-from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.prompts import Vocabulary
 
@@ -47,72 +42,6 @@ _SETTLE_SECONDS = 0.5
 _TELL_SECONDS = 0.2
 # What the training of the starter takes at most (tests/bench/cycle.py measures it); less free memory is short.
 TRAINING_BYTES = 2 * 2**30
-_DECIDED = (RoundState.PROMOTED, RoundState.REJECTED)
-# Only what a second person accepted, and answers of absence.
-_APPROVED = (State.APPROVED, State.ABSENT)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the next round is trained.
-
-    Attributes
-    ----------
-    base : str
-        Name of the model to start from; "" for the present one.
-    approved_only : bool
-        Leave out what no second person accepted yet.
-    epochs : int
-        At most so many; 0 for as many as the recipe says.
-    recipe : str
-    more : tuple of str
-        Further `key=value` words of the recipe.
-    """
-
-    base: str = ""
-    approved_only: bool = False
-    epochs: int = 0
-    recipe: str = RECIPE
-    more: tuple[str, ...] = ()
-
-    @property
-    def states(self) -> tuple[State, ...]:
-        """Of the outlines that are used."""
-        return _APPROVED if self.approved_only else tuple(ACCEPTED)
-
-    @property
-    def changes(self) -> tuple[str, ...]:
-        """The `key=value` words of the recipe."""
-        return (*((f"trainer.max_epochs={self.epochs}",) if self.epochs else ()), *self.more)
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What the next round would be made of, and the models that there are.
-
-    Attributes
-    ----------
-    chosen : Chosen
-        The outlines that would be used, with what the database says against them.
-    models : tuple of ProjectModel
-    time : TrainingTime or None
-        None before any round was trained on this computer.
-    back : str
-        Name of the model that rolling back leads to; "" where there is none.
-    kept : tuple of str
-        Names of models that cannot be deleted.
-    """
-
-    chosen: Chosen
-    models: tuple[versions.ProjectModel, ...]
-    time: TrainingTime | None
-    back: str
-    kept: tuple[str, ...]
-
-    @property
-    def present(self) -> versions.ProjectModel | None:
-        """The present model; None where it is not there any more."""
-        return next((model for model in self.models if model.present), None)
 
 
 class Improve:
@@ -290,15 +219,14 @@ class Improve:
         self._waiting = False
         if self._store is not None and not self._closed:
             store = self._store
-            self._run(partial(_read, store, self.options), partial(self._on_read, store), partial(self._fail, store))
+            self._run(partial(look, store, self.options), partial(self._on_read, store), partial(self._fail, store))
 
-    def _on_read(
-        self, store: ProjectStore, read: tuple[Outlook, Round | None, Verdict | None, RoundView | None]
-    ) -> None:
+    def _on_read(self, store: ProjectStore, read: Found) -> None:
         if store is not self._store or self._closed:
             return
         first = self.outlook is None
-        self.outlook, round_, self.verdict, self.view = read
+        self.outlook, self.verdict, self.view = read.outlook, read.verdict, read.view
+        round_ = read.view.round if read.view is not None else None
         if round_ is None:
             self._watch = None
         elif self._watch is None or self._watch.round.folder != round_.folder:
@@ -422,14 +350,14 @@ class Improve:
         if store is None:
             return
 
-        def read(found: tuple[Outlook, Round | None, Verdict | None, RoundView | None]) -> None:
+        def read(found: Found) -> None:
             before = self.outlook.present if self.outlook is not None else None
             self._on_read(store, found)
             after = self.outlook.present if self.outlook is not None else None
             if before is not None and after is not None and before.name != after.name:
                 self._use_present()
 
-        self._run(partial(_read, store, self.options), read, partial(self._fail, store))
+        self._run(partial(look, store, self.options), read, partial(self._fail, store))
 
     def _do(self, doing: str, work: Callable[[], object], done: Callable[..., None]) -> None:
         """Carry out something beside the window, one thing at a time."""
@@ -484,32 +412,6 @@ class Improve:
         if store is self._store and not self._closed:
             self._say(sentence(error), True)
             self.changed.emit()
-
-
-def _read(store: ProjectStore, options: Options) -> tuple[Outlook, Round | None, Verdict | None, RoundView | None]:
-    """All that the folder of a project says; beside the window."""
-    chosen = choose_cases(store, options.states)
-    rounds, history = find_rounds(store.folder), read_history(store.folder)
-    models = tuple(versions.project_models(store.folder))
-    earlier = earlier_models(history)
-    present = next((model.name for model in models if model.present), "")
-    outlook = Outlook(
-        chosen,
-        models,
-        from_rounds(rounds, chosen.scans("train")),
-        earlier[-1] if earlier else "",
-        (present, *earlier),
-    )
-    latest = rounds[-1] if rounds else None
-    if latest is None:
-        return outlook, None, None, None
-    view = RoundWatch(latest).look()
-    if view.state in _DECIDED:
-        return outlook, None, None, None
-    verdict = None
-    if view.state is RoundState.FINISHED and latest.plan.held_out:
-        verdict = judge(latest.before, latest.after, latest.plan.cases)
-    return outlook, latest, verdict, view
 
 
 def _start(round_: Round, finish: bool = False) -> None:

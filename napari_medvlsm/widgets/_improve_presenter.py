@@ -8,8 +8,9 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QTabWidget, QWidget
 
 from napari_medvlsm.controllers.before_after import BeforeAfter, BothOutlines
-from napari_medvlsm.controllers.improve import Improve, Options
+from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.improve_words import before_and_after, by_target, how_far, learned_from, time_left
+from napari_medvlsm.controllers.outlook import Options
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.improve.rounds import RoundState
 from napari_medvlsm.core.improve.sentences import details, recommendation

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_medvlsm.controllers.improve import Options
+from napari_medvlsm.controllers.outlook import Options
 from napari_medvlsm.widgets.sections._section import PROBLEM, fill_combo, narrow_combo, quiet_label, rule
 from napari_medvlsm.widgets.tabs.improve_boxes import (
     Disclosure,
