@@ -202,14 +202,14 @@ class ImprovePresenter(QObject):
         if view is None or verdict is None or outlook is None or not verdict.pairs:
             return
         models = {model.name: model for model in outlook.models}
-        both = [models.get(name) for name in (view.round.plan.present.name, view.round.name)]
-        if None in both:
+        both = [models[n] for n in (view.round.plan.present.name, view.round.name) if n in models]
+        if len(both) < 2:
             self._tab.set_status("One of the two models is not there any more.", True)
             return
         if self._dialog is not None:
             self._dialog.close()
         color = self._session.vocabulary.target(verdict.pairs[0].case.target).display_color
-        titles = (both[0].title, both[1].title)  # type: ignore[union-attr]
+        titles = (both[0].title, both[1].title)
         self._dialog = dialog = BeforeAfterDialog(verdict.pairs, titles, color, self._parent)
         dialog.caseChosen.connect(lambda pair: self._before_after.show(pair, both))
         dialog.finished.connect(self._forget_dialog)
