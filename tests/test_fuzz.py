@@ -5,7 +5,7 @@ import pytest
 from tests.fuzz.hammer import FAULTS, READ, REFUSED, Tally, hammer
 from tests.fuzz.kinds import DEEP, FAULTY, KINDS
 
-CASES = {"pictures": 120, "masks": 80, "models": 60, "folders": 20, "tables": 40, "annotations": 40, "recipes": 40}
+CASES = {"pictures": 120, "masks": 80, "models": 60, "folders": 10, "tables": 40, "annotations": 40, "recipes": 40}
 CASES |= {"odd models": 30, "odd sets": 60}
 
 

@@ -103,7 +103,7 @@ def _lists(found: Path, splits: dict[str, list[str]], masks: dict[str, list[str]
         ends = rng.choice(("\n", "\r\n", "\n\n"))
         prefix = "images/" if rng.random() < 0.05 else ""
         (found / "splits" / f"{split}.txt").write_text(ends.join(prefix + n for n in names), "utf-8", newline="")
-    columns = ["image", "mask", "target"] + rng.choice(([], ["target"], ["note"], [""]))
+    columns = ["image", "mask", "target", *rng.choice(([], ["target"], ["note"], [""]))]
     rows = [columns]
     for image, own in masks.items():
         for mask in own * rng.choice((1, 1, 1, 2)):
