@@ -28,8 +28,8 @@ _STRIP = 2**22
 _FLAT = 0.05
 # Of fractions: the share of pixels that has to lie near 0 or 1, and what near means.
 _CLEAR, _NEAR = 0.9, 0.25
-# What lies below is a faint speck that compression leaves on black. But what is as low as a label, and on more than this
-# share of the pixels, is a mask of 0 and 1, which a JPEG does not keep.
+# What lies below is a faint speck that compression leaves on black. But what is as low as a label, and on more than
+# this share of the pixels, is a mask of 0 and 1, which a JPEG does not keep.
 _FAINT, _LABEL, _SPECKS = 64, 4, 0.01
 # Of 8-bit values, what compression makes of black and white.
 _NOISE = 32
