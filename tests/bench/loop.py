@@ -177,9 +177,9 @@ class Clinic:
             shutil.rmtree(data, ignore_errors=True)
             export(self.task, [self.task.pool[i] for i in places], data, self.vocabulary)
         recipe = self.recipe(plan)
-        start = time.monotonic()
+        start, busy = time.monotonic(), time.process_time()
         stopped = train(recipe, data, folder / "run")
-        training = time.monotonic() - start
+        training, busy = time.monotonic() - start, time.process_time() - busy
         whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
         model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
         segmenter = Segmenter(model, starter_card(), "cpu", "float32")
@@ -205,6 +205,7 @@ class Clinic:
             val_dice=stopped.val_dice or 0.0,
             choosing=choosing,
             training=training,
+            busy=busy,
             measuring=time.monotonic() - start,
             held=asdict(found),
         )
