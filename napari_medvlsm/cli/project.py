@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from napari_medvlsm.core.projects.grouping import GroupRule
     from napari_medvlsm.core.projects.imports import GivenMask, ImportReport
     from napari_medvlsm.core.projects.store import ProjectStore
+    from napari_medvlsm.core.statistics import Estimate
 
 _EXAMPLES = 5
 
@@ -54,7 +56,11 @@ def add_to(commands: Any) -> None:
     add.add_argument("--group-name", metavar="RULE", help="group by the file's name, such as '{patient}_*'")
     add.add_argument("--group-table", type=Path, metavar="FILE", help="group by a table (CSV) with a column 'image'")
     add.add_argument("--group-column", default="", metavar="COLUMN", help="of that table, or of one of the data set's")
-    add.add_argument("--group-header", metavar="FIELD", help="group by a tag of TIFF or EXIF, or a text of PNG")
+    add.add_argument(
+        "--group-header",
+        metavar="FIELD",
+        help="group by a tag of TIFF or EXIF, or a text of PNG (not yet of DICOM)",
+    )
     add.add_argument("--preview", action="store_true", help="show the groups, and add nothing")
     add.set_defaults(run=_add)
 
@@ -63,6 +69,22 @@ def add_to(commands: Any) -> None:
     status.add_argument("--json", action="store_true", help="for programs")
     status.add_argument("--csv", type=Path, metavar="FILE", help="write the ledger of effort, a line for each outline")
     status.set_defaults(run=_status)
+
+    effort = below.add_parser("effort", help="what outlines cost, and whether another model made that less")
+    effort.add_argument("project", type=Path)
+    effort.add_argument(
+        "--by",
+        choices=("version", "target", "person", "case"),
+        default="version",
+        help="a line for each model version, target, person or scan (default: %(default)s)",
+    )
+    effort.add_argument("--target", default="", help="only this one")
+    effort.add_argument("--first", default="", metavar="VERSION", help="to compare; by default the last two")
+    effort.add_argument("--second", default="", metavar="VERSION", help="to compare with the first")
+    effort.add_argument("--csv", type=Path, metavar="FILE", help="write the lines; by case, one for each outline")
+    effort.add_argument("--plot", type=Path, metavar="FILE", help="draw it over time and by version (PNG, PDF or SVG)")
+    effort.add_argument("--measure", default="seconds", help="to plot, as the lines name it (default: %(default)s)")
+    effort.set_defaults(run=_effort)
 
     export = below.add_parser("export", help="write a data set that 'medvlsm train best/own --data FOLDER' takes")
     export.add_argument("project", type=Path)
@@ -210,7 +232,7 @@ def _added(store: ProjectStore, report: ImportReport) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.projects.ledger import by_model, did_it_help, read_ledger, write_ledger
+    from napari_medvlsm.core.projects.ledger import CAUTION, did_it_help, read_ledger, summary, write_ledger
     from napari_medvlsm.core.projects.store import ProjectStore
     from napari_medvlsm.core.projects.values import CaseQuery
 
@@ -224,7 +246,7 @@ def _status(options: argparse.Namespace) -> int:
             answers = [answer.sentence for answer in did_it_help(ledger)]
         except ValueError:
             answers = []
-        effort = by_model(ledger)
+        effort = summary(ledger)
         blind = sum(e.split == "test" and not e.assisted for e in ledger)
         assisted = sum(e.split == "test" and e.assisted for e in ledger)
         if options.json:
@@ -253,9 +275,61 @@ def _status(options: argparse.Namespace) -> int:
         for version, measures in effort.items():
             told = [f"{name} {one.mean:.3g}" for name, one in measures.items() if one.cases]
             print(f"Effort, {version} ({measures['seconds'].cases} outlines), means: {', '.join(told)}")
-        for answer in answers:
+        for answer in [*answers, *([CAUTION] if answers else [])]:
             print(answer)
     return OK
+
+
+def _effort(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.projects.chart import save_chart
+    from napari_medvlsm.core.projects.ledger import (
+        CAUTION,
+        MEASURES,
+        did_it_help,
+        of_target,
+        read_ledger,
+        summary,
+        write_ledger,
+        write_summary,
+    )
+    from napari_medvlsm.core.projects.store import ProjectStore
+
+    with ProjectStore(options.project, read_only=True) as store:
+        ledger = of_target(read_ledger(store.database), options.target)
+    if not ledger:
+        raise ValueError(f"Nothing{f' of {options.target}' if options.target else ''} was submitted or approved yet.")
+    if options.measure not in MEASURES:
+        raise ValueError(f"There is no measure {options.measure!r}; choose one of {', '.join(MEASURES)}.")
+    found = summary(ledger, options.by)
+    if options.csv and options.by == "case":
+        write_ledger(ledger, options.csv)
+    elif options.csv:
+        write_summary(found, options.by, options.csv)
+    if options.plot:
+        save_chart(ledger, options.measure, options.plot)
+    for line, measures in found.items():
+        told = [f"{name} {_interval(one)}" for name, one in measures.items() if one.cases]
+        print(f"{line} ({measures['seconds'].cases} outlines): {', '.join(told)}")
+    if options.first or options.second or options.by == "version":
+        try:
+            answers = did_it_help(ledger, options.first, options.second)
+        except ValueError as error:
+            if options.first or options.second:
+                raise
+            answers = []
+            _tell([str(error)])
+        for answer in answers:
+            print(answer.sentence)
+        if answers:
+            print(CAUTION)
+    return OK
+
+
+def _interval(one: Estimate) -> str:
+    mean, low, high = (
+        f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" for value in (one.mean, one.low, one.high)
+    )
+    return mean if math.isnan(one.low) else f"{mean} ({low} to {high})"
 
 
 def _plain(mean: float, low: float, high: float, cases: int) -> dict[str, float | int | None]:

@@ -100,12 +100,12 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 def _warn_of_unknown(prompt: Prompt, card: ModelCard, vocabulary: Vocabulary) -> None:
-    from napari_medvlsm.core.prompts import coverage
+    from napari_medvlsm.core.prompts.trained import covered, in_trained_words, nearest
 
-    if not card.open_vocabulary and not (known := coverage(prompt.text, *vocabulary.trained(card))).complete:
-        words = (
-            f"nearest it knows: {', '.join(known.nearest)}" if known.nearest else f"it knows {', '.join(card.targets)}"
-        )
+    if not card.open_vocabulary and not covered(prompt.text, vocabulary, card).complete:
+        other = in_trained_words(prompt.text, vocabulary, card).text
+        near = [other] if other != prompt.text else [t.phrase for t in nearest(prompt.text, vocabulary, card.targets)]
+        words = f"nearest it knows: {', '.join(near)}" if near else f"it knows {', '.join(card.targets)}"
         _notice(f"the model {card.name} was not trained on {prompt.text!r}; {words}.")
 
 

@@ -42,8 +42,8 @@ class Canvas(Protocol):
     def targets(self) -> Sequence[str]:
         """The targets that have a layer."""
 
-    def open(self, target: Target) -> None:
-        """Give a target a layer, if it has none."""
+    def open(self, target: Target, mask: Mask | None = None) -> None:
+        """Give a target a layer, if it has none; a new one holds the mask, with nothing to undo."""
 
     def edit(self, target: str) -> None:
         """Make a layer ready to paint on."""
@@ -127,6 +127,7 @@ class Corrections:
 
     changed = Signal()  # what can be done, offers, or which correction is in view
     autosaved = Signal(str)  # when a correction was last written; "" when it is in a file of the person's
+    settled = Signal(object)  # an Annotation, a moment after the last change of it
     outlined = Signal(str, object)  # hash of the scan in view, and the mask of its correction after a change
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
 
@@ -190,6 +191,10 @@ class Corrections:
             if key not in self._in_file and (annotation.absent or annotation.mask.any())
         ]
 
+    def find(self, scan_hash: str, target: str) -> Annotation | None:
+        """The correction of a target of any scan of this session, as it was when it changed last."""
+        return self._open.get((scan_hash, target))
+
     def adoptable(self) -> Sequence[tuple[str, object]]:
         """Names and layers of the person's own that could become the correction of the target."""
         nothing_yet = self._session.view.slice is not None and self._key[1] not in self._canvas.targets()
@@ -209,7 +214,7 @@ class Corrections:
         if not self._ready():
             return
         target = self._session.target_in_view
-        self._canvas.open(target)
+        self._give_layer(target)
         if self.current is None:
             self._open[self._key] = self._by_hand(self._key, self._plane(target.phrase))
             start = self._from_prediction() if from_prediction else None
@@ -273,10 +278,11 @@ class Corrections:
         """Answer that the scan does not show the target; what was outlined of it can be brought back."""
         if not self._ready():
             return
-        target, before = self._session.target_in_view, self.current
+        target = self._session.target_in_view
+        self._give_layer(target)
+        before = self.current
         if before is not None and before.absent:
             return
-        self._canvas.open(target)
         if before is not None:
             self._remember(before)
             self._before_absent[self._key] = before
@@ -380,6 +386,53 @@ class Corrections:
         found = self.of_scan().get(target)
         return self._completed(found) if found is not None else None
 
+    def bring(self, annotation: Annotation) -> bool:
+        """Put a stored outline of the scan in view on a layer; False where its target has something that is not stored.
+
+        A correction that is stored gives way to another outline, as one undoable step.
+        """
+        key = annotation.provenance.scan_hash, annotation.target
+        if not self._ready() or key[0] != self._session.scan_hash:
+            return False
+        known = self._open.get(key) if key[1] in self._canvas.targets() else None
+        if known is None:
+            self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
+        elif key not in self._in_file or key in self._dirty or _same(known, annotation):
+            return False
+        else:
+            self._remember(known)
+            self._canvas.replace(key[1], annotation.mask)
+            self._remember(annotation)
+        if not np.array_equal(self._plane(key[1]), annotation.mask):
+            return False
+        self._open[key] = annotation
+        self._in_file.add(key)
+        self._canvas.note(annotation)
+        self.changed.emit()
+        return True
+
+    def mark_stored(self, annotation: Annotation, text: str) -> None:
+        """Take note that a state is kept elsewhere, as `text` says; then its autosaved copy goes."""
+        key = annotation.provenance.scan_hash, annotation.target
+        if self._open.get(key) is annotation and key not in self._dirty:
+            self._in_file.add(key)
+            self._autosave.forget(key)
+            if key == self._key:
+                self.autosaved.emit(text)
+
+    def is_stored(self, scan_hash: str) -> bool:
+        """Whether every correction of a scan is kept elsewhere in its present state."""
+        keys = {key for key in self._open if key[0] == scan_hash}
+        return keys <= self._in_file and not keys & self._dirty
+
+    def put_away(self, scan_hash: str) -> None:
+        """Forget the corrections of a scan whose layers are taken out of the viewer; they are kept elsewhere."""
+        for key in [key for key in self._open if key[0] == scan_hash]:
+            del self._open[key]
+            for kept in (self._steps, self._before_absent):
+                kept.pop(key, None)
+            self._in_file.discard(key)
+
     def mark_saved(self, target: str | None = None) -> None:
         """Drop the autosaved copy of a correction of the scan in view, by default of the one in view.
 
@@ -479,6 +532,19 @@ class Corrections:
         self._read_canvas()
         return self._session.view.slice is not None and not self._closed
 
+    def _give_layer(self, target: Target) -> None:
+        """Give a target a layer, if it has none; a correction of these pixels that lies in another image is on it."""
+        new = target.phrase not in self._canvas.targets()
+        self._canvas.open(target)
+        known = self._open.get((self._session.scan_hash, target.phrase))
+        if new and known is not None:
+            self._follow(known)
+
+    def _follow(self, known: Annotation) -> None:
+        """Bring the layer up to what a correction of the same pixels became in another image or slice."""
+        self._canvas.replace(known.target, known.mask)
+        self._canvas.note(known)
+
     def _plane(self, target: str) -> Mask:
         mask = self._canvas.read(target)
         assert mask is not None, "the layer was opened before"
@@ -491,7 +557,12 @@ class Corrections:
         scan_hash = self._session.scan_hash
         for target in self._canvas.targets():
             key, mask = (scan_hash, target), self._plane(target)
-            annotation = self._open.get(key) or self._canvas.noted(target)
+            known, noted = self._open.get(key), self._canvas.noted(target)
+            unchanged = np.array_equal(mask, noted.mask) if noted is not None else not mask.any()
+            if known is not None and unchanged and not np.array_equal(mask, known.mask):
+                self._follow(known)
+                continue
+            annotation = known or noted
             if annotation is None and not mask.any():
                 continue
             if annotation is None:
@@ -586,6 +657,7 @@ class Corrections:
         annotation = self._open[key] = self._completed(annotation)
         if key == self._key and not annotation.absent:
             self.outlined.emit(key[0], annotation.mask)
+        self.settled.emit(annotation)
 
         def done() -> None:
             kept = annotation.absent or annotation.mask.any()
@@ -615,6 +687,10 @@ class Corrections:
 
     def _say(self, text: str, problem: bool = False) -> None:
         self.message.emit(text, problem)
+
+
+def _same(one: Annotation, other: Annotation) -> bool:
+    return one.absent == other.absent and np.array_equal(one.mask, other.mask)
 
 
 def _with_effort(origin: Annotation, worked: Annotation) -> Annotation:

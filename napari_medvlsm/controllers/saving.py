@@ -13,6 +13,7 @@ from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.io.labels import load_mask, save_mask
 from napari_medvlsm.core.io.listing import named
+from napari_medvlsm.core.prompts import Target
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -77,7 +78,8 @@ class Saving:
         for target in self.all:
             found, scan = self.annotation(target), self._session.scan
             if found is not None and scan is not None:
-                path = _free(folder, file_stem(scan.source, target), suffix, found)
+                stem = file_stem(scan.source, self._session.vocabulary.target(target))
+                path = _free(folder, stem, suffix, found)
                 if not self._save(path, found):
                     return
                 saved.append(path)
@@ -119,7 +121,7 @@ class Saving:
             target = self._session.vocabulary.target(found.target)
             if not found.absent and not found.mask.any():
                 self.message.emit(
-                    f"Nothing was added: the outline is empty. If the scan shows no {target.phrase}, answer “Nothing "
+                    f"Nothing was added: the outline is empty. If the scan shows no {target.name}, answer “Nothing "
                     "to segment here”.",
                     True,
                 )
@@ -146,9 +148,9 @@ class Saving:
         return True
 
 
-def file_stem(scan: str, target: str) -> str:
+def file_stem(scan: str, target: Target) -> str:
     """A file name without suffix for a target of a scan: "case 7_left-lung"."""
-    return "".join("-" if c in '/\\:*?"<>|' or c < " " else c for c in f"{scan}_{target.replace(' ', '-')}")[:120]
+    return "".join("-" if c in '/\\:*?"<>|' or c < " " else c for c in f"{scan}_{target.name.replace(' ', '-')}")[:120]
 
 
 def _free(folder: Path, stem: str, suffix: str, found: Annotation) -> Path:

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineController, EngineImage, Request
-from napari_medvlsm.controllers.scan_work import Result, Said, ScanWork, ScanWorks
+from napari_medvlsm.controllers.familiarity import Familiarity, familiarity
+from napari_medvlsm.controllers.said import Said, by_origin, checked, listed, target_of
+from napari_medvlsm.controllers.scan_work import Result, ScanWork, ScanWorks
 from napari_medvlsm.controllers.view_state import ViewState
-from napari_medvlsm.core.annotation import Annotation, new_provenance
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.describe import Contradiction, Description, contradictions
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.prompt_history import PromptHistory
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
-from napari_medvlsm.core.prompts import (
-    Attributes,
-    Coverage,
-    Parsed,
-    Prompt,
-    Target,
-    Vocabulary,
-    build,
-    coverage,
-    parse,
-)
-from napari_medvlsm.core.prompts.build import fitting
-from napari_medvlsm.core.prompts.variants import filled
-
-# Below this mean Dice on test scans the panel warns before the model is used: most outlines need redrawing.
-WEAK_DICE = 0.7
-# Of one patient: they never go on to the next scan.
-_OF_THE_PATIENT = frozenset({"sex", "age", "quality", "findings", "tumor_type"})
-_OF_THE_SCAN = frozenset({"view", "cycle", "sex", "age", "quality", "findings"})
+from napari_medvlsm.core.prompts import Attributes, Parsed, Prompt, Target, Vocabulary
 
 
 class Session:
@@ -55,6 +40,7 @@ class Session:
 
     scan_changed = Signal()
     model_changed = Signal()
+    models_changed = Signal()  # others can be chosen
     vocabulary_changed = Signal()
     prompt_changed = Signal()
     queue_changed = Signal()
@@ -73,33 +59,20 @@ class Session:
         view: ViewState,
         history: PromptHistory | None = None,
     ) -> None:
-        self.engine = engine
-        self.vocabulary = vocabulary
-        self.models = models
-        self.view = view
+        self.engine, self.view = engine, view
+        self.vocabulary, self.models = vocabulary, models
+        self._installed, self._of_project = models, dict[str, ModelEntry]()
         self.history = history or PromptHistory()
         self.model: ModelEntry | None = next(iter(models.values()), None)
-        self.attributes = Attributes()
-        # Names of the attributes that were read from the person's outline of this scan.
-        self.measured: frozenset[str] = frozenset()
-        self.level: str | None = None
-        self.typed: str | None = None
+        self._said = Said()
         self.queue: list[Prompt] = []
-        self.results: dict[str, Result] = {}
-        self._shown = ""
-        # By target, the last mask with the result and the settings that it was made with.
-        self._masks: dict[str, tuple[Result, MaskSettings, Mask]] = {}
+        self._work = ScanWork()
         self._works = ScanWorks()
-        # What was said of the targets of this scan that were turned away from.
-        self._said_of: dict[str, Said] = {}
-        # Threshold and clean-up, by model and target: another model has other probabilities. Those of this scan, and
-        # those that a person set last, with which other scans begin.
-        self._scan_settings: dict[tuple[str, str], MaskSettings] = {}
-        self._mask_settings: dict[tuple[str, str], MaskSettings] = {}
+        # Threshold and clean-up that a person set last, by model and target: another model has other probabilities.
+        self._last_settings: dict[tuple[str, str], MaskSettings] = {}
         self._pending: tuple[int, Callable[[list[Bytes]], None]] | None = None
         # Whether what is pending is what the person asked for, and no comparison.
         self._outlining = False
-        self._parsed: tuple[str, Parsed] | None = None
         self._seen_hash = ""
         view.changed.connect(self._on_view)
         engine.answered.connect(self._on_answered)
@@ -107,21 +80,39 @@ class Session:
     # The prompt ---------------------------------------------------------------------------------------------------
 
     @property
+    def attributes(self) -> Attributes:
+        """The choices."""
+        return self._said.attributes
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Names of the attributes that were read from the person's outline of this scan."""
+        return self._said.measured
+
+    @property
+    def level(self) -> str | None:
+        """The level to which the prompt is cut."""
+        return self._said.level
+
+    @property
+    def typed(self) -> str | None:
+        """Typed words, which win over the choices."""
+        return self._said.typed
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The prompt as it stands; of typed words that name several targets, one for each."""
+        return self._said.prompts(self.vocabulary, self.model.card if self.model is not None else None)
+
+    @property
     def prompt(self) -> Prompt:
-        """The prompt as it stands: typed words win over the choices."""
-        if self.typed is not None:
-            text = " ".join(self.typed.split())
-            return Prompt(text, "free", self.parsed.attributes, self.vocabulary.version)
-        prompt = build(self.attributes, self.vocabulary, self.level)
-        return replace(prompt, measured=tuple(sorted(self.measured & prompt.attributes.named())))
+        """The prompt as it stands, the first of several."""
+        return self.prompts[0]
 
     @property
     def parsed(self) -> Parsed:
-        """What the typed words say; nothing if none are typed."""
-        text = self.typed or ""
-        if self._parsed is None or self._parsed[0] != text:
-            self._parsed = (text, parse(text, self.vocabulary))
-        return self._parsed[1]
+        """What the typed words say, of several targets those about the first; nothing if none are typed."""
+        return self._said.parsed(self.vocabulary)
 
     @property
     def said(self) -> Attributes:
@@ -131,7 +122,7 @@ class Session:
     @property
     def target(self) -> str:
         """What is outlined: the target of the prompt, or its whole text where none is recognised."""
-        return _target(self.prompt)
+        return target_of(self.prompt)
 
     @property
     def target_in_view(self) -> Target:
@@ -142,14 +133,9 @@ class Session:
     def words_about(self, target: str) -> tuple[Attributes, Attributes]:
         """What the person said of a target, and what was read from a mask of it."""
         if self.target == target:
-            every, names = self.said, self.measured if self.typed is None else frozenset()
-        elif target in self.results:
-            prompt = self.results[target].prompt
-            every, names = prompt.attributes, frozenset(prompt.measured)
-        else:
-            every, names = Attributes(), frozenset()
-        every, names = replace(every, target=target), names & every.named()
-        return every.only(every.named() - names), every.only(names)
+            return by_origin(self.said, self.measured if self.typed is None else frozenset(), target)
+        prompt = self.results[target].prompt if target in self.results else Prompt("", "p0")
+        return by_origin(prompt.attributes, frozenset(prompt.measured), target)
 
     def look_at(self, target: str) -> None:
         """Turn to a target of this scan, with what was said of it."""
@@ -157,14 +143,8 @@ class Session:
             self._prompt_changed()
             return
         self._remember_said()
-        said = self._said_of.get(target)
-        if said is None and target in self.results:
-            said = _said_in(self.results[target].prompt)
-        if said is None:
-            known = target in self.vocabulary.targets
-            said = Said(Attributes(target)) if known else Said(typed=target)
-        self._say(said)
-        self._prompt_changed()
+        said = self._work.said_about(target) or Said.about(target, self.vocabulary)
+        self._say(said.fitting(self.vocabulary))
 
     def choose(self, **words: str) -> None:
         """Pick attributes; a typed prompt gives way to what it says, with the new words in it.
@@ -176,17 +156,8 @@ class Session:
             return
         if "target" in words:
             self._remember_said()
-        self._settle_typing()
-        before = self.attributes
-        if words.get("target", before.target) != before.target:
-            # What describes one target says nothing about another; what describes scan and patient stays.
-            before = before.only(_OF_THE_SCAN)
-            self.measured = frozenset()
-        self.attributes = fitting(replace(before, **words), self.vocabulary)
-        self.measured &= self.attributes.named() - words.keys()
-        if self.level not in self.vocabulary.family(self.attributes.target).levels:
-            self.level = None
-        self._prompt_changed()
+        self._list_others()
+        self._say(self._said.chosen(words, self.vocabulary))
 
     def set_level(self, level: str | None) -> None:
         """Say no more than a level ("p1" to "p9") does, or with None all that is chosen.
@@ -198,52 +169,31 @@ class Session:
         ValueError
             For a level that the target's kind of scan does not have.
         """
-        self._settle_typing()
-        levels = self.vocabulary.family(self.attributes.target).levels
-        if level is not None and level not in levels:
-            raise ValueError(f"The prompt level must be one of {', '.join(levels)}, but is {level!r}.")
-        self.level = level
-        self._prompt_changed()
+        said = self._said.at_level(level, self.vocabulary)
+        self._list_others()
+        self._say(said)
 
     def type(self, text: str | None) -> None:
         """Type a prompt, or take the typing back with None."""
-        self.typed = text
-        self._prompt_changed()
+        self._say(replace(self._said, typed=text))
 
     def use(self, prompt: Prompt) -> None:
         """Take a prompt from the history or from a comparison."""
-        if prompt.level == "free":
-            self.typed = prompt.text
-        else:
-            self.attributes, self.typed, self.level = prompt.attributes, None, None
-            self.measured = frozenset(prompt.measured)
-        self._prompt_changed()
+        self._say(replace(self._said, typed=prompt.text) if prompt.level == "free" else Said.in_prompt(prompt))
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Use other words from now on."""
         self.vocabulary = vocabulary
-        self._parsed = None
-        self.attributes = fitting(self.attributes, vocabulary)
-        self.measured &= self.attributes.named()
-        if self.level not in vocabulary.family(self.attributes.target).levels:
-            self.level = None
+        self._said = self._said.fitting(vocabulary)
         self.vocabulary_changed.emit()
         self._prompt_changed()
 
     def enqueue(self) -> None:
         """Put the prompt on the list of what is outlined in one go, in the place of an earlier one for its target.
 
-        Raises
-        ------
-        ValueError
-            If the prompt is empty.
+        Raises ValueError if there is nothing to ask for.
         """
-        prompt = self._checked_prompt()
-        places = [i for i, p in enumerate(self.queue) if _target(p) == _target(prompt)]
-        if places:
-            self.queue[places[0]] = prompt
-        else:
-            self.queue.append(prompt)
+        self.queue = listed(self.queue, self._checked())
         self.queue_changed.emit()
 
     def dequeue(self, index: int | None = None) -> None:
@@ -251,16 +201,14 @@ class Session:
         self.queue = [] if index is None else [p for i, p in enumerate(self.queue) if i != index]
         self.queue_changed.emit()
 
-    def coverage(self) -> Coverage:
-        """How far the prompt lies within what the model was trained on."""
-        if self.model is None or self.model.card.open_vocabulary:
-            return Coverage((), (), True)
-        return coverage(self.prompt.text, *self.vocabulary.trained(self.model.card))
+    def familiarity(self) -> Familiarity:
+        """What the model knows of the prompt."""
+        card = self.model.card if self.model is not None else None
+        return familiarity(self.prompts, self.vocabulary, card, self._work.modality(self.vocabulary))
 
-    def weak_dice(self) -> float | None:
-        """The model's test Dice for the target of the prompt, if it is too low to rely on."""
-        value = self.model.card.test_dice(self.target) if self.model is not None else None
-        return value if value is not None and value < WEAK_DICE else None
+    def take_nearest(self, phrase: str) -> None:
+        """Ask for a target that the model knows in the place of the first that it does not."""
+        self._say(self._said.with_target(self.familiarity().place, phrase, self.vocabulary))
 
     # What an outline says ------------------------------------------------------------------------------------------
 
@@ -269,11 +217,7 @@ class Session:
 
         None takes back what was filled in.
         """
-        said = self.attributes.only(self.attributes.named() - self.measured)
-        self.attributes, self.measured = said, frozenset()
-        if seen is not None and seen.number != "zero":
-            self.attributes, self.measured = filled(said, seen.measured | seen.suggested, self.vocabulary)
-        self._prompt_changed()
+        self._say(self._said.filled(seen, self.vocabulary))
 
     def contradictions(self, seen: Description) -> tuple[Contradiction, ...]:
         """Where what the person said disagrees with an outline."""
@@ -294,19 +238,30 @@ class Session:
         return self.view.scan_hash
 
     def set_models(self, models: dict[str, ModelEntry]) -> None:
-        """Offer other models; one that is gone gives way to the first."""
-        self.models = models
-        if self.model is None or self.model.name not in models:
-            first = next(iter(models), None)
+        """Offer other installed models; one that is gone gives way to the first."""
+        self._installed = models
+        self._offer_models()
+
+    def set_project_models(self, models: dict[str, ModelEntry]) -> None:
+        """Offer the models of a project beside the installed ones."""
+        if {n: m.folder for n, m in models.items()} != {n: m.folder for n, m in self._of_project.items()}:
+            self._of_project = models
+            self._offer_models()
+
+    def _offer_models(self) -> None:
+        self.models = self._installed | self._of_project
+        if self.model is None or self.model.name not in self.models:
+            first = next(iter(self.models), None)
             if first is not None:
                 self.set_model(first)
+        self.models_changed.emit()
 
     def set_model(self, name: str) -> None:
         """Use another model from now on; answers of the one before stay as they are."""
         if name not in self.models:
             raise ValueError(f"There is no model {name!r}.")
         self.model = self.models[name]
-        self._prepare()
+        self.prepare()
         self.model_changed.emit()
         self.prompt_changed.emit()
         self.mask_changed.emit()
@@ -329,7 +284,7 @@ class Session:
         scan, model = self._ready()
         prompts = self.asked()
         empty, words = np.empty((0, 0), np.uint8), self.vocabulary.digest
-        asked = [Result(self.scan_hash, model, p, _target(p), empty, options, words) for p in prompts]
+        asked = [Result(self.scan_hash, model, p, target_of(p), empty, options, words) for p in prompts]
         image = EngineImage(self.scan_hash, scan.pixels)
         request = self.engine.segment(model.folder, image, [p.text for p in prompts], options=options)
         number = request.number
@@ -352,9 +307,7 @@ class Session:
         """
         if self.queue and not self.prompt.text:
             return list(self.queue)
-        prompt = self._checked_prompt()
-        others = [prompt if _target(p) == _target(prompt) else p for p in self.queue]
-        return others if prompt in others else [*others, prompt]
+        return listed(self.queue, self._checked())
 
     def compare(self, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
         """Ask the engine for other wordings at a small size (rows, cols); `done` gets the probability maps.
@@ -370,10 +323,25 @@ class Session:
         if self.result is not None:
             # Whose words are compared, whatever model was picked since.
             model = self.result.model
-        image = EngineImage(self.scan_hash, scan.pixels)
         # Tiles are answered at full size only; a comparison sees what lies in the same rectangle, or the whole scan.
         where = SegmentOptions(region=self.result.options.region) if self.result is not None else WHOLE_SCAN
-        request = self.engine.segment(model.folder, image, texts, size, where)
+        return self._ask(model.folder, scan, texts, size, done, where)
+
+    def ask(self, model: Path, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
+        """As `compare`, of the model in a folder, whichever is chosen; `prepare` returns to the chosen one."""
+        scan, _ = self._ready()
+        return self._ask(model, scan, texts, size, done, WHOLE_SCAN)
+
+    def _ask(
+        self,
+        model: Path,
+        scan: Scan,
+        texts: list[str],
+        size: tuple[int, int],
+        done: Callable[[list[Bytes]], None],
+        where: SegmentOptions,
+    ) -> Request:
+        request = self.engine.segment(model, EngineImage(self.scan_hash, scan.pixels), texts, size, where)
         self._outlining = False
         self._pending = (request.number, done)
         return request
@@ -381,9 +349,14 @@ class Session:
     # The results ---------------------------------------------------------------------------------------------------
 
     @property
+    def results(self) -> dict[str, Result]:
+        """Those of the scan in view, by target."""
+        return self._work.results
+
+    @property
     def result(self) -> Result | None:
         """The result that is shown."""
-        return self.results.get(self._shown)
+        return self._work.result
 
     @property
     def threshold(self) -> float:
@@ -410,8 +383,7 @@ class Session:
     @property
     def together(self) -> frozenset[str]:
         """The targets that were asked for at once with the one that is shown, itself included."""
-        shown = self.result
-        return frozenset(t for t, r in self.results.items() if shown is not None and r.request == shown.request)
+        return self._work.together
 
     def mask(self, clean: bool = True, target: str | None = None) -> Mask | None:
         """The mask of a result, by default the one shown, at its threshold, with or without clean-up.
@@ -422,12 +394,7 @@ class Session:
         if result is None:
             return None
         settings = self._settings(result)
-        if not clean:
-            return result.mask(settings, clean)
-        kept = self._masks.get(result.target)
-        if kept is None or kept[0] is not result or kept[1] != settings:
-            kept = self._masks[result.target] = result, settings, result.mask(settings)
-        return kept[2]
+        return self._work.mask(result, settings) if clean else result.mask(settings, clean)
 
     def show_anyway(self) -> None:
         """Outline the result that is shown although the scan probably does not show what was asked for."""
@@ -435,27 +402,28 @@ class Session:
             self.results[self.result.target] = replace(self.result, anyway=True)
             self.result_changed.emit()
 
+    def take_up(self, annotation: Annotation) -> bool:
+        """Show what a model said earlier of the scan in view, of which the outline alone was kept.
+
+        False where the model is not there any more, or the target has a result.
+        """
+        made, target, work = annotation.provenance, annotation.target, self._work
+        model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
+        if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
+            return False
+        work.take_up(annotation, made.prompt, model)
+        if work.result is None or target == self.target:
+            work.shown = target
+        self.result_changed.emit()
+        return True
+
     def predicted(self, target: str) -> Annotation | None:
         """The model's mask of a target, at its threshold and cleaned up, as an annotation; None without a result."""
         result, mask, scan = self.results.get(target), self.mask(target=target), self.scan
         if result is None or mask is None or scan is None:
             return None
-        settings = self._settings(result)
-        provenance = new_provenance(
-            scan_hash=result.scan_hash,
-            scan_size=scan.size,
-            spacing=scan.spacing,
-            spacing_from=scan.spacing_from,
-            prompt=result.prompt,
-            vocabulary_version=result.prompt.vocabulary_version,
-            vocabulary_hash=result.vocabulary_hash,
-            model=result.model.name,
-            weights_hash=result.weights_hash,
-            threshold=settings.threshold,
-            cleanup=settings.cleanup,
-            options=result.options,
-        )
         said, measured = self.words_about(target)
+        provenance = result.provenance(scan, self._settings(result))
         return Annotation(target, mask, said=said, measured=measured, provenance=provenance)
 
     # Within --------------------------------------------------------------------------------------------------------
@@ -467,45 +435,42 @@ class Session:
             raise ValueError("No model was found; install the package again.")
         return self.scan, self.model
 
-    def _settle_typing(self) -> None:
-        """Choose what the typed words say, in their place; all of it is the person's."""
-        if self.typed is not None:
-            self.attributes, self.measured, self.typed = self.parsed.attributes, frozenset(), None
+    def _checked(self) -> tuple[Prompt, ...]:
+        return checked(self.prompts, self.vocabulary, typed=self.typed is not None)
 
-    def _checked_prompt(self) -> Prompt:
-        prompt = self.prompt
-        if not prompt.text and self.typed is not None:
-            raise ValueError("The prompt is empty: type what to outline, or choose it from the list.")
-        if not prompt.text:
-            raise ValueError("Choose what to outline, or type it.")
-        if prompt.attributes.number == "zero":
-            raise ValueError(f"“{prompt.text}” says that there is nothing to outline; write what to look for.")
-        return prompt
+    def _list_others(self) -> None:
+        """Put on the list what is typed about all targets but the first, before the choices take its place."""
+        if len(self.prompts) > 1:
+            self.queue = listed(self.queue, self.prompts[1:])
+            self.queue_changed.emit()
+
+    def _say(self, said: Said) -> None:
+        self._said = said
+        self._prompt_changed()
 
     def _prompt_changed(self) -> None:
-        show = self.target in self.results and self.target != self._shown
+        show = self.target in self.results and self.target != self._work.shown
         if show:
-            self._shown = self.target
+            self._work.shown = self.target
         self.prompt_changed.emit()
         if show:
             self.result_changed.emit()
 
-    def _settings_key(self) -> tuple[str, str]:
-        if self.result is not None:
-            return self.result.model.name, self.result.target
+    def _settings_key(self, result: Result | None) -> tuple[str, str]:
+        if result is not None:
+            return result.model.name, result.target
         return self.model.name if self.model else "", self.target
 
     def _settings(self, result: Result | None = None) -> MaskSettings:
         """Of a result, by default the one shown, or else of the model and the target of the prompt."""
         result = result or self.result
-        model = result.model if result is not None else self.model
-        key = (result.model.name, result.target) if result is not None else self._settings_key()
-        found = self._scan_settings.get(key) or self._mask_settings.get(key)
+        model, key = result.model if result is not None else self.model, self._settings_key(result)
+        found = self._work.settings.get(key) or self._last_settings.get(key)
         return found or MaskSettings(model.card.threshold if model else 0.5)
 
     def _set_settings(self, settings: MaskSettings) -> None:
-        key = self._settings_key()
-        self._scan_settings[key] = self._mask_settings[key] = settings
+        key = self._settings_key(self.result)
+        self._work.settings[key] = self._last_settings[key] = settings
         self.mask_changed.emit()
 
     # One scan after the other --------------------------------------------------------------------------------------
@@ -516,7 +481,7 @@ class Session:
             self._leave()
             self._seen_hash = self.scan_hash
             self._enter()
-            self._prepare()
+            self.prepare()
         self.scan_changed.emit()
         self.result_changed.emit()
 
@@ -526,42 +491,24 @@ class Session:
         if asked and self.engine.cancel():
             self.interrupted.emit()
         if self._seen_hash:
-            said_of = self._said_of
-            work = ScanWork(self._said(), said_of, self.results, self._shown, self._scan_settings)
-            self._works.keep(self._seen_hash, work)
+            self._work.said = self._said
+            self._works.keep(self._seen_hash, self._work)
 
     def _enter(self) -> None:
         """Take up the work on the scan in view, or begin it with what is not of the patient before."""
-        before = self._said()
-        work = self._works.find(self.scan_hash)
-        if work is not None:
-            self._say(work.said)
-        else:
-            self.attributes = self.attributes.only(self.attributes.named() - self.measured - _OF_THE_PATIENT)
-            self.measured = frozenset()
-            work = ScanWork()
-        self.results, self._shown, self._masks = dict(work.results), work.shown, {}
-        self._said_of, self._scan_settings = dict(work.said_of), dict(work.settings)
-        if self._said() != before:
+        before = self._said
+        self._work = self._works.find(self.scan_hash) or ScanWork(before.of_the_next_scan())
+        self._said = self._work.said.fitting(self.vocabulary)
+        if self._said != before:
             self._prompt_changed()
 
-    def _said(self) -> Said:
-        return Said(self.attributes, self.measured, self.level, self.typed)
-
-    def _say(self, said: Said) -> None:
-        """Say something else; words that the vocabulary has no more are left out."""
-        self.attributes = fitting(said.attributes, self.vocabulary)
-        self.measured = said.measured & self.attributes.named()
-        self.level = said.level if said.level in self.vocabulary.family(self.attributes.target).levels else None
-        self.typed = said.typed
-
     def _remember_said(self) -> None:
-        if self.prompt.text:
-            self._said_of[self.target] = self._said()
+        self._work.said_of |= self._said.by_target(self.prompts, self.vocabulary)
 
     # The engine ----------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Let the engine load the chosen model and encode the scan in view, ahead of the next prompt."""
         if self.scan is not None and self.model is not None:
             self.engine.prepare(self.model.folder, EngineImage(self.scan_hash, self.scan.pixels))
 
@@ -577,18 +524,8 @@ class Session:
         for question, found in zip(asked, maps, strict=True):
             answer = replace(question, probability=found, weights_hash=weights, request=request)
             # Those of this scan from now on: another scan may get others.
-            self._scan_settings[answer.model.name, answer.target] = self._settings(answer)
+            self._work.settings[self._settings_key(answer)] = self._settings(answer)
             self.results[answer.target] = answer
-        self._shown = self.target if self.target in self.results else asked[0].target
+        self._work.shown = self.target if self.target in self.results else asked[0].target
         self.result_changed.emit()
         self.segmented.emit()
-
-
-def _target(prompt: Prompt) -> str:
-    return prompt.attributes.target or prompt.text or "everything"
-
-
-def _said_in(prompt: Prompt) -> Said:
-    if prompt.level == "free":
-        return Said(prompt.attributes, typed=prompt.text)
-    return Said(prompt.attributes, frozenset(prompt.measured))

@@ -15,7 +15,7 @@ from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.datasets.case_words import CaseWords, case_words
 from napari_medvlsm.core.datasets.export import count_cases
 from napari_medvlsm.core.io.settings import Settings
-from napari_medvlsm.core.prompts import LABELS
+from napari_medvlsm.core.prompts import LABELS, Target
 
 # Of the settings: the folder of the training set, and that whose words were shown and agreed to.
 _FOLDER, _SHOWN = "training set", "training set words shown"
@@ -96,6 +96,10 @@ class TrainingSet:
         said = replace(found.said, target=found.target)
         return case_words(scan, found.mask, said, self._session.vocabulary)
 
+    def target(self, words: CaseWords) -> Target:
+        """That of the words."""
+        return self._session.vocabulary.target(words.said.target)
+
     def add(self, go_on: bool = False) -> bool:
         """Add the scan and the outline in view to the folder, with `go_on` show the next scan; whether it was added."""
         if self.folder is None:
@@ -130,8 +134,8 @@ class TrainingSet:
         self.message.emit(f"Your outline changes the words of its training prompts: {', '.join(changes)}.", False)
 
 
-def explained(words: CaseWords) -> str:
-    """The words and where each comes from, as HTML."""
+def explained(words: CaseWords, target: Target) -> str:
+    """The words and where each comes from, as HTML; `target` is that of the words."""
     lines = []
     for title, attributes in (("Measured from the outline", words.measured), ("Said by you", words.said)):
         values = [
@@ -140,13 +144,16 @@ def explained(words: CaseWords) -> str:
             if n in attributes.named()
         ]
         if title.startswith("Said") and words.said.target:
-            values.insert(0, f"target: <b>{html.escape(words.said.target)}</b>")
+            values.insert(0, f"target: <b>{html.escape(target.name)}</b>")
         lines.append(f"<p>{title}: {', '.join(values) or 'nothing'}.</p>")
     if words.drawn:
         sentences = "; ".join(f"“{html.escape(text)}”" for text in dict.fromkeys(words.drawn.values()))
         lines.append(f"<p>Drawn at random from the vocabulary, once for this scan: {sentences}.</p>")
     prompts = "".join(
-        f"<tr><td>{level.upper()}&nbsp;</td><td>{html.escape(text) or '<i>no words</i>'}</td></tr>"
+        f"<tr><td>{level.upper()}&nbsp;</td><td>{html.escape(target.shown(text)) or '<i>no words</i>'}</td></tr>"
         for level, text in words.prompts.items()
     )
+    if target.spoken:
+        name, phrase = html.escape(target.name), html.escape(target.phrase)
+        lines.append(f"<p>Written for “{name}” is the model's word: {phrase}.</p>")
     return "".join(lines) + f"<p>So these prompts are written:</p><table>{prompts}</table>"

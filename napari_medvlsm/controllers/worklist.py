@@ -35,6 +35,9 @@ class Stage(Protocol):
     def show(self, image: Any) -> None:
         """Show an image alone, as a whole, in 2D."""
 
+    def take_out(self, image: Any) -> None:
+        """Take an image that is not in sight out of the viewer, with what is ours of it."""
+
 
 @dataclass(eq=False)
 class Entry:
@@ -122,6 +125,34 @@ class Worklist:
                 entry.problem = ""
         else:
             self._read(entry, _Opening([entry]))
+
+    def open_one(self, path: Path, name: str = "", found: ImageFile | None = None) -> Entry:
+        """Work on one file, which joins the list; what was read of it ahead is shown at once.
+
+        Nothing is said of it but what people should know of how it was read, or why it cannot be.
+        """
+        entry = self._add_files([path])[0]
+        entry.name = name or entry.name
+        if entry.image is not None or self._closed:
+            self.choose(entry)
+        elif found is not None:
+            self._wanted = entry
+            self._on_read(entry, True, found)
+        else:
+            self._read(entry, _Opening([entry]), quiet=True)
+        return entry
+
+    def put_away(self, entry: Entry) -> bool:
+        """Take a scan that is not worked on out of the list and the viewer; False where it is worked on."""
+        if entry not in self.entries or self._closed:
+            return True
+        if entry is self._wanted or (entry.image is not None and entry.image is self._view.image):
+            return False
+        self.entries.remove(entry)
+        if entry.image is not None:
+            self._stage.take_out(entry.image)
+        self.changed.emit()
+        return True
 
     def choose_image(self, image: Any) -> None:
         """Work on an image of the viewer, and show it alone."""
@@ -295,4 +326,4 @@ def _end(worklist: Worklist, by: int) -> int:
 
 def _no_pictures(paths: Sequence[Path]) -> str:
     what = "is no picture" if len(paths) == 1 else "are no pictures"
-    return f"{named(paths)} {what} that can be opened here: open PNG, JPEG, TIFF or BMP files"
+    return f"{named(paths)} {what} that can be opened here: open PNG, JPEG, TIFF, BMP or GIF files"

@@ -7,8 +7,11 @@ What imports torch says so; everything else does without.
 `describe`         number, size, shape, colour and place read back from a mask
 `annotation`       an outline of one target, with everything that a person said and decided about it
 `edits`            smooth, grow, shrink, keep or drop parts of a mask
+`differences`      how two outlines of one scan differ
+`contours`         the edges of masks as lines
 `refine`           an outline refined by pointing at what belongs to it and what does not
 `measurements`     area and axes of an outline
+`lines`            the boundaries of a mask, as lines of any thickness
 `contrast`         a colour that stands out against a scan
 `synthetic`        a drawn scan for the first minutes
 `masks`            probability to mask: threshold and clean-up

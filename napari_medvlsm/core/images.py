@@ -37,6 +37,7 @@ MAX_BYTES = 2**31
 
 AnyArray = npt.NDArray[np.generic]
 Float32 = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,6 +265,22 @@ def to_unit_square(pixels: AnyArray, side: int, window: Window | None = None) ->
         strip = _to_unit(pixels[start : start + step], window)
         narrow[start : start + step] = resize(strip, (len(strip), side))
     return _as_rgb(resize(narrow, (side, side)))
+
+
+def to_screen(pixels: AnyArray, longest: int) -> tuple[Bytes, int]:
+    """A plane as it is shown: (uint8 array of shape (h, w, 3), step), every `step`-th row and column of it.
+
+    The step is the smallest by which no side is longer than `longest`. Brightness is as in `to_unit_rgb`.
+    """
+    check_plane(pixels)
+    step = max(1, -(-max(pixels.shape[:2]) // longest))
+    window, small = window_of(pixels), pixels[::step, ::step]
+    shown = np.empty((*small.shape[:2], 3), np.uint8)
+    rows = max(1, _STRIP_VALUES // max(1, 3 * small.shape[1]))
+    for start in range(0, len(small), rows):
+        strip = to_unit_rgb(small[start : start + rows], window)
+        np.rint(strip * 255, out=shown[start : start + rows], casting="unsafe")
+    return shown, step
 
 
 def _colours(pixels: AnyArray) -> AnyArray:

@@ -46,6 +46,8 @@ class ChildProcess:
         Whether stdout is read. Where it is not, nothing of it is kept.
     environment : mapping, optional
         Variables to add.
+    folder : Path, optional
+        To work in; by default that of this process.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ChildProcess:
         watches_stdin: bool = True,
         output: bool = True,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         watch = [] if watches_stdin else [_SELF]
         # -P keeps a stray folder in the working directory from being imported instead of ours.
@@ -69,6 +72,7 @@ class ChildProcess:
                 stdout=subprocess.PIPE if output else subprocess.DEVNULL,
                 stderr=self._stderr,
                 env=_environment() | dict(environment or {}),
+                cwd=folder,
                 **_own_group(),
             )
         except BaseException:
@@ -167,6 +171,44 @@ class ChildProcess:
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - _STDERR_TAIL))
         return self._stderr.read().decode("utf-8", "replace").strip()
+
+
+# Kept until they have ended, so that the system can forget them.
+_DETACHED: list[subprocess.Popen[bytes]] = []
+
+
+def start_detached(
+    module: str, arguments: Sequence[str], log: Path, folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a module that outlives this process. What it prints is appended to a file.
+
+    Parameters
+    ----------
+    module : str
+        Run as ``python -P -m module``, without stdin.
+    arguments : sequence of str
+    log : Path
+    folder : Path, optional
+        To work in.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started, or the file not be written.
+    """
+    _DETACHED[:] = [process for process in _DETACHED if process.poll() is None]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=_environment(),
+            cwd=folder,
+            **_own_group(),
+        )
+    _DETACHED.append(process)
+    return process
 
 
 def watch_parent(on_end: Callable[[], None], seconds: float = 1.0) -> None:

@@ -60,10 +60,12 @@ class CorrectionLayers:
             self._watch(layer)
         return [role(layer)["target"] for layer in found]
 
-    def open(self, target: Target) -> None:
-        """Give a target a layer, if it has none."""
+    def open(self, target: Target, mask: Mask | None = None) -> None:
+        """Give a target a layer, if it has none; a new one holds the mask, with nothing to undo."""
         if self._view.slice is not None and self._layer(target.phrase) is None:
             layer = self._layers.new_correction(self._view.slice.image, target)
+            if mask is not None:
+                self._layers.fill(layer, self._view.slice.index, mask)
             color = outline_color(self._view.slice.scan.pixels, self._colors())
             layer.metadata[_COLOR], layer.colormap = color, one_color(color)
             self._watch(layer)
@@ -129,9 +131,9 @@ class CorrectionLayers:
 
     def noted(self, target: str) -> Annotation | None:
         """The annotation that the layer carries for the slice in view."""
-        layer = self._layer(target)
+        layer, view = self._layer(target), self._view.slice
         found = _notes(layer).get(self._view.scan_hash) if layer is not None else None
-        return found[1] if found is not None else None
+        return found[1] if found is not None and view is not None and found[0] == view.index else None
 
     def forget(self, target: str) -> None:
         """Let the layer carry no annotation for the slice in view any more."""

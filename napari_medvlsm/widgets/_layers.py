@@ -335,6 +335,10 @@ class LayerManager:
         self._retarget(layer, "yours", target)
         return layer
 
+    def fill(self, layer: Labels, index: tuple[int, ...], mask: Mask) -> None:
+        """Let one plane of a new layer hold a mask, with nothing to undo."""
+        self._set_plane(layer, index, mask.astype(layer.data.dtype))
+
     @staticmethod
     def plane(layer: Labels, index: tuple[int, ...]) -> npt.NDArray[np.generic]:
         """A copy of one plane of a label layer, shape (H, W)."""
@@ -378,7 +382,7 @@ class LayerManager:
     def _retarget(layer: Labels, whose: str, target: Target) -> None:
         layer.metadata[KEY]["target"] = target.phrase
         # The target first, and short: napari's list cuts out the middle of a name.
-        name = f"{target.label.split(' (')[0]} ({whose})"
+        name = f"{target.short_label} ({whose})"
         if layer.name != name:
             layer.name = name
 

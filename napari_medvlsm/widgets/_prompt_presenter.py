@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QDialog, QWidget
 
+from napari_medvlsm.controllers.familiarity import Familiarity
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.prompts.own_words import own_words_path
 from napari_medvlsm.widgets.dialogs import OwnWordsDialog, PromptHistoryDialog
@@ -30,6 +31,7 @@ class PromptPresenter(QObject):
         section.chosen.connect(lambda name, word: session.choose(**{name: word}))
         section.levelChosen.connect(session.set_level)
         section.typed.connect(session.type)
+        section.nearestChosen.connect(session.take_nearest)
         section.typingDropped.connect(lambda: session.type(None))
         section.enqueued.connect(self._enqueue)
         section.dequeued.connect(session.dequeue)
@@ -47,10 +49,10 @@ class PromptPresenter(QObject):
     def show(self) -> None:
         """Show the prompt as it stands, and what the model knows of it."""
         session = self._session
-        prompt = session.prompt
-        unplaced = session.parsed.unplaced if session.typed is not None else None
-        self._section.set_prompt(prompt, session.said, session.measured, session.level, unplaced)
-        self._section.set_coverage(session.coverage(), prompt.text, session.weak_dice())
+        unplaced = session.parsed.unplaced if session.typed is not None else ()
+        self._section.set_prompt(session.prompts, session.typed, session.said, session.measured, session.level)
+        self._section.set_unplaced(unplaced if session.said.target else ())
+        self._section.set_familiarity(session.familiarity() if session.prompt.text else Familiarity())
         self._show_favourite()
 
     def show_targets(self) -> None:
@@ -59,7 +61,8 @@ class PromptPresenter(QObject):
         self._section.set_targets(self._session.vocabulary, model.card.targets if model else ())
 
     def _show_favourite(self) -> None:
-        self._section.set_favourite(self._session.history.is_favourite(self._session.prompt.text))
+        history = self._session.history
+        self._section.set_favourite(all(history.is_favourite(prompt.text) for prompt in self._session.prompts))
 
     def _enqueue(self) -> None:
         try:
@@ -69,14 +72,15 @@ class PromptPresenter(QObject):
 
     def _set_favourite(self, favourite: bool) -> None:
         try:
-            self._session.history.set_favourite(self._session.prompt, favourite)
+            for prompt in self._session.prompts:
+                self._session.history.set_favourite(prompt, favourite)
         except OSError as error:
             self.message.emit(f"The favourite could not be kept ({error}).", True)
         self._show_favourite()
 
     def _show_history(self) -> None:
         target = self._session.vocabulary.targets.get(self._session.said.target)
-        dialog = PromptHistoryDialog(self._session.history, target, self._parent)
+        dialog = PromptHistoryDialog(self._session.history, target, self._session.vocabulary, self._parent)
         dialog.chosen.connect(self._session.use)
         dialog.changed.connect(self._show_favourite)
         dialog.failed.connect(lambda text: self.message.emit(text, True))

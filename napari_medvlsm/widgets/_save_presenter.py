@@ -79,7 +79,7 @@ class SavePresenter(QObject):
         dialog.filterSelected.connect(lambda kind: dialog.setDefaultSuffix("png" if "png" in kind else "tif"))
         dialog.selectNameFilter(kind)
         dialog.setDefaultSuffix("png" if "png" in kind else "tif")
-        dialog.selectFile(file_stem(view.image.name, self._session.target_in_view.phrase))
+        dialog.selectFile(file_stem(view.image.name, self._session.target_in_view))
         if dialog.exec():
             path = Path(dialog.selectedFiles()[0])
             if self._saving.save_as(path):

@@ -94,9 +94,10 @@ class SegmentPresenter(QObject):
         self._show_count()
 
     def _show_count(self) -> None:
-        """Say how many targets are segmented in one go, if there is a list."""
+        """Say how many targets are segmented in one go, if there is a list or a prompt for several."""
+        several = self._session.queue or len(self._session.prompts) > 1
         try:
-            self._footer.set_count(len(self._session.asked()) if self._session.queue else 0)
+            self._footer.set_count(len(self._session.asked()) if several else 0)
         except ValueError:
             self._footer.set_count(len(self._session.queue))
 

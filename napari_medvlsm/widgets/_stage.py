@@ -116,6 +116,23 @@ class ViewerStage:
                     else:
                         layer.visible = False
 
+    def take_out(self, image: Image) -> None:
+        """Take a scan that is not in sight out of the viewer with the layers of ours; what a person added is hidden."""
+        gone = image_id(image)
+        self._steps.pop(gone, None)
+        self._active.pop(gone, None)
+        with self._doing():
+            for layer in list(self._viewer.layers):
+                if self._owner(layer) != gone:
+                    continue
+                self._hidden.discard(str(layer.unique_id))
+                if role(layer) or layer is image:
+                    # Nobody deleted it: it is kept elsewhere, and not offered back.
+                    role(layer)["parked"] = True
+                    self._viewer.layers.remove(layer)
+                else:
+                    layer.visible = False
+
     def close(self) -> None:
         """Follow nothing any more."""
         self._viewer.canvas.events.size.disconnect(self._on_canvas)

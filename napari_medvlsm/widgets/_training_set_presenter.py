@@ -13,6 +13,7 @@ from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.training_set import TrainingSet, explained
 from napari_medvlsm.core.datasets.case_words import CaseWords
+from napari_medvlsm.core.prompts import Target
 from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.sections.training_set import TrainingSetBox
 
@@ -88,7 +89,7 @@ class TrainingSetPresenter(QObject):
         self._box.set_summary(self._set.summary())
 
     def _ask(self, words: CaseWords, only_close: bool = False) -> bool:
-        dialog = WordsDialog(words, only_close, self._parent)
+        dialog = WordsDialog(words, self._set.target(words), only_close, self._parent)
         agreed = bool(dialog.exec())
         dialog.deleteLater()
         return agreed
@@ -100,15 +101,17 @@ class WordsDialog(QDialog):
     Parameters
     ----------
     words : CaseWords
+    target : Target
+        That of the words.
     only_close : bool
         Whether there is nothing to agree to.
     parent : QWidget
     """
 
-    def __init__(self, words: CaseWords, only_close: bool, parent: QWidget) -> None:
+    def __init__(self, words: CaseWords, target: Target, only_close: bool, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Words for the training set")
-        self.text = QLabel(explained(words))
+        self.text = QLabel(explained(words, target))
         self.text.setTextFormat(Qt.TextFormat.RichText)
         self.text.setWordWrap(True)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)

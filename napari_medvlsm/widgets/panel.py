@@ -20,10 +20,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medvlsm.controllers.before_after import BeforeAfter
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
+from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.outlines import Outlines
+from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.status import Status
@@ -40,10 +43,12 @@ from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._first_hint import FirstHint
+from napari_medvlsm.widgets._improve_presenter import ImprovePresenter
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
 from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
 from napari_medvlsm.widgets._planes import PlaneReader
+from napari_medvlsm.widgets._project_presenter import ProjectPresenter
 from napari_medvlsm.widgets._prompt_presenter import PromptPresenter, open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
@@ -66,6 +71,8 @@ from napari_medvlsm.widgets.sections import (
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
 from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
+from napari_medvlsm.widgets.tabs.improve import ImproveTab
+from napari_medvlsm.widgets.tabs.project import ProjectTab
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -100,6 +107,11 @@ class Panel(QWidget):
         self.background = Background(self)
         # Of its own: a file that is being opened, however slowly, keeps no stroke from the disk.
         self.autosaving = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
+
+        # The same holds for projects; adding hundreds of scans keeps no stroke waiting either.
+        self.project_writing = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
+        self.project_work = Background(self)
+        self.improve_work = Background(self)
 
         planes = PlaneReader(self.background.run, lambda: self.view.move())
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image, planes))
@@ -167,6 +179,10 @@ class Panel(QWidget):
         for dialog in self.findChildren(QDialog):
             dialog.close()
         self.corrections.close()
+        self.improving.close()
+        self.improve.close()
+        self.projects.close()
+        self.project.close()
         self.tools.close()
         self.measuring.close()
         self.hint.close()
@@ -177,6 +193,9 @@ class Panel(QWidget):
         self.engine.close()
         self.background.close()
         self.autosaving.close()
+        self.improve_work.close()
+        self.project_work.close()
+        self.project_writing.close()
         self.store.close()
 
     def sizeHint(self) -> QSize:
@@ -264,19 +283,19 @@ class Panel(QWidget):
         page.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.scroll = scroll
 
-        tab = QWidget()
-        whole = QVBoxLayout(tab)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(scroll, 1)
-        whole.addWidget(rule())
-        whole.addWidget(self.footer)
         self.tabs = QTabWidget()
-        self.tabs.setTabBarAutoHide(True)
-        self.tabs.addTab(tab, "Segment")
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(scroll, "Segment")
+        self.project_tab = ProjectTab()
+        self.tabs.addTab(self.project_tab, "Project")
+        self.improve_tab = ImproveTab()
+        self.tabs.addTab(self.improve_tab, "Improve")
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self.tabs)
+        outer.setContentsMargins(0, 4, 0, 0)
+        outer.setSpacing(0)
+        outer.addWidget(self.tabs, 1)
+        outer.addWidget(rule())
+        outer.addWidget(self.footer)
         self.setMinimumWidth(330)
 
     def _present(self, settings: Settings) -> None:
@@ -303,6 +322,23 @@ class Panel(QWidget):
         self.scans = ScanPresenter(
             self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
         )
+        self.project = Project(
+            session,
+            self.corrections,
+            self.scans.worklist,
+            settings,
+            self.project_writing.run,
+            self.project_work.run,
+            call_later(self),
+        )
+        self.projects = ProjectPresenter(self.project, self.project_tab, settings, self)
+        self.improve = Improve(self.project, session, self.improve_work.run, call_later(self))
+        before_after = BeforeAfter(self.project, session, self.improve_work.run)
+        self.improving = ImprovePresenter(
+            self.improve, before_after, session, self.improve_tab, self.tabs, settings, self
+        )
+        self.improve.message.connect(status)
+        self.improve_tab.openRequested.connect(self.project_tab.openRequested)
         self.hint = FirstHint(self.viewer, settings)
         self.measuring = MeasurePresenter(
             session, self.corrections, self.results, self.layers, self.result_section, self.background, self
@@ -333,6 +369,7 @@ class Panel(QWidget):
         self.correcting.started.connect(lambda: self.result_section.certainty.setChecked(False))
         session.model_changed.connect(lambda: self.result_section.set_threshold(session.threshold))
         self.corrections.message.connect(status)
+        self.project.message.connect(status)
         self.footer.helpRequested.connect(self.show_help)
         for presenter in (self.prompts, self.comparison, self.scans, self.saves):
             presenter.message.connect(status)
@@ -340,14 +377,21 @@ class Panel(QWidget):
         if named:
             self.open_files(named)
 
+    def _step(self, by: int) -> None:
+        """Show the next scan: of the project while one of its scans is in view, or else of the list."""
+        if self.project.case is not None:
+            self.project.step(by)
+        else:
+            self.scans.worklist.step(by)
+
     def _add_shortcuts(self) -> None:
         self._shortcuts = []
         keyed = (
             (SEGMENT_KEYS, self.segment),
             (CANCEL_KEYS, self.engine.cancel),
             (HELP_KEYS, self.show_help),
-            (NEXT_KEYS, lambda: self.scans.worklist.step(1)),
-            (PREVIOUS_KEYS, lambda: self.scans.worklist.step(-1)),
+            (NEXT_KEYS, lambda: self._step(1)),
+            (PREVIOUS_KEYS, lambda: self._step(-1)),
         )
         for keys, function in keyed:
             shortcut = QShortcut(QKeySequence(keys), self)

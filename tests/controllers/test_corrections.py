@@ -37,8 +37,8 @@ class FakeLayers:
     def targets(self):
         return [target for scan_hash, target in self.planes if scan_hash == self.view.scan_hash]
 
-    def open(self, target):
-        self.planes.setdefault(self.key(target.phrase), [np.zeros(SIZE, bool)])
+    def open(self, target, mask=None):
+        self.planes.setdefault(self.key(target.phrase), [np.zeros(SIZE, bool) if mask is None else mask.copy()])
 
     def edit(self, target):
         self.edited.append(target)

@@ -188,7 +188,8 @@ def test_words_are_told_with_where_they_come_from(training_set, corrections, lay
     corrections.begin()
     layers.paint(POLYP, 4)
     session.choose(color="<pink>")
-    text = explained(training_set.words())
+    words = training_set.words()
+    text = explained(words, training_set.target(words))
     assert "color: <b>&lt;pink&gt;</b>" in text.lower() or "&lt;pink&gt;" in text
     assert "Measured from the outline" in text and "Drawn at random" in text and "polyp" in text
 

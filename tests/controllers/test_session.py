@@ -111,7 +111,8 @@ def test_other_words_take_effect_at_once(session, heard, tmp_path):
     assert session.said.target == "spleen" and len(said) == 1
     session.choose(view="oblique", location="left")
     session.set_level("p4")
-    session.measured = frozenset({"location", "view"})
+    said = Attributes("spleen", view="oblique", location="left")
+    session.use(Prompt("", "p4", said, measured=("location", "view")))
     session.set_vocabulary(load_vocabulary())
     assert session.measured == {"location"}
     assert session.attributes == Attributes("spleen", location="left") and session.prompt.text
@@ -144,6 +145,57 @@ def test_the_list_holds_one_prompt_for_each_target(session, heard):
     session.type("")
     with pytest.raises(ValueError, match="prompt is empty"):
         session.enqueue()
+
+
+def test_typed_words_for_two_targets_are_two_prompts_and_two_results(session, wire, scan):
+    session.view.choose(scan())
+    session.type("small left lung and right lung")
+    assert [p.text for p in session.prompts] == ["small left lung", "right lung"] and session.target == "left lung"
+    segment(session, wire)
+    assert wire.asked[-1]["prompts"] == ["small left lung", "right lung"]
+    assert {t: r.prompt.text for t, r in session.results.items()} == {
+        "left lung": "small left lung",
+        "right lung": "right lung",
+    }
+    assert session.together == {"left lung", "right lung"} and session.result.target == "left lung"
+    assert session.typed == "small left lung and right lung", "what is typed stays"
+    session.look_at("right lung")
+    assert session.typed == "right lung" and session.result.target == "right lung"
+    session.look_at("left lung")
+    assert session.typed == "small left lung" and session.words_about("left lung")[0].size == "small"
+
+
+def test_a_choice_after_two_targets_were_typed_keeps_the_other_on_the_list(session):
+    session.type("polyp and large ulcer")
+    session.choose(size="small")
+    assert session.prompt.text == "small polyp" and [p.text for p in session.queue] == ["large ulcer"]
+    session.type("small polyp, left lung")
+    session.enqueue()
+    assert [p.text for p in session.queue] == ["large ulcer", "small polyp", "left lung"]
+
+
+def test_words_that_mean_known_ones_reach_the_model_as_those(session):
+    session.type("Big polyps")
+    assert session.prompt.text == "large polyp" and session.prompt.level == "free" and session.typed == "Big polyps"
+    assert session.familiarity().complete
+    session.type("mole")
+    assert session.prompt.text == "mole", "the model learned it"
+
+
+def test_the_nearest_target_is_of_the_same_kind_of_scan(session, wire, scan):
+    session.view.choose(scan())
+    session.type("pleural effusion")
+    assert [t.phrase for t in session.familiarity().nearest] == ["lungs", "left lung", "right lung"]
+    session.type("polyp")
+    segment(session, wire)
+    session.type("lesion")
+    known = session.familiarity()
+    assert [t.phrase for t in known.nearest] == ["polyp"] and known.place == 0
+    session.type("polyp and myocardium")
+    assert session.familiarity().place == 1 and not session.familiarity().nearest
+    session.type("polyp and enlarged heart")
+    session.take_nearest("left lung")
+    assert session.typed == "polyp and left lung"
 
 
 def test_all_on_the_list_are_outlined_at_once(session, wire, scan):
@@ -469,18 +521,18 @@ def test_a_text_that_no_file_can_hold_does_not_stop_the_work(session, wire, scan
 
 def test_coverage_is_of_the_chosen_model(session):
     session.type("liver abscess")
-    assert not session.coverage().complete and session.coverage().unknown == ("liver", "abscess")
+    assert not session.familiarity().complete and session.familiarity().unknown == ("liver", "abscess")
     session.type("small polyp")
-    assert session.coverage().complete
+    assert session.familiarity().complete
 
 
 def test_targets_the_model_is_weak_at_are_known(session):
     card = session.model.card
     for target, row in card.metrics["test"].items():
         session.choose(target=target)
-        assert session.weak_dice() == (row["dice"] if row["dice"] < 0.7 else None)
+        assert session.familiarity().weak_dice == (row["dice"] if row["dice"] < 0.7 else None)
     session.type("the spleen")
-    assert session.weak_dice() is None
+    assert session.familiarity().weak_dice is None
 
 
 def test_a_prompt_from_elsewhere_that_says_nothing_is_empty(session):
@@ -510,8 +562,7 @@ def test_typing_reads_no_file(session, monkeypatch):
     sys.addaudithook(watch)
     for end in range(1, len("small polyp") + 1):
         session.type("small polyp"[:end])
-        session.coverage()
-        session.weak_dice()
+        session.familiarity()
         known = session.history.is_favourite(session.prompt.text)
     watching = False
     assert known and opened == []

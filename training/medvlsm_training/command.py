@@ -20,9 +20,13 @@ from napari_medvlsm.core.exit_codes import ExitCode
 from napari_medvlsm.core.io.disk_errors import is_full, reason, sentence
 from napari_medvlsm.core.runs.events import EventSink, Failed, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import LOCK_FILE, MODEL_FOLDER, RECIPE_FILE
+from napari_medvlsm.core.runs.log import EventRecorder
 
 if TYPE_CHECKING:
     from medvlsm_training.config import Recipe
+
+# Whoever looks whether a run goes on holds its lock for a moment.
+_LOCK_SECONDS = 2.0
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,6 +83,9 @@ def add_to(commands: Any) -> None:
     packager.add_argument("folder", type=Path, help="folder of the run")
     packager.add_argument("--data", type=Path, required=True, help="folder with the recipe's data sets")
     packager.add_argument("--out", type=Path, help="model folder to write (default: `model` in the run's folder)")
+    packager.add_argument(
+        "--changed-data", action="store_true", help="go on with data that have changed since the training"
+    )
     packager.add_argument("--events", action="store_true", help="report every event as a line of JSON on stdout")
     packager.set_defaults(run=_package)
 
@@ -100,7 +107,7 @@ def _train(options: argparse.Namespace) -> int:
         recipe_name = load_recipe(options.recipe, options.changes).name
         options.folder = Path("runs") / f"{recipe_name}-{options.data.resolve().name}"
 
-    def work(report: EventSink, requests: StopRequests) -> int:
+    def work(report: EventRecorder, requests: StopRequests) -> int:
         from medvlsm_training.train import train
         from medvlsm_training.trainer import Machine
 
@@ -108,7 +115,7 @@ def _train(options: argparse.Namespace) -> int:
         recipe = replace(recipe, accept=(*recipe.accept, *options.accept))
         machine = Machine(options.accelerator, options.devices, options.nodes)
         logging.getLogger(__name__).info("The run is kept in %s.", options.folder)
-        with _full_disk_in_words(options.folder), _alone_in(options.folder):
+        with _full_disk_in_words(options.folder), _alone_in(options.folder, report):
             stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, requests=requests)
             if stopped.reason == "diverged":
                 return ExitCode.DIVERGED
@@ -123,10 +130,15 @@ def _train(options: argparse.Namespace) -> int:
 def _package(options: argparse.Namespace) -> int:
     from medvlsm_training.recipes import load_recipe
 
-    def work(report: EventSink, requests: StopRequests) -> int:
+    def work(report: EventRecorder, requests: StopRequests) -> int:
+        from medvlsm_training.package import package
+
+        if not (options.folder / RECIPE_FILE).is_file():
+            raise ValueError(f"{options.folder} holds no run; name the folder that `medvlsm train` wrote.")
         recipe = load_recipe(options.folder / RECIPE_FILE)
-        with _full_disk_in_words(options.folder), _alone_in(options.folder):
-            _write_model(recipe, options.data, options.folder, options.out or options.folder / MODEL_FOLDER, report)
+        out = options.out or options.folder / MODEL_FOLDER
+        with _full_disk_in_words(options.folder), _alone_in(options.folder, report):
+            package(recipe, options.data, options.folder, out, report, options.changed_data)
         return 0
 
     return _reporting(options, work)
@@ -154,22 +166,23 @@ def _full_disk_in_words(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alone_in(run: Path) -> Iterator[None]:
-    """Keep a second run out of a folder, and remove what one left that was killed while it wrote a checkpoint."""
+def _alone_in(run: Path, report: EventRecorder) -> Iterator[None]:
+    """Keep a second run out of a folder, remove what a killed one left of a checkpoint, and record the events there."""
     if _rank():
         yield
         return
     run.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run / LOCK_FILE, timeout=0):
+        with FileLock(run / LOCK_FILE, timeout=_LOCK_SECONDS):
             for left in run.glob(".*-*.ckpt"):
                 left.unlink()
+            report.record_in(run)
             yield
     except Timeout as error:
         raise ValueError(f"{run} is in use by another run; wait for its end, or choose another folder.") from error
 
 
-def _reporting(options: argparse.Namespace, work: Callable[[EventSink, StopRequests], int]) -> int:
+def _reporting(options: argparse.Namespace, work: Callable[[EventRecorder, StopRequests], int]) -> int:
     """Run with events for a program or sentences for people; return the exit code.
 
     Of several processes only the first one reports and watches stdin. The others end with code 0 when
@@ -181,9 +194,9 @@ def _reporting(options: argparse.Namespace, work: Callable[[EventSink, StopReque
         with ExitStack() as stack:
             stack.enter_context(requests.listening(stdin=options.events and first))
             output = json_on_stdout if options.events or not first else for_people
-            report: EventSink = stack.enter_context(output(requests.request))
+            report = EventRecorder(stack.enter_context(output(requests.request)))
             if not first:
-                report = ignore_event
+                report = EventRecorder(ignore_event)
                 stack.enter_context(requests.deferred())
             _set_log_levels(options.events or not first)
             code = _reported(work, report, requests)
@@ -192,7 +205,7 @@ def _reporting(options: argparse.Namespace, work: Callable[[EventSink, StopReque
         return requests.exit_code
 
 
-def _reported(work: Callable[[EventSink, StopRequests], int], report: EventSink, requests: StopRequests) -> int:
+def _reported(work: Callable[[EventRecorder, StopRequests], int], report: EventRecorder, requests: StopRequests) -> int:
     """Do the work; what ends it is the last event."""
     try:
         return work(report, requests)

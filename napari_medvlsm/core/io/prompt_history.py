@@ -6,7 +6,7 @@ The file never leaves the computer; it holds the words of prompts and when they 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,7 +54,9 @@ class PromptHistory:
         # The entries as last read, and what identified the file then: every keystroke asks for the favourites.
         self._cached: tuple[_Identity, list[Entry]] | None = None
 
-    def entries(self, target: str = "", words: str = "") -> list[Entry]:
+    def entries(
+        self, target: str = "", words: str = "", shown: Callable[[Prompt], str] = lambda prompt: prompt.text
+    ) -> list[Entry]:
         """Favourites and then the rest, each the latest first.
 
         Parameters
@@ -63,13 +65,15 @@ class PromptHistory:
             Only prompts about this target; "" for all.
         words : str
             Only prompts that hold all these words or beginnings of words.
+        shown : callable
+            A prompt as a person reads it, where the words are looked for.
         """
         wanted = normalise(words).split()
         found = [
             entry
             for entry in self._read()
             if (not target or entry.prompt.attributes.target == target)
-            and all(any(w.startswith(part) for w in normalise(entry.prompt.text).split()) for part in wanted)
+            and all(any(w.startswith(part) for w in normalise(shown(entry.prompt)).split()) for part in wanted)
         ]
         return sorted(found, key=lambda entry: not entry.favourite)
 

@@ -13,6 +13,7 @@ Begin with `store.ProjectStore`; `folder.create_project` makes a project, `addin
 `coco`       annotations in COCO's JSON
 `export`     a data set to train on
 `ledger`     what outlines cost, and whether another model made that less
+`chart`      that as a chart
 `effort`     how far an outline is from its prediction
 `check`      what is wrong with a folder
 `repair`     mends what `check` finds

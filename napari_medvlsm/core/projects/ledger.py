@@ -21,6 +21,11 @@ from napari_medvlsm.core.statistics import Difference, Estimate, difference, est
 
 # Fewer outlines than this on either side answer nothing.
 _FEW = 5
+#: To be said beside every comparison.
+CAUTION = (
+    "Each model had other scans, and people get faster with practice: what is easier or later looks like help. The "
+    "interval holds chance alone."
+)
 
 
 @dataclass(frozen=True)
@@ -150,18 +155,45 @@ def write_ledger(ledger: Iterable[Effort], path: Path) -> None:
             writer.writerow({name: "" if row[name] is None else row[name] for name in names})
 
 
-def by_model(ledger: Sequence[Effort], target: str = "") -> dict[str, dict[str, Estimate]]:
-    """Means with intervals by model version (in the order in which they came) and measure."""
-    versions: dict[str, list[Effort]] = {}
-    for effort in _of(ledger, target):
-        versions.setdefault(effort.model_version, []).append(effort)
+#: What a summary can have a line for.
+LINES: Mapping[str, Callable[[Effort], str]] = MappingProxyType(
+    {
+        "version": lambda effort: effort.model_version,
+        "target": lambda effort: effort.target,
+        "person": lambda effort: effort.person or "no name given",
+        "case": lambda effort: effort.case,
+    }
+)
+
+
+def summary(ledger: Iterable[Effort], by: str = "version", target: str = "") -> dict[str, dict[str, Estimate]]:
+    """Means with intervals by model version, target, person or case (see `LINES`), and by measure.
+
+    Lines are in the order in which the first outline of each came.
+    """
+    lines: dict[str, list[Effort]] = {}
+    for effort in of_target(ledger, target):
+        lines.setdefault(LINES[by](effort), []).append(effort)
     return {
-        version: {
+        line: {
             name: estimate([measure(effort) for effort in efforts], [effort.unit for effort in efforts])
             for name, (measure, _) in MEASURES.items()
         }
-        for version, efforts in versions.items()
+        for line, efforts in lines.items()
     }
+
+
+def write_summary(found: Mapping[str, Mapping[str, Estimate]], by: str, path: Path) -> None:
+    """Write a table (CSV) with a line for each of a summary's; an empty field says nothing."""
+    bounds = ("mean", "low", "high")
+    names = [by, "outlines", *(f"{measure} {bound}" for measure in MEASURES for bound in bounds)]
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for line, measures in found.items():
+            numbers = [getattr(one, bound) for one in measures.values() for bound in bounds]
+            plain = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
+            writer.writerow([line, measures["seconds"].cases, *plain])
 
 
 @dataclass(frozen=True)
@@ -220,7 +252,7 @@ def did_it_help(ledger: Sequence[Effort], first: str = "", second: str = "") -> 
             raise ValueError(f"There are no outlines of {version!r}; known are {', '.join(known) or 'none'}.")
     answers = []
     for target in dict.fromkeys(effort.target for effort in ledger):
-        sides = [[e for e in _of(ledger, target) if e.model_version == version] for version in (first, second)]
+        sides = [[e for e in of_target(ledger, target) if e.model_version == version] for version in (first, second)]
         if all(sides):
             answers.append(_answer(target, first, second, sides))
     return answers
@@ -238,25 +270,33 @@ def _answer(target: str, first: str, second: str, sides: Sequence[Sequence[Effor
 
 
 def _sentence(target: str, first: str, second: str, counts: tuple[int, int], found: Mapping[str, Difference]) -> str:
-    who = f"{target}: with {second} ({counts[1]} outlines) against {first} ({counts[0]}), an outline"
-    seconds = found["seconds"]
+    seconds, dice = found["seconds"], found["Dice"]
     if min(counts) < _FEW or math.isnan(seconds.low):
-        return f"{who} cannot be judged yet; {_FEW} outlines of several patients or scans on either side are needed."
-    time = (
-        f"took {abs(seconds.mean):.1f} s {'less' if seconds.mean < 0 else 'more'} "
-        f"(95 % interval {seconds.low:+.1f} to {seconds.high:+.1f} s)"
-    )
-    dice = found["Dice"]
-    if not math.isnan(dice.low):
-        time += f", and its prediction was {dice.mean:+.3f} in Dice ({dice.low:+.3f} to {dice.high:+.3f})"
-    if seconds.high < 0:
-        verdict = "it helped"
-    elif seconds.low > 0:
-        verdict = "it did not help"
+        return (
+            f"{target}: too few to tell. There are {counts[0]} outlines with {first} and {counts[1]} with {second}; "
+            f"at least {_FEW} with each, of several patients or scans, are needed."
+        )
+    low, high = sorted((abs(seconds.low), abs(seconds.high)))
+    word = "less" if seconds.mean < 0 else "more"
+    if seconds.low <= 0 <= seconds.high:
+        interval = f"from {-seconds.low:.1f} s less to {seconds.high:.1f} s more"
+        verdict = "that may be chance"
     else:
-        verdict = "no difference in time can be told from chance"
-    return f"{who} {time}: {verdict}."
+        interval = f"{low:.1f} to {high:.1f} s {word}"
+        verdict = "it helped" if seconds.high < 0 else "it did not help"
+    text = (
+        f"{target}: with {second} an outline took {abs(seconds.mean):.1f} s {word} than with {first} "
+        f"(95 % interval {interval}; {counts[1]} and {counts[0]} outlines): {verdict}."
+    )
+    if not math.isnan(dice.low):
+        text += (
+            f" Its predictions were {'nearer to' if dice.mean > 0 else 'farther from'} what was accepted: Dice "
+            f"{dice.mean:+.3f} ({dice.low:+.3f} to {dice.high:+.3f})"
+            f"{', which may be chance' if dice.low <= 0 <= dice.high else ''}."
+        )
+    return text
 
 
-def _of(ledger: Iterable[Effort], target: str) -> list[Effort]:
+def of_target(ledger: Iterable[Effort], target: str = "") -> list[Effort]:
+    """The outlines of a target, or all of them."""
     return [effort for effort in ledger if not target or effort.target == target]

@@ -8,6 +8,8 @@
 `own_words`   the user's vocabulary file: read with line numbers, changed without losing a comment
 `build`       attributes to text
 `parse`       text to attributes
+`several`     one text that names several targets
+`trained`     typed words in those that a model was trained on, and the trained targets nearest to them
 `upstream`    the eleven data sets of the paper, to the letter
 `coverage`    how far a text lies within what a model was trained on
 `variants`    the ladder of levels, and the changes of wording that show what the words do
@@ -21,7 +23,7 @@ from napari_medvlsm.core.prompts.build import build, explain, level_of
 from napari_medvlsm.core.prompts.coverage import Coverage, coverage, normalise
 from napari_medvlsm.core.prompts.families import PromptFamily, load_families
 from napari_medvlsm.core.prompts.parse import Parsed, free_text, parse
-from napari_medvlsm.core.prompts.vocabulary import Modality, Target, Vocabulary, load_vocabulary
+from napari_medvlsm.core.prompts.vocabulary import Modality, Target, Vocabulary, load_vocabulary, target_name
 
 __all__ = [
     "ATTRIBUTES",
@@ -44,4 +46,5 @@ __all__ = [
     "load_vocabulary",
     "normalise",
     "parse",
+    "target_name",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,9 +11,6 @@ LITTLE_WORDS = frozenset(
     """a an and are as at be by end found from heart image in is it its located of old on or part present region scan
     shape shaped side sized that the there these this to view which with year""".split()
 )
-
-# Trained phrases that are offered for a text beyond them.
-_NEAREST = 3
 
 
 def normalise(text: str) -> str:
@@ -26,12 +22,10 @@ def normalise(text: str) -> str:
 class Coverage:
     """How much of a text was in a model's training data.
 
-    `unknown` are the words never seen in training; `nearest` are trained phrases close to the text, as they were given;
-    `known_target` tells whether the text names a trained target.
+    `unknown` are the words never seen in training; `known_target` tells whether the text names a trained target.
     """
 
     unknown: tuple[str, ...]
-    nearest: tuple[str, ...]
     known_target: bool
 
     @property
@@ -57,20 +51,7 @@ def coverage(text: str, trained_phrases: Iterable[str], trained_words: Iterable[
     trained_words : iterable of str
         All single words seen in training.
     """
-    written = {normalise(p): p for p in trained_phrases}
-    phrases = list(written)
     known = {word for words in trained_words for word in normalise(words).split()}
     clean = normalise(text)
     unknown = tuple(dict.fromkeys(word for word in clean.split() if word not in known))
-    has_target = any(f" {phrase} " in f" {clean} " for phrase in phrases)
-    if not unknown and has_target:
-        return Coverage((), (), True)
-    close = difflib.get_close_matches(clean, phrases, n=_NEAREST, cutoff=0.5)
-    spoken = {word for phrase in phrases for word in phrase.split()}
-    for word in dict.fromkeys(w for w in clean.split() if w not in LITTLE_WORDS):
-        near = {*difflib.get_close_matches(word, spoken, n=len(spoken) or 1, cutoff=0.75)}
-        close += [p for p in phrases if near & {*p.split()}]
-        if len({*close}) >= _NEAREST:
-            break
-    nearest = tuple(written[phrase] for phrase in dict.fromkeys(close))[:_NEAREST]
-    return Coverage(unknown, nearest, has_target)
+    return Coverage(unknown, any(f" {normalise(phrase)} " in f" {clean} " for phrase in trained_phrases))

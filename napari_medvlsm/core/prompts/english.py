@@ -39,6 +39,15 @@ def with_articles(text: str) -> str:
     return re.sub(r"\b([Aa]) (?=(?!ones?\b|one-|once\b|eu|uni|u[^lmnp])[aeiou])", r"\1n ", text)
 
 
+def plural(name: str) -> str:
+    """The regular plural of a name ("breast mass" gives "breast masses"); what may be one already stays as it is."""
+    if name.endswith(("ss", "sh", "ch", "x")):
+        return f"{name}es"
+    if name.endswith("s"):
+        return name
+    return f"{name[:-1]}ies" if re.search(r"[^aeiou]y$", name) else f"{name}s"
+
+
 def joined(words: list[str]) -> str:
     """Words as "a, b and c", each once."""
     once = list(dict.fromkeys(words))

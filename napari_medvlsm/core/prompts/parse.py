@@ -22,7 +22,7 @@ from napari_medvlsm.core.prompts.upstream import upstream_sentences, upstream_wo
 from napari_medvlsm.core.prompts.vocabulary import Target, Vocabulary
 
 # Attributes whose words can stand right before the name of the target.
-_BEFORE_THE_NAME = frozenset({"number", "size", "color", "shape", "tumor_type"})
+BEFORE_THE_NAME = frozenset({"number", "size", "color", "shape", "tumor_type"})
 # What may follow a side of the image; anything else is what has the side.
 _AFTER_A_SIDE = frozenset(
     "of side half part corner edge third in and or image top upper bottom lower left right center centre middle".split()
@@ -54,6 +54,7 @@ class Parsed:
     unplaced: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=64)
 def parse(text: str, vocabulary: Vocabulary) -> Parsed:
     """Read the attributes that a text names.
 
@@ -69,7 +70,7 @@ def parse(text: str, vocabulary: Vocabulary) -> Parsed:
         Without a target where none is recognised.
     """
     tidy = " ".join(text.split())
-    attributes = _by_form(tidy, vocabulary)
+    attributes = parse_form(tidy, vocabulary)
     if attributes is not None:
         return Parsed(attributes, level_of(attributes, vocabulary))
     attributes, unplaced = _by_word(tidy, vocabulary)
@@ -91,7 +92,8 @@ class _Reading:
     pattern: re.Pattern[str]
 
 
-def _by_form(text: str, vocabulary: Vocabulary) -> Attributes | None:
+def parse_form(text: str, vocabulary: Vocabulary) -> Attributes | None:
+    """The attributes of a text that has one of the known forms to the letter; None for any other."""
     for reading in _readings(vocabulary):
         if match := reading.pattern.fullmatch(text):
             found = _from_words(matched_words(match), reading, vocabulary)
@@ -121,13 +123,13 @@ def _slot_patterns(family: PromptFamily, vocabulary: Vocabulary) -> dict[str, st
     patterns = {slot: slot_pattern(slot, known) for slot, known in words.items()}
     # In "foot ulcer", "foot" begins the name of a target and is not a shape before an "ulcer".
     no_name = f"(?!{patterns['targets']}(?![\\w-]))"
-    return patterns | {name: no_name + patterns[name] for name in _BEFORE_THE_NAME & patterns.keys()}
+    return patterns | {name: no_name + patterns[name] for name in BEFORE_THE_NAME & patterns.keys()}
 
 
 def _slot_words(family: PromptFamily, vocabulary: Vocabulary) -> dict[str, list[str]]:
     """All words that can stand in each slot."""
     targets = [t for t in vocabulary.targets.values() if t.family == family.name]
-    names = [name for target in targets for name in target.names]
+    names = [name for target in targets for name in vocabulary.names(target)]
     words = {"target": [*names, *family.upstream_names.values()]}
     words["targets"] = [*words["target"], *(f"{name}s" for name in family.upstream_names.values())]
     for name in family.attributes:
@@ -183,9 +185,8 @@ def _by_word(text: str, vocabulary: Vocabulary) -> tuple[Attributes, tuple[str, 
     stops = set(accumulate(len(normalise(part).split()) for part in re.split(r"[,;.:](?:\s|$)", text)))
     name_at = len(tokens)
     if target is not None:
-        name = max((n for n in map(normalise, target.names) if f" {n} " in f" {' '.join(tokens)} "), key=len).split()
-        start = next(i for i in range(len(tokens)) if tokens[i : i + len(name)] == name)
-        free[start : start + len(name)] = [None] * len(name)
+        start, stop = next((start, stop) for start, stop, named in vocabulary.named_in(tokens) if named is target)
+        free[start:stop] = [None] * (stop - start)
         name_at = start
         said["target"] = target.phrase
         if start and tokens[start - 1] == "no":

@@ -6,14 +6,15 @@ The words live in `napari_medvlsm/data/prompts/vocabulary.yaml`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from napari_medvlsm.core.prompts.attributes import LISTS
+from napari_medvlsm.core.prompts.attributes import LISTS, Prompt
 from napari_medvlsm.core.prompts.coverage import normalise
+from napari_medvlsm.core.prompts.english import plural
 from napari_medvlsm.core.prompts.families import GENERIC, PromptFamily, load_families, read_data
 from napari_medvlsm.core.prompts.own_words import OwnWords
 
@@ -47,10 +48,15 @@ class Target:
         What models read.
     label : str
         What people read.
+    spoken : str
+        What people read within a sentence, where the phrase is a diagnosis, which no outline can make; "" for the
+        phrase.
     modality, family : str
         Keys of `Vocabulary.modalities` and of `load_families`.
     synonyms, shapes, colors, general : tuple of str
         Other names; the likeliest words; descriptions that complete "which is ...".
+    unspoken : tuple of str
+        Of the synonyms those that are understood but not shown, for the same reason.
     lateralised : bool
         Whether a scan that shows it has a left and a right that must not be swapped.
     display_color : str
@@ -63,8 +69,10 @@ class Target:
     label: str
     modality: str = ""
     plural: str = ""
+    spoken: str = ""
     family: str = GENERIC
     synonyms: tuple[str, ...] = ()
+    unspoken: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()
     colors: tuple[str, ...] = ()
     general: tuple[str, ...] = ()
@@ -76,6 +84,20 @@ class Target:
     def names(self) -> tuple[str, ...]:
         """Everything it is called, the phrase first."""
         return tuple(dict.fromkeys((self.phrase, self.plural or f"{self.phrase}s", *self.synonyms)))
+
+    @property
+    def name(self) -> str:
+        """What people read within a sentence."""
+        return self.spoken or self.phrase
+
+    @property
+    def short_label(self) -> str:
+        """The label without what stands in brackets."""
+        return self.label.split(" (")[0]
+
+    def shown(self, text: str) -> str:
+        """A text of a model about it, as people read it."""
+        return text.replace(self.phrase, self.spoken) if self.spoken else text
 
     @property
     def names_a_side(self) -> bool:
@@ -166,19 +188,47 @@ class Vocabulary:
     def trained(self, card: Trained) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """(phrases, words) that a model knows: those of its training, and the plurals of its targets.
 
-        A plural is taken as known: "two small polyps" gives the outline of "two small polyp" (README, "Prompts").
+        A plural is taken as known: "two small polyps" gives the outline of "two small polyp".
         """
         plurals = tuple(self.target(phrase).plural for phrase in card.targets)
         return (*card.phrases, *plurals), (*card.words, *plurals)
+
+    def shown(self, prompt: Prompt) -> str:
+        """A prompt as people read it: with the target's own name where the model's word for it is a diagnosis."""
+        return self.target(prompt.attributes.target).shown(prompt.text)
+
+    def names(self, target: Target) -> tuple[str, ...]:
+        """Everything that a target is called in a text, plurals of its synonyms included; the phrase first."""
+        return tuple(dict.fromkeys((*target.names, *(name for name, of in self._names.items() if of is target))))
+
+    def named_in(self, tokens: Sequence[str]) -> list[tuple[int, int, Target]]:
+        """The targets that are named, in order, each with the place of its first word and of that behind its last.
+
+        Where several names begin at one word, the longest counts.
+
+        Parameters
+        ----------
+        tokens : sequence of str
+            A normalised text, split into words.
+        """
+        longest = max(map(len, self._by_tokens), default=0)
+        found, i = [], 0
+        while i < len(tokens):
+            lengths = range(min(longest, len(tokens) - i), 0, -1)
+            hit = next(((n, t) for n in lengths if (t := self._by_tokens.get(tuple(tokens[i : i + n])))), None)
+            if hit is not None:
+                found.append((i, i + hit[0], hit[1]))
+            i += hit[0] if hit is not None else 1
+        return found
 
     def family(self, target: str) -> PromptFamily:
         """How prompts about a target are written."""
         return load_families()[self.target(target).family]
 
     def find_target(self, text: str) -> Target | None:
-        """The target with the longest name that stands in `text` as whole words."""
-        padded = f" {normalise(text)} "
-        hits = [(len(name), target) for name, target in self._names.items() if f" {name} " in padded]
+        """The target with the longest name that stands in `text` as whole words, of equals the first."""
+        tokens = normalise(text).split()
+        hits = [(len(" ".join(tokens[start:stop])), target) for start, stop, target in self.named_in(tokens)]
         return max(hits, key=lambda hit: hit[0])[1] if hits else None
 
     def canonical(self, attribute: str, word: str) -> str:
@@ -190,7 +240,13 @@ class Vocabulary:
 
     @cached_property
     def _names(self) -> dict[str, Target]:
-        return {normalise(name): target for target in self.targets.values() for name in target.names}
+        listed = {normalise(name): target for target in self.targets.values() for name in target.names}
+        more = {plural(name): target for name, target in listed.items()}
+        return listed | {name: target for name, target in more.items() if name not in listed}
+
+    @cached_property
+    def _by_tokens(self) -> dict[tuple[str, ...], Target]:
+        return {tuple(name.split()): target for name, target in self._names.items()}
 
     @cached_property
     def _canonical(self) -> dict[str, dict[str, str]]:
@@ -223,6 +279,11 @@ def load_vocabulary(own: OwnWords | Path | None = None) -> Vocabulary:
     vocabulary = Vocabulary.from_dict(raw, f"{_shipped().version}+{words.digest}", words.content.get("targets", {}))
     _check_names(vocabulary, words)
     return vocabulary
+
+
+def target_name(phrase: str) -> str:
+    """A target as people read it within a sentence, where no vocabulary is at hand: that which ships knows it."""
+    return _shipped().target(phrase).name
 
 
 @cache

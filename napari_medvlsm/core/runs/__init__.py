@@ -1,6 +1,7 @@
 """Training runs and evaluations as data: starting one, what it reports, what it leaves behind. Imports no torch.
 
 `events`        what a run reports while it goes on
+`log`           the same in the folder of the run, for whoever looks into it
 `start`         a run as a process: typed events, stopping, exit codes in words
 `folder`        what lies in the folder of a run
 `prompt_kinds`  what a prompt of an evaluation knows of the true mask

@@ -16,6 +16,8 @@ from napari_medvlsm.core.runs.results import SUMMARY_FILE, Results, read_results
 # on from.
 RECIPE_FILE, DATA_FILE = "recipe.yaml", "data.json"
 ENVIRONMENT_FILE, CURVES_FILE = "environment.json", "curves.csv"
+# Every event that was reported, one JSON object a line (`log`).
+EVENTS_FILE = "events.jsonl"
 BEST_FILE, LAST_FILE = "best.ckpt", "last.ckpt"
 # Written when the best model was measured: it, its results on the test split, and a report.
 MODEL_FOLDER, TEST_FOLDER, REPORT_FILE, CURVES_PICTURE = "model", "test", "report.html", "curves.png"

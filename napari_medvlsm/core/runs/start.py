@@ -117,6 +117,7 @@ def start_run(
     accelerator: str = "auto",
     devices: int = 1,
     measure: bool = True,
+    folder: Path | None = None,
 ) -> RunProcess:
     """Start `medvlsm train`, or go on with what a folder holds; returns at once.
 
@@ -138,6 +139,8 @@ def start_run(
         As of Lightning's Trainer.
     measure : bool
         Whether the best model is measured and written when training has ended.
+    folder : Path, optional
+        That relative paths are seen from; by default that of this process.
 
     Raises
     ------
@@ -145,19 +148,58 @@ def start_run(
         If the process cannot be started or the recipe cannot be written.
     """
     if isinstance(recipe, Mapping):
-        run.mkdir(parents=True, exist_ok=True)
-        with replacing(run / REQUEST_FILE) as temporary:
+        place = (folder or Path()) / run
+        place.mkdir(parents=True, exist_ok=True)
+        with replacing(place / REQUEST_FILE) as temporary:
             temporary.write_text(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), "utf-8")
         recipe = run / REQUEST_FILE
-    arguments = ["train", str(recipe), *(_word(key, value) for key, value in (changes or {}).items())]
+    arguments = ["train", str(recipe), *(word(key, value) for key, value in (changes or {}).items())]
     arguments += ["--data", str(data), "--run", str(run), "--accelerator", accelerator, "--devices", str(devices)]
     arguments += [part for kind in accept for part in ("--accept", kind)]
     arguments += [] if minutes is None else ["--minutes", str(minutes)]
     arguments += [] if measure else ["--no-measure"]
-    return RunProcess(Run(run), ChildProcess("medvlsm_training", [*arguments, "--events"]))
+    return start_training(arguments, run, folder)
 
 
-def _word(key: str, value: Any) -> str:
+def start_training(arguments: Sequence[str], run: Path, folder: Path | None = None) -> RunProcess:
+    """Start `medvlsm train` with the words of its command line, from "train" on; `run` is the folder of the run."""
+    child = ChildProcess("medvlsm_training", [*arguments, "--events"], folder=folder)
+    return RunProcess(Run((folder or Path()) / run), child)
+
+
+def start_packaging(data: Path, run: Path, folder: Path | None = None) -> RunProcess:
+    """Start `medvlsm package`, which measures and writes the best model of a run so far; parameters as `start_run`."""
+    arguments = ["package", str(run), "--data", str(data), "--events"]
+    return RunProcess(Run(run), ChildProcess("medvlsm_training", arguments, folder=folder))
+
+
+def start_evaluation(
+    model: str, sets: Sequence[Path], out: Path, kinds: Sequence[str], folder: Path | None = None
+) -> ChildProcess:
+    """Start `medvlsm evaluate` on the test split of data set folders, with names of files in the results.
+
+    Parameters
+    ----------
+    model : str
+        Name or folder.
+    sets : sequence of Path
+    out : Path
+        The folder of results; the same call goes on after an interruption.
+    kinds : sequence of str
+        Of prompts, as on the command line.
+    folder : Path, optional
+        That relative paths are seen from.
+
+    Raises
+    ------
+    OSError
+        If the process cannot be started.
+    """
+    arguments = ["evaluate", *map(str, sets), "--model", model, "--out", str(out), "--file-names", "--kinds", *kinds]
+    return ChildProcess("napari_medvlsm.cli", arguments, watches_stdin=False, output=False, folder=folder)
+
+
+def word(key: str, value: Any) -> str:
     """`key=value` on one line, with the value as YAML."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf"))
     return f"{key}={text.removesuffix('...' + chr(10)).strip()}"

@@ -94,7 +94,7 @@ class OwnWordsDialog(QDialog):
 
     def save_target(self) -> None:
         """Write the target as it stands in the form."""
-        typed = " ".join(self.phrase.text().split())
+        typed = self.which.currentData() or " ".join(self.phrase.text().split())
         # A name that is there already keeps its capitals.
         phrase = next((t for t in self._vocabulary.targets if t.lower() == typed.lower()), typed.lower())
         if not phrase:
@@ -108,7 +108,7 @@ class OwnWordsDialog(QDialog):
         texts = {"label": self.label.text(), "plural": self.plural.text(), "modality": self.modality.currentText()}
         for key, text in texts.items():
             clean = " ".join(text.split())
-            if clean and (shipped is None or getattr(shipped, key) != clean):
+            if clean and (shipped is None or shipped.shown(getattr(shipped, key)) != clean):
                 entry[key] = clean.lower() if key == "modality" else clean
         if self.family.currentData() != (shipped.family if shipped else "photographic"):
             entry["family"] = self.family.currentData()
@@ -125,17 +125,20 @@ class OwnWordsDialog(QDialog):
             entry["lateralised"] = self.lateralised.isChecked()
         if self._color != (shipped.display_color if shipped else _DEFAULT_COLOR):
             entry["display_color"] = self._color
-        # What the form does not show (shapes, colours) stays as it is in the file.
+        # What the form does not show (spoken name, shapes, colours) stays as it is in the file.
         before = self._words.content.get("targets", {}).get(phrase) or {}
-        entry |= {key: before[key] for key in ("shapes", "colors") if key in before}
-        self._write(lambda file: file.changed(phrase, entry if entry or shipped is None else None), f"Saved {phrase}.")
+        entry |= {key: before[key] for key in ("spoken", "shapes", "colors") if key in before}
+        self._write(
+            lambda file: file.changed(phrase, entry if entry or shipped is None else None),
+            f"Saved {self._name(phrase)}.",
+        )
         self._pick(phrase)
 
     def remove_target(self) -> None:
         """Take the user's own entry out of the file."""
         phrase = self.which.currentData()
         if phrase:
-            self._write(lambda file: file.changed(phrase, None), f"Took your words about {phrase} out.")
+            self._write(lambda file: file.changed(phrase, None), f"Took your words about {self._name(phrase)} out.")
             self._pick(phrase)
 
     def save_words(self) -> None:
@@ -250,17 +253,22 @@ class OwnWordsDialog(QDialog):
 
     def _show_target(self, phrase: str) -> None:
         target = self._vocabulary.targets.get(phrase)
-        self.phrase.setText(phrase)
+        # Where the model's word is a diagnosis, it only stands beside what people read.
+        model = f" (the model's word: {phrase})" if target is not None and target.spoken else ""
+        self.phrase.setText(f"{self._name(phrase)}{model}")
         self.phrase.setEnabled(not phrase)
         self.label.setText(target.label if target else "")
-        self.plural.setText(target.plural if target else "")
+        self.plural.setText(target.shown(target.plural) if target else "")
         self.modality.setCurrentText(target.modality if target else "")
         self.family.setCurrentIndex(max(0, self.family.findData(target.family if target else "")))
-        self.synonyms.setText(", ".join(target.synonyms) if target else "")
+        self.synonyms.setText(", ".join(s for s in target.synonyms if s not in target.unspoken) if target else "")
         self.general.setPlainText("\n".join(target.general) if target else "")
         self.lateralised.setChecked(bool(target and target.lateralised))
         self._set_color(target.display_color if target else _DEFAULT_COLOR)
         self.remove.setEnabled(bool(target and target.own))
+
+    def _name(self, phrase: str) -> str:
+        return self._vocabulary.target(phrase).name
 
     def _show_words(self) -> None:
         name = self.attribute.currentData()

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.core.io.prompt_history import Entry, PromptHistory
-from napari_medvlsm.core.prompts import Target
+from napari_medvlsm.core.prompts import Target, Vocabulary
 
 _ROLE = Qt.ItemDataRole.UserRole
 
@@ -32,6 +32,7 @@ class PromptHistoryDialog(QDialog):
     history : PromptHistory
     target : Target or None
         Only its prompts are shown at first.
+    vocabulary : Vocabulary
     parent : QWidget, optional
     """
 
@@ -39,10 +40,12 @@ class PromptHistoryDialog(QDialog):
     changed = Signal()
     failed = Signal(str)
 
-    def __init__(self, history: PromptHistory, target: Target | None, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, history: PromptHistory, target: Target | None, vocabulary: Vocabulary, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Favourites and earlier prompts")
-        self._history, self._target = history, target
+        self._history, self._target, self._vocabulary = history, target, vocabulary
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search, for example: small left")
         self.search.setClearButtonEnabled(True)
@@ -87,8 +90,8 @@ class PromptHistoryDialog(QDialog):
         kept = self._current()
         target = self._target.phrase if self._target is not None and self.only.isChecked() else ""
         self.list.clear()
-        for entry in self._history.entries(target, self.search.text()):
-            item = QListWidgetItem(f"{'★' if entry.favourite else '    '} {entry.prompt.text}")
+        for entry in self._history.entries(target, self.search.text(), self._vocabulary.shown):
+            item = QListWidgetItem(f"{'★' if entry.favourite else '    '} {self._vocabulary.shown(entry.prompt)}")
             item.setData(_ROLE, entry)
             item.setToolTip(f"Last used {entry.used[:10]}")
             self.list.addItem(item)

@@ -91,7 +91,7 @@ class DescribeBox(QWidget):
         self.side.setVisible(target.names_a_side and "location" in family.attributes)
         word = "left" if "left" in target.phrase.split() else "right"
         self.side.setText(
-            f"“{target.phrase.capitalize()}” means the patient's {word}. "
+            f"“{target.name.capitalize()}” means the patient's {word}. "
             "The place is the side of the image as you see it."
         )
 

@@ -18,6 +18,8 @@ EDIT_KEYS = {"smooth": "Q", "grow": "G", "shrink": "Shift+G", "copy": "J"}
 # Ours: how the outline is shown.
 FILLED_KEY, HIDE_KEY = "U", "H"
 ADD_NEXT_KEY = "F2"
+# Ours: answers in a project.
+SUBMIT_KEY, NOT_THERE_KEY, REOPEN_KEY = "F3", "F4", "F6"
 
 
 def short(key: str) -> str:

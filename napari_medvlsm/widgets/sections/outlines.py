@@ -36,7 +36,7 @@ class OutlinesSection(Section):
             self.targets.clear()
             for outline in outlines:
                 # The state is what must be read whole; of a long name the start is enough.
-                item = QListWidgetItem(f"{outline.target.label.split(' (')[0]}: {outline.state}")
+                item = QListWidgetItem(f"{outline.target.short_label}: {outline.state}")
                 item.setIcon(_square(outline.target.display_color, self.targets.fontMetrics().ascent()))
                 item.setData(Qt.ItemDataRole.UserRole, outline.target.phrase)
                 item.setToolTip(f"{outline.target.label}: {outline.state}")

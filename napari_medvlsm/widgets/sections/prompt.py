@@ -8,8 +8,10 @@ from html import escape
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from napari_medvlsm.controllers.familiarity import Familiarity
 from napari_medvlsm.core.describe import Contradiction
-from napari_medvlsm.core.prompts import Attributes, Coverage, Prompt, Vocabulary
+from napari_medvlsm.core.prompts import Attributes, Prompt, Target, Vocabulary
+from napari_medvlsm.core.prompts.english import joined
 from napari_medvlsm.widgets.sections._prompt_edit import PromptEdit
 from napari_medvlsm.widgets.sections._section import LINK, WARNING, Section, narrow_combo, quiet_label
 from napari_medvlsm.widgets.sections.describe import DescribeBox
@@ -24,6 +26,7 @@ class PromptSection(Section):
     chosen = Signal(str, str)  # attribute, word
     levelChosen = Signal(object)
     typed = Signal(str)
+    nearestChosen = Signal(str)  # phrase of a target that the model knows
     typingDropped = Signal()
     historyRequested = Signal()
     favouriteToggled = Signal(bool)
@@ -91,12 +94,13 @@ class PromptSection(Section):
         words.addWidget(self.add)
         self.column.addLayout(words)
 
+        self.reading = quiet_label()
         self.unplaced = quiet_label()
         self.warning = quiet_label(rich=True)
-        self.warning.linkActivated.connect(self.typed)
+        self.warning.linkActivated.connect(self.nearestChosen)
         self.flags = quiet_label(rich=True)
         self.flags.linkActivated.connect(self._on_flag)
-        for label in (self.unplaced, self.warning, self.flags):
+        for label in (self.reading, self.unplaced, self.warning, self.flags):
             label.hide()
             self.column.addWidget(label)
 
@@ -129,35 +133,40 @@ class PromptSection(Section):
 
     def set_prompt(
         self,
-        prompt: Prompt,
+        prompts: Sequence[Prompt],
+        typed: str | None,
         attributes: Attributes,
         measured: frozenset[str],
         level: str | None,
-        unplaced: Sequence[str] | None,
     ) -> None:
         """Show the prompt and the choices behind it.
 
-        `attributes` are all that is chosen, or what the typed words say; `unplaced` are the parts of typed words that
-        say nothing known, None where nothing is typed.
+        `prompts` are what the model reads, one for each target; `attributes` all that is chosen, or what the typed
+        words say.
         """
+        prompt = prompts[0]
         with QSignalBlocker(self.target):
             self.target.setCurrentIndex(max(0, self.target.findData(attributes.target)))
         self.describe.set_words(attributes, measured, prompt, level, self._vocabulary)
-        # A text that is being typed may end in a space; the prompt does not, and must not be written back then.
-        if " ".join(self.text.text().split()) != prompt.text:
-            self.text.setText(prompt.text)
-        self.back.setVisible(unplaced is not None)
+        # A text that is being typed may end in a space, and must not be written back without it.
+        shown = typed if typed is not None else self._vocabulary.shown(prompt)
+        if " ".join(self.text.text().split()) != " ".join(shown.split()):
+            self.text.setText(shown)
+        self._show_reading(shown, prompts)
+        self.back.setVisible(typed is not None)
         self.star.setEnabled(bool(prompt.text))
         self.add.setEnabled(bool(prompt.text))
-        self.unplaced.setVisible(bool(unplaced) and bool(attributes.target))
-        if unplaced:
-            self.unplaced.setText("Not in the lists, sent as typed: " + ", ".join(f"“{w}”" for w in unplaced) + ".")
 
-    def set_coverage(self, coverage: Coverage, text: str, weak_dice: float | None) -> None:
+    def set_unplaced(self, unplaced: Sequence[str]) -> None:
+        """Say which parts of typed words are in no list."""
+        self.unplaced.setVisible(bool(unplaced))
+        self.unplaced.setText("Not in the lists, sent as typed: " + ", ".join(f"“{w}”" for w in unplaced) + ".")
+
+    def set_familiarity(self, known: Familiarity) -> None:
         """Say which words the model does not know, with the nearest that it does, and that it is weak at the target."""
         lines = []
-        if text and not coverage.complete:
-            unknown = coverage.telling
+        if not known.complete:
+            unknown = known.unknown
             if unknown:
                 words = ", ".join(f"“{escape(word)}”" for word in unknown[:_NAMED])
                 rest = len(unknown) - _NAMED
@@ -165,13 +174,11 @@ class PromptSection(Section):
                 first = f"This model never learned {words}; the outline may mean nothing."
             else:
                 first = "This names nothing the model learned to outline."
-            links = ", ".join(f'<a style="color: {LINK}" href="{escape(p)}">{escape(p)}</a>' for p in coverage.nearest)
-            nearest = f" Nearest it knows: {links}" if links else ""
-            lines.append(f'<span style="color: {WARNING}">⚠ {first}</span>{nearest}')
-        if text and weak_dice is not None:
+            lines.append(f'<span style="color: {WARNING}">⚠ {first}</span>{self._offer(known.nearest)}')
+        if known.weak_dice is not None:
             lines.append(
-                f'<span style="color: {WARNING}">⚠ This model is weak here: mean Dice {weak_dice:.2f} on test scans '
-                "(1 is perfect). Expect to redraw.</span>"
+                f'<span style="color: {WARNING}">⚠ This model is weak here: mean Dice {known.weak_dice:.2f} on test '
+                "scans (1 is perfect). Expect to redraw.</span>"
             )
         self.warning.setText("<br>".join(lines))
         self.warning.setVisible(bool(lines))
@@ -210,7 +217,8 @@ class PromptSection(Section):
         line = QHBoxLayout(row)
         line.setContentsMargins(4, 0, 0, 0)
         color = self._vocabulary.target(prompt.attributes.target or prompt.text).display_color
-        text = quiet_label(f'<span style="color: {color}">■</span> {escape(prompt.text)}', rich=True)
+        shown = escape(self._vocabulary.shown(prompt))
+        text = quiet_label(f'<span style="color: {color}">■</span> {shown}', rich=True)
         remove = QPushButton("✕")
         remove.setFixedWidth(remove.fontMetrics().horizontalAdvance("✕") + 16)
         remove.setToolTip("Take it off the list")
@@ -218,6 +226,23 @@ class PromptSection(Section):
         line.addWidget(text, 1)
         line.addWidget(remove)
         return row
+
+    def _show_reading(self, shown: str, prompts: Sequence[Prompt]) -> None:
+        """Say what the model reads, where it is not what stands in the field."""
+        texts = [prompt.text for prompt in prompts]
+        self.reading.setVisible(texts != [" ".join(shown.split())])
+        if len(texts) > 1:
+            several = joined([f"“{self._vocabulary.shown(prompt)}”" for prompt in prompts])
+            self.reading.setText(f"{len(texts)} targets, each outlined by itself: {several}.")
+        else:
+            self.reading.setText(f"The model's words for it: “{texts[0]}”.")
+
+    def _offer(self, targets: Sequence[Target]) -> str:
+        """Links to targets that the model knows, with the kind of scan that shows them."""
+        kinds = [self._vocabulary.modalities[t.modality].label if t.modality else "" for t in targets]
+        links = [f'<a style="color: {LINK}" href="{escape(t.phrase)}">{escape(t.name)}</a>' for t in targets]
+        links = [f"{link} ({escape(kind)})" if kind else link for link, kind in zip(links, kinds, strict=True)]
+        return f" Nearest it knows: {', '.join(links)}." if links else ""
 
     def _on_flag(self, link: str) -> None:
         attribute, _, word = link.partition("=")

@@ -5,10 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from napari_medvlsm.core.projects.adding import add_scans, scans_in
+from napari_medvlsm.core.projects.chart import draw_chart, save_chart
 from napari_medvlsm.core.projects.folder import create_project
-from napari_medvlsm.core.projects.ledger import WITHOUT, by_model, did_it_help, read_ledger, write_ledger
+from napari_medvlsm.core.projects.ledger import WITHOUT, did_it_help, read_ledger, summary, write_ledger
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.statistics import difference
 from tests.core.projects.conftest import outline, write_scans
@@ -54,7 +56,7 @@ def test_means_by_model_count_what_is_known_only(many):
     outlined(many, 1, "old", 10, rows=(4, 10))
     outlined(many, 2, "old", 20)
     outlined(many, 3, "", 30, predicted=None)
-    found = by_model(read_ledger(many.database))
+    found = summary(read_ledger(many.database))
     old = found["old 6f6c646f"]
     assert old["seconds"].mean == 15 and old["accepted unchanged"].mean == 0.5 and old["Dice"].cases == 2
     assert found[WITHOUT]["seconds"].mean == 30 and math.isnan(found[WITHOUT]["Dice"].mean)
@@ -78,10 +80,10 @@ def test_chance_and_too_few_are_called_so(many):
     for case in range(1, 13):
         outlined(many, case, "old" if case % 2 else "new", 30 + case // 2 * (-1) ** (case // 2))
     (answer,) = did_it_help(read_ledger(many.database))
-    assert "from chance" in answer.sentence
+    assert "may be chance" in answer.sentence
     outlined(many, 20, "newest", 1)
     (answer,) = did_it_help(read_ledger(many.database))
-    assert "cannot be judged yet" in answer.sentence and answer.outlines[1] == 1
+    assert "too few to tell" in answer.sentence and answer.outlines[1] == 1
 
 
 def test_targets_are_compared_each_by_itself(many):
@@ -135,3 +137,19 @@ def test_a_side_without_values_or_of_one_group_has_no_interval():
     assert math.isnan(difference(one, [(3.0, "b"), (4.0, "c")]).low) and difference(one, one[:1]).mean == -0.5
     empty = difference(one, [(math.nan, "b")])
     assert empty.first == 1.5 and math.isnan(empty.mean) and math.isnan(empty.second)
+
+
+def test_a_chart_shows_every_outline_in_the_order_of_work_and_each_models_mean(many, tmp_path):
+    for case in range(1, 7):
+        outlined(many, case, "old" if case < 4 else "new", 10 * case)
+    outlined(many, 7, "", 5, predicted=None)
+    figure = Figure()
+    ledger = read_ledger(many.database)
+    assert [effort.case_id for effort in draw_chart(figure, ledger, "seconds")] == list(range(1, 8))
+    time, means = figure.axes
+    assert [list(line.get_ydata()) for line in time.lines] == [[10, 20, 30], [40, 50, 60], [5]]
+    assert [bars.lines[0].get_ydata()[0] for bars in means.containers] == [20, 50, 5]
+    # Without a prediction there is no Dice, so that outline is left out.
+    assert len(draw_chart(figure, ledger, "Dice")) == 6 and draw_chart(figure, [], "Dice") == []
+    save_chart(ledger, "strokes", tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")

@@ -204,7 +204,7 @@ VALUES = {
 
 def test_a_request_becomes_the_command_line(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(start, "ChildProcess", lambda module, arguments: seen.append((module, arguments)))
+    monkeypatch.setattr(start, "ChildProcess", lambda module, arguments, **_: seen.append((module, arguments)))
     recipe = {"name": "größe", "sources": ["x"], "trainer": {"max_epochs": 2}}
     start_run(recipe, Path("data"), tmp_path / "run", VALUES, accept=["empty-mask", "b"], minutes=1.5, measure=False)
     start_run("best/own", Path("data"), tmp_path / "run")

@@ -1,0 +1,189 @@
+"""The process of a round: trains, then measures the candidate beside the present model.
+
+`python -m napari_medvlsm.core.improve.work FOLDER [--finish]`, started by `rounds.start_round`, outlives the window.
+Everything goes on where it was: training after its last epoch, measuring after its last model. The training is a
+process of its own, which ends when this one does, however it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from napari_medvlsm.core.exit_codes import ExitCode, exit_sentence
+from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER, read_plan
+from napari_medvlsm.core.improve.rounds import FAILURE_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
+from napari_medvlsm.core.improve.versions import write_trained
+from napari_medvlsm.core.io.disk_errors import sentence
+from napari_medvlsm.core.runs.events import EventSink, ignore_event
+from napari_medvlsm.core.runs.folder import MODEL_FOLDER
+from napari_medvlsm.core.runs.results import SUMMARY_FILE
+from napari_medvlsm.core.runs.start import (
+    RunEnd,
+    RunProcess,
+    start_evaluation,
+    start_packaging,
+    start_training,
+)
+
+# What both models are asked: the name, name and attributes, the wrong side or size, and what such a scan cannot show.
+KINDS = ("class", "oracle", "wrong", "absent")
+# Seconds between two looks at whether somebody asked to stop.
+_LOOK = 0.5
+# Whoever looks whether a round runs holds its lock for a moment.
+_LOCK_SECONDS = 2.0
+
+
+def work(round_: Round, report: EventSink = ignore_event, finish: bool = False) -> RunEnd:
+    """Do what is left of a round; blocks until it is done, stopped or failed.
+
+    Parameters
+    ----------
+    round_ : Round
+    report : callable
+        Gets the events of the training.
+    finish : bool
+        Train no further: the best model so far is written and measured.
+
+    Returns
+    -------
+    RunEnd
+        Exit code and sentence; code 0 if all is done.
+
+    Raises
+    ------
+    ValueError
+        If another process works on it.
+    """
+    try:
+        with FileLock(round_.folder / WORK_LOCK, timeout=_LOCK_SECONDS, is_singleton=False):
+            for name in (FAILURE_FILE, STOP_FILE):
+                (round_.folder / name).unlink(missing_ok=True)
+            with _stoppable(round_) as stop:
+                end = _done(round_, report, finish, stop)
+                asked = stop.asked
+            if not end.done and not asked and end.code < 128:
+                write_failure(round_, end.sentence)
+            return end
+    except Timeout as error:
+        raise ValueError(f"Round {round_.name} runs already.") from error
+
+
+@dataclass
+class _Stop:
+    """Hands a request to stop on to whatever runs."""
+
+    asked: bool = False
+    ask: Callable[[], None] | None = None
+    mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def request(self) -> None:
+        with self.mutex:
+            self.asked = True
+            if self.ask is not None:
+                self.ask()
+
+    @contextmanager
+    def reaching(self, ask: Callable[[], None]) -> Iterator[None]:
+        with self.mutex:
+            self.ask = ask
+            if self.asked:
+                ask()
+        try:
+            yield
+        finally:
+            with self.mutex:
+                self.ask = None
+
+
+_STOPPED = RunEnd(128 + 15, "Stopped when asked to; the same command goes on.")
+
+
+def _done(round_: Round, report: EventSink, finish: bool, stop: _Stop) -> RunEnd:
+    if round_.run.model is None:
+        end = _trained(round_, report, finish, stop)
+        if not end.done or stop.asked:
+            return end if not stop.asked else _STOPPED
+    model = round_.run.model
+    if model is None:
+        return RunEnd(ExitCode.FAILED, f"The training ended without a model; look into {round_.run.folder}.")
+    write_trained(model, round_.plan.trained)
+    candidate = f"{RUN_FOLDER}/{MODEL_FOLDER}"
+    for name, out in ((round_.plan.present.model, BEFORE_FOLDER), (candidate, AFTER_FOLDER)):
+        if round_.plan.held_out and not (round_.folder / out / SUMMARY_FILE).is_file():
+            end = _measured(round_, name, out, stop)
+            if not end.done:
+                return end
+    return RunEnd(ExitCode.OK, "The new model was measured beside the present one.")
+
+
+def _trained(round_: Round, report: EventSink, finish: bool, stop: _Stop) -> RunEnd:
+    with _process(round_, finish) as process, stop.reaching(process.ask_to_stop):
+        for event in process.events():
+            report(event)
+        return process.end()
+
+
+def _process(round_: Round, finish: bool) -> RunProcess:
+    if finish:
+        return start_packaging(Path(DATA_FOLDER), Path(RUN_FOLDER), round_.folder)
+    return start_training(round_.plan.arguments, Path(RUN_FOLDER), round_.folder)
+
+
+def _measured(round_: Round, model: str, out: str, stop: _Stop) -> RunEnd:
+    with start_evaluation(model, [Path(DATA_FOLDER)], Path(out), KINDS, round_.folder) as child:
+        with stop.reaching(child.ask_to_end):
+            code = child.wait()
+        if stop.asked:
+            return _STOPPED
+        last = child.stderr_tail().splitlines()[-1:]
+    if code == ExitCode.OK:
+        return RunEnd(code, "")
+    return RunEnd(code, " ".join(["The model could not be measured.", *(last or [exit_sentence(code)])]))
+
+
+@contextmanager
+def _stoppable(round_: Round) -> Iterator[_Stop]:
+    """Look for the file that asks to stop, until the work is done."""
+    stop, done = _Stop(), threading.Event()
+
+    def look() -> None:
+        while not done.wait(_LOOK):
+            if (round_.folder / STOP_FILE).exists():
+                stop.request()
+                return
+
+    thread = threading.Thread(target=look, name="look-for-stop", daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        done.set()
+        thread.join()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Work on a round and return the exit code."""
+    parser = argparse.ArgumentParser(prog="medvlsm round", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--finish", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        round_ = Round(options.folder.absolute(), read_plan(options.folder))
+        end = work(round_, finish=options.finish)
+    except (ValueError, OSError) as error:
+        print(f"medvlsm: {sentence(error)}", file=sys.stderr)
+        return ExitCode.FAILED
+    print(end.sentence)
+    return end.code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,195 @@
+"""The project, joined with its tab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import QObject, Qt
+from qtpy.QtGui import QKeySequence, QPixmap
+from qtpy.QtWidgets import QDialog, QFileDialog, QMessageBox, QShortcut, QWidget
+
+from napari_medvlsm.controllers.project import Project
+from napari_medvlsm.controllers.review import WAITING, Item
+from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.projects.values import Case, Counts
+from napari_medvlsm.core.prompts import target_name
+from napari_medvlsm.widgets._review_presenter import open_effort, open_review
+from napari_medvlsm.widgets.sections import keys
+from napari_medvlsm.widgets.tabs.case_list import STATES, CaseDelegate, CaseModel
+from napari_medvlsm.widgets.tabs.project import ProjectTab
+
+# Of the settings: the project that was opened last, and the folder that scans were last added from.
+_PROJECT, _SCANS = "project", "project scans"
+
+
+class ProjectPresenter(QObject):
+    """Shows the project, and passes on what the tab asks for.
+
+    Parameters
+    ----------
+    project : Project
+    tab : ProjectTab
+    settings : Settings
+        Remembers folders.
+    parent : QWidget
+        Of the dialogs.
+    """
+
+    def __init__(self, project: Project, tab: ProjectTab, settings: Settings, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._project, self._tab, self._settings, self._parent = project, tab, settings, parent
+        self._closed = False
+        # The windows of the review and of the effort, while they are open.
+        self._dialogs: dict[str, QDialog] = {}
+        self.model = CaseModel(self._read, self)
+        tab.cases.setModel(self.model)
+        tab.cases.setItemDelegate(CaseDelegate(self._thumbnail, tab.cases))
+        tab.cases.caseChosen.connect(project.open_case)
+        tab.openRequested.connect(self._ask_open)
+        tab.newRequested.connect(self._ask_new)
+        tab.addRequested.connect(self._ask_add)
+        tab.closeRequested.connect(project.close)
+        tab.queryChanged.connect(project.set_query)
+        tab.targetChosen.connect(project.choose_target)
+        tab.stepRequested.connect(project.step)
+        tab.submitRequested.connect(project.submit)
+        tab.absentRequested.connect(project.declare_absent)
+        tab.reopenRequested.connect(project.reopen)
+        tab.reviewRequested.connect(lambda: project.once_written(self._review))
+        tab.effortRequested.connect(lambda: project.once_written(self._show_effort))
+        project.closing.connect(self._close_dialogs)
+        project.changed.connect(self._show)
+        project.case_changed.connect(self._show_case)
+        keyed = ((keys.SUBMIT_KEY, tab.submit), (keys.NOT_THERE_KEY, tab.absent), (keys.REOPEN_KEY, tab.reopen))
+        for key, button in keyed:
+            shortcut = QShortcut(QKeySequence(key), parent)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(button.click)
+        self._show()
+        self._show_case()
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._closed = True
+        self._close_dialogs()
+
+    def open(self, folder: Path) -> bool:
+        """Open a project; where another window has it, a person may look at it only."""
+        if self._project.open(folder):
+            self._settings.set_folder(_PROJECT, str(folder))
+            return True
+        return False
+
+    def _show(self) -> None:
+        if self._closed:
+            return
+        project, tab, store = self._project, self._tab, self._project.store
+        tab.set_project(store.title if store is not None else "", project.read_only, store is not None)
+        if store is None:
+            self.model.set_ids(())
+            return
+        try:
+            tab.set_choices(store.all_targets, store.groups())
+            counts: Counts | None = store.counts()
+            self.model.set_ids(store.case_ids(project.query))
+        except ProjectError as error:
+            project.message.emit(str(error), True)
+            return
+        tab.set_counts(counts)
+        self._select()
+
+    def _show_case(self) -> None:
+        if self._closed:
+            return
+        project, case = self._project, self._project.case
+        if case is None:
+            self._tab.set_case("Choose a scan of the list." if project.is_open else "", [], "", None, True)
+            return
+        targets = [(f"{STATES[s][0]} {target_name(t)}: {STATES[s][2]}", t) for t, s in case.states.items()]
+        group = f" ({case.group})" if case.group else ""
+        held = ", held out for judging models" if case.split == "test" else ""
+        self._tab.set_case(f"{case.name}{group}{held}", targets, project.target, project.state, project.read_only)
+        self._select()
+
+    def _select(self) -> None:
+        case, view = self._project.case, self._tab.cases
+        row = self.model.row_of(case.id) if case is not None else None
+        if row is None:
+            view.clearSelection()
+            return
+        index = self.model.index(row)
+        if view.currentIndex() != index:
+            view.setCurrentIndex(index)
+            view.scrollTo(index)
+
+    def _read(self, ids: object) -> list[Case]:
+        store = self._project.store
+        try:
+            return store.cases(list(ids)) if store is not None else []  # type: ignore[call-overload]
+        except ProjectError as error:
+            self._project.message.emit(str(error), True)
+            return []
+
+    def _thumbnail(self, case: Case) -> QPixmap | None:
+        return None
+
+    def _review(self) -> None:
+        """Open the review of what the list shows, whatever its state."""
+        store, item = self._project.store, self._in_review()
+        if store is None or self._closed or self._is_shown("review"):
+            return
+        dialog = open_review(store, self._project.query, item, self._parent)
+        dialog.review.decided.connect(self._project.on_reviewed)
+        dialog.openRequested.connect(self._show_in_viewer)
+        self._keep("review", dialog)
+
+    def _in_review(self) -> Item | None:
+        """The outline in view, where it waits for an answer: the review begins with it."""
+        case, target = self._project.case, self._project.target
+        return Item(case.id, target) if case is not None and case.states.get(target) in WAITING else None
+
+    def _show_effort(self) -> None:
+        store = self._project.store
+        if store is not None and not self._closed and not self._is_shown("effort"):
+            self._keep("effort", open_effort(store, self._parent))
+
+    def _show_in_viewer(self, case_id: int, target: str) -> None:
+        self._project.open_case(case_id)
+        self._project.choose_target(target)
+        self._parent.window().activateWindow()
+
+    def _is_shown(self, name: str) -> bool:
+        dialog = self._dialogs.get(name)
+        if dialog is not None:
+            dialog.raise_()
+            dialog.activateWindow()
+        return dialog is not None
+
+    def _keep(self, name: str, dialog: QDialog) -> None:
+        self._dialogs[name] = dialog
+        dialog.finished.connect(lambda: self._dialogs.pop(name, None))
+
+    def _close_dialogs(self) -> None:
+        for dialog in list(self._dialogs.values()):
+            dialog.close()
+
+    def _ask_open(self) -> None:
+        name = QFileDialog.getExistingDirectory(self._parent, "Open a project", self._settings.folder(_PROJECT))
+        if name:
+            self.open(Path(name))
+
+    def _ask_new(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self._parent, "Folder of the new project", self._settings.folder(_PROJECT)
+        )
+        if name:
+            QMessageBox.information(self._parent, "New project", name)
+
+    def _ask_add(self) -> None:
+        name = QFileDialog.getExistingDirectory(
+            self._parent, "Add the scans of a folder", self._settings.folder(_SCANS)
+        )
+        if name:
+            self._settings.set_folder(_SCANS, name)
+            self._project.add([Path(name)])

@@ -1,0 +1,520 @@
+"""Review: what was submitted beside what it was before, to approve or to send back."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from html import escape
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QKeyEvent, QKeySequence
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QShortcut,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medvlsm.controllers.review import Item, Look, Review, Side
+from napari_medvlsm.core.contrast import OUTLINE_COLORS
+from napari_medvlsm.core.differences import Differences
+from napari_medvlsm.core.projects.outlines import PREDICTION
+from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.projects.values import Event, Version
+from napari_medvlsm.core.prompts import target_name
+from napari_medvlsm.widgets.dialogs._scan_view import ScanView
+from napari_medvlsm.widgets.sections._section import PROBLEM, WARNING, keep_narrow, quiet_label
+
+_FIRST, _SECOND = OUTLINE_COLORS[:2]
+_SIDE_WIDTH = 350
+_COLUMNS = ("", "what", "by", "pixels", "Dice")
+_WORDS = {
+    State.UNSEEN: "Not outlined",
+    State.DRAFT: "Being outlined",
+    State.SUBMITTED: "Waits for your answer",
+    State.APPROVED: "Approved",
+    State.ABSENT: "Nothing here, says the answer",
+}
+
+
+class ReviewDialog(QDialog):
+    """Two pictures of a scan that follow one another, the history of its outline, and the answer.
+
+    Parameters
+    ----------
+    review : Review
+        Not started yet.
+    title : str
+        Of the project.
+    parent : QWidget, optional
+
+    Attributes
+    ----------
+    review : Review
+    """
+
+    openRequested = Signal(int, str)  # case id and target: to be shown in the viewer
+
+    def __init__(self, review: Review, title: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(f"Review: {title}")
+        self.setWindowFlag(Qt.WindowType.WindowMaximizeButtonHint)
+        self.review = review
+        # What was typed for an outline, until it is answered.
+        self._remarks: dict[Item, str] = {}
+        self._shown_item: Item | None = None
+        self._told_problem = False
+        self._build()
+        self._add_keys()
+        review.changed.connect(self._show)
+        review.drawn.connect(self._draw)
+        review.message.connect(self._say)
+        self.finished.connect(lambda: review.close())
+        self._fit_screen()
+        self._show()
+        self._draw()
+
+    # Building -------------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.heading = QLabel()
+        self.heading.setTextFormat(Qt.TextFormat.RichText)
+        self.heading.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.progress = QLabel()
+        self.previous = self._button("◀ Previous", "Page Up", lambda: self.review.step(-1))
+        self.next = self._button("Next ▶", "Page Down", lambda: self.review.step(1))
+        top = QHBoxLayout()
+        top.addWidget(self.heading, 1)
+        for widget in (self.progress, self.previous, self.next):
+            top.addWidget(widget)
+
+        self.first_view, self.second_view = ScanView(), ScanView()
+        self.first_view.moved.connect(lambda: self._follow(self.first_view, self.second_view))
+        self.second_view.moved.connect(lambda: self._follow(self.second_view, self.first_view))
+        self.first_choice, self.second_choice = QComboBox(), QComboBox()
+        self.first_choice.activated.connect(self._on_first)
+        self.second_choice.activated.connect(self._on_second)
+        pictures = QHBoxLayout()
+        for name, color, choice, view in (
+            ("Outline", _FIRST, self.first_choice, self.first_view),
+            ("beside", _SECOND, self.second_choice, self.second_view),
+        ):
+            keep_narrow(choice)
+            head = QHBoxLayout()
+            head.addWidget(_swatch(color))
+            head.addWidget(QLabel(name))
+            head.addWidget(choice, 1)
+            column = QVBoxLayout()
+            column.addLayout(head)
+            column.addWidget(view, 1)
+            pictures.addLayout(column, 1)
+
+        self.outlines = QCheckBox("Outlines (H)")
+        self.tint = QCheckBox("Colour what differs (D)")
+        for box in (self.outlines, self.tint):
+            box.setChecked(True)
+            box.toggled.connect(self._draw_lines)
+        fit = self._button("Whole scan (0)", "", lambda: self.first_view.fit())
+        fit.setToolTip("Show all of the scan; the wheel zooms, dragging moves")
+        self.legend = QLabel()
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
+        self.numbers = QLabel()
+        self.numbers.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        switches = QHBoxLayout()
+        for widget in (self.outlines, self.tint):
+            switches.addWidget(widget)
+        switches.addWidget(self.legend, 1)
+        switches.addWidget(fit)
+
+        left = QVBoxLayout()
+        left.addLayout(pictures, 1)
+        left.addLayout(switches)
+        left.addWidget(self.numbers)
+        side = QWidget()
+        side.setFixedWidth(_SIDE_WIDTH)
+        side.setLayout(self._build_side())
+        middle = QHBoxLayout()
+        middle.addLayout(left, 1)
+        middle.addWidget(side)
+        column = QVBoxLayout(self)
+        column.addLayout(top)
+        column.addLayout(middle, 1)
+
+    def _build_side(self) -> QVBoxLayout:
+        self.state = quiet_label(rich=True)
+        self.history = QTextBrowser()
+        self.history.setOpenLinks(False)
+        self.table = QTableWidget(0, len(_COLUMNS))
+        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
+        self.table.verticalHeader().hide()
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setShowGrid(False)
+        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.table.itemSelectionChanged.connect(self._on_row)
+        self.restore = self._button("Bring this version back", "", self._on_restore)
+        self.open = self._button("Open in the viewer", "", self._on_open)
+        self.open.setToolTip("Show the scan in the main window, to correct the outline yourself")
+        below = QHBoxLayout()
+        below.addWidget(self.restore, 1)
+        below.addWidget(self.open, 1)
+
+        self.remark = QLineEdit()
+        self.remark.setPlaceholderText("Remark for the author")
+        self.own = quiet_label()
+        self.own.setStyleSheet(f"color: {WARNING};")
+        self.approve = self._button("Approve", "A", self._on_approve)
+        self.send_back = self._button("Send back", "B", self._on_send_back)
+        answers = QHBoxLayout()
+        answers.addWidget(self.approve, 1)
+        answers.addWidget(self.send_back, 1)
+        for button in (self.approve, self.send_back):
+            button.setMinimumHeight(36)
+        self.told = quiet_label()
+        self.told.setMinimumHeight(3 * self.told.fontMetrics().lineSpacing())
+        self.told.setAlignment(Qt.AlignmentFlag.AlignTop)
+
+        column = QVBoxLayout()
+        column.addWidget(self.state)
+        for text, widget, stretch in (("What was done", self.history, 3), ("Versions", self.table, 3)):
+            column.addWidget(QLabel(f"<b>{text}</b>"))
+            column.addWidget(widget, stretch)
+        column.addLayout(below)
+        column.addWidget(QLabel("<b>Your answer</b>"))
+        column.addWidget(self.own)
+        column.addWidget(self.remark)
+        column.addLayout(answers)
+        column.addWidget(self.told)
+        return column
+
+    def _button(self, text: str, key: str, clicked: object) -> QPushButton:
+        button = QPushButton(f"{text} ({key})" if len(key) == 1 else text)
+        button.setToolTip(f"Key: {key}" if key else "")
+        # Enter in the remark is no answer.
+        button.setAutoDefault(False)
+        button.clicked.connect(clicked)
+        return button
+
+    def _add_keys(self) -> None:
+        """The keys of the buttons; in the remark, letters are letters."""
+        for key, act in (
+            ("A", self.approve.click),
+            ("B", self._on_send_back_key),
+            ("PgUp", self.previous.click),
+            ("PgDown", self.next.click),
+            ("H", self.outlines.toggle),
+            ("D", self.tint.toggle),
+            ("0", self.first_view.fit),
+            ("+", lambda: self.first_view.zoom(1.25)),
+            ("-", lambda: self.first_view.zoom(0.8)),
+            ("Ctrl+Return", self.send_back.click),
+        ):
+            QShortcut(QKeySequence(key), self).activated.connect(act)
+
+    def _fit_screen(self) -> None:
+        screen = QApplication.primaryScreen().availableGeometry()
+        self.resize(min(1400, screen.width() - 40), min(860, screen.height() - 60))
+
+    # What is shown --------------------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        review, look = self.review, self.review.look
+        count, place = len(review.items), review.place
+        self.previous.setEnabled(bool(place))
+        self.next.setEnabled(place is not None and place + 1 < count)
+        self.progress.setText("" if place is None else f"{place + 1} of {count}, {review.waiting} without an answer")
+        if review.item != self._shown_item:
+            self._keep_remark()
+        self._show_answer(look)
+        self._show_choices(look)
+        self._show_versions(look)
+        if look is None:
+            self.history.clear()
+            self.state.clear()
+            reading = "Reading…" if review.loading else "" if count else "Nothing waits for a review."
+            self.heading.setText(f"<b>{reading}</b>")
+            return
+        group = f", {escape(look.case.group)}" if look.case.group else ""
+        self.heading.setText(f"<b>{escape(target_name(look.target))}</b> in <b>{escape(look.case.name)}</b>{group}")
+        self.state.setText(_state_words(look))
+        self.history.setHtml("".join(_event_words(event, look) for event in reversed(look.events)))
+
+    def _show_answer(self, look: Look | None) -> None:
+        review = self.review
+        ready = look is not None and not review.busy
+        state = look.state if look else State.UNSEEN
+        self.approve.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT))
+        self.send_back.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT, State.APPROVED))
+        self.open.setEnabled(look is not None)
+        what = "Confirm: nothing here" if state is State.ABSENT else "Approve"
+        self.approve.setText(f"{what} (A)")
+        waits = self.approve.isEnabled()
+        if waits and review.own:
+            self.own.setText(
+                "You outlined this yourself. A second person sees what one overlooks; approve it all the "
+                "same only if there is nobody else."
+            )
+        elif waits and not review.person:
+            self.own.setText("No name of yours is entered, so the project cannot say who reviewed this.")
+        else:
+            self.own.clear()
+        self.own.setVisible(bool(self.own.text()))
+
+    def _show_choices(self, look: Look | None) -> None:
+        sides = look.sides() if look else []
+        for choice, shown, alone in (
+            (self.first_choice, self.review.first, False),
+            (self.second_choice, self.review.second, True),
+        ):
+            with QSignalBlocker(choice):
+                choice.clear()
+                if alone:
+                    choice.addItem("the scan alone", None)
+                for side in sides:
+                    choice.addItem(_side_words(side), side)
+                choice.setCurrentIndex(
+                    max(0, next((i for i in range(choice.count()) if choice.itemData(i) == shown), 0))
+                )
+
+    def _show_versions(self, look: Look | None) -> None:
+        versions = list(reversed(look.versions)) if look else []
+        first = self.review.first
+        with QSignalBlocker(self.table):
+            self.table.setRowCount(len(versions))
+            self.table.clearSelection()
+            for row, version in enumerate(versions):
+                agreement = self.review.agreements.get(version.id)
+                cells = (
+                    f"{version.number}",
+                    _origin_words(version) + (" (now)" if version.current else ""),
+                    version.author or version.model,
+                    "lost" if version.lost else "none" if version.absent else f"{version.foreground:,}",
+                    "" if agreement is None else f"{agreement:.3f}",
+                )
+                for column, text in enumerate(cells):
+                    item = QTableWidgetItem(text)
+                    item.setData(Qt.ItemDataRole.UserRole, version)
+                    item.setToolTip(_version_words(version))
+                    if column >= 3:
+                        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                    self.table.setItem(row, column, item)
+                if first is not None and first.version.id == version.id:
+                    self.table.selectRow(row)
+        self._show_restore()
+
+    def _show_restore(self) -> None:
+        version = self._chosen_version()
+        if version is None or version.current or version.lost or version.absent:
+            version = None
+        self.restore.setEnabled(version is not None and not self.review.busy)
+        self.restore.setText("Bring a version back" if version is None else f"Bring version {version.number} back")
+        self.restore.setToolTip("Make it the outline again; what is there now stays as a version, too")
+
+    def _draw(self) -> None:
+        scan, look = self.review.scan, self.review.look
+        spacing = look.case.spacing if look else None
+        aspect = spacing[0] / spacing[1] if spacing else 1.0
+        whole = (self.review.item, None if scan is None else id(scan))
+        if whole != getattr(self, "_drawn_scan", None):
+            self._drawn_scan = whole
+            for view in (self.first_view, self.second_view):
+                view.set_scan(None if scan is None else scan.rgb, scan.step if scan else 1, aspect)
+        self._draw_lines()
+
+    def _draw_lines(self) -> None:
+        pair, shown = self.review.pair, self.review.scan is not None and self.outlines.isChecked()
+        found = pair.differences if pair else None
+        self.numbers.setText("" if found is None else _difference_words(found))
+        self.legend.clear()
+        self.second_view.set_tint(None)
+        if pair is None or not shown:
+            self.first_view.set_outlines([])
+            self.second_view.set_outlines([])
+            return
+        first, second = (pair.first, _FIRST), (pair.second, _SECOND)
+        self.first_view.set_outlines([first])
+        if pair.differing is not None and self.tint.isChecked():
+            self.second_view.set_outlines([first, second])
+            self.second_view.set_tint(pair.differing, pair.step, (_FIRST, _SECOND))
+            self.legend.setText(_legend(self.review.first, self.review.second, found))
+        else:
+            self.second_view.set_outlines([second])
+
+    def _follow(self, leader: ScanView, follower: ScanView) -> None:
+        with QSignalBlocker(follower):
+            follower.follow(leader)
+
+    def _say(self, text: str, problem: bool) -> None:
+        self._told_problem = problem
+        self.told.setStyleSheet(f"color: {PROBLEM};" if problem else "")
+        self.told.setText(text)
+
+    # What a person does ---------------------------------------------------------------------------------------------
+
+    def _keep_remark(self) -> None:
+        """Keep what was typed for the outline before, and show what was for this one."""
+        if self._shown_item is not None:
+            self._remarks[self._shown_item] = self.remark.text()
+        self._shown_item = self.review.item
+        if self._told_problem:
+            self._say("", False)
+        self.remark.setText("" if self._shown_item is None else self._remarks.pop(self._shown_item, ""))
+
+    def _chosen_version(self) -> Version | None:
+        rows = self.table.selectionModel().selectedRows()
+        return self.table.item(rows[0].row(), 0).data(Qt.ItemDataRole.UserRole) if rows else None
+
+    def _on_row(self) -> None:
+        version = self._chosen_version()
+        self._show_restore()
+        if version is not None and not version.lost and Side(version) != self.review.first:
+            self.review.show(Side(version))
+            self._show_choices(self.review.look)
+
+    def _on_first(self) -> None:
+        side = self.first_choice.currentData()
+        self.review.show(side)
+        self._show_versions(self.review.look)
+
+    def _on_second(self) -> None:
+        self.review.compare(self.second_choice.currentData())
+
+    def _on_approve(self) -> None:
+        remark, item = self.remark.text(), self.review.item
+        self.review.approve(remark)
+        self._answered(item)
+
+    def _on_send_back(self) -> None:
+        remark, item = self.remark.text(), self.review.item
+        self.review.send_back(remark)
+        if remark.strip():
+            self._answered(item)
+        else:
+            self.remark.setFocus()
+
+    def _on_send_back_key(self) -> None:
+        """Without a remark, go to where it is typed."""
+        if self.send_back.isEnabled():
+            self._on_send_back()
+
+    def _on_restore(self) -> None:
+        version = self._chosen_version()
+        if version is not None:
+            self.review.bring_back(version, self.remark.text())
+
+    def _on_open(self) -> None:
+        item = self.review.item
+        if item is not None:
+            self.openRequested.emit(item.case_id, item.target)
+
+    def _answered(self, item: Item | None) -> None:
+        if item == self._shown_item:
+            self.remark.clear()
+        self.setFocus()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Escape leaves the remark first."""
+        if event.key() == Qt.Key.Key_Escape and self.remark.hasFocus():
+            self.setFocus()
+        else:
+            super().keyPressEvent(event)
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def _swatch(color: str) -> QLabel:
+    label = QLabel()
+    label.setFixedSize(12, 12)
+    label.setStyleSheet(f"background: {color}; border: 1px solid #000;")
+    return label
+
+
+def _time_words(at: datetime) -> str:
+    return f"{at.astimezone():%d %b %Y %H:%M}"
+
+
+def _origin_words(version: Version) -> str:
+    if version.absent:
+        return "nothing here"
+    return version.origin
+
+
+def _side_words(side: Side) -> str:
+    version = side.version
+    if side.began_from:
+        return f"the prediction that version {version.number} began from"
+    who = version.model if version.origin == PREDICTION else version.author
+    now = " (now)" if version.current else ""
+    return f"version {version.number}{now}: {_origin_words(version)}{f', {who}' if who else ''}"
+
+
+def _version_words(version: Version) -> str:
+    work = f"{version.seconds:.0f} s, {version.strokes} strokes, {version.clicks} clicks"
+    lines = [f"Version {version.number}: {_origin_words(version)}, {_time_words(version.created)}", work]
+    lines += [f"Words: {version.prompt}"] if version.prompt else []
+    lines += [f"Model: {version.model} {version.weights_hash[:8]}"] if version.model else []
+    return "\n".join(lines)
+
+
+def _state_words(look: Look) -> str:
+    now, handed = look.current, look.submitted
+    who = f", handed over by {escape(handed.person)}" if handed and handed.person else ""
+    text = f"<b>{_WORDS[look.state]}</b>{who}"
+    if now is not None:
+        model = f"from {escape(now.model or 'a prediction')}" if now.predicted else "without a prediction"
+        changed = "" if now.pixels_changed is None or not now.predicted else f", {now.pixels_changed:,} pixels changed"
+        text += f"<br>{now.seconds:.0f} s of work and {now.strokes} strokes, {model}{changed}."
+    return text
+
+
+def _event_words(event: Event, look: Look) -> str:
+    number = next((v.number for v in look.versions if v.id == event.version), None)
+    version = "" if number is None else f" (version {number})"
+    who = f" by {escape(event.person)}" if event.person else ""
+    remark = f"<br>“{escape(event.remark)}”" if event.remark else ""
+    return (
+        f"<p style='margin: 0 0 6px 0'><b>{escape(event.what)}</b>{version}{who}, {_time_words(event.at)}{remark}</p>"
+    )
+
+
+def _legend(first: Side | None, second: Side | None, found: Differences | None) -> str:
+    if first is None or second is None or found is None:
+        return ""
+    names = [("prediction" if side.began_from else f"version {side.version.number}") for side in (first, second)]
+    parts = [
+        f"<span style='background-color: {color}'>&nbsp;&nbsp;&nbsp;&nbsp;</span> only in the {name} ({count:,})"
+        if name == "prediction"
+        else f"<span style='background-color: {color}'>&nbsp;&nbsp;&nbsp;&nbsp;</span> only in {name} ({count:,})"
+        for color, name, count in zip((_FIRST, _SECOND), names, (found.only_first, found.only_second), strict=True)
+    ]
+    return "&nbsp;&nbsp; ".join(parts)
+
+
+def _difference_words(found: Differences) -> str:
+    if found.same:
+        return "Not one pixel differs (Dice 1)."
+    unit, digits = ("mm", 2) if found.in_mm else ("pixels", 1)
+    text = f"Dice {found.dice:.3f} (1 is the same). {found.first:,} and {found.second:,} pixels."
+    if not math.isnan(found.mean_distance):
+        text += (
+            f" The edges are {found.mean_distance:.{digits}f} {unit} apart on average, "
+            f"{found.largest_distance:.{digits}f} at most."
+        )
+    return text

@@ -1,0 +1,115 @@
+"""One whole round by command with real trainings of a small model: killed in the middle, promoted, taken back."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from napari_medvlsm.cli import main
+from napari_medvlsm.core.improve.rounds import RoundState, find_round, start_round, stop_round
+from napari_medvlsm.core.improve.versions import TRAINED_FILE, find_project_model
+from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
+from napari_medvlsm.core.models.store.registry import user_models_folder
+from napari_medvlsm.core.runs.folder import LAST_FILE
+from napari_medvlsm.core.runs.results import read_results
+from tests.core.models.small_models import small_wordunet
+from tests.test_cli_project import write_stones
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="kills as Linux and macOS do")]
+LONG = 240.0
+SMALL = ["--base", "small", "--set", "optimizer.ema=0", "--person", "Ann"]
+
+
+@pytest.fixture
+def stones(tmp_path, monkeypatch):
+    """A project of ten finished scans, and a small model to start from."""
+    write_stones(tmp_path, 10)
+    monkeypatch.chdir(tmp_path)
+    folder = user_models_folder() / "small"
+    small_wordunet().save(folder)
+    write_card(ModelCard(name="small", title="Small", family="wordunet"), folder)
+    assert main(["project", "new", "stones", "--target", "gallstone", "--title", "Stones: ward 3"]) == 0
+    masks = ["--masks", "masks", "--target", "gallstone", "--author", "Ann", "--as", "approved"]
+    assert main(["project", "add", "stones", "scans", *masks, "--modality", "endoscopy"]) == 0
+    return tmp_path / "stones"
+
+
+def until(true):
+    """Wait for a state, never for a time."""
+    for _ in range(int(LONG / 0.1)):
+        if true():
+            return
+        threading.Event().wait(0.1)
+    raise AssertionError("It did not come to that.")
+
+
+def test_a_round_that_is_killed_goes_on_and_its_model_is_promoted_and_taken_back(stones, capsys):
+    assert main(["improve", "stones", "--prepare", *SMALL, "--set", "trainer.max_epochs=4"]) == 0
+    said = capsys.readouterr()
+    assert "medvlsm train best/own model=starter model.base=small" in said.out and "too few to tell" in said.err
+    round_ = find_round(stones)
+
+    # Killed with all that it started, in the middle of the training.
+    worker = start_round(round_)
+    until(lambda: (round_.run.folder / LAST_FILE).is_file())
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: not round_.running)
+    assert round_.state is RoundState.STOPPED and 1 <= round_.progress.epoch < 4
+    with pytest.raises(SystemExit):
+        main(["improve"])
+    assert main(["improve", "stones", *SMALL]) == 2, "no second round beside it"
+    assert "Round 1 is stopped: go on with" in capsys.readouterr().err
+
+    start_round(round_)
+    until(lambda: not round_.running)
+    assert (round_.state, round_.failure) == (RoundState.FINISHED, "")
+    assert round_.progress.epochs == 4 and len(round_.run.epochs()) == 4, "no epoch was trained twice"
+    assert {result.about.model for result in map(read_results, (round_.before, round_.after))} == {"starter", "model"}
+
+    capsys.readouterr()
+    assert main(["improve", "compare", "stones"]) == 0
+    said = capsys.readouterr().out
+    assert "Model 1 beside starter" in said and "Too few to tell: the hold-out has 5 scans" in said
+    assert "Hold-out, asked by name: Dice" in said and "what such a scan cannot show" in said
+    assert main(["improve", "promote", "stones", "1", "--person", "Ann"]) == 0
+    present = find_project_model(stones)
+    assert present.name == "1" and present.card.title == "Stones: ward 3, model 1"
+    held_out = {case.pixels_hash for case in round_.plan.held_out}
+    assert len(held_out) == 5 and not held_out & set(round_.plan.trained)
+    assert main(["improve", "rollback", "stones"]) == 0 and find_project_model(stones).name == "starter"
+    assert main(["improve", "versions", "stones"]) == 0
+    assert "Ann promoted model 1, before starter" in capsys.readouterr().out
+    assert main(["improve", "export", "stones", "1", "out"]) == 0
+    assert read_card(Path("out")).family == "wordunet" and Path("out", TRAINED_FILE).is_file()
+
+
+def test_a_round_that_was_trained_elsewhere_is_picked_up_by_its_folder(stones, tmp_path, capsys):
+    """The command that is printed, in another process and another place; the folder comes back when it is done."""
+    assert main(["improve", "stones", "--prepare", *SMALL, "--set", "trainer.max_epochs=1"]) == 0
+    round_ = find_round(stones)
+    there = shutil.copytree(round_.folder, tmp_path / "there")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-P", "-m", "napari_medvlsm.cli", *round_.plan.arguments]
+    subprocess.run(command, cwd=there, check=True, capture_output=True, env=environment)
+    shutil.copytree(there / "run", round_.run.folder)
+    assert (round_.state, round_.progress.epoch, round_.progress.stage) == (RoundState.TRAINED, 1, "waiting")
+    capsys.readouterr()
+    assert main(["improve", "stones", "--go-on"]) == 0
+    assert "Too few to tell" in capsys.readouterr().out and round_.state is RoundState.FINISHED
+
+
+def test_a_round_that_is_asked_to_stop_keeps_its_best_model_and_can_be_finished_with_it(stones):
+    assert main(["improve", "stones", "--prepare", *SMALL, "--set", "trainer.max_epochs=200"]) == 0
+    round_ = find_round(stones)
+    start_round(round_)
+    until(lambda: (round_.run.folder / LAST_FILE).is_file())
+    stop_round(round_)
+    until(lambda: not round_.running)
+    assert (round_.state, round_.failure) == (RoundState.STOPPED, "")
+    assert main(["improve", "stones", "--go-on", "1", "--finish"]) == 0
+    assert round_.state is RoundState.FINISHED
