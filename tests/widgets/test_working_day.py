@@ -218,7 +218,8 @@ panel.close_engine()
 lost = ledger.lost(None, panel.store.folder, saved)
 assert not lost and not errors, (lost, errors)
 viewer.close()
-heavy = {"torch", "torchvision", "transformers", "open_clip", "lightning", "monai"} & {m.split(".")[0] for m in sys.modules}
+heavy = {"torch", "torchvision", "transformers", "open_clip", "lightning", "monai"}
+heavy &= {module.split(".")[0] for module in sys.modules}
 assert not heavy, "the window's process never imports torch"
 print("steps", steps)
 """
