@@ -39,6 +39,22 @@ class Result:
     request: int = 0
     anyway: bool = False
 
+    @classmethod
+    def of_outline(cls, annotation: Annotation, model: ModelEntry, prompt: Prompt) -> Result:
+        """An earlier answer of which the outline alone was kept: certain inside of it, and nowhere else."""
+        made = annotation.provenance
+        return cls(
+            made.scan_hash,
+            model,
+            prompt,
+            annotation.target,
+            np.where(annotation.mask, 255, 0).astype(np.uint8),
+            made.options,
+            made.vocabulary_hash,
+            made.weights_hash,
+            anyway=bool(annotation.mask.any()),
+        )
+
     @property
     def peak(self) -> float:
         """The highest probability anywhere, between 0 and 1."""
@@ -136,17 +152,7 @@ class ScanWork:
         made, target = annotation.provenance, annotation.target
         threshold = model.card.threshold if made.threshold is None else made.threshold
         self.settings[model.name, target] = MaskSettings(threshold, made.cleanup)
-        self.results[target] = Result(
-            made.scan_hash,
-            model,
-            prompt,
-            target,
-            np.where(annotation.mask, 255, 0).astype(np.uint8),
-            made.options,
-            made.vocabulary_hash,
-            made.weights_hash,
-            anyway=bool(annotation.mask.any()),
-        )
+        self.results[target] = Result.of_outline(annotation, model, prompt)
         self.said_of.setdefault(target, Said.in_prompt(prompt))
 
     def give_up_maps(self) -> None:

@@ -186,10 +186,7 @@ class Session:
         self._prompt_changed()
 
     def enqueue(self) -> None:
-        """Put the prompt on the list of what is outlined in one go, in the place of an earlier one for its target.
-
-        Raises ValueError if there is nothing to ask for.
-        """
+        """Put the prompt on the list of what is outlined in one go, in the place of one for its target; as `asked`."""
         self.queue = listed(self.queue, self._checked())
         self.queue_changed.emit()
 

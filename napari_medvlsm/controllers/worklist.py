@@ -127,14 +127,19 @@ class Worklist:
             self._read(entry, _Opening([entry]))
 
     def open_one(self, path: Path, name: str = "", found: ImageFile | None = None) -> Entry:
-        """Work on one file, which joins the list; what was read of it ahead is shown at once."""
+        """Work on one file, which joins the list; what was read of it ahead is shown at once.
+
+        Nothing is said of it but what people should know of how it was read, or why it cannot be.
+        """
         entry = self._add_files([path])[0]
         entry.name = name or entry.name
-        if found is not None and entry.image is None and not self._closed:
+        if entry.image is not None or self._closed:
+            self.choose(entry)
+        elif found is not None:
             self._wanted = entry
             self._on_read(entry, True, found)
         else:
-            self.choose(entry)
+            self._read(entry, _Opening([entry]), quiet=True)
         return entry
 
     def put_away(self, entry: Entry) -> bool:

@@ -24,13 +24,14 @@ import numpy as np
 import torch
 from loop_cases import TASKS, Case, Task, export, export_held_out, words
 from loop_report import Held, Round, print_tables, save_plot
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from medvlsm_training.config import ModelConfig, OptimizerConfig, Recipe
 from medvlsm_training.evaluation.data import DataSet, read_data, recipe_sets
 from medvlsm_training.evaluation.measure import answers
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
+from medvlsm_training.least_change import least_change
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
 from medvlsm_training.train import load_trained, train
@@ -48,10 +49,10 @@ from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION
 
 CHOSEN, RANDOM, UNET = "chosen", "random", "unet"
 KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE, PromptKind.ABSENT)
-ROUND_FILE = "round.json"
+ROUND_FILE, WEIGHTS_FILE = "round.json", "weights.safetensors"
 # The rival: as the starter's encoder, with a decoder that learns from nothing at a higher rate.
 UNET_SIZES = {"architecture": "unet", "encoder": "tu-tf_efficientnet_lite0", "decoder_channels": [96, 64, 32, 16, 16]}
-UNET_RATE, UNET_ENCODER_RATE, UNET_EPOCHS = 0.001, 0.3, 2
+UNET_RATE, UNET_ENCODER_RATE = 0.001, 0.3
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,8 @@ class Clinic:
     def segmenter(self, plan: Planned) -> Segmenter:
         """The model of a round that was played, with the threshold that was chosen for it."""
         folder = plan.folder(self.runs)
-        recipe, data = self.recipe(plan), folder / "data"
-        whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
-        model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
+        model = starter().model
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
         card = replace(starter_card(), threshold=self.played(plan).threshold)
         return Segmenter(model, card, "cpu", "float32")
 
@@ -164,14 +164,7 @@ class Clinic:
         model = ModelConfig("image-only", image_size=192, encoder_weights=weights, sizes=UNET_SIZES)
         optimizer = replace(recipe.optimizer, learning_rate=UNET_RATE, encoder_rate=UNET_ENCODER_RATE)
         assert isinstance(optimizer, OptimizerConfig)
-        trainer = replace(
-            recipe.trainer,
-            max_epochs=UNET_EPOCHS * recipe.trainer.max_epochs,
-            max_images=UNET_EPOCHS * recipe.trainer.max_images,
-            patience=UNET_EPOCHS * recipe.trainer.patience,
-        )
-        cache = replace(recipe.cache, views=0)
-        return replace(recipe, model=model, optimizer=optimizer, trainer=trainer, cache=cache)
+        return replace(recipe, model=model, optimizer=optimizer, cache=replace(recipe.cache, views=0))
 
     def play(self, plan: Planned) -> Round:
         """Correct, train, measure; what is left of an interrupted training goes on."""
@@ -190,7 +183,15 @@ class Clinic:
         whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
         model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
         segmenter = Segmenter(model, starter_card(), "cpu", "float32")
-        threshold = choose_threshold(sweep(segmenter, recipe_sets(recipe, data, "val", known), known))
+        validation = recipe_sets(recipe, data, "val", known)
+        kept = 1.0
+        if recipe.model.least_change:
+            base = starter()
+            weights, least = base.model.state_dict(), base.card.threshold
+            kept, threshold = least_change(segmenter, weights, validation, known, least, recipe.prompts.wording)
+            save_file(segmenter.model.state_dict(), folder / WEIGHTS_FILE)
+        else:
+            threshold = choose_threshold(sweep(segmenter, validation, known))
         segmenter.card = replace(segmenter.card, threshold=threshold)
         start = time.monotonic()
         found = measured(segmenter, self.held_out)
@@ -200,6 +201,7 @@ class Clinic:
             reasons=reasons,
             effort=effort,
             threshold=threshold,
+            kept=kept,
             val_dice=stopped.val_dice or 0.0,
             choosing=choosing,
             training=training,
@@ -210,8 +212,7 @@ class Clinic:
         path.with_suffix(".part").write_text(json.dumps(asdict(played)), "utf-8")
         path.with_suffix(".part").rename(path)
         for left in (folder / "run").glob("*.ckpt"):
-            if left.name != BEST_FILE or plan.arm != CHOSEN:
-                left.unlink()
+            left.unlink()
         return played
 
     def effort(self, plan: Planned, places: Sequence[int]) -> list[float]:
@@ -219,10 +220,10 @@ class Clinic:
         smaller = [size for size in self.task.sizes if size < plan.size]
         new, model = list(places[smaller[-1] if smaller else 0 :]), starter()
         before = replace(plan, size=smaller[-1]) if smaller else None
-        if before is not None and (before.folder(self.runs) / "run" / BEST_FILE).is_file():
+        if before is not None and (before.folder(self.runs) / WEIGHTS_FILE).is_file():
             model = self.segmenter(before)
         elif before is not None:
-            return []  # its model was not kept
+            return []  # the rival's outlines are not corrected
         return [self._wrong(model, self.task.pool[i]) for i in new]
 
     def _wrong(self, segmenter: Segmenter, case: Case) -> float:

@@ -42,6 +42,7 @@ class Round:
     reasons: list[str]
     effort: list[float]
     threshold: float
+    kept: float
     val_dice: float
     choosing: float
     training: float

@@ -73,7 +73,8 @@ def conditions(seeds: Sequence[int]) -> Iterator[Condition]:
     for seed in seeds:
         for way in (*ARMS, *WAYS):
             yield Condition(way, tuple(SETS), seed)
-        for way in WAYS:
+        # What most of the comparisons need comes first, should the time not be enough.
+        for way in sorted(WAYS, key=lambda way: way not in ("P1: the name", "image-only UNet")):
             for name in SETS:
                 yield Condition(way, (name,), seed)
 

@@ -379,6 +379,13 @@ def test_threshold_is_the_best_over_targets_not_over_cases():
     assert choose_threshold({0.3: {"a": [0.6] * 9, "b": [0.1]}, 0.5: {"a": [0.5] * 9, "b": [0.9]}}) == 0.5
 
 
+def test_a_few_scans_do_not_move_the_threshold_of_the_base():
+    found = {0.2: {"a": [0.70]}, 0.5: {"a": [0.815]}, 0.6: {"a": [0.815]}, 0.8: {"a": [0.82]}}
+    assert choose_threshold(found) == 0.8
+    assert choose_threshold(found, 0.6) == 0.6 and choose_threshold(found, 0.4) == 0.5
+    assert choose_threshold(found | {0.2: {"a": [0.9]}}, 0.6) == 0.2
+
+
 def test_a_recipe_always_measures_by_name():
     with pytest.raises(ValueError, match="class"):
         MeasureConfig(kinds=("absent",))

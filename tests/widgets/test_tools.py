@@ -10,6 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QApplication, QShortcut
 
+from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.widgets._training_set_presenter import WordsDialog
 from napari_medvlsm.widgets.dialogs.guide import guide_folder
 from napari_medvlsm.widgets.sections import keys
@@ -192,7 +193,9 @@ def test_words_are_shown_before_the_first_is_added(worked_on, qtbot, tmp_path, m
     assert len(shown) == 2 and panel.footer.status.text().startswith("Replaced the case of this scan")
 
 
-def test_the_first_hint_goes_with_the_first_scan_and_stays_away(panel, open_panel, store, lesion):
+def test_the_first_hint_goes_with_the_first_scan_and_stays_away(open_panel, store, lesion):
+    Settings().remember("first hint seen", "")
+    panel = open_panel(store)
     viewer = panel.viewer
     assert (
         panel.hint.shown and viewer.canvas.overlays.text.visible and "Open Sample" in viewer.canvas.overlays.text.text

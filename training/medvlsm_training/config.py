@@ -59,6 +59,9 @@ class ModelConfig:
     encoder_weights : str
         ImageNet weights that an image encoder of `segmentation_models_pytorch` starts from: "package" (an installed
         one), "library" (the library's own, fetched once) or a file; "" for random ones. See `pretrained`.
+    least_change : bool
+        Whether weights between the base's and the trained ones are kept where they validate as well; see
+        `least_change`.
     norms : str
         "trained", or "kept": batch normalisation goes on by the base's statistics, not by those of a few scans.
     stored : str
@@ -73,6 +76,7 @@ class ModelConfig:
     image_size: int = 0
     sizes: dict[str, Any] = field(default_factory=dict)
     encoder_weights: str = ""
+    least_change: bool = False
     norms: Literal["trained", "kept"] = "trained"
     stored: Literal["float32", "float16"] = "float32"
 
@@ -83,6 +87,8 @@ class ModelConfig:
             raise ValueError(f"trained: {self.trained} keeps weights of a trained model: name it as base.")
         if self.norms == "kept" and not self.base:
             raise ValueError("norms: kept needs a base, whose statistics are kept.")
+        if self.least_change and (not self.base or self.trained == "lora"):
+            raise ValueError("least_change needs a base, and trains its own weights and not adapters.")
         if not self.base and self.image_size <= 0:
             raise ValueError("A model without a base needs an image_size.")
         if not self.base and self.family.startswith("biomedclipseg"):

@@ -22,6 +22,7 @@ from medvlsm_training.evaluation.presence import choose_presence, presence_answe
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
+from medvlsm_training.least_change import least_change
 from medvlsm_training.pretrained import read_weights_source
 from medvlsm_training.prompting import every_text
 from medvlsm_training.report import write_report
@@ -34,6 +35,7 @@ from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.models.architectures.weights import store_as_float16
+from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -54,6 +56,8 @@ _NOTE = (
     "on which more than 1 % of the image was outlined. 'rows': by set, kind and level of prompt, where 'dice' counts "
     "every case; oracle prompts were made from the true mask and give part of the answer away."
 )
+# In the card's facts of the training: see `least_change`.
+KEPT_CHANGE = "kept_change"
 # Columns of the results that the card holds.
 _COLUMNS = (
     *("set", "target", "kind", "level", "wording", "cases", "present", "absent", "missed"),
@@ -91,8 +95,6 @@ def package(
     recipe, vocabulary = resolved(recipe, data), recipe_vocabulary(recipe, data)
     items = read_items(recipe, data, vocabulary)
     model = load_trained(run / BEST_FILE, recipe, items, vocabulary)
-    if recipe.model.stored == "float16":
-        model.half().float()  # so that what is measured is what is stored
     card = _card(recipe, items, vocabulary)
     card = replace(card, training=card.training | _training_facts(run, model))
     if source := read_weights_source(run):
@@ -100,8 +102,10 @@ def package(
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.
     segmenter = Segmenter(model, card, precision="float32")
     with making_folder(out, replace=True) as fresh:
-        _save(model, recipe, fresh)
-        threshold, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
+        threshold, kept, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
+        card = replace(card, training=card.training | kept)
+        if recipe.model.stored == "float16":
+            model.half().float()  # so that what is measured is what is stored
         card = replace(card, threshold=threshold, presence=_presence(recipe, data, segmenter, threshold, vocabulary))
         prompts = EvaluationPrompts(
             tuple(PromptKind(kind) for kind in recipe.measure.kinds),
@@ -109,6 +113,7 @@ def package(
             recipe.prompts.wording,
             annotated=True,
         )
+        _save(model, recipe, fresh)
         about = about_model(card.name, segmenter, weights_hash(fresh), prompts, threshold, chosen_from)
         sets = recipe_sets(recipe, data, "test", vocabulary)
         results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, prompts, replace=True) if sets else None
@@ -141,14 +146,29 @@ def _save(model: VLSM, recipe: Recipe, folder: Path) -> None:
         shutil.copyfile(base / "LICENSE", folder / "LICENSE.base")
 
 
-def _threshold(recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Vocabulary) -> tuple[float, str]:
-    """(chosen on the validation split where there is one and the recipe wants it, else the recipe's; its origin)."""
+def _threshold(
+    recipe: Recipe, data: Path, segmenter: Segmenter, vocabulary: Vocabulary
+) -> tuple[float, dict[str, float], str]:
+    """(threshold, what of the change was kept, where these come from).
+
+    Both are chosen on the validation split where there is one and the recipe wants it; else the threshold is the
+    recipe's, and all of the change is kept.
+    """
     sets = recipe_sets(recipe, data, "val", vocabulary) if recipe.trainer.tune_threshold else []
     if not sets:
-        return recipe.trainer.threshold, "the recipe"
-    threshold = choose_threshold(sweep(segmenter, sets, vocabulary, wording=recipe.prompts.wording))
+        return recipe.trainer.threshold, {}, "the recipe"
+    base = find_model(recipe.model.base) if recipe.model.base else None
+    kept, wording = {}, recipe.prompts.wording
+    if base is not None and recipe.model.least_change and recipe.trainer.max_epochs:
+        weights = load_model(base.folder).state_dict()
+        part, threshold = least_change(segmenter, weights, sets, vocabulary, base.card.threshold, wording)
+        kept = {KEPT_CHANGE: part}
+        _log.info("Of the change from %s %d %% is kept, which validates as well as more", base.name, 100 * part)
+    else:
+        swept = sweep(segmenter, sets, vocabulary, wording=wording)
+        threshold = choose_threshold(swept, base.card.threshold if base else None)
     _log.info("Threshold %.2f, chosen on %d validation cases", threshold, sum(len(found.cases) for found in sets))
-    return threshold, "the validation split"
+    return threshold, kept, "the validation split"
 
 
 def _presence(recipe: Recipe, data: Path, segmenter: Segmenter, threshold: float, vocabulary: Vocabulary) -> float:

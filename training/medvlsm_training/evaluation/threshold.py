@@ -17,6 +17,9 @@ from napari_medvlsm.core.prompts import Vocabulary
 
 THRESHOLDS: tuple[float, ...] = tuple(np.round(np.arange(0.2, 0.81, 0.05), 2).tolist())
 
+# Dice by which a threshold must be better than another to be chosen before one nearer to the base's.
+NEARLY = 0.01
+
 # Dice by threshold and target.
 Sweep = Mapping[float, Mapping[str, Sequence[float]]]
 
@@ -37,6 +40,14 @@ def sweep(
     return found
 
 
-def choose_threshold(found: Sweep) -> float:
-    """The threshold with the best Dice, averaged over targets: many scans of one kind do not decide for all."""
-    return max(found, key=lambda value: float(np.mean([np.mean(scores) for scores in found[value].values()])))
+def choose_threshold(found: Sweep, base: float | None = None) -> float:
+    """The threshold with the best Dice, averaged over targets: many scans of one kind do not decide for all.
+
+    Of those that are nearly as good (`NEARLY`), the one nearest to that of the `base` that was trained further: a few
+    validation scans hardly tell thresholds apart.
+    """
+    means = {value: float(np.mean([np.mean(scores) for scores in found[value].values()])) for value in found}
+    best = max(means, key=lambda value: means[value])
+    if base is None:
+        return best
+    return min((v for v in means if means[v] >= means[best] - NEARLY), key=lambda value: abs(value - base))

@@ -1,0 +1,319 @@
+"""A project in the window, with the real store and the real reader; layers and engine are played by the test."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_medvlsm.controllers.corrections import AUTOSAVE_SECONDS, Corrections
+from napari_medvlsm.controllers.project import LEFT_OPEN, Project
+from napari_medvlsm.controllers.worklist import Worklist
+from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.io.autosave import AutosaveStore
+from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.projects.adding import NewScan, add_scans
+from napari_medvlsm.core.projects.folder import create_project
+from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.projects.store import ProjectStore
+from napari_medvlsm.core.projects.values import CaseQuery
+from tests.controllers.test_corrections import SIZE, FakeLayers, predict, rows
+
+SCANS = 6
+
+
+class Stage:
+    """A viewer that is a list of scans."""
+
+    def __init__(self):
+        self.images, self.worklist, self.layers = [], None, None
+
+    def make(self, found, path):
+        return Scan(found.pixels)
+
+    def insert(self, image):
+        self.images.append(image)
+        self.worklist.sync([(image, str(len(self.images)), None, ()) for image in self.images])
+        self.worklist.choose_image(image)
+
+    def show(self, image):
+        pass
+
+    def take_out(self, image):
+        self.images.remove(image)
+
+
+class Desk:
+    """What a person has in front: the controllers, and jobs that wait for their thread."""
+
+    def __init__(self, session, view, folder, tmp_path):
+        self.folder, self.session, self.view = folder, session, view
+        self.jobs, self.later, self.heard = deque(), [], []
+        run = lambda function, done=None, failed=None: self.jobs.append((function, done, failed))  # noqa: E731
+        later = lambda seconds, function: self.later.append((seconds, function))  # noqa: E731
+        settings = Settings(tmp_path / "settings.json")
+        settings.set_author("Ada")
+        self.stage, self.layers = Stage(), FakeLayers(view)
+        self.autosaves = AutosaveStore(tmp_path / "autosave")
+        self.corrections = self.layers.corrections = Corrections(
+            session, self.layers, self.autosaves, settings, run, later, lambda: 0.0
+        )
+        self.worklist = self.stage.worklist = Worklist(view, self.stage, run)
+        self.project = Project(session, self.corrections, self.worklist, settings, run, run, later)
+        for signal in (self.project.message, self.worklist.message):
+            signal.connect(lambda text, problem: self.heard.append((text, problem)))
+
+    def rest(self):
+        """Let all threads and timers do what is theirs; what is tried again after a failure waits on."""
+        while self.jobs or any(seconds <= AUTOSAVE_SECONDS for seconds, _ in self.later):
+            due = [function for seconds, function in self.later if seconds <= AUTOSAVE_SECONDS]
+            self.later = [entry for entry in self.later if entry[0] > AUTOSAVE_SECONDS]
+            for function in due:
+                function()
+            while self.jobs:
+                function, done, failed = self.jobs.popleft()
+                try:
+                    value = function()
+                except Exception as error:
+                    if failed is not None:
+                        failed(error)
+                else:
+                    if done is not None:
+                        done(value)
+
+    def open(self, **options):
+        opened = self.project.open(self.folder, **options)
+        self.rest()
+        return opened
+
+    def draw(self, *which):
+        """A stroke on the target in view."""
+        if self.corrections.current is None:
+            self.corrections.begin()
+        self.layers.paint(self.session.target_in_view.phrase, list(which))
+        self.rest()
+
+    @property
+    def name(self):
+        return self.project.case.name
+
+    @property
+    def mask(self):
+        return self.corrections.current.mask
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six scans of three patients; the first patient is held out."""
+    create_project(tmp_path / "project", ["polyp"])
+    rng = np.random.default_rng(3)
+    scans = []
+    for number in range(1, SCANS + 1):
+        path = tmp_path / f"scan{number}.png"
+        Image.fromarray(rng.integers(0, 256, SIZE, np.uint8)).save(path)
+        patient = (number + 1) // 2
+        scans.append(NewScan(path, path.name, f"patient {patient}", "test" if patient == 1 else "train"))
+    with ProjectStore(tmp_path / "project") as store:
+        add_scans(store, scans)
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def desk(session, view, folder, tmp_path):
+    found = Desk(session, view, folder, tmp_path)
+    yield found
+    found.project.close()
+    found.rest()
+
+
+def reopened(desk):
+    """The project in another program after this one was closed."""
+    desk.project.close()
+    desk.rest()
+    return ProjectStore(desk.folder)
+
+
+def test_what_is_painted_is_in_the_project_and_comes_back(desk):
+    assert desk.open() and desk.name == "scan1.png" and desk.session.target == "polyp"
+    desk.draw(3, 4)
+    assert desk.project.state is State.DRAFT
+    kept = desk.project.store.current(desk.project.case.id, "polyp")
+    assert (desk.project.store.load(kept).mask == rows(3, 4)).all() and kept.author == "Ada"
+    assert not desk.corrections.unsaved() and not list(desk.autosaves.folder.glob("*.tif")), "it is in one place"
+    for _ in range(LEFT_OPEN + 2):
+        desk.project.step(1)
+        desk.rest()
+    assert len(desk.stage.images) == LEFT_OPEN + 1, "the scans that were left are out of the viewer"
+    desk.layers.planes.clear()
+    desk.project.open_case(kept.case_id)
+    desk.rest()
+    assert (desk.mask == rows(3, 4)).all() and not desk.layers.undone
+    with reopened(desk) as store:
+        assert [v.origin for v in store.versions(kept.case_id, "polyp")] == ["draft"], "looking makes no version"
+
+
+def test_an_answer_leads_to_the_next_scan_that_waits(desk):
+    desk.open()
+    desk.draw(3)
+    desk.project.submit()
+    desk.rest()
+    assert desk.name == "scan2.png"
+    desk.project.declare_absent()
+    desk.rest()
+    assert desk.name == "scan3.png"
+    desk.project.submit()
+    assert desk.heard[-1][0].startswith("Nothing is outlined as polyp") and desk.name == "scan3.png"
+    desk.project.set_query(CaseQuery(states=(State.SUBMITTED, State.ABSENT)))
+    desk.project.step(-1)
+    desk.rest()
+    assert desk.name == "scan2.png" and desk.corrections.current.absent
+    desk.project.reopen()
+    desk.rest()
+    assert desk.project.state is State.UNSEEN and desk.corrections.current is None
+    with reopened(desk) as store:
+        assert [c.states["polyp"].value for c in store.cases()][:3] == ["submitted", "unseen", "unseen"]
+
+
+def test_one_goes_on_where_one_stopped(desk):
+    desk.open()
+    for _ in range(3):
+        desk.project.step(1)
+    desk.rest()
+    assert desk.name == "scan4.png"
+    desk.project.close()
+    desk.project.open_case(1)
+    desk.rest()
+    desk.open()
+    assert desk.name == "scan4.png"
+
+
+def test_a_submitted_outline_is_not_changed_and_the_stroke_is_not_lost(desk):
+    desk.open()
+    desk.draw(3)
+    first = desk.project.case.id
+    desk.project.submit()
+    desk.rest()
+    desk.project.open_case(first)
+    desk.rest()
+    desk.draw(8)
+    assert "is submitted; reopen it" in desk.heard[-1][0] and desk.heard[-1][1]
+    assert desk.corrections.unsaved() and list(desk.autosaves.folder.glob("*.tif"))
+    for _ in range(4):
+        desk.project.step(1)
+        desk.rest()
+    desk.project.open_case(first)
+    desk.rest()
+    assert (desk.mask == rows(3, 8)).all(), "it was not taken out of the viewer"
+    desk.project.reopen()
+    desk.rest()
+    found = desk.project.store.current(first, "polyp")
+    assert found.origin == "draft" and (desk.project.store.load(found).mask == rows(3, 8)).all()
+    assert not desk.corrections.unsaved()
+
+
+def test_the_hold_out_is_outlined_blind_or_said_to_be_assisted(desk, wire):
+    desk.open()
+    assert desk.project.case.split == "test"
+    predict(desk.session, wire)
+    desk.rest()
+    assert "counts as model-assisted" in desk.heard[-1][0]
+    first = desk.project.case.id
+    desk.corrections.begin(from_prediction=False)
+    desk.draw(1)
+    assert desk.project.store.current(first, "polyp").predicted, "it was in sight"
+    # In another program, where nobody saw it.
+    desk.project.step(1)
+    desk.rest()
+    blind = desk.project.case.id
+    with_prediction = desk.session.predicted("polyp")
+    assert with_prediction is None
+    predict(desk.session, wire)
+    desk.rest()
+    desk.project.close()
+    desk.rest()
+    desk.session.results.clear()
+    desk.open()
+    assert desk.project.case.id == blind and not desk.session.results
+    assert desk.project.store.prediction(blind, "polyp") is not None
+
+
+def test_a_prediction_is_there_again_and_can_be_handed_over_as_it_is(desk, wire):
+    desk.open()
+    desk.project.open_case(desk.project.store.case_ids()[3])
+    desk.rest()
+    case = desk.project.case.id
+    predict(desk.session, wire)
+    predict(desk.session, wire)
+    desk.rest()
+    assert len(desk.project.store.versions(case, "polyp")) == 1, "the same answer is kept once"
+    asked = desk.session.result.prompt
+    desk.project.close()
+    desk.rest()
+    desk.session.results.clear()
+    desk.open()
+    assert desk.project.case.id == case and desk.session.result.prompt == asked
+    assert (desk.session.mask() == rows(2, 3, 4, 5)).all() and desk.project.state is State.UNSEEN
+    desk.project.submit()
+    desk.rest()
+    found = desk.project.store.current(case, "polyp")
+    assert found.origin == "submitted" and found.corrected and found.dice == 1 and found.author == "Ada"
+
+
+def test_a_full_disk_loses_nothing_and_is_tried_again(desk, monkeypatch):
+    desk.open()
+    desk.draw(3)
+    full = OSError(28, "No space left on device")
+
+    def refuse(*_, **__):
+        raise full
+
+    with monkeypatch.context() as broken:
+        broken.setattr("napari_medvlsm.core.projects.files.save_mask", refuse)
+        desk.draw(4)
+        desk.draw(5)
+        said = [text for text, problem in desk.heard if problem]
+        assert len(said) == 1 and "full" in said[0], said
+        assert desk.corrections.unsaved() and list(desk.autosaves.folder.glob("*.tif"))
+    for _, function in desk.later:
+        function()
+    desk.later.clear()
+    desk.rest()
+    found = desk.project.store.current(desk.project.case.id, "polyp")
+    assert (desk.project.store.load(found).mask == rows(3, 4, 5)).all() and not desk.corrections.unsaved()
+
+
+def test_scans_that_moved_or_changed_are_named(desk, tmp_path):
+    (tmp_path / "scan2.png").unlink()
+    Image.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "scan3.png")
+    (tmp_path / "scan4.png").write_bytes(b"no picture")
+    desk.open()
+    for number, words in ((2, "scan2.png is not at"), (3, "another picture than when it entered"), (4, "scan4.png")):
+        desk.project.step(1)
+        desk.rest()
+        assert words in desk.heard[-1][0] and desk.heard[-1][1], (number, desk.heard[-1])
+    desk.project.step(1)
+    desk.rest()
+    assert desk.name == "scan5.png"
+
+
+def test_a_second_window_and_a_read_only_project_say_so(desk):
+    with ProjectStore(desk.folder):
+        assert not desk.open() and "open in another program" in desk.heard[-1][0]
+    assert desk.open(read_only=True) and desk.project.read_only
+    desk.draw(2)
+    assert "read-only" in desk.heard[-1][0] and list(desk.autosaves.folder.glob("*.tif"))
+
+
+def test_a_folder_is_made_a_project(desk, tmp_path):
+    assert not desk.project.create(tmp_path / "new", [" "]) and "at least one target" in desk.heard[-1][0]
+    assert desk.project.create(tmp_path / "new", ["melanoma", "polyp"])
+    desk.project.add([tmp_path])
+    desk.rest()
+    assert desk.heard[-1][0].startswith("Opened") or "6 scans added" in " ".join(t for t, _ in desk.heard)
+    assert desk.project.store.counts().cases == SCANS and desk.name == "scan1.png"
+    # Not the vocabulary's word for it; it is found again all the same.
+    desk.project.choose_target("melanoma")
+    desk.draw(6)
+    assert desk.project.case.states["melanoma"] is State.DRAFT and desk.project.target == "melanoma"
