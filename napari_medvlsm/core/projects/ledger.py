@@ -274,8 +274,8 @@ def _sentence(target: str, first: str, second: str, counts: tuple[int, int], fou
     seconds, dice = found["seconds"], found["Dice"]
     if min(counts) < _FEW or math.isnan(seconds.low):
         return (
-            f"{target_name(target)}: too few to tell. There are {counts[0]} outlines with {first} and {counts[1]} with {second}; "
-            f"at least {_FEW} with each, of several patients or scans, are needed."
+            f"{target_name(target)}: too few to tell. There are {counts[0]} outlines with {first} and {counts[1]} with "
+            f"{second}; at least {_FEW} with each, of several patients or scans, are needed."
         )
     low, high = sorted((abs(seconds.low), abs(seconds.high)))
     word = "less" if seconds.mean < 0 else "more"
