@@ -403,6 +403,6 @@ def _require_open(task: Task) -> None:
 def _require_foreground(foreground: object, target: str) -> None:
     if not foreground:
         raise ProjectError(
-            f"The outline of {target_name(target)} is empty, which says neither yes nor no; draw it, or answer that there "
-            "is none."
+            f"The outline of {target_name(target)} is empty, which says neither yes nor no; draw it, or answer that "
+            "there is none."
         )
