@@ -321,7 +321,9 @@ class Panel(QWidget):
             self.project_work.run,
             call_later(self),
         )
-        self.projects = ProjectPresenter(self.project, self.project_tab, settings, self)
+        self.projects = ProjectPresenter(
+            self.project, self.project_tab, settings, lambda: session.vocabulary, self.project_work.run, self
+        )
         self.hint = FirstHint(self.viewer, settings)
         self.measuring = MeasurePresenter(
             session, self.corrections, self.results, self.layers, self.result_section, self.background, self
