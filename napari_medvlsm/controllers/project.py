@@ -100,6 +100,8 @@ class Project:
         self._wanted: tuple[int, Entry] | None = None
         # The scan that was asked for last, whether or not it can be shown: from there one goes on.
         self._place: int | None = None
+        # What is to be looked at in which scan, once that comes into view.
+        self._target_wanted: tuple[int, str] | None = None
         self._entry: Entry | None = None
         self._unreadable: list[Entry] = []
         self._left: list[_Left] = []
@@ -227,12 +229,14 @@ class Project:
             self.query = query
             self.changed.emit()
 
-    def open_case(self, case_id: int) -> None:
-        """Show a scan of the project and work on it."""
+    def open_case(self, case_id: int, target: str = "") -> None:
+        """Show a scan of the project and work on it: on what is to do there, or on the target given."""
         store = self.store
         if store is None or (self.case is not None and self.case.id == case_id and self._wanted is None):
+            if store is not None and target:
+                self.choose_target(target)
             return
-        self._place = case_id
+        self._place, self._target_wanted = case_id, (case_id, target)
         while self._unreadable:
             self._worklist.put_away(self._unreadable.pop())
         try:
@@ -386,7 +390,10 @@ class Project:
         assert store is not None, "the scan is one of the project"
         to_do = [t for t, state in case.states.items() if state in _TO_DO]
         here = self._asked(self._session.target_in_view.phrase) if self._session.prompt.text else ""
-        if here not in (to_do or case.states):
+        wanted, self._target_wanted = self._target_wanted, None
+        if wanted is not None and wanted[0] == case.id and wanted[1] in case.states:
+            self.choose_target(wanted[1])
+        elif here not in (to_do or case.states):
             self.choose_target(next(iter(to_do or case.states), ""))
         # After what waits to be written of this very scan.
         self._write(partial(_read_kept, store, case), partial(self._bring, store, case), self._fail)

@@ -408,9 +408,9 @@ class Session:
         model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
         if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
             return False
-        work.take_up(annotation, made.prompt, model)
-        if work.result is None or target == self.target:
-            work.shown = target
+        self._work.take_up(annotation, made.prompt, model)
+        if self._work.result is None or target == self.target:
+            self._work.shown = target
         self.result_changed.emit()
         return True
 

@@ -46,8 +46,8 @@ def boundaries(labels: Labels, thickness: int, background: int = 0) -> Labels:
     box = bounding_box(labels != background)
     if box is not None:
         # With the background around it, where it does not reach the edge of the image.
-        box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
-        part = labels[box]
+        around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+        part = labels[around]
         inside = minimum_filter(part, 2 * thickness + 1, mode="nearest") == maximum_filter(part, 3, mode="nearest")
-        lines[box] = np.where(inside, background, part)
+        lines[around] = np.where(inside, background, part)
     return lines

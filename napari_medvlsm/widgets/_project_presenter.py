@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QDialog, QFileDialog, QMessageBox, QShortcut, QWidget
 
 from napari_medvlsm.controllers.project import Project
-from napari_medvlsm.controllers.review import WAITING, Item
+from napari_medvlsm.controllers.review import Item, count_waiting
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -63,7 +64,7 @@ class ProjectPresenter(QObject):
         self._vocabulary, self._run = vocabulary, run
         self._closed = False
         # The windows of the review and of the effort, while they are open.
-        self._dialogs: dict[str, QDialog] = {}
+        self._dialogs: dict[str, Any] = {}
         self._store: ProjectStore | None = None
         self._drawing = Background(self)
         ratio = parent.devicePixelRatioF()
@@ -84,6 +85,7 @@ class ProjectPresenter(QObject):
         tab.absentRequested.connect(project.declare_absent)
         tab.reopenRequested.connect(project.reopen)
         tab.reviewRequested.connect(lambda: project.once_written(self._review))
+        tab.versionsRequested.connect(lambda: project.once_written(lambda: self._review(self._in_view())))
         tab.effortRequested.connect(lambda: project.once_written(self._show_effort))
         project.closing.connect(self._close_dialogs)
         project.changed.connect(self._show)
@@ -124,11 +126,13 @@ class ProjectPresenter(QObject):
         try:
             tab.set_choices(store.all_targets, store.groups())
             counts: Counts | None = store.counts()
+            waiting = count_waiting(store, project.query)
             self.model.set_ids(store.case_ids(project.query))
         except ProjectError as error:
             project.message.emit(str(error), True)
             return
         tab.set_counts(counts)
+        tab.set_waiting(waiting)
         self._select()
 
     def _show_case(self) -> None:
@@ -169,20 +173,26 @@ class ProjectPresenter(QObject):
             raise ProjectError("No project is open.")
         return store.scan_path(case_id)
 
-    def _review(self) -> None:
-        """Open the review of what the list shows, whatever its state."""
-        store, item = self._project.store, self._in_review()
+    def _review(self, first: Item | None = None) -> None:
+        """Open the review of what waits in the list; it begins with an outline."""
+        store = self._project.store
+        if first is not None and "review" in self._dialogs:
+            self._dialogs["review"].close()
         if store is None or self._closed or self._is_shown("review"):
             return
-        dialog = open_review(store, self._project.query, item, self._parent)
-        dialog.review.decided.connect(self._project.on_reviewed)
+        dialog = open_review(store, self._project.query, first, self._parent)
+        dialog.review.decided.connect(self._on_decided)
         dialog.openRequested.connect(self._show_in_viewer)
         self._keep("review", dialog)
 
-    def _in_review(self) -> Item | None:
-        """The outline in view, where it waits for an answer: the review begins with it."""
-        case, target = self._project.case, self._project.target
-        return Item(case.id, target) if case is not None and case.states.get(target) in WAITING else None
+    def _in_view(self) -> Item | None:
+        case = self._project.case
+        return Item(case.id, self._project.target) if case is not None else None
+
+    def _on_decided(self, case_id: int, target: str) -> None:
+        self._project.on_reviewed(case_id, target)
+        if "effort" in self._dialogs:
+            self._dialogs["effort"].report.start()
 
     def _show_effort(self) -> None:
         store = self._project.store
@@ -190,8 +200,7 @@ class ProjectPresenter(QObject):
             self._keep("effort", open_effort(store, self._parent))
 
     def _show_in_viewer(self, case_id: int, target: str) -> None:
-        self._project.open_case(case_id)
-        self._project.choose_target(target)
+        self._project.open_case(case_id, target)
         self._parent.window().activateWindow()
 
     def _is_shown(self, name: str) -> bool:
