@@ -387,12 +387,22 @@ class Corrections:
         return self._completed(found) if found is not None else None
 
     def bring(self, annotation: Annotation) -> bool:
-        """Put a stored outline of the scan in view on a layer; False where its target has a correction already."""
+        """Put a stored outline of the scan in view on a layer; False where its target has something that is not stored.
+
+        A correction that is stored gives way to another outline, as one undoable step.
+        """
         key = annotation.provenance.scan_hash, annotation.target
-        known = key in self._open and key[1] in self._canvas.targets()
-        if not self._ready() or key[0] != self._session.scan_hash or known:
+        if not self._ready() or key[0] != self._session.scan_hash:
             return False
-        self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
+        known = self._open.get(key) if key[1] in self._canvas.targets() else None
+        if known is None:
+            self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
+        elif key not in self._in_file or key in self._dirty or _same(known, annotation):
+            return False
+        else:
+            self._remember(known)
+            self._canvas.replace(key[1], annotation.mask)
+            self._remember(annotation)
         if not np.array_equal(self._plane(key[1]), annotation.mask):
             return False
         self._open[key] = annotation
@@ -677,6 +687,10 @@ class Corrections:
 
     def _say(self, text: str, problem: bool = False) -> None:
         self.message.emit(text, problem)
+
+
+def _same(one: Annotation, other: Annotation) -> bool:
+    return one.absent == other.absent and np.array_equal(one.mask, other.mask)
 
 
 def _with_effort(origin: Annotation, worked: Annotation) -> Annotation:

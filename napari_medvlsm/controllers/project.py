@@ -73,6 +73,7 @@ class Project:
         ``call_later(seconds, function)``.
     """
 
+    closing = Signal()  # the project is about to be closed: who reads it beside the window must stop
     changed = Signal()  # another project, other scans in it, other states of them, or another query
     case_changed = Signal()  # another scan of the project is in view, or none, or its states
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
@@ -157,6 +158,7 @@ class Project:
         store, drafts = self.store, self._drafts
         if store is None or drafts is None:
             return
+        self.closing.emit()
         self._corrections.flush()
         drafts.close()
         self.store = self._drafts = self.case = self._wanted = self._place = None
@@ -306,6 +308,27 @@ class Project:
         self._write(
             partial(self.store.reopen, case.id, target), lambda _: self._on_reopened(case.id, target), self._fail
         )
+
+    # Review ---------------------------------------------------------------------------------------------------------
+
+    def once_written(self, then: Callable[[], None]) -> None:
+        """Call a function when all that was drawn and answered until now is in the project."""
+        self._session.view.settle()
+        self._corrections.flush()
+        self._write(lambda: None, lambda _: then(), self._fail)
+
+    def on_reviewed(self, case_id: int, target: str) -> None:
+        """Take over what a review did to an outline: its state and, if it is in view, what it is now."""
+        self._refresh()
+        case, store = self.case, self.store
+        if case is None or store is None or case.id != case_id:
+            return
+        here = self._corrections.of_scan().get(self._spoken(target))
+        if case.states.get(target) is State.UNSEEN and here is not None and here.absent:
+            self.choose_target(target)
+            self._corrections.retract_absent()
+        else:
+            self._write(partial(_read_outlines, store, case), partial(self._bring, store, case), self._fail)
 
     # Within: what comes into view ------------------------------------------------------------------------------------
 
@@ -562,14 +585,18 @@ def _saved_now() -> str:
 
 def _read_kept(store: ProjectStore, case: Case) -> _Kept:
     """What the project has of a scan; of the hold-out, no prediction before a person's answer is there."""
-    outlines, predictions = [], []
+    predictions = []
     for target, state in case.states.items():
-        current, predicted = store.current(case.id, target), store.prediction(case.id, target)
-        if current is not None and not current.lost:
-            outlines.append(_of_scan(store.load(current), case))
+        predicted = store.prediction(case.id, target)
         if predicted is not None and (case.split != "test" or state in ACCEPTED):
             predictions.append(_of_scan(store.load(predicted), case))
-    return _Kept(outlines, predictions)
+    return replace(_read_outlines(store, case), predictions=predictions)
+
+
+def _read_outlines(store: ProjectStore, case: Case) -> _Kept:
+    """What persons outlined of a scan."""
+    found = [store.current(case.id, target) for target in case.states]
+    return _Kept([_of_scan(store.load(v), case) for v in found if v is not None and not v.lost], ())
 
 
 def _of_scan(annotation: Annotation, case: Case) -> Annotation:

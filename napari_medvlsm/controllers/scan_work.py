@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,6 +11,7 @@ import numpy as np
 from napari_medvlsm.controllers.said import Said
 from napari_medvlsm.core.annotation import Annotation, Provenance, new_provenance
 from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.improve.versions import read_trained
 from napari_medvlsm.core.masks import Bytes, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
@@ -18,6 +20,7 @@ from napari_medvlsm.core.prompts import Prompt, Vocabulary
 
 # Probability maps of all scans together may take this much; the scans seen longest ago give theirs up first.
 MAP_BYTES = 2**29
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,15 @@ class Result:
     def probably_absent(self) -> bool:
         """Whether the scan probably does not show what was asked for."""
         return probably_absent(self.probability, self.model.card, self.options)
+
+    @cached_property
+    def trained_on(self) -> bool:
+        """Whether the model learned from this very scan, as its folder says; what that does not tell counts as no."""
+        try:
+            return self.scan_hash in read_trained(self.model.folder)
+        except (ValueError, OSError) as error:
+            _log.warning("%s", error)
+            return False
 
     @property
     def withheld(self) -> bool:

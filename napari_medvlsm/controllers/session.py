@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from psygnal import Signal
@@ -39,6 +40,7 @@ class Session:
 
     scan_changed = Signal()
     model_changed = Signal()
+    models_changed = Signal()  # others can be chosen
     vocabulary_changed = Signal()
     prompt_changed = Signal()
     queue_changed = Signal()
@@ -59,6 +61,7 @@ class Session:
     ) -> None:
         self.engine, self.view = engine, view
         self.vocabulary, self.models = vocabulary, models
+        self._installed, self._of_project = models, dict[str, ModelEntry]()
         self.history = history or PromptHistory()
         self.model: ModelEntry | None = next(iter(models.values()), None)
         self._said = Said()
@@ -232,19 +235,30 @@ class Session:
         return self.view.scan_hash
 
     def set_models(self, models: dict[str, ModelEntry]) -> None:
-        """Offer other models; one that is gone gives way to the first."""
-        self.models = models
-        if self.model is None or self.model.name not in models:
-            first = next(iter(models), None)
+        """Offer other installed models; one that is gone gives way to the first."""
+        self._installed = models
+        self._offer_models()
+
+    def set_project_models(self, models: dict[str, ModelEntry]) -> None:
+        """Offer the models of a project beside the installed ones."""
+        if {n: m.folder for n, m in models.items()} != {n: m.folder for n, m in self._of_project.items()}:
+            self._of_project = models
+            self._offer_models()
+
+    def _offer_models(self) -> None:
+        self.models = self._installed | self._of_project
+        if self.model is None or self.model.name not in self.models:
+            first = next(iter(self.models), None)
             if first is not None:
                 self.set_model(first)
+        self.models_changed.emit()
 
     def set_model(self, name: str) -> None:
         """Use another model from now on; answers of the one before stay as they are."""
         if name not in self.models:
             raise ValueError(f"There is no model {name!r}.")
         self.model = self.models[name]
-        self._prepare()
+        self.prepare()
         self.model_changed.emit()
         self.prompt_changed.emit()
         self.mask_changed.emit()
@@ -306,10 +320,25 @@ class Session:
         if self.result is not None:
             # Whose words are compared, whatever model was picked since.
             model = self.result.model
-        image = EngineImage(self.scan_hash, scan.pixels)
         # Tiles are answered at full size only; a comparison sees what lies in the same rectangle, or the whole scan.
         where = SegmentOptions(region=self.result.options.region) if self.result is not None else WHOLE_SCAN
-        request = self.engine.segment(model.folder, image, texts, size, where)
+        return self._ask(model.folder, scan, texts, size, done, where)
+
+    def ask(self, model: Path, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
+        """As `compare`, of the model in a folder, whichever is chosen; `prepare` returns to the chosen one."""
+        scan, _ = self._ready()
+        return self._ask(model, scan, texts, size, done, WHOLE_SCAN)
+
+    def _ask(
+        self,
+        model: Path,
+        scan: Scan,
+        texts: list[str],
+        size: tuple[int, int],
+        done: Callable[[list[Bytes]], None],
+        where: SegmentOptions,
+    ) -> Request:
+        request = self.engine.segment(model, EngineImage(self.scan_hash, scan.pixels), texts, size, where)
         self._outlining = False
         self._pending = (request.number, done)
         return request
@@ -449,7 +478,7 @@ class Session:
             self._leave()
             self._seen_hash = self.scan_hash
             self._enter()
-            self._prepare()
+            self.prepare()
         self.scan_changed.emit()
         self.result_changed.emit()
 
@@ -475,7 +504,8 @@ class Session:
 
     # The engine ----------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Let the engine load the chosen model and encode the scan in view, ahead of the next prompt."""
         if self.scan is not None and self.model is not None:
             self.engine.prepare(self.model.folder, EngineImage(self.scan_hash, self.scan.pixels))
 

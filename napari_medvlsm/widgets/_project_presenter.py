@@ -6,13 +6,15 @@ from pathlib import Path
 
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QKeySequence, QPixmap
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QShortcut, QWidget
+from qtpy.QtWidgets import QDialog, QFileDialog, QMessageBox, QShortcut, QWidget
 
 from napari_medvlsm.controllers.project import Project
+from napari_medvlsm.controllers.review import WAITING, Item
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.values import Case, Counts
 from napari_medvlsm.core.prompts import target_name
+from napari_medvlsm.widgets._review_presenter import open_effort, open_review
 from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.tabs.case_list import STATES, CaseDelegate, CaseModel
 from napari_medvlsm.widgets.tabs.project import ProjectTab
@@ -38,6 +40,8 @@ class ProjectPresenter(QObject):
         super().__init__(parent)
         self._project, self._tab, self._settings, self._parent = project, tab, settings, parent
         self._closed = False
+        # The windows of the review and of the effort, while they are open.
+        self._dialogs: dict[str, QDialog] = {}
         self.model = CaseModel(self._read, self)
         tab.cases.setModel(self.model)
         tab.cases.setItemDelegate(CaseDelegate(self._thumbnail, tab.cases))
@@ -52,6 +56,9 @@ class ProjectPresenter(QObject):
         tab.submitRequested.connect(project.submit)
         tab.absentRequested.connect(project.declare_absent)
         tab.reopenRequested.connect(project.reopen)
+        tab.reviewRequested.connect(lambda: project.once_written(self._review))
+        tab.effortRequested.connect(lambda: project.once_written(self._show_effort))
+        project.closing.connect(self._close_dialogs)
         project.changed.connect(self._show)
         project.case_changed.connect(self._show_case)
         keyed = ((keys.SUBMIT_KEY, tab.submit), (keys.NOT_THERE_KEY, tab.absent), (keys.REOPEN_KEY, tab.reopen))
@@ -65,6 +72,7 @@ class ProjectPresenter(QObject):
     def close(self) -> None:
         """Show nothing any more."""
         self._closed = True
+        self._close_dialogs()
 
     def open(self, folder: Path) -> bool:
         """Open a project; where another window has it, a person may look at it only."""
@@ -125,6 +133,46 @@ class ProjectPresenter(QObject):
 
     def _thumbnail(self, case: Case) -> QPixmap | None:
         return None
+
+    def _review(self) -> None:
+        """Open the review of what the list shows, whatever its state."""
+        store, item = self._project.store, self._in_review()
+        if store is None or self._closed or self._is_shown("review"):
+            return
+        dialog = open_review(store, self._project.query, item, self._parent)
+        dialog.review.decided.connect(self._project.on_reviewed)
+        dialog.openRequested.connect(self._show_in_viewer)
+        self._keep("review", dialog)
+
+    def _in_review(self) -> Item | None:
+        """The outline in view, where it waits for an answer: the review begins with it."""
+        case, target = self._project.case, self._project.target
+        return Item(case.id, target) if case is not None and case.states.get(target) in WAITING else None
+
+    def _show_effort(self) -> None:
+        store = self._project.store
+        if store is not None and not self._closed and not self._is_shown("effort"):
+            self._keep("effort", open_effort(store, self._parent))
+
+    def _show_in_viewer(self, case_id: int, target: str) -> None:
+        self._project.open_case(case_id)
+        self._project.choose_target(target)
+        self._parent.window().activateWindow()
+
+    def _is_shown(self, name: str) -> bool:
+        dialog = self._dialogs.get(name)
+        if dialog is not None:
+            dialog.raise_()
+            dialog.activateWindow()
+        return dialog is not None
+
+    def _keep(self, name: str, dialog: QDialog) -> None:
+        self._dialogs[name] = dialog
+        dialog.finished.connect(lambda: self._dialogs.pop(name, None))
+
+    def _close_dialogs(self) -> None:
+        for dialog in list(self._dialogs.values()):
+            dialog.close()
 
     def _ask_open(self) -> None:
         name = QFileDialog.getExistingDirectory(self._parent, "Open a project", self._settings.folder(_PROJECT))

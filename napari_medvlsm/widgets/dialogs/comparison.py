@@ -131,20 +131,20 @@ class ComparisonDialog(QDialog):
         return parts
 
 
-def outlined(scan: Pixels, mask: Mask, color: str) -> QPixmap:
-    """A scan (H, W, 3) with a mask (H, W) as a coloured outline and a light fill, at most `_SIDE` pixels a side."""
+def outlined(scan: Pixels, mask: Mask, color: str, side: int = _SIDE) -> QPixmap:
+    """A scan (H, W, 3) with a mask (H, W) as a coloured outline and a light fill, at most `side` pixels a side."""
     rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
     picture = scan.astype(np.float32)
     picture[mask] = 0.75 * picture[mask] + 0.25 * rgb
     # Two pixels of the picture on the screen: one alone is lost in the scaling.
-    thickness = max(2, round(2 * max(mask.shape) / _SIDE))
+    thickness = max(2, round(2 * max(mask.shape) / side))
     edge = mask & ~ndimage.binary_erosion(mask, iterations=thickness)
     picture[edge] = rgb
     pixels = np.ascontiguousarray(picture.astype(np.uint8))
     rows, cols = mask.shape
     image = QImage(pixels.data, cols, rows, 3 * cols, QImage.Format.Format_RGB888).copy()
     return QPixmap.fromImage(image).scaled(
-        _SIDE, _SIDE, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+        side, side, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
     )
 
 

@@ -53,6 +53,8 @@ class ProjectTab(QWidget):
     submitRequested = Signal()
     absentRequested = Signal()
     reopenRequested = Signal()
+    reviewRequested = Signal()
+    effortRequested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,6 +126,20 @@ class ProjectTab(QWidget):
         self.counts = quiet_label()
         self.counts.setTextFormat(Qt.TextFormat.RichText)
         column.addWidget(self.counts)
+        self.review = _button(
+            "Review…",
+            "See what was handed over as a second person: approve it, or send it back with a remark",
+            self.reviewRequested,
+        )
+        self.effort = _button(
+            "Time and changes…",
+            "What outlines cost in time and changes, and whether another model made that less",
+            self.effortRequested,
+        )
+        row = QHBoxLayout()
+        row.addWidget(self.review)
+        row.addWidget(self.effort)
+        column.addLayout(row)
         column.addWidget(rule())
         self.now = quiet_label()
         column.addWidget(self.now)
@@ -174,6 +190,7 @@ class ProjectTab(QWidget):
             widget.setVisible(not opened)
         self.add.setEnabled(opened and not read_only)
         self.close_project.setEnabled(opened)
+        self.review.setEnabled(not read_only)
 
     def set_choices(self, targets: tuple[str, ...], groups: dict[str, int]) -> None:
         """Offer the targets and groups of the project."""
@@ -199,6 +216,7 @@ class ProjectTab(QWidget):
             if counts.predictions
             else ""
         )
+        self.review.setText(f"Review… ({counts.states[State.SUBMITTED] + counts.states[State.ABSENT]})")
         self.counts.setText(f"{counts.cases} scans: {', '.join(parts)}{waiting}")
 
     def set_case(
