@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from napari_medvlsm.core.datasets.splits import TEST
 from napari_medvlsm.core.improve.cases import TrainingCase
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.models.store.validation_errors import first_problem
 from napari_medvlsm.core.plain_files import read_json
 from napari_medvlsm.core.runs.start import word
+from napari_medvlsm.core.validation_errors import first_problem
 
 PLAN_FILE = "round.json"
 # The data set that the outlines were copied to, the run, and the results of both models on the hold-out.
