@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.drafts import Drafts
+from napari_medvlsm.controllers.read_ahead import ReadAhead
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.worklist import Entry, Worklist
 from napari_medvlsm.core.annotation import Annotation
@@ -102,6 +103,7 @@ class Project:
         self._entry: Entry | None = None
         self._unreadable: list[Entry] = []
         self._left: list[_Left] = []
+        self._ahead = ReadAhead(session, run)
         # Hold-out outlines (number of the scan, and target) whose prediction was in sight before, and its outline.
         self._in_sight: dict[tuple[int, str], Annotation] = {}
         session.view.changed.connect(self._on_view)
@@ -171,6 +173,7 @@ class Project:
         drafts.close()
         self.store = self._drafts = self.case = self._wanted = self._place = None
         self.query, self._left, self._in_sight = EVERYTHING, [], {}
+        self._ahead.clear()
         self._write(store.close)
         self.changed.emit()
         self.case_changed.emit()
@@ -247,7 +250,7 @@ class Project:
             return
         # First: a scan that is open already comes into view at once.
         self._wanted = case_id, Entry(case.name, path)
-        entry = self._worklist.open_one(path, case.name)
+        entry = self._worklist.open_one(path, case.name, self._ahead.take(case_id))
         if self._wanted is not None:
             self._wanted = case_id, entry
         if entry.image is not None:
@@ -265,14 +268,18 @@ class Project:
 
     def go_on(self) -> None:
         """Show the next scan of the list that waits for an answer, from the start of the list after its end."""
-        to_do = tuple(s for s in (self.query.states or _TO_DO) if s in _TO_DO) or _TO_DO
-        query = replace(self.query, states=to_do)
         here = self.case.id if self.case is not None else None
-        found = self._ask(lambda s: s.neighbour(here, 1, query) or s.neighbour(None, 1, query), None)
+        found = self._next_to_do()
         if found is not None and found != here:
             self.open_case(found)
         elif found is None and self.store is not None:
             self.message.emit("All scans of this list are answered.", False)
+
+    def _next_to_do(self) -> int | None:
+        to_do = tuple(s for s in (self.query.states or _TO_DO) if s in _TO_DO) or _TO_DO
+        query = replace(self.query, states=to_do)
+        here = self.case.id if self.case is not None else None
+        return self._ask(lambda s: s.neighbour(here, 1, query) or s.neighbour(None, 1, query), None)
 
     # Answers --------------------------------------------------------------------------------------------------------
 
@@ -377,6 +384,17 @@ class Project:
             self._note_in_sight(annotation)
             self._session.take_up(replace(annotation, target=self._spoken(annotation.target)))
         self.case_changed.emit()
+        self._look_ahead(store, case)
+
+    def _look_ahead(self, store: ProjectStore, case: Case) -> None:
+        """Read what most likely comes next: the next scan to do after this one, or the next where this one is done."""
+        found = (
+            self._next_to_do()
+            if case.state in _TO_DO
+            else self._ask(lambda s: s.neighbour(case.id, 1, self.query), None)
+        )
+        if found is not None and found != case.id and not any(left.case_id == found for left in self._left):
+            self._ahead.start(store, found)
 
     # Within: what is left --------------------------------------------------------------------------------------------
 

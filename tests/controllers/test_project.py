@@ -190,6 +190,19 @@ def test_one_goes_on_where_one_stopped(desk):
     assert desk.name == "scan4.png"
 
 
+def test_the_next_scan_is_read_and_encoded_ahead(desk, wire, monkeypatch):
+    desk.open()
+    desk.project.step(1)
+    desk.rest()
+    ahead = [message["image"] for message, _ in wire.sent if message["op"] == "ahead"]
+    desk.draw(3)
+    monkeypatch.setattr("napari_medvlsm.controllers.worklist.read_image", None)
+    desk.project.submit()
+    desk.rest()
+    assert desk.name == "scan3.png" and ahead[-1] == desk.session.scan_hash
+    assert [message["image"] for message, _ in wire.sent if message["op"] == "ahead"][-1] != desk.session.scan_hash
+
+
 def test_a_submitted_outline_is_not_changed_and_the_stroke_is_not_lost(desk):
     desk.open()
     desk.draw(3)
