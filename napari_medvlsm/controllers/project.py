@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -13,15 +13,18 @@ from psygnal import Signal
 
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.drafts import Drafts
+from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.read_ahead import ReadAhead
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.worklist import Entry, Worklist
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.options import AUTO
 from napari_medvlsm.core.projects.adding import AddReport, NewScan, add_scans, grouped, scans_in
 from napari_medvlsm.core.projects.errors import ProjectError, ProjectInUse
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.grouping import GroupRule
+from napari_medvlsm.core.projects.predicting import BatchRequest
 from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery
@@ -72,6 +75,8 @@ class Project:
         The same for what takes long, such as adding scans.
     call_later : callable
         ``call_later(seconds, function)``.
+    predicting : Predicting
+        Goes on where the project was closed before all was predicted.
     """
 
     changed = Signal()  # another project, other scans in it, other states of them, or another query
@@ -89,7 +94,9 @@ class Project:
         write: Callable[..., None],
         run: Callable[..., None],
         call_later: Later,
+        predicting: Predicting,
     ) -> None:
+        self.predicting = predicting
         self._session, self._corrections, self._worklist = session, corrections, worklist
         self._settings, self._write, self._run, self._call_later = settings, write, run, call_later
         self.store: ProjectStore | None = None
@@ -160,6 +167,7 @@ class Project:
         last = self._ask(lambda s: s.meta(_LAST), "")
         self._session.view.settle()
         self._on_view()
+        self.predicting.go_on(store)
         if self.case is None:
             self.open_case(int(last)) if last.isdecimal() and self._has(int(last)) else self.step(1)
         return True
@@ -169,6 +177,7 @@ class Project:
         store, drafts = self.store, self._drafts
         if store is None or drafts is None:
             return
+        self.predicting.leave()
         self._corrections.flush()
         drafts.close()
         self.store = self._drafts = self.case = self._wanted = self._place = None
@@ -194,6 +203,20 @@ class Project:
             return add_scans(store, grouped(scans, rule), copy, self.progressed.emit)
 
         self._run(added, self._on_added, self._fail)
+
+    def predict(self, prompts: Mapping[str, str], model: str, device: str = AUTO, precision: str = AUTO) -> None:
+        """Let a model (its folder) outline what is unseen, in the background; a prompt for each target."""
+        if self.store is not None:
+            try:
+                self.predicting.start(self.store, BatchRequest(prompts, model, device, precision))
+            except ValueError as error:
+                self.message.emit(str(error), True)
+
+    def on_predicted(self, case_id: int, target: str) -> None:
+        """A prediction came in: where its scan is in view, it is shown; one of the hold-out is not."""
+        store, case = self.store, self.case
+        if store is not None and case is not None and case.id == case_id and case.split != "test":
+            self._write(partial(_read_kept, store, case), partial(self._bring, store, case), self._fail)
 
     # One scan after the other ---------------------------------------------------------------------------------------
 

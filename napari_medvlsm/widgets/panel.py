@@ -24,6 +24,7 @@ from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
 from napari_medvlsm.controllers.outlines import Outlines
+from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
@@ -107,6 +108,7 @@ class Panel(QWidget):
         # The same holds for projects; adding hundreds of scans keeps no stroke waiting either.
         self.project_writing = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
         self.project_work = Background(self)
+        self.predicting = Background(self)
 
         planes = PlaneReader(self.background.run, lambda: self.view.move())
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image, planes))
@@ -187,6 +189,7 @@ class Panel(QWidget):
         self.background.close()
         self.autosaving.close()
         self.project_work.close()
+        self.predicting.close()
         self.project_writing.close()
         self.store.close()
 
@@ -320,10 +323,10 @@ class Panel(QWidget):
             self.project_writing.run,
             self.project_work.run,
             call_later(self),
+            Predicting(self.predicting.run),
         )
-        self.projects = ProjectPresenter(
-            self.project, self.project_tab, settings, lambda: session.vocabulary, self.project_work.run, self
-        )
+        self.project.predicting.message.connect(status)
+        self.projects = ProjectPresenter(self.project, self.project_tab, settings, session, self.project_work.run, self)
         self.hint = FirstHint(self.viewer, settings)
         self.measuring = MeasurePresenter(
             session, self.corrections, self.results, self.layers, self.result_section, self.background, self

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from napari_medvlsm.controllers.corrections import AUTOSAVE_SECONDS, Corrections
+from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.project import LEFT_OPEN, Project
 from napari_medvlsm.controllers.worklist import Worklist
 from napari_medvlsm.core.images import Scan
@@ -62,7 +63,7 @@ class Desk:
             session, self.layers, self.autosaves, settings, run, later, lambda: 0.0
         )
         self.worklist = self.stage.worklist = Worklist(view, self.stage, run)
-        self.project = Project(session, self.corrections, self.worklist, settings, run, run, later)
+        self.project = Project(session, self.corrections, self.worklist, settings, run, run, later, Predicting(run))
         for signal in (self.project.message, self.worklist.message):
             signal.connect(lambda text, problem: self.heard.append((text, problem)))
 
