@@ -106,7 +106,7 @@ def counts(database: Database, query: CaseQuery) -> Counts:
 
 
 def to_predict(database: Database, target: str, prompt: str, weights: str) -> list[int]:
-    """The scans whose outline of a target is unseen and has no prediction by this prompt and these weights (SHA-256)."""
+    """The scans in which a target is unseen and has no prediction by this prompt and these weights (SHA-256)."""
     rows = database.query(
         f"SELECT scan_id FROM {_TASKS} JOIN scan ON scan.id = scan_id LEFT JOIN version ON version.id = prediction_id "
         "WHERE phrase = ? AND state = 'unseen' AND (prediction_id IS NULL OR version.prompt != ? "
