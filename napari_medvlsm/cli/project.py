@@ -56,7 +56,11 @@ def add_to(commands: Any) -> None:
     add.add_argument("--group-name", metavar="RULE", help="group by the file's name, such as '{patient}_*'")
     add.add_argument("--group-table", type=Path, metavar="FILE", help="group by a table (CSV) with a column 'image'")
     add.add_argument("--group-column", default="", metavar="COLUMN", help="of that table, or of one of the data set's")
-    add.add_argument("--group-header", metavar="FIELD", help="group by a tag of TIFF or EXIF, or a text of PNG")
+    add.add_argument(
+        "--group-header",
+        metavar="FIELD",
+        help="group by a tag of TIFF or EXIF, or a text of PNG (not yet of DICOM)",
+    )
     add.add_argument("--preview", action="store_true", help="show the groups, and add nothing")
     add.set_defaults(run=_add)
 

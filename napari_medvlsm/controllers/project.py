@@ -28,7 +28,7 @@ from napari_medvlsm.core.projects.predicting import BatchRequest
 from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery
-from napari_medvlsm.core.prompts import parse
+from napari_medvlsm.core.prompts import parse, target_name
 
 # Scans that were left stay in the viewer with their undo steps, so many of them; the others go once they are stored.
 LEFT_OPEN = 2
@@ -79,6 +79,7 @@ class Project:
         Goes on where the project was closed before all was predicted.
     """
 
+    closing = Signal()  # the project is about to be closed: who reads it beside the window must stop
     changed = Signal()  # another project, other scans in it, other states of them, or another query
     case_changed = Signal()  # another scan of the project is in view, or none, or its states
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
@@ -107,6 +108,8 @@ class Project:
         self._wanted: tuple[int, Entry] | None = None
         # The scan that was asked for last, whether or not it can be shown: from there one goes on.
         self._place: int | None = None
+        # What is to be looked at in which scan, once that comes into view.
+        self._target_wanted: tuple[int, str] | None = None
         self._entry: Entry | None = None
         self._unreadable: list[Entry] = []
         self._left: list[_Left] = []
@@ -178,6 +181,7 @@ class Project:
         if store is None or drafts is None:
             return
         self.predicting.leave()
+        self.closing.emit()
         self._corrections.flush()
         drafts.close()
         self.store = self._drafts = self.case = self._wanted = self._place = None
@@ -251,12 +255,14 @@ class Project:
             self.query = query
             self.changed.emit()
 
-    def open_case(self, case_id: int) -> None:
-        """Show a scan of the project and work on it."""
+    def open_case(self, case_id: int, target: str = "") -> None:
+        """Show a scan of the project and work on it: on what is to do there, or on the target given."""
         store = self.store
         if store is None or (self.case is not None and self.case.id == case_id and self._wanted is None):
+            if store is not None and target:
+                self.choose_target(target)
             return
-        self._place = case_id
+        self._place, self._target_wanted = case_id, (case_id, target)
         while self._unreadable:
             self._worklist.put_away(self._unreadable.pop())
         try:
@@ -315,7 +321,8 @@ class Project:
         found = self._corrections.completed(spoken) or self._confirmed(spoken)
         if found is None:
             self.message.emit(
-                f"Nothing is outlined as {target}: draw it, segment it, or answer that there is none.", True
+                f"Nothing is outlined as {target_name(target)}: draw it, segment it, or answer that there is none.",
+                True,
             )
         else:
             self._answer(case, found)
@@ -325,7 +332,9 @@ class Project:
         if (case := self._case_in_view()) is None:
             return
         if case.states.get(self.target, State.UNSEEN) in ACCEPTED:
-            self.message.emit(f"{self.target} in {case.name} is {self.state} already; reopen it first.", True)
+            self.message.emit(
+                f"{target_name(self.target)} in {case.name} is {self.state} already; reopen it first.", True
+            )
             return
         self.choose_target(self.target)
         self._corrections.declare_absent()
@@ -341,6 +350,27 @@ class Project:
         self._write(
             partial(self.store.reopen, case.id, target), lambda _: self._on_reopened(case.id, target), self._fail
         )
+
+    # Review ---------------------------------------------------------------------------------------------------------
+
+    def once_written(self, then: Callable[[], None]) -> None:
+        """Call a function when all that was drawn and answered until now is in the project."""
+        self._session.view.settle()
+        self._corrections.flush()
+        self._write(lambda: None, lambda _: then(), self._fail)
+
+    def on_reviewed(self, case_id: int, target: str) -> None:
+        """Take over what a review did to an outline: its state and, if it is in view, what it is now."""
+        self._refresh()
+        case, store = self.case, self.store
+        if case is None or store is None or case.id != case_id:
+            return
+        here = self._corrections.of_scan().get(self._spoken(target))
+        if case.states.get(target) is State.UNSEEN and here is not None and here.absent:
+            self.choose_target(target)
+            self._corrections.retract_absent()
+        else:
+            self._write(partial(_read_outlines, store, case), partial(self._bring, store, case), self._fail)
 
     # Within: what comes into view ------------------------------------------------------------------------------------
 
@@ -390,7 +420,10 @@ class Project:
         assert store is not None, "the scan is one of the project"
         to_do = [t for t, state in case.states.items() if state in _TO_DO]
         here = self._asked(self._session.target_in_view.phrase) if self._session.prompt.text else ""
-        if here not in (to_do or case.states):
+        wanted, self._target_wanted = self._target_wanted, None
+        if wanted is not None and wanted[0] == case.id and wanted[1] in case.states:
+            self.choose_target(wanted[1])
+        elif here not in (to_do or case.states):
             self.choose_target(next(iter(to_do or case.states), ""))
         # After what waits to be written of this very scan.
         self._write(partial(_read_kept, store, case), partial(self._bring, store, case), self._fail)
@@ -490,7 +523,7 @@ class Project:
             self._corrections.mark_stored(current, _saved_now())
         self._refresh()
         what = "answered as not there" if found.absent else "submitted"
-        self.message.emit(f"{found.target} in {case.name}: {what}.", False)
+        self.message.emit(f"{target_name(found.target)} in {case.name}: {what}.", False)
         if not self._is_in_view(case) or self.case is None:
             return
         left = [target for target, state in self.case.states.items() if state in _TO_DO]
@@ -503,7 +536,7 @@ class Project:
         self._refresh()
         current = self._corrections.completed(self._spoken(target))
         if self.case is not None and self.case.id == case_id and current is not None and not current.absent:
-            self.message.emit(f"{target} in {self.case.name} can be changed again.", False)
+            self.message.emit(f"{target_name(target)} in {self.case.name} can be changed again.", False)
             if not self._corrections.is_stored(self.case.pixels_hash) and self._drafts is not None:
                 self._drafts.save(case_id, self._entry_of(self.case, current))
         elif self.case is not None and self.case.id == case_id and current is not None:
@@ -608,14 +641,18 @@ def _saved_now() -> str:
 
 def _read_kept(store: ProjectStore, case: Case) -> _Kept:
     """What the project has of a scan; of the hold-out, no prediction before a person's answer is there."""
-    outlines, predictions = [], []
+    predictions = []
     for target, state in case.states.items():
-        current, predicted = store.current(case.id, target), store.prediction(case.id, target)
-        if current is not None and not current.lost:
-            outlines.append(_of_scan(store.load(current), case))
+        predicted = store.prediction(case.id, target)
         if predicted is not None and (case.split != "test" or state in ACCEPTED):
             predictions.append(_of_scan(store.load(predicted), case))
-    return _Kept(outlines, predictions)
+    return replace(_read_outlines(store, case), predictions=predictions)
+
+
+def _read_outlines(store: ProjectStore, case: Case) -> _Kept:
+    """What persons outlined of a scan."""
+    found = [store.current(case.id, target) for target in case.states]
+    return _Kept([_of_scan(store.load(v), case) for v in found if v is not None and not v.lost], ())
 
 
 def _of_scan(annotation: Annotation, case: Case) -> Annotation:

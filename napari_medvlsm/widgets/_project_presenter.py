@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QFileDialog, QMessageBox, QShortcut, QWidget
+from qtpy.QtWidgets import QDialog, QFileDialog, QMessageBox, QShortcut, QWidget
 
 from napari_medvlsm.controllers.project import Project
+from napari_medvlsm.controllers.review import Item, count_waiting
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import Case, CaseQuery, Counts
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets._prompt_presenter import open_dialog
+from napari_medvlsm.widgets._review_presenter import open_effort, open_review
 from napari_medvlsm.widgets._thumbnails import Thumbnails
 from napari_medvlsm.widgets._workers import Background
 from napari_medvlsm.widgets.dialogs import AddScansDialog, NewProjectDialog, PredictDialog
@@ -68,6 +72,8 @@ class ProjectPresenter(QObject):
         self._project, self._tab, self._settings, self._parent = project, tab, settings, parent
         self._session, self._run = session, run
         self._closed = False
+        # The windows of the review and of the effort, while they are open.
+        self._dialogs: dict[str, Any] = {}
         self._store: ProjectStore | None = None
         self._drawing = Background(self)
         ratio = parent.devicePixelRatioF()
@@ -87,6 +93,10 @@ class ProjectPresenter(QObject):
         tab.submitRequested.connect(project.submit)
         tab.absentRequested.connect(project.declare_absent)
         tab.reopenRequested.connect(project.reopen)
+        tab.reviewRequested.connect(lambda: project.once_written(self._review))
+        tab.versionsRequested.connect(lambda: project.once_written(lambda: self._review(self._in_view())))
+        tab.effortRequested.connect(lambda: project.once_written(self._show_effort))
+        project.closing.connect(self._close_dialogs)
         project.changed.connect(self._show)
         project.case_changed.connect(self._show_case)
         project.occupied.connect(self._offer_read_only)
@@ -115,6 +125,7 @@ class ProjectPresenter(QObject):
     def close(self) -> None:
         """Show nothing any more."""
         self._closed = True
+        self._close_dialogs()
         self._drawing.close()
 
     def open(self, folder: Path) -> bool:
@@ -138,11 +149,13 @@ class ProjectPresenter(QObject):
         try:
             tab.set_choices(store.all_targets, store.groups())
             counts: Counts | None = store.counts()
+            waiting = count_waiting(store, project.query)
             self.model.set_ids(store.case_ids(project.query))
         except ProjectError as error:
             project.message.emit(str(error), True)
             return
         tab.set_counts(counts)
+        tab.set_waiting(waiting)
         self._select()
 
     def _show_case(self) -> None:
@@ -152,7 +165,7 @@ class ProjectPresenter(QObject):
         if case is None:
             self._tab.set_case("Choose a scan of the list." if project.is_open else "", [], "", None, True)
             return
-        targets = [(f"{STATES[s][0]} {t}: {STATES[s][2]}", t) for t, s in case.states.items()]
+        targets = [(f"{STATES[s][0]} {target_name(t)}: {STATES[s][2]}", t) for t, s in case.states.items()]
         group = f" ({case.group})" if case.group else ""
         held = ", held out for judging models" if case.split == "test" else ""
         self._tab.set_case(f"{case.name}{group}{held}", targets, project.target, project.state, project.read_only)
@@ -213,6 +226,51 @@ class ProjectPresenter(QObject):
         model = str(session.model.folder)
         dialog.chosen.connect(lambda asked: self._project.predict(asked, model, *session.engine.chosen))
         open_dialog(dialog)
+
+    def _review(self, first: Item | None = None) -> None:
+        """Open the review of what waits in the list; it begins with an outline."""
+        store = self._project.store
+        if first is not None and "review" in self._dialogs:
+            self._dialogs["review"].close()
+        if store is None or self._closed or self._is_shown("review"):
+            return
+        dialog = open_review(store, self._project.query, first, self._parent)
+        dialog.review.decided.connect(self._on_decided)
+        dialog.openRequested.connect(self._show_in_viewer)
+        self._keep("review", dialog)
+
+    def _in_view(self) -> Item | None:
+        case = self._project.case
+        return Item(case.id, self._project.target) if case is not None else None
+
+    def _on_decided(self, case_id: int, target: str) -> None:
+        self._project.on_reviewed(case_id, target)
+        if "effort" in self._dialogs:
+            self._dialogs["effort"].report.start()
+
+    def _show_effort(self) -> None:
+        store = self._project.store
+        if store is not None and not self._closed and not self._is_shown("effort"):
+            self._keep("effort", open_effort(store, self._parent))
+
+    def _show_in_viewer(self, case_id: int, target: str) -> None:
+        self._project.open_case(case_id, target)
+        self._parent.window().activateWindow()
+
+    def _is_shown(self, name: str) -> bool:
+        dialog = self._dialogs.get(name)
+        if dialog is not None:
+            dialog.raise_()
+            dialog.activateWindow()
+        return dialog is not None
+
+    def _keep(self, name: str, dialog: QDialog) -> None:
+        self._dialogs[name] = dialog
+        dialog.finished.connect(lambda: self._dialogs.pop(name, None))
+
+    def _close_dialogs(self) -> None:
+        for dialog in list(self._dialogs.values()):
+            dialog.close()
 
     def _ask_open(self) -> None:
         name = QFileDialog.getExistingDirectory(self._parent, "Open a project", self._settings.folder(_PROJECT))

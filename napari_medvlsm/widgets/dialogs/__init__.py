@@ -1,5 +1,6 @@
 """Windows beside the panel. Each shows values and reports what the person did, like the sections."""
 
+from napari_medvlsm.widgets.dialogs.before_after import BeforeAfterDialog
 from napari_medvlsm.widgets.dialogs.card import CardDialog
 from napari_medvlsm.widgets.dialogs.comparison import ComparisonDialog
 from napari_medvlsm.widgets.dialogs.guide import GuideDialog
@@ -13,6 +14,7 @@ from napari_medvlsm.widgets.dialogs.scans_form import AddScansDialog
 
 __all__ = [
     "AddScansDialog",
+    "BeforeAfterDialog",
     "CardDialog",
     "ComparisonDialog",
     "GuideDialog",

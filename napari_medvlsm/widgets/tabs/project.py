@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.values import CaseQuery, Counts
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.sections._section import QUIET, fill_combo, narrow_combo, quiet_label, rule
 from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
@@ -54,6 +55,9 @@ class ProjectTab(QWidget):
     submitRequested = Signal()
     absentRequested = Signal()
     reopenRequested = Signal()
+    reviewRequested = Signal()
+    versionsRequested = Signal()
+    effortRequested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,6 +146,25 @@ class ProjectTab(QWidget):
         self.counts = quiet_label()
         self.counts.setTextFormat(Qt.TextFormat.RichText)
         column.addWidget(self.counts)
+        self.review = _button(
+            "Review…",
+            "See what was handed over as a second person: approve it, or send it back with a remark",
+            self.reviewRequested,
+        )
+        self.versions = _button(
+            "Versions…",
+            "All versions of the outline in view: look at them side by side, and bring one back",
+            self.versionsRequested,
+        )
+        self.effort = _button(
+            "Effort…",
+            "The time and the changes that outlines cost, and whether another model made that less",
+            self.effortRequested,
+        )
+        row = QHBoxLayout()
+        for button in (self.review, self.versions, self.effort):
+            row.addWidget(button)
+        column.addLayout(row)
         column.addWidget(rule())
         self.now = quiet_label()
         column.addWidget(self.now)
@@ -203,7 +226,7 @@ class ProjectTab(QWidget):
 
     def set_choices(self, targets: tuple[str, ...], groups: dict[str, int]) -> None:
         """Offer the targets and groups of the project."""
-        every = [("every target", ""), *((t, t) for t in targets)]
+        every = [("every target", ""), *((target_name(t), t) for t in targets)]
         fill_combo(self.targets, every, self.targets.currentData() or "")
         found = [("every group", ""), *((f"{g} ({n})", g) for g, n in groups.items())]
         fill_combo(self.group, found, self.group.currentData() or "")
@@ -227,6 +250,11 @@ class ProjectTab(QWidget):
         )
         self.counts.setText(f"{counts.cases} scans: {', '.join(parts)}{waiting}")
 
+    def set_waiting(self, count: int) -> None:
+        """Show how many outlines of the list wait for a second person."""
+        self.review.setText(f"Review… ({count})")
+        self.review.setEnabled(bool(count))
+
     def set_case(
         self, text: str, targets: list[tuple[str, str]], target: str, state: State | None, read_only: bool
     ) -> None:
@@ -235,6 +263,7 @@ class ProjectTab(QWidget):
         fill_combo(self.target, targets, target)
         with QSignalBlocker(self.target):
             self.target.setEnabled(len(targets) > 1)
+        self.versions.setEnabled(state is not None)
         open_ = state in (State.UNSEEN, State.DRAFT)
         self.submit.setEnabled(open_ and not read_only)
         self.absent.setEnabled(open_ and not read_only)
