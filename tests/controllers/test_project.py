@@ -164,19 +164,19 @@ def test_what_is_painted_is_in_the_project_and_comes_back(desk):
 def test_an_answer_leads_to_the_next_scan_that_waits(desk):
     desk.open()
     desk.draw(3)
-    desk.project.submit()
+    desk.project.answers.submit()
     desk.rest()
     assert desk.name == "scan2.png"
-    desk.project.declare_absent()
+    desk.project.answers.declare_absent()
     desk.rest()
     assert desk.name == "scan3.png"
-    desk.project.submit()
+    desk.project.answers.submit()
     assert desk.heard[-1][0].startswith("Nothing is outlined as polyp") and desk.name == "scan3.png"
     desk.project.set_query(CaseQuery(states=(State.SUBMITTED, State.ABSENT)))
     desk.project.step(-1)
     desk.rest()
     assert desk.name == "scan2.png" and desk.corrections.current.absent
-    desk.project.reopen()
+    desk.project.answers.reopen()
     desk.rest()
     assert desk.project.state is State.UNSEEN and desk.corrections.current is None
     with reopened(desk) as store:
@@ -203,7 +203,7 @@ def test_the_next_scan_is_read_and_encoded_ahead(desk, wire, monkeypatch):
     ahead = [message["image"] for message, _ in wire.sent if message["op"] == "ahead"]
     desk.draw(3)
     monkeypatch.setattr("napari_medvlsm.controllers.worklist.read_image", None)
-    desk.project.submit()
+    desk.project.answers.submit()
     desk.rest()
     assert desk.name == "scan3.png" and ahead[-1] == desk.session.scan_hash
     assert [message["image"] for message, _ in wire.sent if message["op"] == "ahead"][-1] != desk.session.scan_hash
@@ -213,7 +213,7 @@ def test_a_submitted_outline_is_not_changed_and_the_stroke_is_not_lost(desk):
     desk.open()
     desk.draw(3)
     first = desk.project.case.id
-    desk.project.submit()
+    desk.project.answers.submit()
     desk.rest()
     desk.project.open_case(first)
     desk.rest()
@@ -226,7 +226,7 @@ def test_a_submitted_outline_is_not_changed_and_the_stroke_is_not_lost(desk):
     desk.project.open_case(first)
     desk.rest()
     assert (desk.mask == rows(3, 8)).all(), "it was not taken out of the viewer"
-    desk.project.reopen()
+    desk.project.answers.reopen()
     desk.rest()
     found = desk.project.store.current(first, "polyp")
     assert found.origin == "draft" and (desk.project.store.load(found).mask == rows(3, 8)).all()
@@ -275,7 +275,7 @@ def test_a_prediction_is_there_again_and_can_be_handed_over_as_it_is(desk, wire)
     desk.open()
     assert desk.project.case.id == case and desk.session.result.prompt == asked
     assert (desk.session.mask() == rows(2, 3, 4, 5)).all() and desk.project.state is State.UNSEEN
-    desk.project.submit()
+    desk.project.answers.submit()
     desk.rest()
     found = desk.project.store.current(case, "polyp")
     assert found.origin == "submitted" and found.corrected and found.dice == 1 and found.author == "Ada"
