@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineController, EngineImage, Request
@@ -252,6 +253,11 @@ class Session:
         self.model_changed.emit()
         self.prompt_changed.emit()
         self.mask_changed.emit()
+
+    def prepare_ahead(self, scan_hash: str, pixels: npt.NDArray[np.generic]) -> None:
+        """Let the model in use encode a scan that comes into view later, while it has nothing else to do."""
+        if self.model is not None:
+            self.engine.prepare_ahead(self.model.folder, EngineImage(scan_hash, pixels))
 
     def segment(self, options: SegmentOptions = WHOLE_SCAN) -> Request:
         """Ask the engine about the scan: the prompts on the list, or the prompt as it stands if there are none.

@@ -26,6 +26,7 @@ from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
 from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.outlines import Outlines
+from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
@@ -111,6 +112,7 @@ class Panel(QWidget):
         # The same holds for projects; adding hundreds of scans keeps no stroke waiting either.
         self.project_writing = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
         self.project_work = Background(self)
+        self.predicting = Background(self)
         self.improve_work = Background(self)
 
         planes = PlaneReader(self.background.run, lambda: self.view.move())
@@ -195,6 +197,7 @@ class Panel(QWidget):
         self.autosaving.close()
         self.improve_work.close()
         self.project_work.close()
+        self.predicting.close()
         self.project_writing.close()
         self.store.close()
 
@@ -330,10 +333,10 @@ class Panel(QWidget):
             self.project_writing.run,
             self.project_work.run,
             call_later(self),
+            Predicting(self.predicting.run),
         )
-        self.projects = ProjectPresenter(
-            self.project, self.project_tab, settings, lambda: session.vocabulary, self.project_work.run, self
-        )
+        self.project.predicting.message.connect(status)
+        self.projects = ProjectPresenter(self.project, self.project_tab, settings, session, self.project_work.run, self)
         self.improve = Improve(self.project, session, self.improve_work.run, call_later(self))
         before_after = BeforeAfter(self.project, session, self.improve_work.run)
         self.improving = ImprovePresenter(
