@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from medvlsm_training import command as training
 from napari_medvlsm import __version__
-from napari_medvlsm.cli import data, evaluate, improve, models, project, prompts, segment
+from napari_medvlsm.cli import data, evaluate, improve, models, project, project_next, prompts, segment
 from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
 from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.plain_files import shown
@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts, data, project, improve, training, evaluate):
+    for module in (segment, models, prompts, data):
+        module.add_to(commands)
+    project_next.add_to(project.add_to(commands))
+    for module in (improve, training, evaluate):
         module.add_to(commands)
     return made
