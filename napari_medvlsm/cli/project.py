@@ -270,6 +270,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _effort(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.projects.agreement import compare, read_agreements
     from napari_medvlsm.core.projects.chart import save_chart
     from napari_medvlsm.core.projects.ledger import (
         CAUTION,
@@ -283,8 +284,10 @@ def _effort(options: argparse.Namespace) -> int:
     )
     from napari_medvlsm.core.projects.store import ProjectStore
 
+    comparing = bool(options.first or options.second or options.by == "version")
     with ProjectStore(options.project, read_only=True) as store:
         ledger = of_target(read_ledger(store.database), options.target)
+        agreements = read_agreements(store, options.target) if comparing else []
     if not ledger:
         raise ValueError(f"Nothing{f' of {options.target}' if options.target else ''} was submitted or approved yet.")
     if options.measure not in MEASURES:
@@ -299,11 +302,12 @@ def _effort(options: argparse.Namespace) -> int:
     for line, measures in found.items():
         told = [f"{name} {_interval(one)}" for name, one in measures.items() if one.cases]
         print(f"{line} ({measures['seconds'].cases} outlines): {', '.join(told)}")
-    if options.first or options.second or options.by == "version":
+    if comparing:
+        nearer = compare(agreements, options.first, options.second)
         try:
             answers = did_it_help(ledger, options.first, options.second)
         except ValueError as error:
-            if options.first or options.second:
+            if (options.first or options.second) and not nearer:
                 raise
             answers = []
             _tell([str(error)])
@@ -311,6 +315,8 @@ def _effort(options: argparse.Namespace) -> int:
             print(answer.sentence)
         if answers:
             print(CAUTION)
+        for comparison in nearer:
+            print(comparison.sentence)
     return OK
 
 
