@@ -143,7 +143,7 @@ class Comparison:
     left_out : int
         Scans from which a model may have learned.
     favoured : (int, int)
-        How many of the outlines began from a prediction of each.
+        How many of the outlines that show the target began from a prediction of each.
     sentence : str
         For people.
     """
@@ -186,7 +186,7 @@ def _comparison(target: str, first: str, second: str, both: Sequence[Agreement])
     sides = [[a.predictions[name].dice for a in shown] for name in (first, second)]
     measured = paired(sides[0], sides[1], [a.unit for a in shown])
     outlined = [sum(a.predictions[name].outlined for a in absent) for name in (first, second)]
-    favoured = (sum(a.began_from == first for a in fair), sum(a.began_from == second for a in fair))
+    favoured = (sum(a.began_from == first for a in shown), sum(a.began_from == second for a in shown))
     left_out = len(both) - len(fair)
     text = " ".join(
         [
@@ -197,7 +197,7 @@ def _comparison(target: str, first: str, second: str, both: Sequence[Agreement])
                 for count, name in zip(favoured, (first, second), strict=True)
                 if count
             ),
-            *([f"{left_out} more scans are left out, since a model may have learned from them."] if left_out else []),
+            *([f"Left out, since a model may have learned from them: {left_out} more."] if left_out else []),
         ]
     )
     return Comparison(target, first, second, measured, len(absent), outlined[0], outlined[1], left_out, favoured, text)
