@@ -5,7 +5,7 @@ import pytest
 from tests.fuzz.hammer import FAULTS, READ, REFUSED, Tally, hammer
 from tests.fuzz.kinds import FAULTY, KINDS, PIXELS
 
-CASES = {"pictures": 120, "masks": 80, "models": 80, "folders": 20, "tables": 60, "annotations": 60, "recipes": 60}
+CASES = {"pictures": 120, "masks": 80, "models": 80, "folders": 10, "tables": 60, "annotations": 60, "recipes": 60}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -56,7 +56,11 @@ def add_to(commands: Any) -> Any:
     add.add_argument("--group-name", metavar="RULE", help="group by the file's name, such as '{patient}_*'")
     add.add_argument("--group-table", type=Path, metavar="FILE", help="group by a table (CSV) with a column 'image'")
     add.add_argument("--group-column", default="", metavar="COLUMN", help="of that table, or of one of the data set's")
-    add.add_argument("--group-header", metavar="FIELD", help="group by a tag of TIFF or EXIF, or a text of PNG")
+    add.add_argument(
+        "--group-header",
+        metavar="FIELD",
+        help="group by a tag of TIFF or EXIF, or a text of PNG (not yet of DICOM)",
+    )
     add.add_argument("--preview", action="store_true", help="show the groups, and add nothing")
     add.set_defaults(run=_add)
 
@@ -116,6 +120,7 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.projects.adding import grouped
     from napari_medvlsm.core.projects.imports import import_outlines
     from napari_medvlsm.core.projects.store import ProjectStore
 
@@ -123,7 +128,7 @@ def _add(options: argparse.Namespace) -> int:
     with ProjectStore(options.project, read_only=True) as store:
         rule = _rule(options, store.salt)
     scans, masks = _sources(options)
-    scans = _grouped(scans, rule, options.modality)
+    scans = [replace(s, modality=s.modality or options.modality) for s in grouped(scans, rule)]
     if options.preview:
         _preview(scans)
         return OK
@@ -182,17 +187,6 @@ def _rule(options: argparse.Namespace, salt: str) -> GroupRule | None:
             raise ValueError("Name the column of the table with --group-column, such as patient.")
         return ByTable.read(options.group_table, options.group_column)
     return ByHeader(options.group_header, salt) if options.group_header else None
-
-
-def _grouped(scans: Sequence[NewScan], rule: GroupRule | None, modality: str) -> list[NewScan]:
-    return [
-        replace(
-            scan,
-            group=(rule.of(scan.path, scan.name or scan.path.name) if rule else "") or scan.group,
-            modality=scan.modality or modality,
-        )
-        for scan in scans
-    ]
 
 
 def _preview(scans: Sequence[NewScan]) -> None:

@@ -17,14 +17,14 @@ from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.worklist import Entry, Worklist
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.io.settings import Settings
-from napari_medvlsm.core.projects.adding import AddReport, NewScan, add_scans, scans_in
-from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.projects.adding import AddReport, NewScan, add_scans, grouped, scans_in
+from napari_medvlsm.core.projects.errors import ProjectError, ProjectInUse
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.grouping import GroupRule
 from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery
-from napari_medvlsm.core.prompts import parse
+from napari_medvlsm.core.prompts import parse, target_name
 
 # Scans that were left stay in the viewer with their undo steps, so many of them; the others go once they are stored.
 LEFT_OPEN = 2
@@ -77,6 +77,7 @@ class Project:
     changed = Signal()  # another project, other scans in it, other states of them, or another query
     case_changed = Signal()  # another scan of the project is in view, or none, or its states
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
+    occupied = Signal(object, str)  # folder of a project that another program has open, and a sentence
     progressed = Signal(int, int)  # scans that were added, of how many; in the thread that adds them
 
     def __init__(
@@ -124,22 +125,31 @@ class Project:
         return self.store is not None and self.store.read_only
 
     def create(self, folder: Path, targets: Sequence[str], title: str = "") -> bool:
-        """Make a project and open it; False, with a message, where it cannot be."""
-        try:
-            create_project(folder, targets, title)
-        except ProjectError as error:
-            self.message.emit(str(error), True)
-            return False
+        """Make a project and open it; False, with a message, where it cannot be opened.
+
+        Raises
+        ------
+        ProjectError
+            If it cannot be made; what is open stays so.
+        """
+        create_project(folder, targets, title)
         return self.open(folder)
 
     def open(self, folder: Path, read_only: bool = False) -> bool:
-        """Open a project, and go on where it was left; False, with a message, where it cannot be opened."""
-        self.close()
+        """Open a project, and go on where it was left.
+
+        False, with a message, where it cannot be opened; what is open stays so.
+        """
+        if self.store is not None and (self.store.folder, self.read_only) == (folder.resolve(), read_only):
+            return True
         try:
             store = ProjectStore(folder, self._settings.author, read_only)
         except ProjectError as error:
             self.message.emit(str(error), True)
+            if isinstance(error, ProjectInUse):
+                self.occupied.emit(folder, str(error))
             return False
+        self.close()
         self.store = store
         self._drafts = Drafts(store, self._write, self._call_later)
         self._drafts.saved.connect(self._on_saved)
@@ -182,9 +192,7 @@ class Project:
             ]
             if not scans:
                 raise ProjectError(f"There is no scan in {', '.join(str(folder) for folder in folders)}.")
-            if rule is not None:
-                scans = [replace(s, group=rule.of(s.path, s.name or s.path.name) or s.group) for s in scans]
-            return add_scans(store, scans, copy, self.progressed.emit)
+            return add_scans(store, grouped(scans, rule), copy, self.progressed.emit)
 
         self._run(added, self._on_added, self._fail)
 
@@ -283,7 +291,8 @@ class Project:
         found = self._corrections.completed(spoken) or self._confirmed(spoken)
         if found is None:
             self.message.emit(
-                f"Nothing is outlined as {target}: draw it, segment it, or answer that there is none.", True
+                f"Nothing is outlined as {target_name(target)}: draw it, segment it, or answer that there is none.",
+                True,
             )
         else:
             self._answer(case, found)
@@ -293,7 +302,9 @@ class Project:
         if (case := self._case_in_view()) is None:
             return
         if case.states.get(self.target, State.UNSEEN) in ACCEPTED:
-            self.message.emit(f"{self.target} in {case.name} is {self.state} already; reopen it first.", True)
+            self.message.emit(
+                f"{target_name(self.target)} in {case.name} is {self.state} already; reopen it first.", True
+            )
             return
         self.choose_target(self.target)
         self._corrections.declare_absent()
@@ -471,7 +482,7 @@ class Project:
             self._corrections.mark_stored(current, _saved_now())
         self._refresh()
         what = "answered as not there" if found.absent else "submitted"
-        self.message.emit(f"{found.target} in {case.name}: {what}.", False)
+        self.message.emit(f"{target_name(found.target)} in {case.name}: {what}.", False)
         if not self._is_in_view(case) or self.case is None:
             return
         left = [target for target, state in self.case.states.items() if state in _TO_DO]
@@ -484,7 +495,7 @@ class Project:
         self._refresh()
         current = self._corrections.completed(self._spoken(target))
         if self.case is not None and self.case.id == case_id and current is not None and not current.absent:
-            self.message.emit(f"{target} in {self.case.name} can be changed again.", False)
+            self.message.emit(f"{target_name(target)} in {self.case.name} can be changed again.", False)
             if not self._corrections.is_stored(self.case.pixels_hash) and self._drafts is not None:
                 self._drafts.save(case_id, self._entry_of(self.case, current))
         elif self.case is not None and self.case.id == case_id and current is not None:

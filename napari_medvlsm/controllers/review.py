@@ -20,6 +20,7 @@ from napari_medvlsm.core.projects.outlines import PREDICTION
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery, Event, Version
+from napari_medvlsm.core.prompts import target_name
 
 #: What waits for a second person: outlines, and answers that there is nothing.
 WAITING = (State.SUBMITTED, State.ABSENT)
@@ -284,7 +285,7 @@ class Review:
 
         self._write(
             work,
-            partial(self._on_answered, item, f"{item.target} in {look.case.name}: {what}.", stay),
+            partial(self._on_answered, item, f"{target_name(item.target)} in {look.case.name}: {what}.", stay),
             self._on_refused,
         )
 

@@ -131,9 +131,9 @@ class CorrectionLayers:
 
     def noted(self, target: str) -> Annotation | None:
         """The annotation that the layer carries for the slice in view."""
-        layer = self._layer(target)
+        layer, view = self._layer(target), self._view.slice
         found = _notes(layer).get(self._view.scan_hash) if layer is not None else None
-        return found[1] if found is not None else None
+        return found[1] if found is not None and view is not None and found[0] == view.index else None
 
     def forget(self, target: str) -> None:
         """Let the layer carry no annotation for the slice in view any more."""

@@ -20,9 +20,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medvlsm.controllers.before_after import BeforeAfter
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
+from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.outlines import Outlines
 from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.saving import Saving
@@ -41,6 +43,7 @@ from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._first_hint import FirstHint
+from napari_medvlsm.widgets._improve_presenter import ImprovePresenter
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
 from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
@@ -68,6 +71,7 @@ from napari_medvlsm.widgets.sections import (
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
 from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
+from napari_medvlsm.widgets.tabs.improve import ImproveTab
 from napari_medvlsm.widgets.tabs.project import ProjectTab
 
 if TYPE_CHECKING:
@@ -107,6 +111,7 @@ class Panel(QWidget):
         # The same holds for projects; adding hundreds of scans keeps no stroke waiting either.
         self.project_writing = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
         self.project_work = Background(self)
+        self.improve_work = Background(self)
 
         planes = PlaneReader(self.background.run, lambda: self.view.move())
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image, planes))
@@ -174,6 +179,8 @@ class Panel(QWidget):
         for dialog in self.findChildren(QDialog):
             dialog.close()
         self.corrections.close()
+        self.improving.close()
+        self.improve.close()
         self.projects.close()
         self.project.close()
         self.tools.close()
@@ -186,6 +193,7 @@ class Panel(QWidget):
         self.engine.close()
         self.background.close()
         self.autosaving.close()
+        self.improve_work.close()
         self.project_work.close()
         self.project_writing.close()
         self.store.close()
@@ -280,6 +288,8 @@ class Panel(QWidget):
         self.tabs.addTab(scroll, "Segment")
         self.project_tab = ProjectTab()
         self.tabs.addTab(self.project_tab, "Project")
+        self.improve_tab = ImproveTab()
+        self.tabs.addTab(self.improve_tab, "Improve")
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 4, 0, 0)
         outer.setSpacing(0)
@@ -321,7 +331,16 @@ class Panel(QWidget):
             self.project_work.run,
             call_later(self),
         )
-        self.projects = ProjectPresenter(self.project, self.project_tab, settings, self)
+        self.projects = ProjectPresenter(
+            self.project, self.project_tab, settings, lambda: session.vocabulary, self.project_work.run, self
+        )
+        self.improve = Improve(self.project, session, self.improve_work.run, call_later(self))
+        before_after = BeforeAfter(self.project, session, self.improve_work.run)
+        self.improving = ImprovePresenter(
+            self.improve, before_after, session, self.improve_tab, self.tabs, settings, self
+        )
+        self.improve.message.connect(status)
+        self.improve_tab.openRequested.connect(self.project_tab.openRequested)
         self.hint = FirstHint(self.viewer, settings)
         self.measuring = MeasurePresenter(
             session, self.corrections, self.results, self.layers, self.result_section, self.background, self

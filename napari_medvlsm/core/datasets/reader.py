@@ -6,7 +6,7 @@ annotation files are read back by upstream's templates, or else as text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,10 +118,11 @@ def read_source(
     Raises
     ------
     ValueError
-        If a file is missing, a path leaves the data set's folder, or the vocabulary does not have the modality.
+        If a file is missing, a path leaves the data set's folder, the vocabulary does not have the modality, or a list
+        of a split seems to have another name. A split without list is empty.
     """
     folder = source_folder(root, source)
-    wanted = ("test",) if source.tested_only else SPLITS
+    wanted = _listed_splits(folder, source, ("test",) if source.tested_only else SPLITS)
     items = {
         split: read_items(folder, source, split, vocabulary, skip_missing).items if split in wanted else []
         for split in SPLITS
@@ -137,6 +138,20 @@ def read_source(
     items["train"] = [item for item in items["train"] if not keys(item) & held_out]
     items["val"] = [item for item in items["val"] if not keys(item) & tested]
     return items
+
+
+def _listed_splits(folder: Path, source: SourceConfig, wanted: Sequence[str]) -> list[str]:
+    """Those of the splits that have a list; all, of a folder without any."""
+    files = split_files(folder, source.layout or layout_of(folder))
+    lacking = [split for split in wanted if split not in files] if files else []
+    # Of upstream, testB beside test; but "validation" where "val" is missing is meant for it.
+    others = [name for name in files if name not in SPLITS]
+    if lacking and others:
+        raise ValueError(
+            f"{source.folder} has no list of the split {lacking[0]!r}, but one called {shown(others[0])}; if that is "
+            f"meant, rename it, else add an empty list {lacking[0]}{''.join(files[others[0]].suffixes)}."
+        )
+    return [split for split in wanted if split not in lacking]
 
 
 def read_items(

@@ -17,6 +17,7 @@ from napari_medvlsm.core.projects.outlines import PREDICTION
 from napari_medvlsm.core.projects.states import ACCEPTED
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import Version
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION
 from napari_medvlsm.core.statistics import Paired, paired
 
@@ -204,7 +205,7 @@ def _comparison(target: str, first: str, second: str, both: Sequence[Agreement])
 
 
 def _verdict(target: str, first: str, second: str, found: Paired) -> str:
-    gain = found.difference
+    gain, target = found.difference, target_name(target)
     if gain.cases < _FEW or math.isnan(gain.low):
         return (
             f"{target}, on the same scans: too few to tell. Both {first} and {second} predicted {gain.cases} scans "

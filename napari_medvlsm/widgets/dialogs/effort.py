@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
 from napari_medvlsm.controllers.effort import EffortReport
 from napari_medvlsm.core.projects.chart import draw_chart
 from napari_medvlsm.core.projects.ledger import CAUTION, MEASURES, Effort
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Estimate
 from napari_medvlsm.widgets.sections._section import PROBLEM, QUIET, fill_combo, keep_narrow, quiet_label
 
@@ -138,7 +139,7 @@ class EffortDialog(QDialog):
         report, found = self.report, self.report.report
         if found is None:
             return
-        fill_combo(self.target, [("all targets", ""), *((t, t) for t in report.targets)], report.target)
+        fill_combo(self.target, [("all targets", ""), *((target_name(t), t) for t in report.targets)], report.target)
         versions = [(version, version) for version in report.versions]
         fill_combo(self.first, versions, report.first)
         fill_combo(self.second, versions, report.second)
@@ -187,7 +188,7 @@ class EffortDialog(QDialog):
         effort = self._plotted[min(len(self._plotted) - 1, max(0, round(place)))]
         value = MEASURES[self.report.measure][0](effort)
         self.canvas.setToolTip(
-            f"{effort.case}, {effort.target}: {self.report.measure} {value:.3g}\n{effort.model_version}, "
+            f"{effort.case}, {target_name(effort.target)}: {self.report.measure} {value:.3g}\n{effort.model_version}, "
             f"{effort.person or 'no name given'}, {effort.at.astimezone():%d %b %Y %H:%M}"
         )
 

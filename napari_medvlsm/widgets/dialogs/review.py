@@ -34,6 +34,7 @@ from napari_medvlsm.core.differences import Differences
 from napari_medvlsm.core.projects.outlines import PREDICTION
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.values import Event, Version
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets.dialogs._scan_view import ScanView
 from napari_medvlsm.widgets.sections._section import PROBLEM, WARNING, keep_narrow, quiet_label
 
@@ -250,7 +251,7 @@ class ReviewDialog(QDialog):
             self.heading.setText(f"<b>{reading}</b>")
             return
         group = f", {escape(look.case.group)}" if look.case.group else ""
-        self.heading.setText(f"<b>{escape(look.target)}</b> in <b>{escape(look.case.name)}</b>{group}")
+        self.heading.setText(f"<b>{escape(target_name(look.target))}</b> in <b>{escape(look.case.name)}</b>{group}")
         self.state.setText(_state_words(look))
         self.history.setHtml("".join(_event_words(event, look) for event in reversed(look.events)))
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionV
 
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.values import Case
+from napari_medvlsm.core.prompts import target_name
 
 CASE_ROLE = Qt.ItemDataRole.UserRole
 # Scans that are read from the project at once, and pages of them that are kept.
@@ -102,7 +103,7 @@ class CaseModel(QAbstractListModel):
 def explained(case: Case) -> str:
     """Everything of a scan in words, for a tooltip."""
     lines = [case.name, *([f"belongs to {case.group}"] if case.group else [])]
-    lines += [f"{target}: {STATES[state][2]}" for target, state in case.states.items()]
+    lines += [f"{target_name(target)}: {STATES[state][2]}" for target, state in case.states.items()]
     if case.split == "test":
         lines.append("held out for judging models: outline it before you look at what a model says")
     return "\n".join(lines)
@@ -141,7 +142,8 @@ class CaseDelegate(QStyledItemDelegate):
         picture = QRect(inner.left(), inner.top(), THUMBNAIL, inner.height())
         pixmap = self._thumbnail(case)
         if pixmap is not None:
-            place = QRect(0, 0, pixmap.width(), pixmap.height())
+            ratio = pixmap.devicePixelRatio()
+            place = QRect(0, 0, round(pixmap.width() / ratio), round(pixmap.height() / ratio))
             place.moveCenter(picture.center())
             painter.drawPixmap(place, pixmap)
         else:
@@ -172,7 +174,7 @@ class CaseDelegate(QStyledItemDelegate):
         x, end = place.left(), place.right()
         words = [(STATES[s], t) for t, s in case.states.items()]
         for (sign, color, word), target in words:
-            said = f"{sign} {word}" if len(words) == 1 else f"{sign} {target}: {word}"
+            said = f"{sign} {word}" if len(words) == 1 else f"{sign} {target_name(target)}: {word}"
             if x + metrics.horizontalAdvance(said) > end:
                 said = metrics.elidedText(said, Qt.TextElideMode.ElideRight, max(0, end - x))
             painter.setFont(font)

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.values import CaseQuery, Counts
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.sections._section import QUIET, fill_combo, narrow_combo, quiet_label, rule
 from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
@@ -198,7 +199,7 @@ class ProjectTab(QWidget):
 
     def set_choices(self, targets: tuple[str, ...], groups: dict[str, int]) -> None:
         """Offer the targets and groups of the project."""
-        every = [("every target", ""), *((t, t) for t in targets)]
+        every = [("every target", ""), *((target_name(t), t) for t in targets)]
         fill_combo(self.targets, every, self.targets.currentData() or "")
         found = [("every group", ""), *((f"{g} ({n})", g) for g, n in groups.items())]
         fill_combo(self.group, found, self.group.currentData() or "")

@@ -59,7 +59,7 @@ def plan(path: Path, kind: str) -> CommonPlan:
     Exception
         Of the decoder, for a damaged file.
     """
-    with _open(path, kind) as image:
+    with opened(path, kind) as image:
         _, samples, bits = _mode(image)
         check_stack(1, image.height, image.width, samples, bits)
         bounded = kind != JPEG or not image.info.get("progressive") or _scans(path) <= _USUAL_SCANS
@@ -74,7 +74,7 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
     Exception
         Of the decoder, for a damaged file.
     """
-    with _open(path, planned.kind) as image:
+    with opened(path, planned.kind) as image:
         space, samples, _ = _mode(image)
         image.load()
         orientation = _orientation(image)
@@ -110,11 +110,12 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
 
 def description(path: Path) -> str:
     """The text "Description" before a PNG's pixels; "" without it."""
-    with _open(path, PNG) as image:
+    with opened(path, PNG) as image:
         return str(image.info.get("Description", ""))
 
 
-def _open(path: Path, kind: str) -> ImageFile.ImageFile:
+def opened(path: Path, kind: str) -> ImageFile.ImageFile:
+    """A file of a known kind with its header read, by the decoder of that kind alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tags that nobody asks for
         return _DECODERS[kind](path)

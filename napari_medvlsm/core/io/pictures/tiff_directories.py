@@ -141,9 +141,12 @@ def read_directories(file: BinaryIO, size: int) -> list[Directory]:
     return found
 
 
-def first_directory(file: BinaryIO, size: int) -> Directory:
-    """The first page alone; parameters and errors as those of `read_directories`."""
-    reader = _Reader(file, size)
+def first_directory(file: BinaryIO, size: int, every_tag: bool = False) -> Directory:
+    """The first page alone, with `every_tag` also those of its tags that say nothing of the pixels.
+
+    Other parameters and errors are those of `read_directories`.
+    """
+    reader = _Reader(file, size, every_tag)
     return reader.directory(reader.first())[0]
 
 
@@ -161,8 +164,8 @@ def sub_directories(file: BinaryIO, size: int, of: Directory) -> list[Directory]
 
 
 class _Reader:
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
+    def __init__(self, file: BinaryIO, size: int, every_tag: bool = False) -> None:
+        self._file, self._size, self._every_tag = file, size, every_tag
         self._order = "<"
         self._big = False
         self._values = 0
@@ -215,10 +218,10 @@ class _Reader:
             self._values += length
             if length > _MAX_VALUE or self._values > _MAX_VALUES:
                 raise DamagedTiff(f"is damaged: its tag {tag} claims {count} values")
-            if tag not in _NEEDED:
+            if tag not in _NEEDED and not self._every_tag:
                 return tag, None
             inline = self._at(at, length)
-        if tag not in _NEEDED:
+        if tag not in _NEEDED and not self._every_tag:
             return tag, None
         if code == "s":
             return tag, inline[:length].split(b"\0", 1)[0].decode("utf-8", "replace")

@@ -14,5 +14,7 @@ def first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     what = " ".join(first["msg"].removeprefix("Value error, ").split())
     given = repr(first["input"])
-    but = "" if first["type"] == "missing" or len(given) > _LONGEST else f", but it is {given}"
+    # Our own sentences name the value themselves.
+    told = first["type"] in ("missing", "value_error") or len(given) > _LONGEST
+    but = "" if told else f", but it is {given}"
     return f"{where}: {what}{but}" if where else what
