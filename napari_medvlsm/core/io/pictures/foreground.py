@@ -28,8 +28,8 @@ _STRIP = 2**22
 _FLAT = 0.05
 # Of fractions: the share of pixels that has to lie near 0 or 1, and what near means.
 _CLEAR, _NEAR = 0.9, 0.25
-# Faint specks that compression leaves on black: below which value, and of which share of the pixels at most. Of values as
-# low as small labels, which a JPEG does not keep, a smaller one.
+# Faint specks that compression leaves on black: below which value, and of which share of the pixels at most. Of values
+# as low as small labels, which a JPEG does not keep, a smaller one.
 _FAINT, _SPECKS = 64, 0.1
 _LABEL, _LABEL_SPECKS = 4, 0.01
 # Of 8-bit values, what compression makes of black and white.
