@@ -127,6 +127,7 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.projects.adding import grouped
     from napari_medvlsm.core.projects.imports import import_outlines
     from napari_medvlsm.core.projects.store import ProjectStore
 
@@ -134,7 +135,7 @@ def _add(options: argparse.Namespace) -> int:
     with ProjectStore(options.project, read_only=True) as store:
         rule = _rule(options, store.salt)
     scans, masks = _sources(options)
-    scans = _grouped(scans, rule, options.modality)
+    scans = [replace(s, modality=s.modality or options.modality) for s in grouped(scans, rule)]
     if options.preview:
         _preview(scans)
         return OK
@@ -193,17 +194,6 @@ def _rule(options: argparse.Namespace, salt: str) -> GroupRule | None:
             raise ValueError("Name the column of the table with --group-column, such as patient.")
         return ByTable.read(options.group_table, options.group_column)
     return ByHeader(options.group_header, salt) if options.group_header else None
-
-
-def _grouped(scans: Sequence[NewScan], rule: GroupRule | None, modality: str) -> list[NewScan]:
-    return [
-        replace(
-            scan,
-            group=(rule.of(scan.path, scan.name or scan.path.name) if rule else "") or scan.group,
-            modality=scan.modality or modality,
-        )
-        for scan in scans
-    ]
 
 
 def _preview(scans: Sequence[NewScan]) -> None:

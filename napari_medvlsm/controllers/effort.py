@@ -75,7 +75,7 @@ class EffortReport:
         return sorted(known, key=lambda version: version != WITHOUT)
 
     def start(self) -> None:
-        """Read the ledger."""
+        """Read the ledger, or read it again."""
         self._run(partial(read_ledger, self._store.database), self._on_ledger, self._fail)
 
     def choose(
@@ -113,7 +113,8 @@ class EffortReport:
 
     def _on_ledger(self, ledger: list[Effort]) -> None:
         self._ledger = ledger
-        self.first, self.second = self._last_two()
+        if not {self.first, self.second} <= set(self.versions):
+            self.first, self.second = self._last_two()
         self._reckon()
 
     def _reckon(self) -> None:

@@ -17,8 +17,8 @@ from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.worklist import Entry, Worklist
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.io.settings import Settings
-from napari_medvlsm.core.projects.adding import AddReport, NewScan, add_scans, scans_in
-from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.projects.adding import AddReport, NewScan, add_scans, grouped, scans_in
+from napari_medvlsm.core.projects.errors import ProjectError, ProjectInUse
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.grouping import GroupRule
 from napari_medvlsm.core.projects.states import ACCEPTED, State
@@ -77,6 +77,7 @@ class Project:
     changed = Signal()  # another project, other scans in it, other states of them, or another query
     case_changed = Signal()  # another scan of the project is in view, or none, or its states
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
+    occupied = Signal(object, str)  # folder of a project that another program has open, and a sentence
     progressed = Signal(int, int)  # scans that were added, of how many; in the thread that adds them
 
     def __init__(
@@ -99,6 +100,8 @@ class Project:
         self._wanted: tuple[int, Entry] | None = None
         # The scan that was asked for last, whether or not it can be shown: from there one goes on.
         self._place: int | None = None
+        # What is to be looked at in which scan, once that comes into view.
+        self._target_wanted: tuple[int, str] | None = None
         self._entry: Entry | None = None
         self._unreadable: list[Entry] = []
         self._left: list[_Left] = []
@@ -122,22 +125,31 @@ class Project:
         return self.store is not None and self.store.read_only
 
     def create(self, folder: Path, targets: Sequence[str], title: str = "") -> bool:
-        """Make a project and open it; False, with a message, where it cannot be."""
-        try:
-            create_project(folder, targets, title)
-        except ProjectError as error:
-            self.message.emit(str(error), True)
-            return False
+        """Make a project and open it; False, with a message, where it cannot be opened.
+
+        Raises
+        ------
+        ProjectError
+            If it cannot be made; what is open stays so.
+        """
+        create_project(folder, targets, title)
         return self.open(folder)
 
     def open(self, folder: Path, read_only: bool = False) -> bool:
-        """Open a project, and go on where it was left; False, with a message, where it cannot be opened."""
-        self.close()
+        """Open a project, and go on where it was left.
+
+        False, with a message, where it cannot be opened; what is open stays so.
+        """
+        if self.store is not None and (self.store.folder, self.read_only) == (folder.resolve(), read_only):
+            return True
         try:
             store = ProjectStore(folder, self._settings.author, read_only)
         except ProjectError as error:
             self.message.emit(str(error), True)
+            if isinstance(error, ProjectInUse):
+                self.occupied.emit(folder, str(error))
             return False
+        self.close()
         self.store = store
         self._drafts = Drafts(store, self._write, self._call_later)
         self._drafts.saved.connect(self._on_saved)
@@ -180,9 +192,7 @@ class Project:
             ]
             if not scans:
                 raise ProjectError(f"There is no scan in {', '.join(str(folder) for folder in folders)}.")
-            if rule is not None:
-                scans = [replace(s, group=rule.of(s.path, s.name or s.path.name) or s.group) for s in scans]
-            return add_scans(store, scans, copy, self.progressed.emit)
+            return add_scans(store, grouped(scans, rule), copy, self.progressed.emit)
 
         self._run(added, self._on_added, self._fail)
 
@@ -219,12 +229,14 @@ class Project:
             self.query = query
             self.changed.emit()
 
-    def open_case(self, case_id: int) -> None:
-        """Show a scan of the project and work on it."""
+    def open_case(self, case_id: int, target: str = "") -> None:
+        """Show a scan of the project and work on it: on what is to do there, or on the target given."""
         store = self.store
         if store is None or (self.case is not None and self.case.id == case_id and self._wanted is None):
+            if store is not None and target:
+                self.choose_target(target)
             return
-        self._place = case_id
+        self._place, self._target_wanted = case_id, (case_id, target)
         while self._unreadable:
             self._worklist.put_away(self._unreadable.pop())
         try:
@@ -378,7 +390,10 @@ class Project:
         assert store is not None, "the scan is one of the project"
         to_do = [t for t, state in case.states.items() if state in _TO_DO]
         here = self._asked(self._session.target_in_view.phrase) if self._session.prompt.text else ""
-        if here not in (to_do or case.states):
+        wanted, self._target_wanted = self._target_wanted, None
+        if wanted is not None and wanted[0] == case.id and wanted[1] in case.states:
+            self.choose_target(wanted[1])
+        elif here not in (to_do or case.states):
             self.choose_target(next(iter(to_do or case.states), ""))
         # After what waits to be written of this very scan.
         self._write(partial(_read_kept, store, case), partial(self._bring, store, case), self._fail)

@@ -189,10 +189,7 @@ class Session:
         self._prompt_changed()
 
     def enqueue(self) -> None:
-        """Put the prompt on the list of what is outlined in one go, in the place of an earlier one for its target.
-
-        Raises ValueError if there is nothing to ask for.
-        """
+        """Put the prompt on the list of what is outlined in one go, in the place of one for its target; as `asked`."""
         self.queue = listed(self.queue, self._checked())
         self.queue_changed.emit()
 
@@ -407,13 +404,13 @@ class Session:
 
         False where the model is not there any more, or the target has a result.
         """
-        made, target, work = annotation.provenance, annotation.target, self._work
+        made, target = annotation.provenance, annotation.target
         model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
         if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
             return False
-        work.take_up(annotation, made.prompt, model)
-        if work.result is None or target == self.target:
-            work.shown = target
+        self._work.take_up(annotation, made.prompt, model)
+        if self._work.result is None or target == self.target:
+            self._work.shown = target
         self.result_changed.emit()
         return True
 

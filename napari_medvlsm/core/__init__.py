@@ -11,7 +11,6 @@ What imports torch says so; everything else does without.
 `contours`         the edges of masks as lines
 `refine`           an outline refined by pointing at what belongs to it and what does not
 `measurements`     area and axes of an outline
-`lines`            the boundaries of a mask, as lines of any thickness
 `contrast`         a colour that stands out against a scan
 `synthetic`        a drawn scan for the first minutes
 `masks`            probability to mask: threshold and clean-up

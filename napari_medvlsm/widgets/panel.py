@@ -331,7 +331,9 @@ class Panel(QWidget):
             self.project_work.run,
             call_later(self),
         )
-        self.projects = ProjectPresenter(self.project, self.project_tab, settings, self)
+        self.projects = ProjectPresenter(
+            self.project, self.project_tab, settings, lambda: session.vocabulary, self.project_work.run, self
+        )
         self.improve = Improve(self.project, session, self.improve_work.run, call_later(self))
         before_after = BeforeAfter(self.project, session, self.improve_work.run)
         self.improving = ImprovePresenter(

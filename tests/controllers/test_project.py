@@ -15,6 +15,7 @@ from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.projects.adding import NewScan, add_scans
+from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -299,15 +300,18 @@ def test_scans_that_moved_or_changed_are_named(desk, tmp_path):
 
 
 def test_a_second_window_and_a_read_only_project_say_so(desk):
+    occupied = []
+    desk.project.occupied.connect(lambda folder, sentence: occupied.append(folder))
     with ProjectStore(desk.folder):
-        assert not desk.open() and "open in another program" in desk.heard[-1][0]
+        assert not desk.open() and "open in another program" in desk.heard[-1][0] and occupied == [desk.folder]
     assert desk.open(read_only=True) and desk.project.read_only
     desk.draw(2)
     assert "read-only" in desk.heard[-1][0] and list(desk.autosaves.folder.glob("*.tif"))
 
 
 def test_a_folder_is_made_a_project(desk, tmp_path):
-    assert not desk.project.create(tmp_path / "new", [" "]) and "at least one target" in desk.heard[-1][0]
+    with pytest.raises(ProjectError, match="at least one target"):
+        desk.project.create(tmp_path / "new", [" "])
     assert desk.project.create(tmp_path / "new", ["melanoma", "polyp"])
     desk.project.add([tmp_path])
     desk.rest()

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.projects.database import Database
 from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Difference, Estimate, difference, estimate
 
 # Fewer outlines than this on either side answer nothing.
@@ -273,8 +274,8 @@ def _sentence(target: str, first: str, second: str, counts: tuple[int, int], fou
     seconds, dice = found["seconds"], found["Dice"]
     if min(counts) < _FEW or math.isnan(seconds.low):
         return (
-            f"{target}: too few to tell. There are {counts[0]} outlines with {first} and {counts[1]} with {second}; "
-            f"at least {_FEW} with each, of several patients or scans, are needed."
+            f"{target_name(target)}: too few to tell. There are {counts[0]} outlines with {first} and {counts[1]} with "
+            f"{second}; at least {_FEW} with each, of several patients or scans, are needed."
         )
     low, high = sorted((abs(seconds.low), abs(seconds.high)))
     word = "less" if seconds.mean < 0 else "more"
@@ -285,7 +286,7 @@ def _sentence(target: str, first: str, second: str, counts: tuple[int, int], fou
         interval = f"{low:.1f} to {high:.1f} s {word}"
         verdict = "it helped" if seconds.high < 0 else "it did not help"
     text = (
-        f"{target}: with {second} an outline took {abs(seconds.mean):.1f} s {word} than with {first} "
+        f"{target_name(target)}: with {second} an outline took {abs(seconds.mean):.1f} s {word} than with {first} "
         f"(95 % interval {interval}; {counts[1]} and {counts[0]} outlines): {verdict}."
     )
     if not math.isnan(dice.low):

@@ -142,7 +142,8 @@ class CaseDelegate(QStyledItemDelegate):
         picture = QRect(inner.left(), inner.top(), THUMBNAIL, inner.height())
         pixmap = self._thumbnail(case)
         if pixmap is not None:
-            place = QRect(0, 0, pixmap.width(), pixmap.height())
+            ratio = pixmap.devicePixelRatio()
+            place = QRect(0, 0, round(pixmap.width() / ratio), round(pixmap.height() / ratio))
             place.moveCenter(picture.center())
             painter.drawPixmap(place, pixmap)
         else:

@@ -54,6 +54,7 @@ class ProjectTab(QWidget):
     absentRequested = Signal()
     reopenRequested = Signal()
     reviewRequested = Signal()
+    versionsRequested = Signal()
     effortRequested = Signal()
 
     def __init__(self) -> None:
@@ -131,14 +132,19 @@ class ProjectTab(QWidget):
             "See what was handed over as a second person: approve it, or send it back with a remark",
             self.reviewRequested,
         )
+        self.versions = _button(
+            "Versions…",
+            "All versions of the outline in view: look at them side by side, and bring one back",
+            self.versionsRequested,
+        )
         self.effort = _button(
-            "Time and changes…",
-            "What outlines cost in time and changes, and whether another model made that less",
+            "Effort…",
+            "The time and the changes that outlines cost, and whether another model made that less",
             self.effortRequested,
         )
         row = QHBoxLayout()
-        row.addWidget(self.review)
-        row.addWidget(self.effort)
+        for button in (self.review, self.versions, self.effort):
+            row.addWidget(button)
         column.addLayout(row)
         column.addWidget(rule())
         self.now = quiet_label()
@@ -190,7 +196,6 @@ class ProjectTab(QWidget):
             widget.setVisible(not opened)
         self.add.setEnabled(opened and not read_only)
         self.close_project.setEnabled(opened)
-        self.review.setEnabled(not read_only)
 
     def set_choices(self, targets: tuple[str, ...], groups: dict[str, int]) -> None:
         """Offer the targets and groups of the project."""
@@ -216,8 +221,12 @@ class ProjectTab(QWidget):
             if counts.predictions
             else ""
         )
-        self.review.setText(f"Review… ({counts.states[State.SUBMITTED] + counts.states[State.ABSENT]})")
         self.counts.setText(f"{counts.cases} scans: {', '.join(parts)}{waiting}")
+
+    def set_waiting(self, count: int) -> None:
+        """Show how many outlines of the list wait for a second person."""
+        self.review.setText(f"Review… ({count})")
+        self.review.setEnabled(bool(count))
 
     def set_case(
         self, text: str, targets: list[tuple[str, str]], target: str, state: State | None, read_only: bool
@@ -227,6 +236,7 @@ class ProjectTab(QWidget):
         fill_combo(self.target, targets, target)
         with QSignalBlocker(self.target):
             self.target.setEnabled(len(targets) > 1)
+        self.versions.setEnabled(state is not None)
         open_ = state in (State.UNSEEN, State.DRAFT)
         self.submit.setEnabled(open_ and not read_only)
         self.absent.setEnabled(open_ and not read_only)
