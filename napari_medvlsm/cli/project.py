@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,7 @@ def add_to(commands: Any) -> None:
     order.add_argument("--model", default="starter", help="name or folder of the model (default: %(default)s)")
     order.add_argument("--count", type=int, default=20, help="how many scans (default: %(default)s)")
     order.add_argument("--seed", type=int, default=0, help="of what is left to chance (default: %(default)s)")
+    order.add_argument("--events", action="store_true", help="print how far it is, as JSON, in place of the scans")
     order.set_defaults(run=_next)
 
     check = below.add_parser("check", help="find what somebody did to the folder by hand")
@@ -367,15 +368,21 @@ def _next(options: argparse.Namespace) -> int:
         target = _one_target(options.target, store.all_targets)
         segmenter = Segmenter.load(options.model)
         vocabulary = load_vocabulary(own_words_path())
-        with _bar() as progress:
+        with nullcontext(_tell_far) if options.events else _bar() as progress:
             order = survey_project(store, segmenter, target, vocabulary, options.count, options.seed, progress)
         names = {case.id: case.name for case in store.cases([found.case_id for found in order.cases])}
     _tell([f"{name} cannot be read and was left out." for name in order.unread])
+    if options.events:
+        return SOME_FAILED if order.unread else OK
     for found in order.cases:
         print(f"{names[found.case_id]}: {found.reason}")
     if not order.cases:
         print(f"No scan of {options.project} waits for an outline of {target}, but for the hold-out.")
     return SOME_FAILED if order.unread else OK
+
+
+def _tell_far(done: int, of: int) -> None:
+    print(json.dumps((done, of)), flush=True)
 
 
 def _one_target(wanted: str, known: Sequence[str]) -> str:
