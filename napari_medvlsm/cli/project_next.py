@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ def add_to(actions: Any) -> None:
     order.add_argument("--model", default="starter", help="name or folder of the model (default: %(default)s)")
     order.add_argument("--count", type=int, default=20, help="how many scans (default: %(default)s)")
     order.add_argument("--seed", type=int, default=0, help="of what is left to chance (default: %(default)s)")
+    order.add_argument("--events", action="store_true", help="print how far it is, as JSON, in place of the scans")
     order.set_defaults(run=_next)
 
 
@@ -36,16 +39,22 @@ def _next(options: argparse.Namespace) -> int:
         target = _one_target(options.target, store.all_targets)
         segmenter = Segmenter.load(options.model)
         vocabulary = load_vocabulary(own_words_path())
-        with scan_bar() as progress:
+        with nullcontext(_tell_far) if options.events else scan_bar() as progress:
             order = survey_project(store, segmenter, target, vocabulary, options.count, options.seed, progress)
         names = {case.id: case.name for case in store.cases([found.case_id for found in order.cases])}
     for name in order.unread:
         print(f"medvlsm: {name} cannot be read and was left out.", file=sys.stderr)
+    if options.events:
+        return SOME_FAILED if order.unread else OK
     for found in order.cases:
         print(f"{names[found.case_id]}: {found.reason}")
     if not order.cases:
         print(f"No scan of {options.project} waits for an outline of {target}, but for the hold-out.")
     return SOME_FAILED if order.unread else OK
+
+
+def _tell_far(done: int, of: int) -> None:
+    print(json.dumps((done, of)), flush=True)
 
 
 def _one_target(wanted: str, known: Sequence[str]) -> str:

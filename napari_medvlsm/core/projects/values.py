@@ -70,6 +70,8 @@ class CaseQuery:
     sort : str
         "name" (numbers by value), "state" (of the target that is least far), "group", "added" or "changed".
     descending : bool
+    first : tuple of int
+        Ids of scans that come before all others, in this order.
     """
 
     states: tuple[State, ...] = ()
@@ -80,6 +82,7 @@ class CaseQuery:
     predicted: bool | None = None
     sort: Sort = "name"
     descending: bool = False
+    first: tuple[int, ...] = ()
 
 
 EVERYTHING = CaseQuery()
