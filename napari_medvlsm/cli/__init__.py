@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from medvlsm_training import command as training
 from napari_medvlsm import __version__
-from napari_medvlsm.cli import data, evaluate, improve, models, project, prompts, segment
+from napari_medvlsm.cli import data, evaluate, improve, models, project, project_next, prompts, segment
 from napari_medvlsm.core.exit_codes import carry_out
 from napari_medvlsm.core.process import ensure_temporary_folder
 
@@ -32,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts, data, project, improve, training, evaluate):
+    for module in (segment, models, prompts, data):
+        module.add_to(commands)
+    project_next.add_to(project.add_to(commands))
+    for module in (improve, training, evaluate):
         module.add_to(commands)
     return made
