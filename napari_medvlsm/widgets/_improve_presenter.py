@@ -151,8 +151,8 @@ class ImprovePresenter(QObject):
             else ""
         )
         said = (
-            f"{'Greatest loss' if worst.gain < 0 else 'Least gain'}: {target_name(worst.case.target)} in {worst.case.name}, "
-            f"Dice {worst.first:.2f} before, {worst.second:.2f} now."
+            f"{'Greatest loss' if worst.gain < 0 else 'Least gain'}: {target_name(worst.case.target)} in "
+            f"{worst.case.name}, Dice {worst.first:.2f} before, {worst.second:.2f} now."
             if worst is not None
             else ""
         )
