@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QGridLayout, QLineEdit, QVBoxLayout, QWidget
 
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets.sections._section import quiet_label
 
 
@@ -35,7 +36,7 @@ class PredictDialog(QDialog):
         grid = QGridLayout()
         grid.setColumnStretch(1, 1)
         for row, (target, count) in enumerate(unseen.items()):
-            box, prompt = QCheckBox(f"{target} ({count} to do)"), QLineEdit(prompts[target])
+            box, prompt = QCheckBox(f"{target_name(target)} ({count} to do)"), QLineEdit(prompts[target])
             box.setChecked(count > 0)
             box.setEnabled(count > 0)
             prompt.setEnabled(count > 0)
