@@ -114,6 +114,7 @@ class NewProjectDialog(QDialog):
         self.place.textChanged.connect(self._on_changed)
         edit.textChanged.connect(self._on_changed)
         self.scans.changed.connect(self._on_changed)
+        self.finished.connect(self.scans.forget)
         self.resize(560, 620)
         self._on_changed()
 

@@ -176,6 +176,11 @@ class ScansForm(QWidget):
         self._say("Looking through the folder…")
         self._run(choice.preview, partial(self._show, choice), partial(self._fail, choice))
 
+    def forget(self) -> None:
+        """Show nothing of what is still looked for: the window closes."""
+        self._timer.stop()
+        self._asked = None
+
     def _show(self, choice: ScansChoice, found: GroupPreview) -> None:
         if choice != self._asked:
             return  # another was chosen meanwhile
@@ -251,6 +256,7 @@ class AddScansDialog(QDialog):
         self.buttons.accepted.connect(self._accept)
         self.buttons.rejected.connect(self.reject)
         self.form.changed.connect(self._on_changed)
+        self.finished.connect(self.form.forget)
         column = QVBoxLayout(self)
         column.addWidget(self.form, 1)
         column.addWidget(self.buttons)
