@@ -73,7 +73,7 @@ class ProjectPresenter(QObject):
         self._session, self._run = session, run
         self._closed = False
         # The windows of the review and of the effort, while they are open.
-        self._dialogs: dict[str, Any] = {}
+        self.dialogs: dict[str, Any] = {}
         self._store: ProjectStore | None = None
         self._drawing = Background(self)
         ratio = parent.devicePixelRatioF()
@@ -232,8 +232,8 @@ class ProjectPresenter(QObject):
     def _review(self, first: Item | None = None) -> None:
         """Open the review of what waits in the list; it begins with an outline."""
         store = self._project.store
-        if first is not None and "review" in self._dialogs:
-            self._dialogs["review"].close()
+        if first is not None and "review" in self.dialogs:
+            self.dialogs["review"].close()
         if store is None or self._closed or self._is_shown("review"):
             return
         dialog = open_review(store, self._project.query, first, self._parent)
@@ -247,8 +247,8 @@ class ProjectPresenter(QObject):
 
     def _on_decided(self, case_id: int, target: str) -> None:
         self._project.on_reviewed(case_id, target)
-        if "effort" in self._dialogs:
-            self._dialogs["effort"].report.start()
+        if "effort" in self.dialogs:
+            self.dialogs["effort"].report.start()
 
     def _show_effort(self) -> None:
         store = self._project.store
@@ -260,18 +260,18 @@ class ProjectPresenter(QObject):
         self._parent.window().activateWindow()
 
     def _is_shown(self, name: str) -> bool:
-        dialog = self._dialogs.get(name)
+        dialog = self.dialogs.get(name)
         if dialog is not None:
             dialog.raise_()
             dialog.activateWindow()
         return dialog is not None
 
     def _keep(self, name: str, dialog: QDialog) -> None:
-        self._dialogs[name] = dialog
-        dialog.finished.connect(lambda: self._dialogs.pop(name, None))
+        self.dialogs[name] = dialog
+        dialog.finished.connect(lambda: self.dialogs.pop(name, None))
 
     def _close_dialogs(self) -> None:
-        for dialog in list(self._dialogs.values()):
+        for dialog in list(self.dialogs.values()):
             dialog.close()
 
     def _ask_open(self) -> None:

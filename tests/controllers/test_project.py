@@ -376,3 +376,76 @@ def test_predicting_goes_on_where_it_was_left_and_answers_nothing(desk):
     desk.project.open_case(last)
     desk.rest()
     assert (desk.session.mask() == rows(7)).all() and desk.project.state is State.UNSEEN
+
+
+def reviewed(desk, case_id, change):
+    """What a second person does in the window of the review, and how the project hears of it."""
+    change(desk.project.store)
+    desk.project.on_reviewed(case_id, "polyp")
+    desk.rest()
+
+
+def test_the_outline_in_view_follows_the_review(desk):
+    desk.open()
+    case = desk.project.case.id
+    desk.draw(3)
+    desk.project.submit()
+    desk.rest()
+    desk.project.open_case(case)
+    desk.rest()
+    reviewed(desk, case, lambda store: store.send_back(case, "polyp", "more of it"))
+    assert desk.project.state is State.DRAFT and (desk.mask == rows(3)).all()
+    first = desk.project.store.versions(case, "polyp")[0]
+    desk.draw(4)
+    reviewed(desk, case, lambda store: store.restore(first.id))
+    assert (desk.mask == rows(3)).all() and not desk.corrections.unsaved()
+    versions = desk.project.store.versions(case, "polyp")
+    assert versions[-1].origin == "restored", "taking it over makes no version of its own"
+    # It can be taken back like a stroke, and that is a draft again.
+    desk.corrections.undo()
+    desk.rest()
+    found = desk.project.store.current(case, "polyp")
+    assert (desk.mask == rows(3, 4)).all() and (desk.project.store.load(found).mask == rows(3, 4)).all()
+
+
+def test_a_review_takes_no_stroke_from_who_paints_and_retracts_an_answer_in_view(desk):
+    desk.open()
+    case = desk.project.case.id
+    desk.project.declare_absent()
+    desk.rest()
+    desk.project.open_case(case)
+    desk.rest()
+    assert desk.corrections.current.absent
+    reviewed(desk, case, lambda store: store.send_back(case, "polyp", "look again"))
+    assert desk.project.state is State.UNSEEN and desk.corrections.current is None
+    desk.draw(5)
+    version = desk.project.store.current(case, "polyp")
+    desk.layers.paint("polyp", [9])
+    reviewed(desk, case, lambda store: store.restore(version.id))
+    assert (desk.mask == rows(5, 9)).all()
+    found = desk.project.store.current(case, "polyp")
+    assert found.origin == "draft" and (desk.project.store.load(found).mask == rows(5, 9)).all()
+
+
+def test_a_scan_is_shown_with_the_target_that_was_asked_for(desk):
+    desk.open()
+    desk.project.store.add_target("mole")
+    desk.project.open_case(3, "mole")
+    desk.rest()
+    assert desk.name == "scan3.png" and desk.project.target == "mole"
+    desk.project.open_case(3, "polyp")
+    assert desk.project.target == "polyp"
+
+
+def test_what_was_painted_a_moment_ago_is_written_before_a_review_begins(desk):
+    desk.open()
+    desk.corrections.begin()
+    desk.layers.paint("polyp", [3])
+    found = []
+    desk.project.once_written(lambda: found.append(desk.project.store.current(desk.project.case.id, "polyp")))
+    while desk.jobs:  # but no timer
+        function, done, _ = desk.jobs.popleft()
+        value = function()
+        if done is not None:
+            done(value)
+    assert found[0].foreground == SIZE[1]

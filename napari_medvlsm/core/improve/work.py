@@ -8,7 +8,6 @@ process of its own, which ends when this one does, however it ends.
 from __future__ import annotations
 
 import argparse
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +16,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_medvlsm.core.exit_codes import ExitCode, exit_sentence
+from napari_medvlsm.core.exit_codes import ExitCode, carry_out, exit_sentence
 from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER, read_plan
 from napari_medvlsm.core.improve.rounds import FAILURE_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
 from napari_medvlsm.core.improve.versions import write_trained
-from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.runs.events import EventSink, ignore_event
 from napari_medvlsm.core.runs.folder import MODEL_FOLDER
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
@@ -175,14 +173,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--finish", action="store_true")
     options = parser.parse_args(arguments)
-    try:
+
+    def whole() -> int:
         round_ = Round(options.folder.absolute(), read_plan(options.folder))
         end = work(round_, finish=options.finish)
-    except (ValueError, OSError) as error:
-        print(f"medvlsm: {sentence(error)}", file=sys.stderr)
-        return ExitCode.FAILED
-    print(end.sentence)
-    return end.code
+        print(end.sentence)
+        return end.code
+
+    return carry_out("medvlsm", whole)
 
 
 if __name__ == "__main__":

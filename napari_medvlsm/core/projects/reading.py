@@ -44,7 +44,9 @@ def case_ids(database: Database, query: CaseQuery) -> list[int]:
     direction = "DESC" if query.descending else "ASC"
     order = f"{_ORDER[query.sort]} {direction}, scan.sort_key {direction}, scan.id {direction}"
     rows = database.query(f"SELECT scan.id FROM {_SCANS} WHERE {where} ORDER BY {order}", *values)
-    return [row[0] for row in rows]
+    found = dict.fromkeys(row[0] for row in rows)
+    first = dict.fromkeys(id_ for id_ in query.first if id_ in found)
+    return [*first, *(id_ for id_ in found if id_ not in first)]
 
 
 def cases(database: Database, ids: Sequence[int]) -> list[Case]:
@@ -77,7 +79,8 @@ def neighbour(database: Database, case_id: int | None, step: int, query: CaseQue
     if case_id in ids:
         place = ids.index(case_id) + step
         return ids[place] if 0 <= place < len(ids) else None
-    every, wanted = case_ids(database, CaseQuery(sort=query.sort, descending=query.descending)), set(ids)
+    every = case_ids(database, CaseQuery(sort=query.sort, descending=query.descending, first=query.first))
+    wanted = set(ids)
     place = every.index(case_id)
     beyond = every[place + 1 :] if step > 0 else every[:place][::-1]
     return next((other for other in beyond if other in wanted), None)

@@ -37,6 +37,7 @@ _SORTS = (
     ("group", "group"),
     ("added last", "added"),
     ("changed last", "changed"),
+    ("suggested first", "suggested"),
 )
 
 
@@ -50,6 +51,8 @@ class ProjectTab(QWidget):
     predictRequested = Signal()
     stopRequested = Signal()
     queryChanged = Signal(object)  # CaseQuery
+    suggestRequested = Signal()
+    cancelRequested = Signal()
     targetChosen = Signal(str)
     stepRequested = Signal(int)
     submitRequested = Signal()
@@ -121,6 +124,7 @@ class ProjectTab(QWidget):
         for place in range(3):
             grid.setColumnStretch(place, 1)
         column.addLayout(grid)
+        column.addWidget(self._build_suggestion())
         self.cases = CaseList()
         column.addWidget(self.cases, 1)
         self.progress = QProgressBar()
@@ -200,6 +204,38 @@ class ProjectTab(QWidget):
             row.addWidget(button)
         column.addLayout(row)
 
+    def _build_suggestion(self) -> QWidget:
+        self._suggested: tuple[int, ...] = ()
+        self.suggested = quiet_label()
+        self.suggest = _button(
+            "Suggest",
+            "Let the model look at all scans that wait: first come those unlike the others, later those of which it is "
+            "unsure, and one in five by chance",
+            self.suggestRequested,
+        )
+        self.cancel = _button("Cancel", "Look at no more scans", self.cancelRequested)
+        self.suggestion = QWidget()
+        row = QHBoxLayout(self.suggestion)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.suggested, 1)
+        for button in (self.suggest, self.cancel):
+            row.addWidget(button)
+        self.suggestion.setVisible(False)
+        self.sort.activated.connect(lambda: self.suggestion.setVisible(self.sort.currentData() == "suggested"))
+        return self.suggestion
+
+    def set_suggestion(self, text: str, ids: tuple[int, ...], running: bool, enabled: bool) -> None:
+        """Say what is suggested; where the list is in that order, it follows."""
+        self.suggested.setText(text)
+        self.suggest.setText("Suggest anew" if ids else "Suggest")
+        self.suggest.setEnabled(enabled)
+        self.suggest.setVisible(not running)
+        self.cancel.setVisible(running)
+        if ids != self._suggested:
+            self._suggested = ids
+            if self.sort.currentData() == "suggested":
+                self._report_query()
+
     def target_filter(self) -> QComboBox:
         """The choice of the target that the filter looks at."""
         self.targets = narrow_combo()
@@ -276,14 +312,16 @@ class ProjectTab(QWidget):
             self.targets.currentData(),
             self.group.currentData(),
         )
+        sort = self.sort.currentData()
         return CaseQuery(
             states=states,
             targets=(target,) if target else (),
             groups=(group,) if group else (),
             text=self.search.text(),
             predicted=predicted,
-            sort=self.sort.currentData(),
-            descending=self.sort.currentData() in ("added", "changed"),
+            sort="name" if sort == "suggested" else sort,
+            descending=sort in ("added", "changed"),
+            first=self._suggested if sort == "suggested" else (),
         )
 
     def _report_query(self) -> None:
