@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import getpass
 import platform
 import sys
@@ -56,6 +57,9 @@ def add_to(commands: Any) -> None:
     )
     made.add_argument("--finish", action="store_true", help="with --go-on: take the best model so far")
     made.add_argument("--target", action="append", default=[], help="only this one; may be given again")
+    made.add_argument(
+        "--without", action="append", default=[], metavar="SCAN", help="leave this one out; may be given again"
+    )
     made.add_argument(
         "--state",
         action="append",
@@ -126,7 +130,8 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | None:
     states = {State(state) for state in options.state} if options.state else ACCEPTED
     base, present = base_of(project, options.base), base_of(project)
     with ProjectStore(project, options.person, read_only=True) as store:
-        chosen = choose_cases(store, states, options.target)
+        without = _ids(store, options.without)
+        chosen = choose_cases(store, states, options.target, without)
         _tell_chosen(store, chosen, base)
         findings = [*chosen.findings, *check_scans(store, chosen.cases, base.trained | present.trained, _bar("scan"))]
         _tell_findings(findings)
@@ -142,6 +147,7 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | None:
             recipe=options.recipe or RECIPE,
             changes=options.set,
             remark=options.remark,
+            without=without,
             progress=_bar("scan"),
         )
     if options.dry_run:
@@ -150,6 +156,20 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | None:
         finally:
             delete_round(round_)
     return round_
+
+
+def _ids(store: ProjectStore, names: Sequence[str]) -> set[int]:
+    """Of scans by their names. Raises ValueError for a name that none has, or several have."""
+    found: dict[str, list[int]] = {name: [] for name in names}
+    for case in store.cases():
+        if case.name in found:
+            found[case.name].append(case.id)
+    for name, ids in found.items():
+        if len(ids) != 1:
+            near = difflib.get_close_matches(name, [case.name for case in store.cases()], n=1, cutoff=0)
+            how = f"{len(ids)} scans" if ids else "no scan"
+            raise ValueError(f"{store.title} has {how} called {name!r}{'' if ids else f'; is {near[0]!r} meant?'}")
+    return {ids[0] for ids in found.values()}
 
 
 def _tell_chosen(store: ProjectStore, chosen: Chosen, base: Base) -> None:

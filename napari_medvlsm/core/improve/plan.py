@@ -77,6 +77,8 @@ class Plan:
     cases : tuple of TrainingCase
     software : str
     remark : str
+    left_out : tuple of int
+        Ids of scans that a person left out.
     """
 
     number: int
@@ -89,6 +91,7 @@ class Plan:
     cases: tuple[TrainingCase, ...]
     software: str
     remark: str = ""
+    left_out: tuple[int, ...] = ()
 
     @property
     def held_out(self) -> tuple[TrainingCase, ...]:

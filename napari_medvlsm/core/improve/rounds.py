@@ -262,6 +262,7 @@ def make_round(
     recipe: str = RECIPE,
     changes: Collection[str] = (),
     remark: str = "",
+    without: Collection[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Round:
     """Copy outlines and write the plan: a new folder with the next number, whole or not at all; nothing is started.
@@ -280,6 +281,8 @@ def make_round(
     recipe, remark : str
     changes : collection of str
         Further `key=value` words; they win over the recipe's.
+    without : collection of int
+        Ids of scans that were left out of `cases`, as `cases.choose_cases` got them.
     progress : callable, optional
         ``progress(done, of)`` in scans.
 
@@ -298,7 +301,19 @@ def make_round(
         number = 1 + max((int(path.name) for path in models.iterdir() if path.name.isdecimal()), default=0)
         words = (*changes_for(base, f"{store.title}, model {number}"), *changes)
         made = datetime.now(UTC).isoformat(timespec="seconds")
-        plan = Plan(number, made, store.person, base, present or base, recipe, words, tuple(cases), __version__, remark)
+        plan = Plan(
+            number,
+            made,
+            store.person,
+            base,
+            present or base,
+            recipe,
+            words,
+            tuple(cases),
+            __version__,
+            remark,
+            tuple(sorted(without)),
+        )
         folder = models / str(number)
         with making_folder(folder) as temporary:
             report = export_project(
@@ -308,11 +323,12 @@ def make_round(
                 tuple(dict.fromkeys(case.state for case in cases)) or (State.APPROVED,),
                 tuple(dict.fromkeys(case.target for case in cases)),
                 progress=progress,
+                without=without,
             )
             if report.failed:
                 raise ValueError(f"Nothing was begun: {report.failed[0]}")
             # Somebody else may have gone on working.
-            now = choose_cases(store, {case.state for case in cases}, {case.target for case in cases})
+            now = choose_cases(store, {case.state for case in cases}, {case.target for case in cases}, without)
             if set(now.cases) != set(cases):
                 raise ValueError("Nothing was begun: outlines were changed meanwhile; look at them again.")
             write_plan(plan, temporary)

@@ -138,7 +138,7 @@ def _process(round_: Round, finish: bool) -> RunProcess:
 
 
 def _measured(round_: Round, model: str, out: str, stop: _Stop) -> RunEnd:
-    with start_evaluation(model, [Path(DATA_FOLDER)], Path(out), KINDS, round_.folder) as child:
+    with start_evaluation(model, [Path(DATA_FOLDER)], Path(out), KINDS, round_.folder, replay=True) as child:
         with stop.reaching(child.ask_to_end):
             code = child.wait()
         if stop.asked:
