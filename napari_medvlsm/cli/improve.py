@@ -194,7 +194,7 @@ def _work(round_: Round, finish: bool) -> int:
 
     print(f"Round {round_.name}, in {round_.folder}")
     with for_people(lambda: None) as report:
-        end = work(round_, report, finish)
+        end = work(round_, report, finish, print)
     print(end.sentence, file=sys.stdout if end.done else sys.stderr)
     if not end.done:
         return end.code
@@ -203,15 +203,17 @@ def _work(round_: Round, finish: bool) -> int:
 
 
 def _tell_verdict(round_: Round) -> None:
-    from napari_medvlsm.core.improve.sentences import details, recommendation
+    from napari_medvlsm.core.improve.sentences import details, known_of_hold_out, recommendation
     from napari_medvlsm.core.improve.verdict import judge
+    from napari_medvlsm.core.improve.versions import unlisted_bases
 
-    print(f"Model {round_.name} beside {called(round_.plan.present.name)}, on scans that neither was trained on:")
-    if not round_.plan.held_out:
+    scans = len({case.case_id for case in round_.plan.held_out})
+    print(f"Model {round_.name} beside {called(round_.plan.present.name)}, on {scans} scans that are held out:")
+    if not scans:
         print("  No scan of the hold-out is finished, so nothing is known of which is better.")
         return
     verdict: Verdict = judge(round_.before, round_.after, round_.plan.cases)
-    for sentence in (recommendation(verdict), *details(verdict)):
+    for sentence in (recommendation(verdict), *details(verdict), known_of_hold_out(unlisted_bases(round_))):
         print(f"  {sentence}")
     print(f"'medvlsm improve promote {round_.project} {round_.name}' makes it the present one.")
 

@@ -47,10 +47,11 @@ if TYPE_CHECKING:
     from napari_medvlsm.core.projects.store import ProjectStore
     from napari_medvlsm.core.prompts import Vocabulary
 
-# Within a round: held by the process that works on it; asks it to stop; what it said when it failed; the decision
-# against its model; what it prints.
-WORK_LOCK, STOP_FILE, FAILURE_FILE, REJECTION_FILE, PRINTED_FILE = (
+# Within a round: held by the process that works on it; the space that it keeps free; asks it to stop; what it said when
+# it failed; the decision against its model; what it prints.
+WORK_LOCK, ROOM_FILE, STOP_FILE, FAILURE_FILE, REJECTION_FILE, PRINTED_FILE = (
     ".lock",
+    ".room",
     "stop",
     "failed.json",
     "rejected.json",

@@ -96,7 +96,8 @@ class RunProcess:
         reported = code in (ExitCode.OK, ExitCode.FAILED, ExitCode.DIVERGED, ExitCode.CRASHED) or code > 128
         if reported and self._last_words:
             return RunEnd(code, self._last_words)
-        last = self._child.stderr_tail().splitlines()[-1:]
+        # Whoever is killed has no last words.
+        last = self._child.stderr_tail().splitlines()[-1:] if code > 0 else []
         # Python's own code for an error that came before anything could report it.
         how = [] if code == ExitCode.SOME_FAILED else [exit_sentence(code)]
         return RunEnd(code, " ".join(["The training stopped unexpectedly.", *how, *last]))

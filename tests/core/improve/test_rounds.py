@@ -21,6 +21,7 @@ from napari_medvlsm.core.improve.rounds import (
     reject_round,
     require_startable,
 )
+from napari_medvlsm.core.improve.sentences import known_of_hold_out
 from napari_medvlsm.core.improve.versions import (
     base_of,
     delete_model,
@@ -30,6 +31,7 @@ from napari_medvlsm.core.improve.versions import (
     promote,
     roll_back,
     trained_scans,
+    unlisted_bases,
     was_trained_on,
 )
 from napari_medvlsm.core.models.store.card import read_card
@@ -180,6 +182,20 @@ def test_a_log_names_no_folder_above_the_run(tmp_path):
     assert failed.sentence == "The disk is full, while the folder of the run was being written."
     assert b"ward" not in (run / EVENTS_FILE).read_bytes()
     assert reported[1].checkpoint == str(best), "whoever listens gets it whole"
+
+
+def test_what_is_known_of_the_hold_out_is_said(store, new_round, model_folder):
+    first = new_round()
+    assert unlisted_bases(first) == {"Starter": tuple(source.name for source in find_model("starter").card.data)}
+    told = known_of_hold_out(unlisted_bases(first))
+    assert told.startswith("No model of this project") and "Of Starter, only its data sets are known (Kvasir" in told
+    listed = replace(BASE, name="clinic", trained={"ab" * 32: "clinic"})
+    second = new_round(base=listed)
+    assert unlisted_bases(second) == {} and "Of " not in known_of_hold_out({})
+    third = new_round(base=replace(BASE, name="2", trained=second.plan.trained))
+    assert unlisted_bases(third) == {}
+    gone = new_round(base=replace(BASE, name="gone"))
+    assert "Of gone, its data are not known" in known_of_hold_out(unlisted_bases(gone))
 
 
 def test_promoting_and_going_back(store, new_round, model_folder):
