@@ -1,7 +1,6 @@
 """`medvlsm segment` on folders: what is done is left alone, and processes share the rest."""
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from napari_medvlsm import __version__
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.bulk import share
 from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
@@ -41,13 +41,13 @@ def scans(tmp_path, rng):
 
 
 @pytest.fixture
-def run(scans, tmp_path, model_folder, capsys):
+def run(scans, tmp_path, model_folder, capfd):
     """Outline the scans with the small model; returns the exit code and what was printed."""
 
     def outline(*more, prompt="polyp", out="out"):
         where = ["--out", str(tmp_path / out), "--model", str(model_folder), "--device", "cpu"]
         code = main(["segment", str(scans), "--prompt", prompt, *where, *more])
-        said = capsys.readouterr()
+        said = capfd.readouterr()
         return code, said.out + said.err
 
     return outline
@@ -247,14 +247,12 @@ def same_masks(one, other):
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_scans(run, scans, tmp_path, model_folder):
+def test_two_processes_share_the_scans(run, scans, tmp_path):
     (scans / "broken.png").write_bytes(b"no")
     run(out="alone")
-    common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu"]
-    command = [*COMMAND, "segment", str(scans), *common, "--out", str(tmp_path / "two"), "--processes", "2"]
-    done = outlined(command, tmp_path)
-    assert done.returncode == 1 and done.stdout.endswith(f"5 of 6 scans outlined, in {tmp_path / 'two'}\n")
-    assert "broken.png" in done.stderr and "Traceback" not in done.stderr
+    code, said = run("--processes", "2", out="two")
+    assert code == 1 and f"5 of 6 scans outlined, in {tmp_path / 'two'}\n" in said
+    assert "broken.png" in said and "Traceback" not in said
     same_masks(tmp_path / "alone", tmp_path / "two")
     assert rows(tmp_path / "two").keys() == rows(tmp_path / "alone").keys()
     # One manifest, and the next run, of one process, goes by it.
@@ -273,38 +271,10 @@ def test_torchrun_and_more_processes_than_scans(scans, tmp_path, model_folder):
 
 
 @pytest.mark.slow
-def test_slurm_tells_who_does_what(scans, tmp_path, model_folder):
-    out = tmp_path / "out"
-    slurm = {
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "2",
-        "SLURM_NNODES": "1",
-        "SLURM_NODEID": "0",
-        "SLURM_JOB_NAME": "outline",
-        "SLURM_JOB_ID": str(os.getpid()),
-        "SLURM_NODELIST": "127.0.0.1",
-    }
-    common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu", "--out", str(out)]
-    tasks = [
-        subprocess.Popen(
-            [*COMMAND, "segment", str(scans), *common],
-            env=os.environ | slurm | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for task in range(2)
-    ]
-    said = [task.communicate()[0] for task in tasks]
-    assert [task.returncode for task in tasks] == [0, 0]
-    assert "5 of 5 scans outlined" in said[0] and said[1] == ""
-    assert len(rows(out)) == 5 and not list(out.glob("manifest.*.csv"))
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals that a process can answer")
 @pytest.mark.parametrize(
     ("number", "processes", "code"),
-    [(signal.SIGINT, 1, 130), (signal.SIGTERM, 2, 130), (signal.SIGKILL, 1, -signal.SIGKILL)],
+    [(signal.SIGTERM, 2, 130), (signal.SIGKILL, 1, -signal.SIGKILL)],
 )
 def test_a_run_that_is_stopped_goes_on(run, scans, tmp_path, model_folder, number, processes, code):
     large = np.zeros((1500, 1500), np.uint8)
@@ -313,12 +283,10 @@ def test_a_run_that_is_stopped_goes_on(run, scans, tmp_path, model_folder, numbe
         Image.fromarray(large).save(scans / f"large{i:02}.png")
     out = tmp_path / "out"
     common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu", "--out", str(out)]
-    # A shell would start it with interrupts on.
     process = subprocess.Popen(
         [*COMMAND, "segment", str(scans), *common, "--processes", str(processes)],
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while len(masks(out)) < 4:
         assert process.poll() is None
@@ -342,6 +310,21 @@ def test_a_run_that_is_stopped_goes_on(run, scans, tmp_path, model_folder, numbe
     assert len(rows(out)) == 35 and not list(out.glob("manifest.*.csv"))
 
 
+def test_ctrl_c_stops_a_run_between_two_masks(run, tmp_path, monkeypatch):
+    kept, save = [], share.save_mask
+
+    def interrupted(path, annotation):
+        save(path, annotation)
+        kept.append(path)
+        if len(kept) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(share, "save_mask", interrupted)
+    code, said = run("--batch-size", "1")
+    assert code == 130 and said.endswith("medvlsm: stopped; what is written so far is complete.\n")
+    assert len(masks(tmp_path / "out")) == 2
+
+
 # Refusals -------------------------------------------------------------------------------------------------------------
 
 
@@ -360,10 +343,7 @@ def test_something_else_called_manifest_is_refused(run, tmp_path):
     assert (tmp_path / "out" / "manifest.csv").read_text() == "name,age\nann,7\n"
 
 
-@pytest.mark.slow
-def test_a_model_that_does_not_load_is_told_in_a_sentence(scans, tmp_path, model_folder):
+def test_a_model_that_does_not_load_is_told_in_a_sentence(run, model_folder):
     (model_folder / "model.safetensors").write_bytes(b"no weights")
-    common = ["--prompt", "polyp", "--model", str(model_folder), "--device", "cpu", "--out", str(tmp_path / "out")]
-    done = outlined([*COMMAND, "segment", str(scans), *common, "--processes", "2"], tmp_path)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert f"medvlsm: The model in {model_folder} cannot be loaded" in done.stderr
+    code, said = run()
+    assert code == 2 and f"medvlsm: The model in {model_folder} cannot be loaded" in said and "Traceback" not in said

@@ -71,6 +71,7 @@ def add_to(commands: Any) -> None:
     made.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe; may be given again"
     )
+    made.add_argument("--minutes", type=float, help="end the training after this time, at the end of an epoch")
     made.add_argument("--person", default="", help="who does it (default: the user's name on this computer)")
     made.add_argument("--remark", default="", help="kept with the round, or with the decision")
     made.set_defaults(run=_improve)
@@ -102,10 +103,8 @@ def _run(options: argparse.Namespace, project: Path, _: Sequence[str]) -> int:
             f"against it with 'medvlsm improve reject {project} {name}'."
         )
     begun = _begin(options, project)
-    if begun is None:
-        return FAILED
-    if options.dry_run:
-        return OK
+    if isinstance(begun, int):
+        return begun
     round_ = begun
     if options.prepare:
         print(f"Round {round_.name} is prepared. Train it in its folder, on any computer that has the folder above it:")
@@ -115,12 +114,12 @@ def _run(options: argparse.Namespace, project: Path, _: Sequence[str]) -> int:
     return _work(round_, False)
 
 
-def _begin(options: argparse.Namespace, project: Path) -> Round | None:
-    """The new round; None where something stops it. In a dry run it is removed again after its steps were measured."""
+def _begin(options: argparse.Namespace, project: Path) -> Round | int:
+    """The new round; an exit code where something stops it, and after a dry run."""
     from napari_medvlsm.core.improve.cases import check_scans, choose_cases
     from napari_medvlsm.core.improve.estimate import by_trial
+    from napari_medvlsm.core.improve.making import make_round, trial_round
     from napari_medvlsm.core.improve.plan import RECIPE
-    from napari_medvlsm.core.improve.rounds import delete_round, make_round
     from napari_medvlsm.core.improve.versions import base_of
     from napari_medvlsm.core.projects.states import State
     from napari_medvlsm.core.projects.store import ProjectStore
@@ -137,25 +136,26 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | None:
         _tell_findings(findings)
         if any(finding.stops for finding in findings):
             print("medvlsm: nothing was begun; mend what is said above first.", file=sys.stderr)
-            return None
-        round_ = make_round(
+            return FAILED
+        vocabulary, recipe = load_vocabulary(own_words_path()), options.recipe or RECIPE
+        if options.dry_run:
+            changed = {"recipe": recipe, "changes": options.set, "without": without, "progress": _bar("scan")}
+            with trial_round(store, chosen.cases, base, vocabulary, **changed) as trial:
+                print(by_trial(trial).sentence)
+            return OK
+        return make_round(
             store,
             chosen.cases,
             base,
-            load_vocabulary(own_words_path()),
+            vocabulary,
             present=present,
-            recipe=options.recipe or RECIPE,
+            recipe=recipe,
             changes=options.set,
             remark=options.remark,
+            minutes=options.minutes,
             without=without,
             progress=_bar("scan"),
         )
-    if options.dry_run:
-        try:
-            print(by_trial(round_).sentence)
-        finally:
-            delete_round(round_)
-    return round_
 
 
 def _ids(store: ProjectStore, names: Sequence[str]) -> set[int]:
@@ -168,7 +168,8 @@ def _ids(store: ProjectStore, names: Sequence[str]) -> set[int]:
         if len(ids) != 1:
             near = difflib.get_close_matches(name, [case.name for case in store.cases()], n=1, cutoff=0)
             how = f"{len(ids)} scans" if ids else "no scan"
-            raise ValueError(f"{store.title} has {how} called {name!r}{'' if ids else f'; is {near[0]!r} meant?'}")
+            meant = f"; is {near[0]!r} meant?" if near and not ids else "."
+            raise ValueError(f"{store.title} has {how} called {name!r}{meant}")
     return {ids[0] for ids in found.values()}
 
 

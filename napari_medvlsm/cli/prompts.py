@@ -76,6 +76,9 @@ def add_to(commands: Any) -> None:
     effect.add_argument("--data", type=Path, help="instead: a data set of the paper with images/, masks/ and anns/")
     effect.add_argument("--split", default="val", help="of --data (default: %(default)s)")
     effect.add_argument("--level", default="p6", help="of --data's attributes (default: %(default)s)")
+    effect.add_argument(
+        "--pairs", type=int, default=0, help="also this many pairs of --data's scans side by side: which one is found?"
+    )
     effect.add_argument("--model", default=STARTER, help="name or folder of a model (default: %(default)s)")
     effect.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
     effect.add_argument("--card", action="store_true", help="write the summary into the model's card")
@@ -211,18 +214,29 @@ def _effect(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.models.store.card import read_card, write_card
     from napari_medvlsm.core.models.store.registry import find_model
+    from napari_medvlsm.core.one_of_two import pick_one_of_two, side_by_side
 
+    if options.pairs and not options.data:
+        raise ValueError("--pairs needs a data set with --data: which one is right is told by its masks.")
     if bool(options.data) == bool(options.scans):
         raise ValueError("Give either scans with --prompt, or a data set with --data.")
     vocabulary = load_vocabulary(own_words_path())
     cases = list(_annotated(options, vocabulary) if options.data else _named(options, vocabulary))
     segmenter = Segmenter.load(options.model, options.device)
     found = measure(segmenter, tqdm(cases, unit="scan", disable=None), vocabulary)
+    if options.pairs:
+        pairs = side_by_side(cases, vocabulary, options.pairs)
+        found["one of two"] = pick_one_of_two(segmenter, tqdm(pairs, unit="pair", disable=None), vocabulary)
     print(f"{found['outlined']} of {found['cases']} scans outlined; in brackets, the scans that allow a contrast")
     for contrast, row in found["contrasts"].items():
         change = f"changes {row['change']:.1%} of the outline ({row['cases']})" if "change" in row else ""
         true = f"Dice with the truth {row['dice']:.3f} ({row['dice_cases']})" if "dice" in row else ""
+        if "margin" in row:
+            way = "below" if row["margin"] >= 0 else "above"
+            true += f", {100 * abs(row['margin']):.1f} points {way} the prompt's own"
         print(f"  {contrast:40} {change:38} {true}")
+    if two := found.get("one of two"):
+        print(f"in {two['cases']} pairs side by side, the place finds the right one of two in {two['picked']:.0%}")
     if options.card:
         folder = find_model(options.model).folder
         what = f"{options.data.name}, {options.split}, {options.level}" if options.data else f"“{options.prompt}”"

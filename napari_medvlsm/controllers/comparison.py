@@ -11,10 +11,11 @@ from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.controllers.scan_work import Result
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.describe import describe
-from napari_medvlsm.core.effect import Effect, agreement, compare_size, effect
+from napari_medvlsm.core.effect import ELSEWHERE, LITTLE, Effect, agreement, compare_size, effect
 from napari_medvlsm.core.masks import Bytes, Mask, binarize
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.prompts import Prompt
+from napari_medvlsm.core.prompts.english import joined
 from napari_medvlsm.core.prompts.variants import Contrast, Variant, contrasts, filled, ladder
 
 _IDLE = (EngineState.READY, EngineState.PREPARING)
@@ -26,7 +27,8 @@ _DESCRIBED_SIDE = 512
 class Wording:
     """One wording with its outline, at the comparison's size.
 
-    `text` is the prompt as people read it, `agreement` the Dice with the outline of the person's own words.
+    `text` is the prompt as people read it, `agreement` the Dice with the outline of the person's own words, `place`
+    where in the image the outline lies ("" for an empty one).
     """
 
     title: str
@@ -34,6 +36,7 @@ class Wording:
     text: str
     mask: Mask
     agreement: float
+    place: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,8 @@ class Comparison:
     effect : Effect
     agreement : float
         Mean Dice over all pairs of rungs from P1 on.
+    picks : str
+        One sentence about what the opposite side outlines; "" where it cannot be said.
     measured : tuple of str
         Attributes that nobody chose and that were read from the outline to fill the ladder.
     """
@@ -59,6 +64,7 @@ class Comparison:
     contrasts: tuple[Wording, ...]
     effect: Effect
     agreement: float
+    picks: str
     measured: tuple[str, ...]
 
 
@@ -168,11 +174,11 @@ class Comparer:
         target = variants[0].prompt.attributes.target
         explain, shown = session.vocabulary.family(target).explain, session.vocabulary.target(target).shown
         made = [
-            Wording(f"{p.level.upper()}: {explain(p.level)}", p, shown(p.text), mask, dice(own, mask))
+            Wording(f"{p.level.upper()}: {explain(p.level)}", p, shown(p.text), mask, dice(own, mask), _place(mask))
             for p, mask in zip(rungs, levels, strict=True)
         ]
         wrong = [
-            Wording(v.contrast.value, v.prompt, shown(v.prompt.text), mask, dice(own, mask))
+            Wording(v.contrast.value, v.prompt, shown(v.prompt.text), mask, dice(own, mask), _place(mask))
             for v, mask in zip(variants, others, strict=True)
         ]
         self._keep(result, variants, maps[len(rungs) :])
@@ -183,6 +189,29 @@ class Comparer:
                 contrasts=tuple(wrong[1:]),
                 effect=effect({v.contrast: m for v, m in zip(variants, others, strict=True)}),
                 agreement=agreement(levels[1:]),
+                picks=_picks(wrong[0], next((w for w in wrong if w.title == Contrast.WRONG_SIDE.value), None)),
                 measured=measured,
             )
         )
+
+
+def _picks(yours: Wording, opposite: Wording | None) -> str:
+    """What the opposite side outlines beside the person's own words, and how far both agree."""
+    if opposite is None or not yours.mask.any():
+        return ""
+    if not opposite.mask.any():
+        return f"“{opposite.text}” outlines nothing: the place is part of what your words mean to the model."
+    agree = f"the two outlines agree {opposite.agreement:.2f} (Dice)"
+    if 1 - opposite.agreement >= ELSEWHERE:
+        return (
+            f"The place decides which one is outlined: “{yours.text}” the one in the {yours.place}, “{opposite.text}” "
+            f"another one, in the {opposite.place}; {agree}."
+        )
+    if 1 - opposite.agreement <= LITTLE:
+        return f"The place hardly counts: “{opposite.text}” outlines much the same; {agree}."
+    return f"“{opposite.text}” outlines partly something else; {agree}."
+
+
+def _place(mask: Mask) -> str:
+    """Where in the image an outline lies, as one says it: "top left and center"."""
+    return joined([place for place in describe(mask).location.split(", ") if place])

@@ -214,7 +214,7 @@ class Corrections:
         if not self._ready():
             return
         target = self._session.target_in_view
-        self._canvas.open(target)
+        self._give_layer(target)
         if self.current is None:
             self._open[self._key] = self._by_hand(self._key, self._plane(target.phrase))
             start = self._from_prediction() if from_prediction else None
@@ -278,10 +278,11 @@ class Corrections:
         """Answer that the scan does not show the target; what was outlined of it can be brought back."""
         if not self._ready():
             return
-        target, before = self._session.target_in_view, self.current
+        target = self._session.target_in_view
+        self._give_layer(target)
+        before = self.current
         if before is not None and before.absent:
             return
-        self._canvas.open(target)
         if before is not None:
             self._remember(before)
             self._before_absent[self._key] = before
@@ -386,12 +387,22 @@ class Corrections:
         return self._completed(found) if found is not None else None
 
     def bring(self, annotation: Annotation) -> bool:
-        """Put a stored outline of the scan in view on a layer; False where its target has a correction already."""
+        """Put a stored outline of the scan in view on a layer; False where its target has something that is not stored.
+
+        A correction that is stored gives way to another outline, as one undoable step.
+        """
         key = annotation.provenance.scan_hash, annotation.target
-        known = key in self._open and key[1] in self._canvas.targets()
-        if not self._ready() or key[0] != self._session.scan_hash or known:
+        if not self._ready() or key[0] != self._session.scan_hash:
             return False
-        self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
+        known = self._open.get(key) if key[1] in self._canvas.targets() else None
+        if known is None:
+            self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
+        elif key not in self._in_file or key in self._dirty or _same(known, annotation):
+            return False
+        else:
+            self._remember(known)
+            self._canvas.replace(key[1], annotation.mask)
+            self._remember(annotation)
         if not np.array_equal(self._plane(key[1]), annotation.mask):
             return False
         self._open[key] = annotation
@@ -521,6 +532,19 @@ class Corrections:
         self._read_canvas()
         return self._session.view.slice is not None and not self._closed
 
+    def _give_layer(self, target: Target) -> None:
+        """Give a target a layer, if it has none; a correction of these pixels that lies in another image is on it."""
+        new = target.phrase not in self._canvas.targets()
+        self._canvas.open(target)
+        known = self._open.get((self._session.scan_hash, target.phrase))
+        if new and known is not None:
+            self._follow(known)
+
+    def _follow(self, known: Annotation) -> None:
+        """Bring the layer up to what a correction of the same pixels became in another image or slice."""
+        self._canvas.replace(known.target, known.mask)
+        self._canvas.note(known)
+
     def _plane(self, target: str) -> Mask:
         mask = self._canvas.read(target)
         assert mask is not None, "the layer was opened before"
@@ -533,7 +557,12 @@ class Corrections:
         scan_hash = self._session.scan_hash
         for target in self._canvas.targets():
             key, mask = (scan_hash, target), self._plane(target)
-            annotation = self._open.get(key) or self._canvas.noted(target)
+            known, noted = self._open.get(key), self._canvas.noted(target)
+            unchanged = np.array_equal(mask, noted.mask) if noted is not None else not mask.any()
+            if known is not None and unchanged and not np.array_equal(mask, known.mask):
+                self._follow(known)
+                continue
+            annotation = known or noted
             if annotation is None and not mask.any():
                 continue
             if annotation is None:
@@ -658,6 +687,10 @@ class Corrections:
 
     def _say(self, text: str, problem: bool = False) -> None:
         self.message.emit(text, problem)
+
+
+def _same(one: Annotation, other: Annotation) -> bool:
+    return one.absent == other.absent and np.array_equal(one.mask, other.mask)
 
 
 def _with_effort(origin: Annotation, worked: Annotation) -> Annotation:

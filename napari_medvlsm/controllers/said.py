@@ -48,6 +48,11 @@ class Said:
             return cls(prompt.attributes, typed=prompt.text)
         return cls(prompt.attributes, frozenset(prompt.measured))
 
+    @classmethod
+    def about(cls, target: str, vocabulary: Vocabulary) -> Said:
+        """The name of a target alone."""
+        return cls(Attributes(target)) if target in vocabulary.targets else cls(typed=target)
+
     def parts(self, vocabulary: Vocabulary) -> tuple[str, ...]:
         """The parts of the typed words that name a target each; none where nothing is typed."""
         return parts(self.typed, vocabulary) if self.typed is not None else ()
@@ -94,6 +99,20 @@ class Said:
         said = replace(said, attributes=replace(attributes, **words), measured=measured - words.keys())
         return said.fitting(vocabulary)
 
+    def at_level(self, level: str | None, vocabulary: Vocabulary) -> Said:
+        """Cut to a level ("p1" to "p9"), or with None not cut.
+
+        Raises
+        ------
+        ValueError
+            For a level that the target's kind of scan does not have.
+        """
+        said = self.settled(vocabulary)
+        levels = vocabulary.family(said.attributes.target).levels
+        if level is not None and level not in levels:
+            raise ValueError(f"The prompt level must be one of {', '.join(levels)}, but is {level!r}.")
+        return replace(said, level=level)
+
     def fitting(self, vocabulary: Vocabulary) -> Said:
         """Without the words and the level that the vocabulary does not have."""
         attributes = fitting(self.attributes, vocabulary)
@@ -117,6 +136,12 @@ class Said:
 def target_of(prompt: Prompt) -> str:
     """What a prompt outlines: its target, or its whole text where none is recognised."""
     return prompt.attributes.target or prompt.text or "everything"
+
+
+def by_origin(every: Attributes, measured: frozenset[str], target: str) -> tuple[Attributes, Attributes]:
+    """Attributes of a target apart: what a person said, and what was measured."""
+    every, names = replace(every, target=target), measured & every.named()
+    return every.only(every.named() - names), every.only(names)
 
 
 def listed(queue: Iterable[Prompt], prompts: Iterable[Prompt]) -> list[Prompt]:

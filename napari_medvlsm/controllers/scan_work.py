@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,14 +11,16 @@ import numpy as np
 from napari_medvlsm.controllers.said import Said
 from napari_medvlsm.core.annotation import Annotation, Provenance, new_provenance
 from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.improve.versions import read_trained
 from napari_medvlsm.core.masks import Bytes, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.presence import probably_absent
-from napari_medvlsm.core.prompts import Prompt
+from napari_medvlsm.core.prompts import Prompt, Vocabulary
 
 # Probability maps of all scans together may take this much; the scans seen longest ago give theirs up first.
 MAP_BYTES = 2**29
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,15 @@ class Result:
     def probably_absent(self) -> bool:
         """Whether the scan probably does not show what was asked for."""
         return probably_absent(self.probability, self.model.card, self.options)
+
+    @cached_property
+    def trained_on(self) -> bool:
+        """Whether the model learned from this very scan, as its folder says; what that does not tell counts as no."""
+        try:
+            return self.scan_hash in read_trained(self.model.folder)
+        except (ValueError, OSError) as error:
+            _log.warning("%s", error)
+            return False
 
     @property
     def withheld(self) -> bool:
@@ -129,12 +141,31 @@ class ScanWork:
         shown = self.result
         return frozenset(t for t, r in self.results.items() if shown is not None and r.request == shown.request)
 
+    def said_about(self, target: str) -> Said | None:
+        """What was said of a target; None for nothing."""
+        if target not in self.said_of and target in self.results:
+            return Said.in_prompt(self.results[target].prompt)
+        return self.said_of.get(target)
+
+    def modality(self, vocabulary: Vocabulary) -> str:
+        """The kind of scan, told by a target that the model found in it; "" where it is not known."""
+        found = (vocabulary.target(r.target).modality for r in self.results.values() if not r.probably_absent)
+        return next(filter(None, found), "")
+
     def mask(self, result: Result, settings: MaskSettings) -> Mask:
         """The mask (H, W) of a result, cleaned up; made once."""
         kept = self._masks.get(result.target)
         if kept is None or kept[0] is not result or kept[1] != settings:
             kept = self._masks[result.target] = result, settings, result.mask(settings)
         return kept[2]
+
+    def take_up(self, annotation: Annotation, prompt: Prompt, model: ModelEntry) -> None:
+        """Make a result of an outline that a model gave earlier, of which no probabilities were kept."""
+        made, target = annotation.provenance, annotation.target
+        threshold = model.card.threshold if made.threshold is None else made.threshold
+        self.settings[model.name, target] = MaskSettings(threshold, made.cleanup)
+        self.results[target] = Result.of_outline(annotation, model, prompt)
+        self.said_of.setdefault(target, Said.in_prompt(prompt))
 
     def give_up_maps(self) -> None:
         """Forget all results and their masks."""

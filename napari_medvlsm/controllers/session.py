@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineController, EngineImage, Request
 from napari_medvlsm.controllers.familiarity import Familiarity, familiarity
-from napari_medvlsm.controllers.said import Said, checked, listed, target_of
+from napari_medvlsm.controllers.said import Said, by_origin, checked, listed, target_of
 from napari_medvlsm.controllers.scan_work import Result, ScanWork, ScanWorks
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.annotation import Annotation
@@ -39,6 +41,7 @@ class Session:
 
     scan_changed = Signal()
     model_changed = Signal()
+    models_changed = Signal()  # others can be chosen
     vocabulary_changed = Signal()
     prompt_changed = Signal()
     queue_changed = Signal()
@@ -59,6 +62,7 @@ class Session:
     ) -> None:
         self.engine, self.view = engine, view
         self.vocabulary, self.models = vocabulary, models
+        self._installed, self._of_project = models, dict[str, ModelEntry]()
         self.history = history or PromptHistory()
         self.model: ModelEntry | None = next(iter(models.values()), None)
         self._said = Said()
@@ -130,14 +134,9 @@ class Session:
     def words_about(self, target: str) -> tuple[Attributes, Attributes]:
         """What the person said of a target, and what was read from a mask of it."""
         if self.target == target:
-            every, names = self.said, self.measured if self.typed is None else frozenset()
-        elif target in self.results:
-            prompt = self.results[target].prompt
-            every, names = prompt.attributes, frozenset(prompt.measured)
-        else:
-            every, names = Attributes(), frozenset()
-        every, names = replace(every, target=target), names & every.named()
-        return every.only(every.named() - names), every.only(names)
+            return by_origin(self.said, self.measured if self.typed is None else frozenset(), target)
+        prompt = self.results[target].prompt if target in self.results else Prompt("", "p0")
+        return by_origin(prompt.attributes, frozenset(prompt.measured), target)
 
     def look_at(self, target: str) -> None:
         """Turn to a target of this scan, with what was said of it."""
@@ -145,11 +144,7 @@ class Session:
             self._prompt_changed()
             return
         self._remember_said()
-        said = self._work.said_of.get(target)
-        if said is None and target in self.results:
-            said = Said.in_prompt(self.results[target].prompt)
-        if said is None:
-            said = Said(Attributes(target)) if target in self.vocabulary.targets else Said(typed=target)
+        said = self._work.said_about(target) or Said.about(target, self.vocabulary)
         self._say(said.fitting(self.vocabulary))
 
     def choose(self, **words: str) -> None:
@@ -168,19 +163,11 @@ class Session:
     def set_level(self, level: str | None) -> None:
         """Say no more than a level ("p1" to "p9") does, or with None all that is chosen.
 
-        A typed prompt gives way to what it says.
-
-        Raises
-        ------
-        ValueError
-            For a level that the target's kind of scan does not have.
+        A typed prompt gives way to what it says. Raises as `Said.at_level`.
         """
-        said = self._said.settled(self.vocabulary)
-        levels = self.vocabulary.family(said.attributes.target).levels
-        if level is not None and level not in levels:
-            raise ValueError(f"The prompt level must be one of {', '.join(levels)}, but is {level!r}.")
+        said = self._said.at_level(level, self.vocabulary)
         self._list_others()
-        self._say(replace(said, level=level))
+        self._say(said)
 
     def type(self, text: str | None) -> None:
         """Type a prompt, or take the typing back with None."""
@@ -198,10 +185,7 @@ class Session:
         self._prompt_changed()
 
     def enqueue(self) -> None:
-        """Put the prompt on the list of what is outlined in one go, in the place of an earlier one for its target.
-
-        Raises ValueError if there is nothing to ask for.
-        """
+        """Put the prompt on the list of what is outlined in one go, in the place of one for its target; as `asked`."""
         self.queue = listed(self.queue, self._checked())
         self.queue_changed.emit()
 
@@ -212,9 +196,8 @@ class Session:
 
     def familiarity(self) -> Familiarity:
         """What the model knows of the prompt."""
-        seen = [self.vocabulary.target(r.target).modality for r in self.results.values() if not r.probably_absent]
         card = self.model.card if self.model is not None else None
-        return familiarity(self.prompts, self.vocabulary, card, next(filter(None, seen), ""))
+        return familiarity(self.prompts, self.vocabulary, card, self._work.modality(self.vocabulary))
 
     def take_nearest(self, phrase: str) -> None:
         """Ask for a target that the model knows in the place of the first that it does not."""
@@ -223,17 +206,12 @@ class Session:
     # What an outline says ------------------------------------------------------------------------------------------
 
     def measure(self, seen: Description | None) -> None:
-        """Fill in what is not said from the person's outline; what a person said is never changed.
-
-        None takes back what was filled in.
-        """
+        """Fill in from the person's outline what is not said, or take that back with None; what is said stays."""
         self._say(self._said.filled(seen, self.vocabulary))
 
     def contradictions(self, seen: Description) -> tuple[Contradiction, ...]:
         """Where what the person said disagrees with an outline."""
-        said = self.said
-        measured = self.measured if self.typed is None else frozenset()
-        return contradictions(said.only(said.named() - measured), seen)
+        return contradictions(self.words_about(self.target)[0], seen)
 
     # The scan and the model ----------------------------------------------------------------------------------------
 
@@ -248,22 +226,38 @@ class Session:
         return self.view.scan_hash
 
     def set_models(self, models: dict[str, ModelEntry]) -> None:
-        """Offer other models; one that is gone gives way to the first."""
-        self.models = models
-        if self.model is None or self.model.name not in models:
-            first = next(iter(models), None)
+        """Offer other installed models; one that is gone gives way to the first."""
+        self._installed = models
+        self._offer_models()
+
+    def set_project_models(self, models: dict[str, ModelEntry]) -> None:
+        """Offer the models of a project beside the installed ones."""
+        if {n: m.folder for n, m in models.items()} != {n: m.folder for n, m in self._of_project.items()}:
+            self._of_project = models
+            self._offer_models()
+
+    def _offer_models(self) -> None:
+        self.models = self._installed | self._of_project
+        if self.model is None or self.model.name not in self.models:
+            first = next(iter(self.models), None)
             if first is not None:
                 self.set_model(first)
+        self.models_changed.emit()
 
     def set_model(self, name: str) -> None:
         """Use another model from now on; answers of the one before stay as they are."""
         if name not in self.models:
             raise ValueError(f"There is no model {name!r}.")
         self.model = self.models[name]
-        self._prepare()
+        self.prepare()
         self.model_changed.emit()
         self.prompt_changed.emit()
         self.mask_changed.emit()
+
+    def prepare_ahead(self, scan_hash: str, pixels: npt.NDArray[np.generic]) -> None:
+        """Let the model in use encode a scan that comes into view later, while it has nothing else to do."""
+        if self.model is not None:
+            self.engine.prepare_ahead(self.model.folder, EngineImage(scan_hash, pixels))
 
     def segment(self, options: SegmentOptions = WHOLE_SCAN) -> Request:
         """Ask the engine about the scan: the prompts on the list, or the prompt as it stands if there are none.
@@ -297,13 +291,7 @@ class Session:
         return request
 
     def asked(self) -> list[Prompt]:
-        """What `segment` asks: the list, and the prompt as it stands, which takes the place of an older one.
-
-        Raises
-        ------
-        ValueError
-            If that is nothing.
-        """
+        """What `segment` asks: the list, and the prompt as it stands in the place of an older one. Raises if empty."""
         if self.queue and not self.prompt.text:
             return list(self.queue)
         return listed(self.queue, self._checked())
@@ -311,23 +299,28 @@ class Session:
     def compare(self, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
         """Ask the engine for other wordings at a small size (rows, cols); `done` gets the probability maps.
 
-        Nothing else changes; a later request takes its place.
-
-        Raises
-        ------
-        ValueError
-            As `segment`, the prompt aside.
+        Nothing else changes; a later request takes its place. Raises as `segment`, the prompt aside.
         """
-        scan, model = self._ready()
+        model = self._ready()[1]
         if self.result is not None:
             # Whose words are compared, whatever model was picked since.
             model = self.result.model
-        image = EngineImage(self.scan_hash, scan.pixels)
         # Tiles are answered at full size only; a comparison sees what lies in the same rectangle, or the whole scan.
         where = SegmentOptions(region=self.result.options.region) if self.result is not None else WHOLE_SCAN
-        request = self.engine.segment(model.folder, image, texts, size, where)
-        self._outlining = False
-        self._pending = (request.number, done)
+        return self.ask(model.folder, texts, size, done, where)
+
+    def ask(
+        self,
+        model: Path,
+        texts: list[str],
+        size: tuple[int, int],
+        done: Callable[[list[Bytes]], None],
+        where: SegmentOptions = WHOLE_SCAN,
+    ) -> Request:
+        """As `compare`, of the model in a folder, whichever is chosen; `prepare` returns to the chosen one."""
+        image = EngineImage(self.scan_hash, self._ready()[0].pixels)
+        request = self.engine.segment(model, image, texts, size, where)
+        self._outlining, self._pending = False, (request.number, done)
         return request
 
     # The results ---------------------------------------------------------------------------------------------------
@@ -370,10 +363,7 @@ class Session:
         return self._work.together
 
     def mask(self, clean: bool = True, target: str | None = None) -> Mask | None:
-        """The mask of a result, by default the one shown, at its threshold, with or without clean-up.
-
-        None without a result.
-        """
+        """The mask of a result, by default the one shown, at its threshold, cleaned up or not; None without one."""
         result = self.result if target is None else self.results.get(target)
         if result is None:
             return None
@@ -391,16 +381,13 @@ class Session:
 
         False where the model is not there any more, or the target has a result.
         """
-        made, target, work = annotation.provenance, annotation.target, self._work
+        made, target = annotation.provenance, annotation.target
         model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
         if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
             return False
-        result = work.results[target] = Result.of_outline(annotation, model, made.prompt)
-        threshold = model.card.threshold if made.threshold is None else made.threshold
-        work.settings[self._settings_key(result)] = MaskSettings(threshold, made.cleanup)
-        work.said_of.setdefault(target, Said.in_prompt(made.prompt))
-        if work.result is None or target == self.target:
-            work.shown = target
+        self._work.take_up(annotation, made.prompt, model)
+        if self._work.result is None or target == self.target:
+            self._work.shown = target
         self.result_changed.emit()
         return True
 
@@ -468,7 +455,7 @@ class Session:
             self._leave()
             self._seen_hash = self.scan_hash
             self._enter()
-            self._prepare()
+            self.prepare()
         self.scan_changed.emit()
         self.result_changed.emit()
 
@@ -494,7 +481,8 @@ class Session:
 
     # The engine ----------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Let the engine load the chosen model and encode the scan in view, ahead of the next prompt."""
         if self.scan is not None and self.model is not None:
             self.engine.prepare(self.model.folder, EngineImage(self.scan_hash, self.scan.pixels))
 

@@ -326,4 +326,4 @@ def _end(worklist: Worklist, by: int) -> int:
 
 def _no_pictures(paths: Sequence[Path]) -> str:
     what = "is no picture" if len(paths) == 1 else "are no pictures"
-    return f"{named(paths)} {what} that can be opened here: open PNG, JPEG, TIFF or BMP files"
+    return f"{named(paths)} {what} that can be opened here: open PNG, JPEG, TIFF, BMP or GIF files"

@@ -23,8 +23,9 @@ from napari_medvlsm.core.prompts.vocabulary import Trained
 
 # Longest side, in pixels, at which wordings are compared: the model's own resolution hardly exceeds it.
 COMPARE_SIDE = 256
-# Changes (1 - Dice) up to these are called "hardly" and "a little"; a convention of this project.
-HARDLY, LITTLE = 0.05, 0.25
+# Changes (1 - Dice) up to these are called "hardly" and "a little", and from the last on "another one"; a convention of
+# this project.
+HARDLY, LITTLE, ELSEWHERE = 0.05, 0.25, 0.9
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,12 @@ class Effect:
     changes : mapping of Contrast to float
         1 - Dice between the mask of the contrast and that of the user's prompt: 0 for equal masks, 1 for disjoint ones.
         Empty where the user's prompt gives an empty mask.
+    drawn : frozenset of Contrast
+        Those whose mask is not empty.
     """
 
     changes: Mapping[Contrast, float]
+    drawn: frozenset[Contrast] = frozenset()
 
     @property
     def verdict(self) -> str:
@@ -58,6 +62,9 @@ class Effect:
             return "The name steers this outline."
         if max(found) <= HARDLY:
             return "The name steers this outline; describing words hardly change it."
+        if self.changes.get(Contrast.WRONG_SIDE, 0.0) >= ELSEWHERE:
+            how = "picks another one" if Contrast.WRONG_SIDE in self.drawn else "outlines nothing"
+            return f"The name steers this outline, and so does the place: the opposite side {how}."
         how = "change it a little" if max(found) <= LITTLE else "steer it too"
         return f"The name steers this outline; describing words {how}."
 
@@ -79,7 +86,8 @@ def effect(masks: Mapping[Contrast, Mask]) -> Effect:
     yours = masks[Contrast.YOURS]
     if not yours.any():
         return Effect({})
-    return Effect({c: 1 - dice(yours, mask) for c, mask in masks.items() if c is not Contrast.YOURS})
+    changes: dict[Contrast, float] = {c: 1 - dice(yours, mask) for c, mask in masks.items() if c is not Contrast.YOURS}
+    return Effect(changes, frozenset(c for c in changes if masks[c].any()))
 
 
 def agreement(masks: Sequence[Mask]) -> float:
@@ -143,8 +151,9 @@ def measure(segmenter: SegmenterLike, cases: Iterable[EffectCase], vocabulary: V
     dict
         "cases": scans read; "outlined": those on which the prompt outlined something, over which changes are taken;
         "contrasts": for each contrast its "cases", the mean "change" (1 - Dice with the outline of the prompt) and,
-        over the "dice_cases" scans whose truth shows the target, the mean "dice" with the truth, at the comparison's
-        size. Not every prompt allows every contrast: a target in the center has no opposite side.
+        over the "dice_cases" scans whose truth shows the target, the mean "dice" with the truth and the mean "margin"
+        by which the prompt's own is better on the same scans, at the comparison's size. Not every prompt allows every
+        contrast: a target in the center has no opposite side.
 
     Raises
     ------
@@ -153,6 +162,7 @@ def measure(segmenter: SegmenterLike, cases: Iterable[EffectCase], vocabulary: V
     """
     changes: dict[str, list[float]] = {}
     truths: dict[str, list[float]] = {}
+    margins: dict[str, list[float]] = {}
     count = outlined = 0
     for case in cases:
         count += 1
@@ -171,8 +181,10 @@ def measure(segmenter: SegmenterLike, cases: Iterable[EffectCase], vocabulary: V
                     changes.setdefault(what, []).append(1 - dice(yours, mask))
         if case.truth is not None and case.truth.any():
             true = resize(case.truth.astype(np.float32), size) > 0.5
+            right = dice(yours, true)
             for what, mask in masks.items():
                 truths.setdefault(what, []).append(dice(mask, true))
+                margins.setdefault(what, []).append(right - truths[what][-1])
     if not count:
         raise ValueError("There are no scans to measure the prompt effect on.")
     rows = {}
@@ -182,6 +194,8 @@ def measure(segmenter: SegmenterLike, cases: Iterable[EffectCase], vocabulary: V
             row |= {"cases": len(changes[what]), "change": round(float(np.mean(changes[what])), 4)}
         if what in truths:
             row |= {"dice": round(float(np.mean(truths[what])), 4), "dice_cases": len(truths[what])}
+            if what != Contrast.YOURS.value:
+                row["margin"] = round(float(np.mean(margins[what])), 4)
         if row:
             rows[what] = row
     return {"cases": count, "outlined": outlined, "contrasts": rows}

@@ -41,12 +41,19 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def is_system_file(path: Path | str) -> bool:
-    """Whether a name is one that systems leave behind (.DS_Store, ._x, Thumbs.db ...), or hidden: never anybody's data.
+    """Whether a file is one that systems and programs leave behind (.DS_Store, ._x, Thumbs.db, ~$x ...), or hidden.
 
-    Only the last part of a path counts: a person may keep all data in a hidden folder.
+    These are never anybody's data. Only the last part of a path counts: a person may keep all data in a hidden folder.
     """
     name = Path(path).name
-    return name.startswith(".") or name.lower() in _SYSTEM_FILES
+    if name.startswith((".", "~$")) or name.lower() in _SYSTEM_FILES:
+        return True
+    if os.name != "nt":
+        return False
+    try:
+        return bool(Path(path).stat().st_file_attributes & stat.FILE_ATTRIBUTE_HIDDEN)  # type: ignore[attr-defined]
+    except (OSError, ValueError):
+        return False
 
 
 def is_there(path: Path) -> bool:

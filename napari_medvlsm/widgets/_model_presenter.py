@@ -80,6 +80,7 @@ class ModelPresenter(QObject):
         section.moreRequested.connect(self._show_more)
         section.deviceChosen.connect(session.engine.choose)
         session.model_changed.connect(self._show_current)
+        session.models_changed.connect(self._show_models)
         session.engine.devices_found.connect(lambda devices: section.set_devices(devices, *session.engine.chosen))
         session.engine.precision_found.connect(lambda _: self._show_running())
         self._progressed.connect(self._show_progress)
@@ -189,7 +190,6 @@ class ModelPresenter(QObject):
 
     def _done(self, folder: Path) -> None:
         self._session.set_models(available_models())
-        self._show_models()
         if folder.name in self._session.models:
             self._session.set_model(folder.name)
         if self._dialog is not None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer
 
+from napari_medvlsm.core.contours import boundaries
 from napari_medvlsm.widgets._layers import role
 
-# Width of a line on the screen, in pixels.
+# Width of a line on the screen, in pixels. Where a scan is shown smaller than it is, fewer would break up.
 _WIDTH = 2.5
-# napari draws a line by erosion of all of the shown plane, which takes the longer the thicker it is; thicker ones, and
-# lines in planes of more pixels, would hold up the zoom.
-_THICKEST = 3
-_MOST_PIXELS = 2**24
+# Lines in planes of more pixels would hold up the zoom.
+_MOST_PIXELS = 2**26
 # A line hides little of the scan; an area is to let it through.
 _LINE_OPACITY, _FILL_OPACITY = 1.0, 0.45
 # Wait this long after the last turn of the wheel.
@@ -89,14 +90,26 @@ class OutlineView(QObject):
             if bool(layer.contour) != bool(wanted):
                 layer.opacity = _LINE_OPACITY if wanted else _FILL_OPACITY
             if layer.contour != wanted:
+                # napari's own way takes the longer the thicker a line is: seconds where a large scan is shown small.
+                layer._calculate_contour = partial(_lines, layer)
                 layer.contour = wanted
 
     def _width(self, layer: Labels) -> int:
-        """Thickness inside of the boundary, in pixels of the layer; napari adds one outside. 0 for a filled area."""
+        """Thickness in pixels of the layer; 0 for a filled area."""
         if layer.data.shape[-1] * layer.data.shape[-2] > _MOST_PIXELS:
             return 0
         on_screen = self._viewer.scene.camera.zoom * float(layer.scale[-1])
-        return min(_THICKEST, max(1, round(_WIDTH / on_screen) - 1)) if on_screen > 0 else 1
+        return max(1, round(_WIDTH / on_screen)) if on_screen > 0 else 1
+
+
+def _lines(layer: Labels, labels: Any, part: tuple[slice, slice]) -> Any:
+    """What a layer shows of a part of its plane; stands in for a method of napari's labels layer."""
+    if not layer.contour or labels.ndim != 2:
+        return None
+    reach = layer.contour
+    around = tuple(slice(max(0, s.start - reach), s.stop + reach) for s in part)
+    lines = boundaries(np.asarray(labels[around]), reach, layer.colormap.background_value)
+    return lines[tuple(slice(s.start - a.start, s.stop - a.start) for s, a in zip(part, around, strict=True))]
 
 
 def _is_outline(layer: Any) -> bool:

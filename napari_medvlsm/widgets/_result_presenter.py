@@ -140,4 +140,6 @@ class ResultPresenter(QObject):
             text += " Probably not in this scan."
         if result is not None and result.prompt.text.lower() != result.target.lower():
             text += f" Asked: “{self._session.vocabulary.shown(result.prompt)}”."
+        if result is not None and result.trained_on:
+            text += f" {result.model.card.title} was trained on this very scan: how well it does here proves nothing."
         self._section.set_summary(text)

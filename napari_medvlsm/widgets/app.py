@@ -15,6 +15,7 @@ PLUGIN = "napari-medvlsm"
 SAMPLES = {
     "polyp": "polyp",
     "breast-ultrasound": "breast tumor",
+    "breast-ultrasound-two": "breast tumor",
     "cell-nuclei": "cell nuclei",
     "skin-lesion": "skin melanoma",
     "chest-xray": "lungs",

@@ -20,14 +20,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medvlsm.controllers.before_after import BeforeAfter
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
+from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.outlines import Outlines
+from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.status import Status
+from napari_medvlsm.controllers.suggestions import Suggestions
 from napari_medvlsm.controllers.training_set import TrainingSet
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
@@ -41,6 +45,7 @@ from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._first_hint import FirstHint
+from napari_medvlsm.widgets._improve_presenter import ImprovePresenter
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
 from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
@@ -51,6 +56,7 @@ from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
 from napari_medvlsm.widgets._scan_presenter import ScanPresenter
 from napari_medvlsm.widgets._segment_presenter import SegmentPresenter
+from napari_medvlsm.widgets._suggestions_presenter import SuggestionsPresenter
 from napari_medvlsm.widgets._tools_presenter import ToolsPresenter
 from napari_medvlsm.widgets._training_set_presenter import TrainingSetPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
@@ -68,6 +74,7 @@ from napari_medvlsm.widgets.sections import (
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
 from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
+from napari_medvlsm.widgets.tabs.improve import ImproveTab
 from napari_medvlsm.widgets.tabs.project import ProjectTab
 
 if TYPE_CHECKING:
@@ -107,6 +114,9 @@ class Panel(QWidget):
         # The same holds for projects; adding hundreds of scans keeps no stroke waiting either.
         self.project_writing = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
         self.project_work = Background(self)
+        self.predicting = Background(self)
+        self.improve_work = Background(self)
+        self.suggesting = Background(self)
 
         planes = PlaneReader(self.background.run, lambda: self.view.move())
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image, planes))
@@ -174,6 +184,10 @@ class Panel(QWidget):
         for dialog in self.findChildren(QDialog):
             dialog.close()
         self.corrections.close()
+        self.improving.close()
+        self.improve.close()
+        self.suggested.close()
+        self.suggestions.close()
         self.projects.close()
         self.project.close()
         self.tools.close()
@@ -186,7 +200,10 @@ class Panel(QWidget):
         self.engine.close()
         self.background.close()
         self.autosaving.close()
+        self.improve_work.close()
+        self.suggesting.close()
         self.project_work.close()
+        self.predicting.close()
         self.project_writing.close()
         self.store.close()
 
@@ -280,6 +297,8 @@ class Panel(QWidget):
         self.tabs.addTab(scroll, "Segment")
         self.project_tab = ProjectTab()
         self.tabs.addTab(self.project_tab, "Project")
+        self.improve_tab = ImproveTab()
+        self.tabs.addTab(self.improve_tab, "Improve")
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 4, 0, 0)
         outer.setSpacing(0)
@@ -320,8 +339,20 @@ class Panel(QWidget):
             self.project_writing.run,
             self.project_work.run,
             call_later(self),
+            Predicting(self.predicting.run),
         )
-        self.projects = ProjectPresenter(self.project, self.project_tab, settings, self)
+        self.project.predicting.message.connect(status)
+        self.projects = ProjectPresenter(self.project, self.project_tab, settings, session, self.project_work.run, self)
+        self.suggestions = Suggestions(self.project, session, self.suggesting.run, call_later(self))
+        self.suggested = SuggestionsPresenter(self.suggestions, self.project, self.project_tab, self.projects.model)
+        self.suggestions.message.connect(status)
+        self.improve = Improve(self.project, session, self.improve_work.run, call_later(self))
+        before_after = BeforeAfter(self.project, session, self.improve_work.run)
+        self.improving = ImprovePresenter(
+            self.improve, before_after, session, self.improve_tab, self.tabs, settings, self
+        )
+        self.improve.message.connect(status)
+        self.improve_tab.openRequested.connect(self.project_tab.openRequested)
         self.hint = FirstHint(self.viewer, settings)
         self.measuring = MeasurePresenter(
             session, self.corrections, self.results, self.layers, self.result_section, self.background, self

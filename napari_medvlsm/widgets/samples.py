@@ -18,6 +18,11 @@ def breast_ultrasound() -> list[LayerData]:
     return _sample("breast_ultrasound.png", "Breast ultrasound")
 
 
+def breast_ultrasound_two() -> list[LayerData]:
+    """A breast ultrasound with two lesions, one on the left and one on the right (BUSI, CC0)."""
+    return _sample("breast_ultrasound_two.jpg", "Breast ultrasound, two lesions")
+
+
 def cell_nuclei() -> list[LayerData]:
     """Cell nuclei under the microscope (BBBC038, CC0)."""
     return _sample("cell_nuclei.png", "Cell nuclei")

@@ -49,6 +49,8 @@ from napari_medvlsm.core.runs.scores import FALSE_POSITIVE_FRACTION
 
 CHOSEN, RANDOM, UNET = "chosen", "random", "unet"
 KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE, PromptKind.ABSENT)
+# Corrected cases up to which every seed is played.
+LARGE = 40
 ROUND_FILE, WEIGHTS_FILE = "round.json", "weights.safetensors"
 # The rival: as the starter's encoder, with a decoder that learns from nothing at a higher rate.
 UNET_SIZES = {"architecture": "unet", "encoder": "tu-tf_efficientnet_lite0", "decoder_channels": [96, 64, 32, 16, 16]}
@@ -69,16 +71,14 @@ class Planned:
 
 
 def planned(tasks: Sequence[Task], seeds: Sequence[int]) -> Iterator[Planned]:
-    """Seed by seed, small rounds first, so that whatever is finished can be compared."""
-    for seed in seeds:
-        for task in tasks:
-            for size in task.sizes:
-                if size > 40 and seed != seeds[0]:
-                    continue  # the longest, once
-                for arm in (RANDOM, CHOSEN, UNET):
-                    if arm == CHOSEN and size >= len(task.pool):
-                        continue  # all of them: there is nothing to choose
-                    yield Planned(task.name, seed, arm, size)
+    """Seed by seed, small rounds first, so that whatever is finished can be compared; the longest at the end, once."""
+    rounds = [(seed, task, size) for seed in seeds for task in tasks for size in task.sizes if size <= LARGE]
+    rounds += [(seeds[0], task, size) for task in tasks for size in task.sizes if size > LARGE]
+    for seed, task, size in rounds:
+        for arm in (RANDOM, CHOSEN, UNET):
+            if arm == CHOSEN and size >= len(task.pool):
+                continue  # all of them: there is nothing to choose
+            yield Planned(task.name, seed, arm, size)
 
 
 class Clinic:
@@ -177,9 +177,9 @@ class Clinic:
             shutil.rmtree(data, ignore_errors=True)
             export(self.task, [self.task.pool[i] for i in places], data, self.vocabulary)
         recipe = self.recipe(plan)
-        start = time.monotonic()
+        start, busy = time.monotonic(), time.process_time()
         stopped = train(recipe, data, folder / "run")
-        training = time.monotonic() - start
+        training, busy = time.monotonic() - start, time.process_time() - busy
         whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
         model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
         segmenter = Segmenter(model, starter_card(), "cpu", "float32")
@@ -205,6 +205,7 @@ class Clinic:
             val_dice=stopped.val_dice or 0.0,
             choosing=choosing,
             training=training,
+            busy=busy,
             measuring=time.monotonic() - start,
             held=asdict(found),
         )

@@ -32,7 +32,11 @@ class Held:
 
 @dataclass(frozen=True)
 class Round:
-    """A round that was played: `effort` is of its new cases, times are seconds, `cases` are places in the pool."""
+    """A round that was played.
+
+    `cases` are places in the pool, `effort` is of its new ones, `kept` the part of the change that was kept; times are
+    seconds, those of the training by the clock and of the core that it was busy on.
+    """
 
     task: str
     seed: int
@@ -46,6 +50,7 @@ class Round:
     val_dice: float
     choosing: float
     training: float
+    busy: float
     measuring: float
     held: dict[str, Any] = field(default_factory=dict)
 
@@ -85,16 +90,17 @@ def print_tables(
         groups = len(set(held.groups))
         print(f"\n{task.title}: {len(held.groups)} hold-out scans of {groups} groups; points of Dice (95 % interval)\n")
         head = ["arm", "cases", "seeds", "Dice by name", "by sentence", "side margin", "size margin", "false alarms"]
-        print("| " + " | ".join([*head, "changed pixels", "seconds"]) + " |")
-        print("|---|" + "---:|" * 9)
-        print("| " + " | ".join(["starter as it ships", "0", "", *_measures([held]), "", ""]) + " |")
+        print("| " + " | ".join([*head, "changed pixels", "change kept", "seconds", "of the core"]) + " |")
+        print("|---|" + "---:|" * 11)
+        print("| " + " | ".join(["starter as it ships", "0", "", *_measures([held]), "", "", "", ""]) + " |")
         for arm in ("chosen", "random", "unet"):
             for size in task.sizes:
                 if some := [r for r in own if r.arm == arm and r.size == size]:
                     effort = [value for r in some for value in r.effort]
                     cells = [ARMS[arm][0], str(size), str(len(some)), *_measures([r.result for r in some])]
                     cells.append(f"{100 * np.mean(effort):.1f} %" if effort else "")
-                    cells.append(f"{np.mean([r.training for r in some]):.0f}")
+                    cells.append("" if arm == "unet" else f"{100 * np.mean([r.kept for r in some]):.0f} %")
+                    cells += [f"{np.mean([r.training for r in some]):.0f}", f"{np.mean([r.busy for r in some]):.0f}"]
                     print("| " + " | ".join(cells) + " |")
         for size in task.sizes:
             if some := [r for r in own if r.arm == "random" and r.size == size]:

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QDialog, QWidget
 
 from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.prompts.own_words import own_words_path
-from napari_medvlsm.widgets.app import open_window
+from napari_medvlsm.widgets.app import PLUGIN, open_window
 from napari_medvlsm.widgets.dialogs import OwnWordsDialog
 
 README = Path(__file__).parent
@@ -126,6 +126,7 @@ class Photographer:
         keep(self.dialog(panel.model_section.more), self.guide / "models.png")
         self.own_words()
         self.compose()
+        self.sides()
 
     def window(self) -> Image.Image:
         """The whole window."""
@@ -197,6 +198,20 @@ class Photographer:
             pictures.append(grabbed(section))
         keep(beside(*pictures[:2]), self.guide / "words.png")
         keep(pictures[2], self.guide / "unknown-words.png")
+
+    def sides(self) -> None:
+        """Two targets in one prompt, and two lesions of which the place picks one."""
+        panel, section = self.panel, self.panel.prompt_section
+        section.more.setChecked(False)
+        panel.session.type("left and right lung")
+        settle(0.3)
+        keep(grabbed(section), self.guide / "two-targets.png")
+        self.viewer.open_sample(PLUGIN, "breast-ultrasound-two")
+        wait(lambda: panel.view.slice is not None and "two lesions" in panel.view.slice.image.name)
+        panel.session.choose(target="breast tumor", location="left")
+        self.segment()
+        wait(lambda: not panel.result_section.badge.isHidden())
+        keep(self.dialog(panel.result_section.compare, seconds=90), self.guide / "picks.png", width=960)
 
     def close(self) -> None:
         """End the engine and the window."""

@@ -59,6 +59,27 @@ def test_every_answer_is_followed_by_its_contrasts(session, comparer, wire, hear
     assert comparer.effect.steered and session.result.target == "polyp"
 
 
+def test_a_comparison_says_which_one_the_opposite_side_picks(session, comparer, wire, heard):
+    found = heard(comparer.compared)
+    session.choose(target="polyp", location="left")
+    segment(session, wire)
+    comparer.compare()
+    wire.answer(sides)
+    ((comparison,),) = found
+    assert comparison.picks == (
+        "The place decides which one is outlined: “polyp, located in the left of the image” the one in the left, "
+        "“polyp, located in the right of the image” another one, in the right; the two outlines agree 0.00 (Dice)."
+    )
+    assert comparison.effect.verdict.endswith("the opposite side picks another one.")
+    assert comparison.yours.place == "left"
+    comparer.compare()
+    wire.answer(lambda text, size: sides("polyp", size) * ("right" not in text))
+    assert "outlines nothing" in found[-1][0].picks
+    comparer.compare()
+    wire.answer(lambda text, size: sides("polyp", size))
+    assert found[-1][0].picks.startswith("The place hardly counts")
+
+
 def test_a_large_scan_is_compared_at_a_small_size(session, comparer, wire, scan):
     session.view.choose(type(scan())(np.zeros((100, 1024), np.uint8)))
     session.choose(target="polyp")

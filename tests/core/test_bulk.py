@@ -1,3 +1,4 @@
+import os
 import threading
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from napari_medvlsm.core.bulk.manifest import (
     tidy,
 )
 from napari_medvlsm.core.bulk.prefetch import prefetch
+from napari_medvlsm.core.bulk.processes import Process, _free_port, find_launcher, run_started
 
 ROW = Row(
     output="a.tif",
@@ -166,3 +168,30 @@ def test_closing_early_starts_no_more():
     next(results)
     results.close()
     assert len(started) <= 4
+
+
+# Processes ------------------------------------------------------------------------------------------------------------
+
+
+def test_torchrun_and_slurm_tell_who_does_what(monkeypatch):
+    assert find_launcher() is None
+    slurm = {"NTASKS": "4", "NTASKS_PER_NODE": "2", "NNODES": "2", "NODEID": "1", "PROCID": "3", "LOCALID": "1"}
+    slurm |= {"JOB_NAME": "outline", "JOB_ID": "12345", "NODELIST": "first[4-7]"}
+    # Of its own: Lightning writes the address that it finds there.
+    monkeypatch.setattr(os, "environ", os.environ | {f"SLURM_{name}": value for name, value in slurm.items()})
+    found = find_launcher()
+    assert (found.rank, found.local_rank, found.processes, found.nodes, found.address) == (3, 1, 2, 2, "first4")
+    torchrun = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_PORT": "29"}
+    os.environ.update(torchrun | {"MASTER_ADDR": "head", "TORCHELASTIC_RUN_ID": "x"})
+    assert find_launcher() == Process(1, 0, 1, 2, "head", 29)
+
+
+def fail_in_the_second(process):
+    if process.rank == 1:
+        raise ValueError("This model cannot be loaded.")
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_a_process_is_told_by_the_first():
+    with pytest.raises(ValueError, match=r"^This model cannot be loaded\.$"):
+        run_started(fail_in_the_second, Process(processes=2, port=_free_port()))

@@ -45,12 +45,20 @@ def test_an_empty_outline_has_no_effect_to_show():
         ({Contrast.OTHER_TARGET: LITTLE + 0.01}, "The name steers this outline.", True),
         ({Contrast.OTHER_TARGET: 1.0, Contrast.WRONG_SIDE: HARDLY}, "describing words hardly change it", True),
         ({Contrast.OTHER_TARGET: 1.0, Contrast.WRONG_SIZE: 0.2}, "describing words change it a little", True),
-        ({Contrast.OTHER_TARGET: 0.9, Contrast.CLASS_ONLY: 0.1, Contrast.WRONG_SIDE: 0.9}, "words steer it too", True),
+        ({Contrast.OTHER_TARGET: 0.9, Contrast.CLASS_ONLY: 0.1, Contrast.WRONG_SIDE: 0.8}, "words steer it too", True),
     ],
 )
 def test_the_verdict_is_one_sentence_about_name_and_words(changes, words, steered):
     found = Effect(changes)
     assert words in found.verdict and found.verdict.endswith(".") and found.steered == steered
+
+
+def test_the_verdict_says_what_the_opposite_side_does():
+    changes = {Contrast.OTHER_TARGET: 1.0, Contrast.WRONG_SIDE: 1.0}
+    assert Effect(changes).verdict.endswith("the opposite side outlines nothing.")
+    assert Effect(changes, frozenset({Contrast.WRONG_SIDE})).verdict.endswith("the opposite side picks another one.")
+    masks = {Contrast.YOURS: rows(0, 4), Contrast.WRONG_SIDE: rows(6, 9), Contrast.EMPTY: rows(0, 0)}
+    assert effect(masks).drawn == {Contrast.WRONG_SIDE}
 
 
 def test_agreement_is_over_all_pairs():
@@ -86,6 +94,9 @@ def test_the_effect_over_a_set_of_scans(small_clipseg, small_card, rng):
     for row in found["contrasts"].values():
         assert row.get("cases", 0) <= found["outlined"] and 0 <= row.get("change", 0) <= 1
         assert row.get("dice_cases", 1) == 1
+    yours = found["contrasts"][Contrast.YOURS.value]["dice"]
+    others = [row for row in found["contrasts"].values() if "margin" in row]
+    assert others and all(row["margin"] == pytest.approx(yours - row["dice"], abs=1e-4) for row in others)
     assert found["contrasts"][Contrast.YOURS.value].keys() == {"dice", "dice_cases"}
     with pytest.raises(ValueError, match="no scans"):
         measure(segmenter, [], vocabulary)

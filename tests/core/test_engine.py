@@ -2,6 +2,7 @@
 
 import io
 import os
+import queue
 import signal
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_medvlsm.core.engine import server
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.engine.protocol import read_frame, write_frame
 from napari_medvlsm.core.inference import Segmenter
@@ -47,8 +49,16 @@ def gone_within(pid, seconds):
     return False
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine():
+    """One for all tests that leave it as they found it: with nothing to do."""
+    process = EngineProcess()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def own_engine():
     process = EngineProcess()
     yield process
     process.close()
@@ -86,7 +96,7 @@ def test_engine_answers_as_the_segmenter_does(engine, rng):
     pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
     engine.send(request(1, prompts=["polyp", "left lung"]), [pixels])
     message, arrays, texts = answer(engine, 1)
-    assert message["event"] == "done" and texts == ["Loading the model", "Reading the scan", "Outlining"]
+    assert message["event"] == "done" and texts[-2:] == ["Reading the scan", "Outlining"]
     segmenter = Segmenter.load(device="cpu")
     segmenter.set_image(pixels)
     for ours, theirs in zip(arrays, segmenter.segment(["polyp", "left lung"]), strict=True):
@@ -110,6 +120,7 @@ def test_waiting_request_can_be_cancelled(engine, rng):
     engine.send(request(1), [rng.normal(size=(500, 500))])
     engine.send(request(2))
     engine.send({"op": "cancel", "id": 2})
+    assert answer(engine, 1)[0]["event"] == "done"
     assert answer(engine, 2)[0]["event"] == "cancelled"
 
 
@@ -162,13 +173,16 @@ def events_until_done(engine, number):
             return events, arrays
 
 
-def test_engine_tells_its_devices_and_what_it_runs_on(engine, rng):
+def test_engine_tells_its_devices_and_what_it_runs_on(own_engine, rng):
+    engine = own_engine
     ready = engine.receive()[0]
     assert ready["devices"][-1]["name"] == "cpu" and ready["device"] == ready["devices"][0]["title"]
     assert ready["precision"] == ready["devices"][0]["precisions"][0]
     engine.send(request(1, device="cpu"), [rng.normal(size=(40, 60))])
     events, arrays = events_until_done(engine, 1)
     running = [e for e in events if e["event"] == "running"]
+    texts = [e["text"] for e in events if e["event"] == "progress"]
+    assert texts == ["Loading the model", "Reading the scan", "Outlining"]
     assert len(running) == 1 and "CPU" in running[0]["device"] and running[0]["precision"] == "float32"
     engine.send(request(2, device="cpu", precision="bfloat16"))
     events, again = events_until_done(engine, 2)
@@ -220,11 +234,24 @@ def test_tiles_are_cancelled_between_batches(engine, rng):
     ],
     ids=["a list", "no arrays", "no operation", "too deep", "no frame"],
 )
-def test_engine_ends_after_a_frame_that_it_cannot_read(engine, frame):
-    engine._child.stdin.write(frame)
-    engine._child.stdin.flush()
-    assert engine._child.wait(timeout=60) == 1
-    assert engine.log_tail()
+def test_engine_ends_after_a_frame_that_it_cannot_read(frame, monkeypatch, capsys):
+    class Ended(BaseException):
+        pass
+
+    def ended(code):
+        raise Ended(code)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    with pytest.raises(Ended, match="1"):
+        server._read_all(io.BytesIO(frame), queue.Queue(), set())
+    assert capsys.readouterr().err
+
+
+def test_the_process_ends_with_such_a_frame(own_engine):
+    own_engine._child.stdin.write(b"\xff" * 64)
+    own_engine._child.stdin.flush()
+    assert own_engine._child.wait(timeout=60) == 1
+    assert own_engine.log_tail()
 
 
 UNUSUAL = """

@@ -212,12 +212,11 @@ def test_a_run_whose_events_nobody_reads_stops(words, tmp_path):
     assert process.returncode == 128 + signal.SIGTERM and "Error" not in said, said
 
 
-@pytest.mark.parametrize("schedule", ["plateau", "cosine"])
-def test_a_run_in_parts_is_the_run_in_one(trained, tmp_path, model_folder, schedule, monkeypatch):
-    """Also with a schedule that listens to the validation, with dropout, and without the moving average."""
+def test_a_run_in_parts_is_the_run_in_one(trained, tmp_path, model_folder, monkeypatch):
+    """With a schedule that listens to the validation, with dropout, and without the moving average."""
     monkeypatch.setattr(torch.optim.lr_scheduler, "ReduceLROnPlateau", NothingIsBetter)
     changes = (
-        f"optimizer.schedule={schedule}",
+        "optimizer.schedule=plateau",
         "optimizer.plateau_patience=0",
         "optimizer.plateau_factor=0.5",
         "optimizer.learning_rate=0.01",
@@ -231,7 +230,7 @@ def test_a_run_in_parts_is_the_run_in_one(trained, tmp_path, model_folder, sched
         trained("parts", *changes, minutes=1e-9)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     rate = torch.load(tmp_path / "whole" / LAST_FILE, weights_only=True)["optimizer_states"][0]["param_groups"][0]["lr"]
-    assert rate == 0.01 * 0.5**2 if schedule == "plateau" else rate < 1e-6
+    assert rate == 0.01 * 0.5**2
 
 
 class NothingIsBetter(torch.optim.lr_scheduler.ReduceLROnPlateau):

@@ -10,10 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from medvlsm_training.reporting import for_people, json_on_stdout, sentence_of
+from medvlsm_training.reporting import for_people, json_on_stdout
 from medvlsm_training.stopping import Interrupted, StopRequests
 from napari_medvlsm.core.runs import events
-from napari_medvlsm.core.runs.events import KINDS, Encoded, Epoch, Failed, Saved, Started, Step, Stopped, read_line
+from napari_medvlsm.core.runs.events import (
+    KINDS,
+    Encoded,
+    Epoch,
+    Failed,
+    Saved,
+    Started,
+    Step,
+    Stopped,
+    read_line,
+    sentence_of,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 STARTED = Started("disks", "runs/1", 5, 2, 8, 32, 3, 1_200_000, 4_000, "cpu", 1)

@@ -418,7 +418,7 @@ class TestRuns:
 
     def test_without_validation_images_nothing_starts(self, data, model_folder, tmp_path):
         (data / "kvasir_polyp" / "anns" / "val.json").write_text("[]")
-        with pytest.raises(ValueError, match="list no validation images"):
+        with pytest.raises(ValueError, match="leave no validation images"):
             train(load_recipe("best/kvasir_polyp", [f"model.base={model_folder}"]), data, tmp_path / "run")
 
     def test_a_tested_set_needs_no_other_lists(self, data, rng):

@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from medvlsm_training.__main__ import main
+from medvlsm_training.callbacks.checkpoints import read_checkpoint
 from medvlsm_training.fingerprint import read_fingerprint
+from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.runs.folder import BEST_FILE, DATA_FILE, LAST_FILE
 
 
@@ -93,6 +95,33 @@ def test_a_resumed_run_says_which_of_its_data_changed(whole, disks, disks_recipe
     assert "training split: other words: 0.png, 1.png, 2.png and 1 more)" in changed()
     (lists / "train.json").write_text(json.dumps(entries["train"]))
     assert train(disks_recipe, disks, whole) == 0, "put back"
+
+
+def test_a_model_is_not_measured_on_data_that_changed_unless_asked_to(whole, disks, capsys):
+    mask = disks / "disks" / "masks" / "12.png"
+    pixels = 255 - np.asarray(Image.open(mask))
+    Image.fromarray(pixels).save(mask)
+    words = ["package", str(whole), "--data", str(disks)]
+    assert main(words) == 2
+    assert "trained with (test split: other masks: 12.png). Put them back" in capsys.readouterr().err
+    assert not (whole / "model").exists()
+    assert main([*words, "--changed-data"]) == 0
+    assert read_card(whole / "model").training["measured_on_changed_data"] is True
+    assert main(["package", str(disks), "--data", str(disks)]) == 2
+    assert "holds no run; name the folder that `medvlsm train` wrote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damaged", [LAST_FILE, BEST_FILE])
+def test_beside_a_damaged_checkpoint_the_whole_one_is_named(whole, damaged):
+    (whole / damaged).write_bytes(b"")
+    other = BEST_FILE if damaged == LAST_FILE else LAST_FILE
+    with pytest.raises(
+        ValueError, match=rf"{damaged} is damaged \(\w+.*\); .*{other} is whole: copy it to {damaged} to"
+    ):
+        read_checkpoint(whole / damaged)
+    (whole / other).write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"; delete it to begin anew\.$"):
+        read_checkpoint(whole / damaged)
 
 
 def test_checkpoints_hold_no_path_and_a_run_may_move(whole, disks, disks_recipe, tmp_path):

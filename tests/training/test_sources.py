@@ -110,7 +110,7 @@ def test_an_unknown_kind_of_scan_names_the_nearest(own):
 @pytest.mark.parametrize(
     ("count", "sentence"),
     [
-        (1, r"list no validation images, .* \(images: train 1, val 0, test 0\)\. Export more scans \(of every five"),
+        (1, r"leave no validation images, .* \(images: train 1, val 0, test 0\)\. Export more scans \(of every five"),
         (0, "holds no data set"),
     ],
 )

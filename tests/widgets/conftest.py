@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.images import read_image
+from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.widgets import _workers
+from tests.widgets.lent_engine import EngineLender
 
 # Mesa's software renderer and torch's Triton both bring an LLVM, and the second one to come crashes if it is Triton's.
 with contextlib.suppress(ImportError):
@@ -17,6 +21,31 @@ with contextlib.suppress(ImportError):
 
 # The engine imports torch and loads a model; two busy cores need their time.
 ENGINE_MS = 90_000
+
+
+@pytest.fixture(scope="session")
+def lender():
+    lender = EngineLender()
+    yield lender
+    lender.close()
+
+
+@pytest.fixture(autouse=True)
+def _lent_engine(lender, monkeypatch):
+    """Panels get the engine of the panel before, which has imported torch; it answers as one of their own."""
+    monkeypatch.setattr(_workers, "EngineProcess", lender)
+
+
+@pytest.fixture
+def own_engine(_lent_engine, monkeypatch):
+    """Panels start and end an engine of their own, for tests of that."""
+    monkeypatch.setattr(_workers, "EngineProcess", EngineProcess)
+
+
+@pytest.fixture(autouse=True)
+def _not_the_first_time(_own_folders):
+    """The first hint was seen: napari draws its letters in a third of what opening a panel takes."""
+    Settings().remember("first hint seen", "yes")
 
 
 @pytest.fixture

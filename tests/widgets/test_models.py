@@ -47,58 +47,42 @@ def dialog(panel):
         found.close()
 
 
-def test_a_model_is_fetched_and_chosen(panel, dialog, published, qtbot):
+@pytest.mark.slow
+def test_a_model_is_fetched_and_chosen_and_replaced_only_when_the_person_says_so(
+    panel, dialog, published, qtbot, monkeypatch
+):
     assert "Apache-2.0" in dialog.about.text() and not dialog.cancel.isVisible()
     dialog.fetch.click()
     qtbot.waitUntil(lambda: "free on the disk" in dialog.message.text(), timeout=60_000)
     assert dialog.fetch.text() == "Fetch" and "clipseg" not in panel.session.models
+
+    monkeypatch.setattr(hub, "_CHUNK", 16)  # so that it takes long enough to be stopped
     dialog.fetch.click()
-    assert not dialog.fetch.isEnabled()
+    qtbot.waitUntil(lambda: dialog.message.text().startswith("Fetched"), timeout=ENGINE_MS)
+    assert dialog.cancel.isVisible() and not dialog.fetch.isEnabled()
+    dialog.cancel.click()
+    qtbot.waitUntil(lambda: "Stopped" in dialog.message.text(), timeout=ENGINE_MS)
+    assert "clipseg" not in panel.session.models and dialog.fetch.isEnabled() and not dialog.cancel.isVisible()
+    kept = (user_models_folder() / ".fetched" / "clipseg").rglob("*")
+    assert any(path.is_file() and path.name != ".lock" for path in kept), "fetching goes on from there"
+
+    monkeypatch.setattr(hub, "_CHUNK", 2**18)
+    dialog.fetch.click()
     qtbot.waitUntil(lambda: "clipseg" in panel.session.models, timeout=ENGINE_MS)
     assert panel.session.model.name == "clipseg" and panel.model_section.models.currentData() == "clipseg"
     assert "in your models now" in dialog.message.text() and "✓ here" in dialog.list.item(0).text()
     assert panel.session.model.card.licence == "Apache-2.0"
     assert not (user_models_folder() / ".fetched" / "clipseg").exists()
 
-
-@pytest.mark.slow
-def test_fetching_can_be_stopped_and_goes_on(panel, dialog, published, qtbot, monkeypatch):
-    monkeypatch.setattr(hub, "_CHUNK", 16)  # so that it takes long enough to be stopped
-    dialog.fetch.click()
-    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=60_000)
-    dialog.fetch.click()
-    qtbot.waitUntil(lambda: dialog.message.text().startswith("Fetched"), timeout=ENGINE_MS)
-    assert dialog.cancel.isVisible()
-    dialog.cancel.click()
-    qtbot.waitUntil(lambda: "Stopped" in dialog.message.text(), timeout=ENGINE_MS)
-    assert "clipseg" not in panel.session.models and dialog.fetch.isEnabled() and not dialog.cancel.isVisible()
-    kept = (user_models_folder() / ".fetched" / "clipseg").rglob("*")
-    assert any(path.is_file() and path.name != ".lock" for path in kept), "fetching goes on from there"
-    monkeypatch.setattr(hub, "_CHUNK", 2**18)
-    dialog.fetch.click()
-    qtbot.waitUntil(lambda: "clipseg" in panel.session.models, timeout=ENGINE_MS)
-
-
-@pytest.mark.slow
-def test_a_model_that_is_there_is_replaced_only_when_the_person_says_so(panel, dialog, published, qtbot, monkeypatch):
-    def fetch():
-        dialog.fetch.click()
-
-    fetch()
-    qtbot.waitUntil(lambda: dialog.fetch.text() == "Fetch", timeout=60_000)
-    fetch()
-    qtbot.waitUntil(lambda: "clipseg" in panel.session.models, timeout=ENGINE_MS)
-    made = (user_models_folder() / "clipseg" / "model_card.json").stat().st_mtime_ns
-    asked = []
+    card, asked = user_models_folder() / "clipseg" / "model_card.json", []
+    made = card.stat().st_mtime_ns
     monkeypatch.setattr(dialog, "ask_to_replace", lambda text: asked.append(text) or False)
-    fetch()
+    dialog.fetch.click()
     qtbot.waitUntil(lambda: "left alone" in dialog.message.text(), timeout=60_000)
-    assert "clipseg" in asked[0] and (user_models_folder() / "clipseg" / "model_card.json").stat().st_mtime_ns == made
+    assert "clipseg" in asked[0] and card.stat().st_mtime_ns == made
     monkeypatch.setattr(dialog, "ask_to_replace", lambda text: True)
-    fetch()
-    qtbot.waitUntil(
-        lambda: (user_models_folder() / "clipseg" / "model_card.json").stat().st_mtime_ns != made, timeout=ENGINE_MS
-    )
+    dialog.fetch.click()
+    qtbot.waitUntil(lambda: card.exists() and card.stat().st_mtime_ns != made, timeout=ENGINE_MS)
     qtbot.waitUntil(lambda: "in your models now" in dialog.message.text(), timeout=ENGINE_MS)
 
 

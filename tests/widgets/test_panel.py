@@ -445,7 +445,7 @@ def test_saving_clears_the_autosave_and_discard_forgets(open_panel, store, lesio
     assert not list(store.folder.glob("*.tif"))
 
 
-def test_closing_the_dock_ends_the_engine(panel, qtbot, ready):
+def test_closing_the_dock_ends_the_engine(own_engine, panel, qtbot, ready):
     ready(panel)
     pid = panel.transport.pid
     panel.viewer.window.remove_dock_widget(panel)
@@ -533,13 +533,44 @@ def test_what_is_picked_is_what_is_corrected_and_saved(segmented, tmp_path):
     np.testing.assert_array_equal(load_mask(tmp_path / "x.tif").mask, panel.session.mask())
 
 
-def test_a_duplicated_scan_does_not_share_corrections(segmented):
+def test_a_scan_that_is_there_twice_has_one_correction(segmented, qtbot):
+    """In a layer of its own for each: what was drawn last is on whichever is in view."""
     panel = segmented
     panel.correction_section.start.click()
-    scan = panel.view.slice.image
+    scan, first = panel.view.slice.image, correction(panel)
     copy = type(scan)(scan.data, name="copy", metadata=dict(scan.metadata))
     panel.viewer.add_layer(copy)
-    assert panel.layers.corrections(copy) == [] and len(panel.layers.corrections(scan)) == 1
+    assert panel.view.image is copy and panel.layers.corrections(copy) == []
+    panel.start_correction()
+    second = correction(panel)
+    assert second is not first and first.data.any()
+    np.testing.assert_array_equal(second.data, first.data)
+    second.paint((5, 5), 1)
+    assert not first.data[5, 5]
+    panel.scans.worklist.choose_image(scan)
+    np.testing.assert_array_equal(first.data, second.data)
+    panel.corrections.undo()
+    assert not first.data[5, 5] and second.data[5, 5]
+    panel.scans.worklist.choose_image(copy)
+    assert not second.data[5, 5] and panel.corrections.current.mask.any()
+
+
+def test_slices_of_the_same_pixels_have_one_correction(panel, lesion):
+    panel.viewer.add_image(np.stack([lesion[..., 0]] * 2), name="stack")
+    panel.prompt_section.chosen.emit("target", "skin melanoma")
+    panel.viewer.dims.set_current_step(0, 0)
+    panel.start_correction()
+    layer = correction(panel)
+    layer.paint((0, 20, 30), 1)
+    panel.viewer.dims.set_current_step(0, 1)
+    panel.view.settle()
+    assert layer.data[0].any()
+    np.testing.assert_array_equal(layer.data[1], layer.data[0])
+    panel.corrections.undo()
+    assert not layer.data[1].any() and not panel.corrections.current.mask.any()
+    panel.viewer.dims.set_current_step(0, 0)
+    panel.view.settle()
+    assert not layer.data[0].any()
 
 
 def test_a_correction_of_one_slice_says_nothing_of_another(panel, qtbot, ready, lesion, tmp_path):

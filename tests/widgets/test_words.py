@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QListWidget,
     QPlainTextEdit,
     QTextEdit,
+    QWidget,
 )
 
 from napari_medvlsm.widgets._training_set_presenter import WordsDialog
@@ -37,13 +38,13 @@ def texts(widget):
 def read(panel):
     """Every text in sight, those of hidden parts and of open dialogs included, and the names of the layers."""
     found = [
-        text for top in QApplication.topLevelWidgets() for w in [top, *top.findChildren(object)] for text in _of(w)
+        text for top in QApplication.topLevelWidgets() for w in [top, *top.findChildren(QWidget)] for text in _of(w)
     ]
     return [*found, *(layer.name for layer in panel.viewer.layers)]
 
 
 def _of(widget):
-    return [text for text in texts(widget) if text] if hasattr(widget, "windowTitle") else []
+    return [text for text in texts(widget) if text]
 
 
 def diagnoses(panel):
@@ -71,7 +72,7 @@ def test_two_targets_in_one_prompt_are_both_outlined_and_listed(panel, lesion, q
     assert section.text.text() == "big skin lesions" and "large skin melanoma" in section.reading.text()
 
 
-def test_a_diagnosis_is_nowhere_written_but_as_the_models_word(segmented, qtbot, tmp_path, monkeypatch):
+def test_a_diagnosis_is_nowhere_written_but_as_the_models_word(segmented, qtbot, tmp_path):
     panel, session = segmented, segmented.session
     session.choose(color="brown", location="center")
     assert panel.prompt_section.text.text() == "brown skin lesion, located in the center of the image"
@@ -90,11 +91,13 @@ def test_a_diagnosis_is_nowhere_written_but_as_the_models_word(segmented, qtbot,
     found = read(panel)
     for kind in (CardDialog, ComparisonDialog, OwnWordsDialog, PromptHistoryDialog, WordsDialog):
         (window,) = [w for w in QApplication.topLevelWidgets() if isinstance(w, kind) and w.isVisible()]
-        assert any("skin lesion" in text.lower() for w in window.findChildren(object) for text in _of(w)), kind
+        assert any("skin lesion" in text.lower() for w in window.findChildren(QWidget) for text in _of(w)), kind
     assert len(found) > 300 and any("Skin lesion (yours)" in text or "Skin lesion (" in text for text in found)
     assert diagnoses(panel) == []
-    panel.saving.save_all(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["lesion_skin-lesion.tif"]
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    panel.saving.save_all(folder)
+    assert [path.name for path in folder.iterdir()] == ["lesion_skin-lesion.tif"]
     assert diagnoses(panel) == []
     for window in QApplication.topLevelWidgets():
         if isinstance(window, CardDialog | ComparisonDialog | OwnWordsDialog | PromptHistoryDialog | WordsDialog):
@@ -110,3 +113,36 @@ def _compared(panel):
     relay = Relay(panel)
     panel.comparison.comparer.compared.connect(relay.came.emit)
     return relay.came
+
+
+def test_nothing_of_the_prompt_is_clipped_in_large_letters_on_a_small_screen(panel, qtbot):
+    from napari.settings import get_settings
+
+    section = panel.prompt_section
+    appearance = get_settings().appearance
+    before = appearance.font_size
+    try:
+        appearance.font_size = 14
+        panel.viewer.window.resize(1280, 800)
+        section.more.setChecked(True)
+        for typed in (
+            "big skin lesions, two polyps and the left and right lung",
+            "large pleural effusion near the heart",
+        ):
+            panel.session.type(typed)
+            panel.session.enqueue()
+            qtbot.wait(200)
+            parts = [w for w in section.findChildren(QWidget) if isinstance(w, QLabel | QAbstractButton)]
+            assert [w.text() for w in parts if w.isVisible() and _clipped(w)] == []
+        assert section.reading.isVisible() != section.warning.isVisible(), "both were looked at"
+        assert section.width() <= panel.scroll.viewport().width(), "nothing is scrolled to the side"
+    finally:
+        appearance.font_size = before
+        panel.session.dequeue()
+
+
+def _clipped(widget):
+    """Whether a widget is smaller than its text."""
+    if isinstance(widget, QLabel) and widget.wordWrap():
+        return widget.height() < widget.heightForWidth(widget.width())
+    return widget.width() < widget.sizeHint().width() or widget.height() < widget.fontMetrics().height()

@@ -83,6 +83,9 @@ def add_to(commands: Any) -> None:
     packager.add_argument("folder", type=Path, help="folder of the run")
     packager.add_argument("--data", type=Path, required=True, help="folder with the recipe's data sets")
     packager.add_argument("--out", type=Path, help="model folder to write (default: `model` in the run's folder)")
+    packager.add_argument(
+        "--changed-data", action="store_true", help="go on with data that have changed since the training"
+    )
     packager.add_argument("--events", action="store_true", help="report every event as a line of JSON on stdout")
     packager.set_defaults(run=_package)
 
@@ -92,12 +95,12 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.recipe is None and options.data is None and options.folder is None:
         print(listing())
-        return 0
+        return ExitCode.OK
     if options.recipe is None:
         raise ValueError("Training needs a recipe; `medvlsm train` alone lists them.")
     if options.data is None and options.folder is None:
         print(dumped(load_recipe(options.recipe, options.changes)), end="")
-        return 0
+        return ExitCode.OK
     if options.data is None:
         raise ValueError("Training needs --data, the folder of the recipe's data sets.")
     if options.folder is None:
@@ -128,10 +131,15 @@ def _package(options: argparse.Namespace) -> int:
     from medvlsm_training.recipes import load_recipe
 
     def work(report: EventRecorder, requests: StopRequests) -> int:
+        from medvlsm_training.package import package
+
+        if not (options.folder / RECIPE_FILE).is_file():
+            raise ValueError(f"{options.folder} holds no run; name the folder that `medvlsm train` wrote.")
         recipe = load_recipe(options.folder / RECIPE_FILE)
+        out = options.out or options.folder / MODEL_FOLDER
         with _full_disk_in_words(options.folder), _alone_in(options.folder, report):
-            _write_model(recipe, options.data, options.folder, options.out or options.folder / MODEL_FOLDER, report)
-        return 0
+            package(recipe, options.data, options.folder, out, report, options.changed_data)
+        return ExitCode.OK
 
     return _reporting(options, work)
 

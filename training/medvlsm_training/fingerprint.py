@@ -94,6 +94,12 @@ def changes(before: Fingerprint, now: Fingerprint, items: Mapping[str, Sequence[
     ]
 
 
+def changes_since(run: Path, items: Mapping[str, Sequence[Item]]) -> list[str]:
+    """The same of a run that has begun; empty also for a run of an earlier version, which kept no hashes."""
+    before = read_fingerprint(run)
+    return [] if before is None else changes(before, fingerprint(items), items)
+
+
 def _split_changes(split: str, before: Fingerprint, now: list[ItemHash], items: Sequence[Item]) -> list[str]:
     old = before.get(split, [])
     images, masks = {entry.image for entry in old}, {(entry.image, entry.masks) for entry in old}

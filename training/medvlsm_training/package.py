@@ -22,6 +22,7 @@ from medvlsm_training.evaluation.presence import choose_presence, presence_answe
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
+from medvlsm_training.fingerprint import changes_since
 from medvlsm_training.least_change import least_change
 from medvlsm_training.pretrained import read_weights_source
 from medvlsm_training.prompting import every_text
@@ -66,7 +67,12 @@ _COLUMNS = (
 
 
 def package(
-    recipe: Recipe, data: Path, run: Path, out: Path, report: events.EventSink = events.ignore_event
+    recipe: Recipe,
+    data: Path,
+    run: Path,
+    out: Path,
+    report: events.EventSink = events.ignore_event,
+    changed_data: bool = False,
 ) -> ModelCard:
     """Measure a run's best weights; write the model folder, and results and report into the run's.
 
@@ -84,19 +90,28 @@ def package(
         Model folder to make; an older model there is replaced.
     report : callable
         Gets a `Measured` for each row of the card, and `Saved`.
+    changed_data : bool
+        Go on with data that are not those that the run was trained with; the card says so.
 
     Raises
     ------
     ValueError
-        If `out` holds something other than a model, or the data are not as the recipe says.
+        If `out` holds something other than a model, or the data are not as the recipe says, or not those of the run.
     """
     if out.exists() and any(out.iterdir()) and not (out / CARD_FILE).is_file():
         raise ValueError(f"{out} holds something that is no model; choose another folder with --out.")
     recipe, vocabulary = resolved(recipe, data), recipe_vocabulary(recipe, data)
     items = read_items(recipe, data, vocabulary)
+    changed = changes_since(run, items)
+    if changed and not changed_data:
+        raise ValueError(
+            f"The data are not those that this run was trained with ({'; '.join(changed)}). Put them back; or write "
+            "the model with `medvlsm package --changed-data`, and its card says so."
+        )
     model = load_trained(run / BEST_FILE, recipe, items, vocabulary)
     card = _card(recipe, items, vocabulary)
-    card = replace(card, training=card.training | _training_facts(run, model))
+    facts = _training_facts(run, model) | ({"measured_on_changed_data": True} if changed else {})
+    card = replace(card, training=card.training | facts)
     if source := read_weights_source(run):
         card = replace(card, base=f"{source['weights']} in the image encoder, random weights elsewhere")
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.

@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from datetime import timedelta
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from napari_medvlsm.core.runs.events import Encoded, Epoch, Event, EventSink, Saved, Started, Step, Stopped
+from napari_medvlsm.core.runs.events import Encoded, Event, EventSink, Step, Stopped, sentence_of
 
 OnClosed = Callable[[], None]
 
@@ -107,29 +106,3 @@ class _Console:
             self._bar = tqdm(None, what, total, leave=False, initial=done, unit=unit, disable=None)
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
-
-
-def sentence_of(event: Event) -> str:
-    """An event for people; "" for what only the bar shows, or what is logged."""
-    if isinstance(event, Started):
-        begun = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
-        return (
-            f"{event.recipe}: {event.train_images} training and {event.val_images} validation images, "
-            f"{event.trained_parameters:,} of {event.parameters:,} parameters trained, on {event.device}{begun}."
-        )
-    if isinstance(event, Epoch):
-        parts = [f"epoch {event.epoch + 1}/{event.epochs}"]
-        numbers = (
-            ("training loss", event.train_loss),
-            ("validation loss", event.val_loss),
-            ("Dice", event.val_dice),
-            ("false positive rate", event.val_false_positive_rate),
-        )
-        parts += [f"{name} {value:.4f}" for name, value in numbers if value is not None]
-        parts += [f"{event.seconds:.1f} s"] + ([f"{timedelta(seconds=round(event.eta))} left"] if event.eta else [])
-        return "  ".join(parts) + ("  best so far" if event.best else "")
-    if isinstance(event, Stopped):
-        return event.sentence
-    if isinstance(event, Saved):
-        return f"The model is in {event.folder}" + (f", the report in {event.report}." if event.report else ".")
-    return ""

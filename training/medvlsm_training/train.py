@@ -25,7 +25,7 @@ from medvlsm_training.callbacks.time_limit import TimeLimit
 from medvlsm_training.config import IMAGE_ONLY, Recipe
 from medvlsm_training.data import PromptedImages
 from medvlsm_training.environment import write_environment
-from medvlsm_training.fingerprint import changes, fingerprint, read_fingerprint, write_fingerprint
+from medvlsm_training.fingerprint import changes_since, fingerprint, read_fingerprint, write_fingerprint
 from medvlsm_training.loaders import Loaders, make_loaders
 from medvlsm_training.models import image_encoder, starting_model
 from medvlsm_training.module import SegmentationModule
@@ -181,7 +181,8 @@ def refuse_misleading(recipe: Recipe, items: dict[str, list[Item]]) -> dict[str,
     report = check_items(recipe.name, items)
     for kind, count in report.counts().items():
         _log.info("data check: %d x %s, such as: %s", count, kind, report.of(kind)[0].sentence)
-    report.refuse(recipe.accept)
+    # Where empty masks count, the validation need not show anything.
+    report.refuse([*recipe.accept, *(["no-validation"] if recipe.trainer.count_empty else [])])
     return dict(report.counts())
 
 
@@ -289,11 +290,9 @@ def _save_recipe(recipe: Recipe, run: Path) -> None:
 
 def _check_unchanged(run: Path, items: dict[str, list[Item]]) -> None:
     """Keep hashes of the data in the run's folder, or see that they are those that it began with."""
-    now = fingerprint(items)
-    before = read_fingerprint(run) if Run(run).last_checkpoint else None
-    if before is None:
-        write_fingerprint(run, now)
-    elif changed := changes(before, now, items):
+    if not Run(run).last_checkpoint or read_fingerprint(run) is None:
+        write_fingerprint(run, fingerprint(items))
+    elif changed := changes_since(run, items):
         raise ValueError(
             f"The data are not those that this run began with ({'; '.join(changed)}). Put them back, or begin another "
             "run with another folder (--run)."

@@ -60,7 +60,11 @@ class EpochPlan:
         together = config.batch_size * machine.processes
         batches = images // together if config.drop_last else -(-images // together)
         if not batches:
-            raise ValueError(f"{images} training images are fewer than one batch of {together}.")
+            raise ValueError(
+                f"{images} training images are fewer than one batch of {together}, and trainer.drop_last leaves "
+                f"unfinished batches out; set trainer.batch_size={max(1, images // machine.processes)}, or "
+                "trainer.drop_last=false."
+            )
         return cls(min(batches * together, images), batches, -(-batches // config.accumulate))
 
 

@@ -31,7 +31,7 @@ from napari_medvlsm.core.datasets.layouts import (
     rows_in_no_split,
     split_files,
 )
-from napari_medvlsm.core.datasets.reader import mask_rule
+from napari_medvlsm.core.datasets.reader import mask_rule, stated_attributes
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.images import read_image, to_scan
@@ -62,6 +62,8 @@ KINDS = {
     "image-in-two-splits": FindingKind("images listed in two splits", STOP),
     "copy-in-two-splits": FindingKind("images with a copy in another split", STOP),
     "group-in-two-splits": FindingKind("patients, sequences or cases in two splits", STOP),
+    "no-validation": FindingKind("sets whose validation cannot choose the best model", STOP),
+    "target-not-shown": FindingKind("targets that a split does not show", WARNING),
     "listed-twice": FindingKind("masks listed twice in one split", WARNING),
     "copy-in-split": FindingKind("images with a copy in their own split", WARNING),
     "empty-split": FindingKind("splits that list nothing", WARNING),
@@ -164,7 +166,8 @@ class ListedPair:
     """An image with one of its masks, as something lists it.
 
     `place` tells equal names apart in sentences, `box` is the annotated one, where there is one, `listed` are the names
-    of image and mask as they stand in the list, and `foreground` what is known of the mask's values.
+    of image and mask as they stand in the list, `foreground` what is known of the mask's values, and `target` what it
+    shows, "" where that is not known apart.
     """
 
     split: str
@@ -175,6 +178,7 @@ class ListedPair:
     box: str = ""
     listed: tuple[str, str] = ("", "")
     foreground: Foreground = ""
+    target: str = ""
 
     @property
     def name(self) -> str:
@@ -249,11 +253,19 @@ def check_items(
         As in `check_data`.
     """
     pairs = [
-        ListedPair(split, item.image, path, item.group and f"{prefix}{item.group}", prefix, foreground=mask.foreground)
+        ListedPair(
+            split,
+            item.image,
+            path,
+            item.group and f"{prefix}{item.group}",
+            prefix,
+            foreground=mask.foreground,
+            target=target,
+        )
         for split, found in items.items()
         for item in found
         for prefix in (f"{item.source}/",)
-        for mask in item.masks.values()
+        for target, mask in item.masks.items()
         for path in mask.paths
     ]
     return _report(name, pairs, check_pairs(pairs, progress, workers))
@@ -293,6 +305,7 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
     ]
     findings += _sizes(pairs, looks)
     findings += _inverted(pairs, looks)
+    findings += _not_shown(pairs, looks)
     for path, seen in looks.items():
         if isinstance(seen, _Mask):
             findings += _mask_findings(path, seen, _joined(splits[path]))
@@ -396,6 +409,37 @@ def _inverted(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iter
                 f"border, such as {wide[0].name}; if they are inverted, write 'foreground: dark' into dataset.yaml."
             )
             yield _finding("inverted-masks", _joined(splits[folder]), wide[0].name, sentence)
+
+
+def _not_shown(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterator[Finding]:
+    """What training could not learn, or by what its best model could not be chosen or judged."""
+    masks: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    shown_in: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for split, path, target in dict.fromkeys((pair.split, pair.mask, pair.target) for pair in pairs):
+        seen = looks[path]
+        if isinstance(seen, _Mask):
+            masks[split][target] += 1
+            shown_in[split][target] += seen.covered > 0
+    if not masks["train"]:
+        return
+    if not sum(shown_in["val"].values()):
+        what = "shows what it is named after" if masks["val"] else "is listed"
+        sentence = f"No validation mask {what}, so that the best model cannot be chosen."
+        yield _finding("no-validation", "val", "val", sentence)
+    for target in dict.fromkeys(target for split in SPLITS for target in masks[split]):
+        counts = {split: shown_in[split][target] for split in SPLITS if masks[split]}
+        lacking = [split for split, count in counts.items() if not count]
+        if not lacking or len(lacking) == len(counts) or (lacking == ["val"] and not sum(shown_in["val"].values())):
+            continue
+        named = repr(shown(target)) if target else "the target"
+        told = ", ".join(f"{count} in {split}" for split, count in counts.items())
+        means = {
+            "train": "it is not learned",
+            "val": "the best model is chosen without it",
+            "test": "it is not measured",
+        }
+        sentence = f"The masks that show {named}: {told}; {' and '.join(means[split] for split in lacking)}."
+        yield _finding("target-not-shown", _joined(lacking), target, sentence)
 
 
 def _sizes(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterator[Finding]:
@@ -508,7 +552,16 @@ def _pairs(
             str(entry.record.get("bbox", "")),
             (entry.image, entry.mask),
             mask_rule(entry.record, rule),
+            entry.target or _stated_target(entry),
         )
+
+
+def _stated_target(entry: ListedMask) -> str:
+    try:
+        stated = stated_attributes(entry.record)
+    except ValueError:
+        return ""  # reading says why
+    return stated.target if stated is not None else ""
 
 
 def _repeated(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:

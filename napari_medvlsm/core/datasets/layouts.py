@@ -88,10 +88,11 @@ def existing(path: Path, name: str) -> Path:
 def not_there(path: Path, name: str, what: str = "file") -> str:
     """That a file is missing: its name as listed, where it was looked for, and what is near."""
     sentence = f"The {what} {shown(name)} is listed, but there is no {shown(path, 300)}"
-    # A folder's name that is listed too, or another ending.
-    first, _, rest = name.partition("/")
+    # A folder's name that is listed too, a path of Windows, or another ending.
+    plain = name.replace("\\", "/")
+    first, _, rest = plain.partition("/")
     if rest and is_there(path.parents[name.count("/")] / rest):
-        return f"{sentence}; list it without {first}/."
+        return f"{sentence}; list it without {name[: len(first) + 1]}."
     near = next((p for p in _siblings(path) if p.stem == path.stem), None)
     return f"{sentence}; is {shown(near.name)} meant?" if near else f"{sentence}."
 
@@ -211,7 +212,13 @@ def _image_names(folder: Path) -> list[str]:
 
 
 # What programs add to an image's name for its masks' names, of which there may be several.
-_MASK_WORDS = re.compile(r"^[_ .-]?(masks?|segmentation|seg|gt|labels?|annotation)([_ -]?\d+)?$", re.IGNORECASE)
+_MASK_WORDS = re.compile(r"(.+?)[_ .-]?(masks?|segmentation|seg|gt|labels?|annotation)([_ -]?\d+)?", re.IGNORECASE)
+
+
+def image_stem(mask: str) -> str:
+    """The image's name that a mask's, such as "case 4_mask_1", is made of, both without ending; "" if of none."""
+    found = _MASK_WORDS.fullmatch(mask)
+    return found[1] if found else ""
 
 
 class _Masks:
@@ -219,28 +226,32 @@ class _Masks:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[str, list[tuple[str, str]]] = {}
+        self._known: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
 
     def of(self, image: str) -> list[str]:
         """Names of an image's masks: of the same stem whatever their ending, or else with a word such as "_mask"."""
         part, _, name = image.rpartition("/")
         stem = re.sub(r"\.[^.]+$", "", name)
-        known = self._listing(part)
-        same = [n for s, n in known if s == stem] or [
-            n for s, n in known if s.startswith(stem) and _MASK_WORDS.match(s.removeprefix(stem))
-        ]
+        plain, with_word = self._listing(part)
+        same = plain.get(stem) or with_word.get(stem, [])
         prefix = f"{part}/" if part else ""
-        if len(same) > 1 and all(re.sub(r"\.[^.]+$", "", n) == stem for n in same):
+        if len(plain.get(stem, ())) > 1:
             raise ValueError(
                 f"{self._folder} holds {' and '.join(map(shown, same))} for the image {shown(image)}; remove the one "
                 "that is not meant."
             )
         return [prefix + n for n in same] or [f"{prefix}{stem}.png"]
 
-    def _listing(self, part: str) -> list[tuple[str, str]]:
+    def _listing(self, part: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Names by their stem, and by the stem of the image that they are made of."""
         if part not in self._known:
             folder = self._folder / part
             inside = is_folder(folder) and folder.resolve().is_relative_to(self._folder.resolve())
             found = list_pictures(folder) if inside else []
-            self._known[part] = [(path.stem, path.name) for path in found]
+            plain: dict[str, list[str]] = {}
+            with_word: dict[str, list[str]] = {}
+            for path in found:
+                plain.setdefault(path.stem, []).append(path.name)
+                with_word.setdefault(image_stem(path.stem), []).append(path.name)
+            self._known[part] = plain, with_word
         return self._known[part]

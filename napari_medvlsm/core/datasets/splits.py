@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from napari_medvlsm.core.datasets.items import Item
 
 TRAIN, VAL, TEST = SPLITS = ("train", "val", "test")
+# Of data sets whose splits leave nothing to train on.
+_HOW = (
+    "An image that several splits list is for testing, or else for validation, and without lists all images are for "
+    "testing: list each in one of anns/ or splits/ (train, val, test), or let 'medvlsm project' divide them."
+)
 _FIRST_BLOCK = (TRAIN, VAL, TEST, TRAIN, TRAIN)
 _LATER_BLOCK = (*[TRAIN] * 8, VAL, TEST)
 
@@ -100,7 +105,8 @@ def require_enough(name: str, items: Mapping[str, Sequence[Item]], foreground: b
         Of the recipe, for the sentence.
     items : mapping of split to items
     foreground : bool
-        Whether a validation mask that shows its target is needed: Dice is undefined without.
+        Whether a validation mask that shows its target is needed: Dice is undefined without. One for training is
+        needed in any case.
 
     Raises
     ------
@@ -110,15 +116,16 @@ def require_enough(name: str, items: Mapping[str, Sequence[Item]], foreground: b
     counts = {split: len({item.image for item in items.get(split, ())}) for split in SPLITS}
     there = ", ".join(f"{split} {count}" for split, count in counts.items())
     if not counts[TRAIN]:
-        raise ValueError(
-            f"The data sets of {name} list no training images (images: {there}). Export or list more scans: of those "
-            "that are exported, the first is for training."
-        )
+        raise ValueError(f"The data sets of {name} leave no training images (images: {there}). {_HOW}")
     if not counts[VAL]:
         raise ValueError(
-            f"The data sets of {name} list no validation images, by which the best model is chosen (images: {there}). "
-            "Export more scans (of every five new ones, patients or sequences, one is for validation), or list some in "
-            "val.json or val.txt."
+            f"The data sets of {name} leave no validation images, by which the best model is chosen (images: {there}). "
+            f"Export more scans (of every five new ones, patients or sequences, one is for validation). {_HOW}"
+        )
+    if not _shows_a_target(items[TRAIN]):
+        raise ValueError(
+            f"No training image of {name} shows what its mask is named after (images: {there}), so that nothing can be "
+            "learned. Export or list scans that show the target, or check how the masks were saved."
         )
     if foreground and not _shows_a_target(items[VAL]):
         raise ValueError(

@@ -7,6 +7,7 @@ from math import isnan
 
 from napari_medvlsm.core.improve.cases import FEW
 from napari_medvlsm.core.improve.verdict import Advice, Rates, Verdict, is_better, is_worse
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Paired
 
 _ADVICE: Mapping[Advice, str] = {
@@ -45,10 +46,11 @@ def details(verdict: Verdict) -> list[str]:
     if worst := verdict.worst:
         what = "greatest loss" if worst.gain < 0 else "least gain"
         told.append(
-            f"The {what}: {worst.case.target} in {worst.case.name}, from {worst.first:.2f} to {worst.second:.2f}."
+            f"The {what}: {target_name(worst.case.target)} in {worst.case.name}, from {worst.first:.2f} to "
+            f"{worst.second:.2f}."
         )
     if len(verdict.by_target) > 1:
-        told += [f"{target.capitalize()}: {_change(pair)}." for target, pair in verdict.by_target.items()]
+        told += [f"{target_name(target).capitalize()}: {_change(pair)}." for target, pair in verdict.by_target.items()]
     if "oracle" in verdict.by_kind:
         told.append(f"Asked with place, size and look as well: {_change(verdict.by_kind['oracle'])}.")
     told += _listening(verdict)
@@ -61,7 +63,7 @@ def details(verdict: Verdict) -> list[str]:
             told.append(_outlined(what, rates))
     for target, pair in verdict.older.items():
         verb = "forgot" if is_worse(pair) else "learned" if is_better(pair) else "kept"
-        told.append(f"Of older data, {target}: the new model {verb} it: {_change(pair)}.")
+        told.append(f"Of older data, {target_name(target)}: the new model {verb} it: {_change(pair)}.")
     return told
 
 

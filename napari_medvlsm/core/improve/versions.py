@@ -163,14 +163,19 @@ def trained_scans(model: ProjectModel) -> dict[str, str]:
     """
     if model.round is not None:
         return model.round.plan.trained
-    path = model.folder / TRAINED_FILE
+    return dict.fromkeys(read_trained(model.folder), model.name)
+
+
+def read_trained(folder: Path) -> list[str]:
+    """The pixel hashes that `write_trained` left in a model's folder; empty where it did not."""
+    path = folder / TRAINED_FILE
     if not path.is_file():
-        return {}
+        return []
     raw = read_json(path)
     scans = raw.get("scans") if isinstance(raw, dict) else None
     if not isinstance(scans, list):
         raise ValueError(f"{path} does not list the scans that the model was trained on; copy the folder again.")
-    return {str(scan): model.name for scan in scans}
+    return [str(scan) for scan in scans]
 
 
 def unlisted_bases(round_: Round) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,6 @@ process of its own, which ends when this one does, however it ends.
 from __future__ import annotations
 
 import argparse
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_medvlsm.core.exit_codes import ExitCode, exit_sentence
+from napari_medvlsm.core.exit_codes import ExitCode, carry_out, exit_sentence
 from napari_medvlsm.core.improve.history import called
 from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER, read_plan
 from napari_medvlsm.core.improve.rounds import FAILURE_FILE, ROOM_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
@@ -209,14 +208,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--finish", action="store_true")
     options = parser.parse_args(arguments)
-    try:
+
+    def whole() -> int:
         round_ = Round(options.folder.absolute(), read_plan(options.folder))
         end = work(round_, finish=options.finish)
-    except (ValueError, OSError) as error:
-        print(f"medvlsm: {sentence(error)}", file=sys.stderr)
-        return ExitCode.FAILED
-    print(end.sentence)
-    return end.code
+        print(end.sentence)
+        return end.code
+
+    return carry_out("medvlsm", whole)
 
 
 if __name__ == "__main__":

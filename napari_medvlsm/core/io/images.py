@@ -7,6 +7,8 @@ RGB, with the spacing that the file states; masks are read by `core.io.mask_file
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +19,13 @@ from napari_medvlsm.core.images import Scan, padding_of
 from napari_medvlsm.core.io.pictures import tiff
 from napari_medvlsm.core.io.pictures.colour import displayed
 from napari_medvlsm.core.io.pictures.decode import sentence
-from napari_medvlsm.core.io.pictures.formats import TIFF, display_name, format_of, is_picture, read_head
+from napari_medvlsm.core.io.pictures.formats import SUFFIXES, TIFF, display_name, format_of, kind_of, read_head
 from napari_medvlsm.core.io.pictures.raster import Raster, turned
 from napari_medvlsm.core.io.pictures.reading import read_raster
 from napari_medvlsm.core.io.pictures.tiff_directories import ORIENTATION
+from napari_medvlsm.core.plain_files import is_system_file
 
-__all__ = ["SUFFIXES", "ImageFile", "is_picture", "list_pictures", "read_image", "read_scan", "read_spacing"]
-
-# For dialogs and lists of folders; a file is read by its content whatever its name.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
+__all__ = ["SUFFIXES", "ImageFile", "list_pictures", "read_image", "read_scan", "read_spacing", "walk_pictures"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +114,21 @@ def read_spacing(path: Path) -> tuple[float, float] | None:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder by name, known by content or by the ending of their names; hidden files are not."""
-    seen = (p for p in folder.iterdir() if not p.name.startswith("."))
-    return sorted(p for p in seen if p.suffix.lower() in SUFFIXES or (p.is_file() and is_picture(p)))
+    """The pictures in a folder by name, known by content.
+
+    What is only named like a picture, or is DICOM, is among them, so that it is refused in words. Files of the system
+    are passed over.
+    """
+    return sorted(p for p in folder.iterdir() if not is_system_file(p) and not p.is_dir() and kind_of(p))
+
+
+def walk_pictures(folder: Path) -> Iterator[Path]:
+    """The same of a folder and of those below it, in alphabetical order."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_system_file(Path(where) / name))
+        for path in (Path(where) / name for name in sorted(names)):
+            if not is_system_file(path) and kind_of(path):
+                yield path
 
 
 def _without_fill(pixels: npt.NDArray[np.generic], raster: Raster) -> tuple[npt.NDArray[np.generic], tuple[str, ...]]:

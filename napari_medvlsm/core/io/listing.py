@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_medvlsm.core.io.images import SUFFIXES
 from napari_medvlsm.core.io.labels import is_own_mask
+from napari_medvlsm.core.io.pictures.formats import DICOM, kind_of
+from napari_medvlsm.core.plain_files import is_system_file
 
-# What operating systems and office programs leave beside files; files with a leading dot are passed over too.
-_SYSTEM_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"})
-_DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
-# Value representations (PS3.5, table 6.2-1) that can stand in the first elements of a DICOM file without preamble.
-_FIRST_VRS = frozenset({b"UL", b"OB", b"UI", b"SH", b"AE", b"LO", b"CS", b"DA", b"TM", b"UN"})
-# The first four bytes of PNG, JPEG (three), TIFF, BigTIFF and BMP (two) files.
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 _NAMED = 3
 
 
@@ -29,7 +21,7 @@ class Listing:
     Attributes
     ----------
     scans : tuple of Path
-        Pictures; whether they can really be read shows when they are.
+        Pictures by their content, and files with a picture's name; whether they can really be read shows when they are.
     outlines : tuple of Path
         Masks that this program saved.
     dicom : tuple of Path
@@ -77,48 +69,21 @@ def list_scans(paths: Iterable[Path]) -> Listing:
         if given.is_dir():
             before = sum(map(len, found.values()))
             for path in sorted(given.iterdir(), key=natural_key):
-                if path.is_file() and not is_hidden(path) and (kind := _kind(path)) != "others":
+                if path.is_file() and not is_system_file(path) and (kind := _kind(path)) != "others":
                     put(kind, path)
             if sum(map(len, found.values())) == before:
                 put("empty_folders", given)
         elif not given.exists():
             put("missing", given)
-        elif not is_hidden(given):
+        elif not is_system_file(given):
             put(_kind(given), given)
     return Listing(**{kind: tuple(files) for kind, files in found.items()})
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM: by its content, with or without the preamble of part 10, or by its suffix."""
-    if path.suffix.lower() in _DICOM_SUFFIXES or path.name.upper() == "DICOMDIR":
-        return True
-    start = _start(path, 132)
-    if start[128:132] == b"DICM":
-        return True
-    group, element = start[:2], start[2:4]
-    if group not in (b"\x02\0", b"\x08\0") or len(start) < 8:
-        return False
-    # Explicit: a value representation; implicit: a length of four bytes, short in the first elements.
-    implicit = int.from_bytes(start[4:8], "little")
-    return start[4:6] in _FIRST_VRS or (element in (b"\0\0", b"\1\0", b"\5\0", b"\x08\0") and implicit <= 64)
 
 
 def dicom_refused(paths: Sequence[Path]) -> str:
     """Why DICOM files are not opened, and what to do, without a full stop."""
     what = f"{named(paths)} is a DICOM file" if len(paths) == 1 else f"{named(paths)} are DICOM files"
     return f"{what}, which cannot be opened yet: save the image as PNG or TIFF in the program that shows it"
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a file is one of those that people do not see: of the operating system, or hidden."""
-    name = path.name.lower()
-    if name.startswith((".", "~$")) or name in _SYSTEM_NAMES:
-        return True
-    try:
-        attributes = getattr(path.stat(), "st_file_attributes", 0)  # on Windows
-    except OSError:
-        return False
-    return bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN)
 
 
 def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
@@ -137,21 +102,9 @@ def named(paths: Sequence[Path]) -> str:
 
 
 def _kind(path: Path) -> str:
-    if is_dicom(path):
+    found = kind_of(path)
+    if found == DICOM:
         return "dicom"
-    if path.suffix.lower() in SUFFIXES:
-        return "outlines" if is_own_mask(path) else "scans"
-    return "scans" if _start(path, 4).startswith(_PICTURES) and not path.suffix else "others"
-
-
-def _start(path: Path, count: int) -> bytes:
-    try:
-        with open(path, "rb", buffering=0, opener=_not_blocking) as file:
-            return file.read(count)
-    except OSError:
-        return b""
-
-
-def _not_blocking(path: str, flags: int) -> int:
-    # A named pipe would wait for somebody who writes.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not found:
+        return "others"
+    return "outlines" if is_own_mask(path) else "scans"

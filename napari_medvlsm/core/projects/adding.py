@@ -13,12 +13,12 @@ from napari_medvlsm.core.datasets.groups import tidy
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.io.images import SUFFIXES, read_scan
+from napari_medvlsm.core.io.images import read_scan, walk_pictures
 from napari_medvlsm.core.io.labels import is_own_mask
-from napari_medvlsm.core.plain_files import is_system_file
 from napari_medvlsm.core.projects import outlines
 from napari_medvlsm.core.projects.errors import ProjectError, told
 from napari_medvlsm.core.projects.files import SCANS_FOLDER, file_digest
+from napari_medvlsm.core.projects.grouping import GroupRule
 from napari_medvlsm.core.projects.holdout import assign
 from napari_medvlsm.core.projects.reading import searchable, sort_key
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -89,14 +89,18 @@ class _Read:
 def scans_in(folder: Path) -> Iterator[NewScan]:
     """The scans in a folder and below, in alphabetical order, named by their place in it.
 
-    Hidden files, and masks that this program saved, are left out.
+    Masks that this program saved are left out; others as of `walk_pictures`.
     """
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_system_file(name))
-        for name in sorted(names):
-            path = Path(where) / name
-            if path.suffix.lower() in SUFFIXES and not is_system_file(name) and not is_own_mask(path):
-                yield NewScan(path, path.relative_to(folder).as_posix())
+    for path in walk_pictures(folder):
+        if not is_own_mask(path):
+            yield NewScan(path, path.relative_to(folder).as_posix())
+
+
+def grouped(scans: Sequence[NewScan], rule: GroupRule | None) -> list[NewScan]:
+    """The scans with the groups that a rule finds; where it finds none, a scan keeps the one that it has."""
+    if rule is None:
+        return list(scans)
+    return [replace(scan, group=rule.of(scan.path, scan.name or scan.path.name) or scan.group) for scan in scans]
 
 
 def add_scans(

@@ -7,12 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
-
-import tifffile
-from PIL import ExifTags, Image
+from typing import Protocol
 
 from napari_medvlsm.core.datasets.groups import tidy
+from napari_medvlsm.core.io.pictures.header import read_header
 from napari_medvlsm.core.plain_files import read_table
 from napari_medvlsm.core.projects.errors import ProjectError
 
@@ -104,7 +102,8 @@ class ByName:
 class ByHeader:
     """A field of the file's header: a tag of TIFF or EXIF, or a text of a PNG, such as "PatientID".
 
-    What it holds may be a person's number, so a short hash of it with the project's salt stands for it.
+    What it holds may be a person's number, so a short hash of it with the project's salt stands for it. DICOM files,
+    whose headers name patients, cannot be opened yet, so neither can they be grouped.
     """
 
     name: str
@@ -112,7 +111,10 @@ class ByHeader:
 
     def of(self, path: Path, name: str) -> str:
         """By the header; "" for a file that has no such field, or cannot be read."""
-        value = str(_header(path).get(self.name.lower(), "")).strip()
+        try:
+            value = str(read_header(path).get(self.name.lower(), "")).strip()
+        except ValueError:
+            return ""
         if not value:
             return ""
         lower = self.name.lower()
@@ -163,16 +165,3 @@ def preview_of(scans: Iterable[tuple[str, str]]) -> GroupPreview:
 def _named(kind: str, value: str) -> str:
     value = " ".join(value.split())
     return tidy(value if kind == "group" or value.lower().startswith(f"{kind} ") else f"{kind} {value}")
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """The fields of a file's header by their names in small letters; those that cannot be read are left out."""
-    try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            with tifffile.TiffFile(path) as tiff:
-                return {tag.name.lower(): tag.value for tag in tiff.pages[0].tags.values()}
-        with Image.open(path) as image:
-            exif = {ExifTags.TAGS.get(key, str(key)): value for key, value in image.getexif().items()}
-            return {str(key).lower(): value for key, value in (exif | image.info).items()}
-    except Exception:  # a damaged file makes the decoders raise nearly anything
-        return {}

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_medvlsm.core.annotation import Annotation, from_dict, is_record, new_provenance
-from napari_medvlsm.core.datasets.layouts import ALL, LISTS, ListedMask, layout_of, read_split, split_files
+from napari_medvlsm.core.datasets.layouts import ALL, LISTS, ListedMask, image_stem, layout_of, read_split, split_files
 from napari_medvlsm.core.datasets.reader import stated_attributes
 from napari_medvlsm.core.datasets.splits import SPLITS
-from napari_medvlsm.core.io.images import SUFFIXES
+from napari_medvlsm.core.io.images import walk_pictures
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask
 from napari_medvlsm.core.io.mask_files import read_foreground
 from napari_medvlsm.core.masks import Mask
-from napari_medvlsm.core.plain_files import is_system_file
 from napari_medvlsm.core.projects.adding import AddReport, NewScan, Progress, add_scans
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.states import State
@@ -100,6 +99,8 @@ def import_outlines(
 def masks_beside(scans: Sequence[NewScan], folder: Path, target: str, author: str = "") -> list[GivenMask]:
     """The masks of scans in a folder: with the scan's name, or with "_mask" or the target behind it.
 
+    Several with such a word, as "_mask" and "_mask_1", are united.
+
     Parameters
     ----------
     scans : sequence of NewScan
@@ -112,21 +113,35 @@ def masks_beside(scans: Sequence[NewScan], folder: Path, target: str, author: st
     Raises
     ------
     ProjectError
-        If the folder holds no mask of any of the scans.
+        If the folder holds no mask of any of the scans, or two of which either could be meant.
     """
     if not folder.is_dir():
         raise ProjectError(f"There is no folder {folder}.")
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    files = {name: path for name, path in files.items() if path.suffix.lower() in SUFFIXES and not is_system_file(path)}
+    files: dict[str, list[Path]] = {}
+    with_word: dict[str, list[Path]] = {}
+    themselves = {scan.path for scan in scans}
+    for path in walk_pictures(folder):
+        if path not in themselves:
+            stem = path.relative_to(folder).with_suffix("").as_posix()
+            files.setdefault(stem, []).append(path)
+            with_word.setdefault(image_stem(stem), []).append(path)
     found = []
-    ends = ("", "_mask", "-mask", f"_{target}", f"_{target.replace(' ', '-')}", f"_{target.replace(' ', '_')}")
+    ends = [f"_{target}", f"_{target.replace(' ', '-')}", f"_{target.replace(' ', '_')}"] if target else []
     for scan in scans:
         names = [Path(scan.name).with_suffix("").as_posix()] if scan.name else []
-        stems = dict.fromkeys([*names, scan.path.stem])
-        tried = (f"{stem}{end}{suffix}" for stem in stems for end in ends for suffix in (".png", *SUFFIXES))
-        path = next((files[name] for name in tried if name in files and files[name] != scan.path), None)
-        if path is not None:
-            found.append(GivenMask(scan.path, path.name, _Reader(path, target, author)))
+        stems = list(dict.fromkeys([*names, scan.path.stem]))
+        same = next(
+            (files[name] for stem in stems for name in (stem, *(stem + end for end in ends)) if name in files), []
+        )
+        if len(same) > 1:
+            raise ProjectError(
+                f"{folder} holds {' and '.join(path.name for path in same)} for the scan {scan.path.name}; remove the "
+                "one that is not meant."
+            )
+        paths = same or next((with_word[stem] for stem in stems if stem in with_word), [])
+        if paths:
+            name = " and ".join(path.name for path in paths)
+            found.append(GivenMask(scan.path, name, _Reader(tuple(paths), target, author)))
     if not found:
         raise ProjectError(
             f"{folder} holds no mask of these scans; a mask has the name of its scan, such as "
@@ -137,19 +152,24 @@ def masks_beside(scans: Sequence[NewScan], folder: Path, target: str, author: st
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a mask file that may hold a record of its own."""
+    """Reads a mask file that may hold a record of its own, or unites several that hold none."""
 
-    path: Path
+    paths: tuple[Path, ...]
     target: str
     author: str = ""
 
     def __call__(self) -> Annotation:
-        if is_own_mask(self.path):
-            own = load_mask(self.path)
+        if len(self.paths) == 1 and is_own_mask(self.paths[0]):
+            own = load_mask(self.paths[0])
             return own if own.target else replace(own, target=self.target)
         if not self.target:
             raise ProjectError("nothing says what the mask shows; name the target.")
-        return by_a_person(self.target, read_foreground(self.path).mask, self.author)
+        first, *rest = (read_foreground(path).mask for path in self.paths)
+        for other in rest:
+            if other.shape != first.shape:
+                raise ProjectError(f"the masks have {first.shape} and {other.shape} rows and columns.")
+            first = first | other
+        return by_a_person(self.target, first, self.author)
 
 
 def by_a_person(target: str, mask: Mask, author: str = "", said: Attributes | None = None) -> Annotation:

@@ -23,7 +23,7 @@ from napari_medvlsm.core.prompts.build import build, explain, level_of
 from napari_medvlsm.core.prompts.coverage import Coverage, coverage, normalise
 from napari_medvlsm.core.prompts.families import PromptFamily, load_families
 from napari_medvlsm.core.prompts.parse import Parsed, free_text, parse
-from napari_medvlsm.core.prompts.vocabulary import Modality, Target, Vocabulary, load_vocabulary
+from napari_medvlsm.core.prompts.vocabulary import Modality, Target, Vocabulary, load_vocabulary, target_name
 
 __all__ = [
     "ATTRIBUTES",
@@ -46,4 +46,5 @@ __all__ = [
     "load_vocabulary",
     "normalise",
     "parse",
+    "target_name",
 ]

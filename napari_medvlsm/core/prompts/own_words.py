@@ -36,7 +36,7 @@ from napari_medvlsm.core.prompts.families import load_families
 
 OWN_WORDS_VARIABLE = "MEDVLSM_VOCABULARY"
 _HEADER = """\
-# Your own words for napari-medvlsm. Form and keys: README, "Your own words". Reload them in the panel, or restart.
+# Your own words for napari-medvlsm. Form and keys: guide (F1), "Your own words". Reload them in the panel, or restart.
 """
 
 # Signs that mean something in a form, or end a line, cannot be part of a word; without a letter or a digit it could

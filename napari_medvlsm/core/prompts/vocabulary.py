@@ -188,7 +188,7 @@ class Vocabulary:
     def trained(self, card: Trained) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """(phrases, words) that a model knows: those of its training, and the plurals of its targets.
 
-        A plural is taken as known: "two small polyps" gives the outline of "two small polyp" (README, "Prompts").
+        A plural is taken as known: "two small polyps" gives the outline of "two small polyp".
         """
         plurals = tuple(self.target(phrase).plural for phrase in card.targets)
         return (*card.phrases, *plurals), (*card.words, *plurals)
@@ -279,6 +279,11 @@ def load_vocabulary(own: OwnWords | Path | None = None) -> Vocabulary:
     vocabulary = Vocabulary.from_dict(raw, f"{_shipped().version}+{words.digest}", words.content.get("targets", {}))
     _check_names(vocabulary, words)
     return vocabulary
+
+
+def target_name(phrase: str) -> str:
+    """A target as people read it within a sentence, where no vocabulary is at hand: that which ships knows it."""
+    return _shipped().target(phrase).name
 
 
 @cache

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
+from datetime import timedelta
 from typing import Any
 
 from napari_medvlsm.core.renamed_keys import with_current_keys
@@ -173,6 +174,32 @@ def read_line(line: str) -> Event | None:
         return None if kind is None else kind(**{f.name: content[f.name] for f in fields(kind) if f.name in content})
     except (ValueError, TypeError):
         return None
+
+
+def sentence_of(event: Event) -> str:
+    """An event for people; "" for what only the bar shows, or what is logged."""
+    if isinstance(event, Started):
+        begun = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
+        return (
+            f"{event.recipe}: {event.train_images} training and {event.val_images} validation images, "
+            f"{event.trained_parameters:,} of {event.parameters:,} parameters trained, on {event.device}{begun}."
+        )
+    if isinstance(event, Epoch):
+        parts = [f"epoch {event.epoch + 1}/{event.epochs}"]
+        numbers = (
+            ("training loss", event.train_loss),
+            ("validation loss", event.val_loss),
+            ("Dice", event.val_dice),
+            ("false positive rate", event.val_false_positive_rate),
+        )
+        parts += [f"{name} {value:.4f}" for name, value in numbers if value is not None]
+        parts += [f"{event.seconds:.1f} s"] + ([f"{timedelta(seconds=round(event.eta))} left"] if event.eta else [])
+        return "  ".join(parts) + ("  best so far" if event.best else "")
+    if isinstance(event, Stopped):
+        return event.sentence
+    if isinstance(event, Saved):
+        return f"The model is in {event.folder}" + (f", the report in {event.report}." if event.report else ".")
+    return ""
 
 
 def ignore_event(event: Event) -> None:

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout,
 
 from napari_medvlsm.core.models.store.card import ModelCard
 from napari_medvlsm.core.prompts import Vocabulary
+from napari_medvlsm.core.prompts.variants import Contrast
 
 
 class CardDialog(QDialog):
@@ -48,6 +49,12 @@ def card_html(card: ModelCard, vocabulary: Vocabulary) -> str:
     if card.prompt_effect:
         parts.append("<h3>What the words do</h3>" + _effect_table(card.prompt_effect))
         parts.append("<p>Mean change of the outline (1 − Dice) when the words are changed as the row says.</p>")
+        if margins := _margins_table(card.prompt_effect):
+            parts.append(margins)
+            parts.append(
+                "<p>By how many points of Dice with the true outline wrong words are behind the right ones; and how "
+                "often the place in a prompt finds the right one of two scans side by side (by chance: 50 %).</p>"
+            )
     if card.data:
         cell = "</td><td style='padding: 2px 8px'>"
         rows = "".join(
@@ -71,13 +78,29 @@ def _scores_table(scores: dict[str, dict[str, float]]) -> str:
 
 
 def _effect_table(effects: dict[str, Any]) -> str:
-    style = "style='padding: 2px 10px'"
     rows = dict.fromkeys(name for found in effects.values() for name in found["contrasts"])
-    head = "".join(f"<td {style}><b>{escape(what)}</b></td>" for what in effects)
+    changes = {name: [found["contrasts"].get(name, {}).get("change") for found in effects.values()] for name in rows}
+    return _table([*effects], {name: [c if c is None else f"{c:.0%}" for c in row] for name, row in changes.items()})
+
+
+def _margins_table(effects: dict[str, Any]) -> str:
+    """What words are worth: Dice lost by the wrong ones, and the right one of two; "" where it was not measured."""
+    rows: dict[str, list[str | None]] = {}
+    for contrast in (Contrast.WRONG_SIDE, Contrast.WRONG_SIZE):
+        margins = [found["contrasts"].get(contrast.value, {}).get("margin") for found in effects.values()]
+        rows[contrast.value] = [None if m is None else f"{100 * m:.0f}" for m in margins]
+    picked = [found.get("one of two", {}).get("picked") for found in effects.values()]
+    rows["the right one of two"] = [None if p is None else f"{p:.0%}" for p in picked]
+    return _table([*effects], rows)
+
+
+def _table(heads: list[str], rows: dict[str, list[str | None]]) -> str:
+    """A table; rows of which nothing is known are left out, and "" comes of none."""
+    style = "style='padding: 2px 10px'"
+    head = "".join(f"<td {style}><b>{escape(what)}</b></td>" for what in heads)
     lines = []
-    for name in rows:
-        changes = [found["contrasts"].get(name, {}).get("change") for found in effects.values()]
-        if any(change is not None for change in changes):
-            cells = "".join(f"<td {style}>{'–' if c is None else f'{c:.0%}'}</td>" for c in changes)
+    for name, values in rows.items():
+        if any(value is not None for value in values):
+            cells = "".join(f"<td {style}>{value or '–'}</td>" for value in values)
             lines.append(f"<tr><td {style}>{escape(name)}</td>{cells}</tr>")
-    return f"<table><tr><td></td>{head}</tr>{''.join(lines)}</table>"
+    return f"<table><tr><td></td>{head}</tr>{''.join(lines)}</table>" if lines else ""

@@ -59,8 +59,13 @@ class ComparisonDialog(QDialog):
         self.verdict = self._text(f"<b>{escape(comparison.effect.verdict)}</b>")
         self._text(
             f"Your words: “{own}”. Under each picture stands how far its outline agrees with yours (Dice: 1 is the "
-            "same, 0 shares nothing). Agreement is no proof that an outline is right."
+            "same, 0 shares nothing) and where it lies. Agreement is no proof that an outline is right."
         )
+        self._heading("What other words would give")
+        self._text("A model that listens draws something else, or nothing, when the words are wrong.")
+        self.picks = self._text(f"<b>{escape(comparison.picks)}</b>")
+        self.picks.setVisible(bool(comparison.picks))
+        self._cards([(comparison.yours, False), *((wording, False) for wording in comparison.contrasts)])
         if comparison.rungs:
             self._heading("From no words to all of them")
             note = f"The outlines of P1 and above agree {comparison.agreement:.2f} with one another on average."
@@ -69,9 +74,6 @@ class ComparisonDialog(QDialog):
                 note += f" Not chosen by you, so read from the present outline: {words}."
             self._text(note)
             self._cards([(wording, True) for wording in comparison.rungs])
-        self._heading("What other words would give")
-        self._text("A model that listens draws something else, or nothing, when the words are wrong.")
-        self._cards([(comparison.yours, False), *((wording, False) for wording in comparison.contrasts)])
         self._column.addStretch(1)
 
         scroll = QScrollArea()
@@ -115,7 +117,8 @@ class ComparisonDialog(QDialog):
         head = f"<b>{escape(title)}</b> {escape(explained)}" if explained else f"<b>{escape(title.capitalize())}</b>"
         picture = QLabel()
         picture.setPixmap(outlined(self._scan, wording.mask, self._color))
-        agreement = QLabel(f"agrees {wording.agreement:.2f}" if wording.mask.any() else "outlines nothing")
+        found = f"agrees {wording.agreement:.2f}; {wording.place}" if wording.place else "outlines nothing"
+        agreement = _wrapped(found)
         words = _wrapped(f"“{escape(wording.text)}”" if wording.text else "<i>no words</i>")
         words.setStyleSheet("color: #b9bec6;")
         parts: list[QWidget] = [_wrapped(head), picture, agreement, words]
@@ -128,20 +131,20 @@ class ComparisonDialog(QDialog):
         return parts
 
 
-def outlined(scan: Pixels, mask: Mask, color: str) -> QPixmap:
-    """A scan (H, W, 3) with a mask (H, W) as a coloured outline and a light fill, at most `_SIDE` pixels a side."""
+def outlined(scan: Pixels, mask: Mask, color: str, side: int = _SIDE) -> QPixmap:
+    """A scan (H, W, 3) with a mask (H, W) as a coloured outline and a light fill, at most `side` pixels a side."""
     rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
     picture = scan.astype(np.float32)
     picture[mask] = 0.75 * picture[mask] + 0.25 * rgb
     # Two pixels of the picture on the screen: one alone is lost in the scaling.
-    thickness = max(2, round(2 * max(mask.shape) / _SIDE))
+    thickness = max(2, round(2 * max(mask.shape) / side))
     edge = mask & ~ndimage.binary_erosion(mask, iterations=thickness)
     picture[edge] = rgb
     pixels = np.ascontiguousarray(picture.astype(np.uint8))
     rows, cols = mask.shape
     image = QImage(pixels.data, cols, rows, 3 * cols, QImage.Format.Format_RGB888).copy()
     return QPixmap.fromImage(image).scaled(
-        _SIDE, _SIDE, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+        side, side, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
     )
 
 

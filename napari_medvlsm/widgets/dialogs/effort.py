@@ -30,6 +30,7 @@ from qtpy.QtWidgets import (
 from napari_medvlsm.controllers.effort import EffortReport
 from napari_medvlsm.core.projects.chart import draw_chart
 from napari_medvlsm.core.projects.ledger import CAUTION, MEASURES, Effort
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Estimate
 from napari_medvlsm.widgets.sections._section import PROBLEM, QUIET, fill_combo, keep_narrow, quiet_label
 
@@ -92,6 +93,8 @@ class EffortDialog(QDialog):
         self.answer.setFont(font)
         self.caution = quiet_label(CAUTION)
         self.caution.setStyleSheet(f"color: {QUIET};")
+        self.same_scans = quiet_label()
+        self.same_scans.setFont(font)
 
         self.canvas = FigureCanvasQTAgg(Figure(layout="constrained"))
         self.canvas.setMinimumHeight(220)
@@ -123,18 +126,20 @@ class EffortDialog(QDialog):
         column.addLayout(top)
         column.addWidget(self.answer)
         column.addWidget(self.caution)
+        column.addWidget(self.same_scans)
         column.addWidget(self.canvas, 3)
         column.addLayout(over)
         column.addWidget(self.table, 1)
         column.addLayout(below)
         self.caution.hide()
+        self.same_scans.hide()
         self.save.setEnabled(False)
 
     def _show(self) -> None:
         report, found = self.report, self.report.report
         if found is None:
             return
-        fill_combo(self.target, [("all targets", ""), *((t, t) for t in report.targets)], report.target)
+        fill_combo(self.target, [("all targets", ""), *((target_name(t), t) for t in report.targets)], report.target)
         versions = [(version, version) for version in report.versions]
         fill_combo(self.first, versions, report.first)
         fill_combo(self.second, versions, report.second)
@@ -143,8 +148,12 @@ class EffortDialog(QDialog):
         nothing = _NOTHING if not found.ledger else _ONE_MODEL
         if found.ledger and len(versions) > 1:
             nothing = "Choose two different models to compare them."
+            if report.first != report.second:
+                nothing = "No target was outlined with both, so their times cannot be compared."
         self.answer.setText("\n".join(found.answers) or nothing)
         self.caution.setVisible(bool(found.answers))
+        self.same_scans.setText("\n".join(found.same_scans))
+        self.same_scans.setVisible(bool(found.same_scans))
         self.save.setEnabled(bool(found.ledger))
         roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
         ink, ground = (self.palette().color(role).name() for role in roles)
@@ -179,7 +188,7 @@ class EffortDialog(QDialog):
         effort = self._plotted[min(len(self._plotted) - 1, max(0, round(place)))]
         value = MEASURES[self.report.measure][0](effort)
         self.canvas.setToolTip(
-            f"{effort.case}, {effort.target}: {self.report.measure} {value:.3g}\n{effort.model_version}, "
+            f"{effort.case}, {target_name(effort.target)}: {self.report.measure} {value:.3g}\n{effort.model_version}, "
             f"{effort.person or 'no name given'}, {effort.at.astimezone():%d %b %Y %H:%M}"
         )
 

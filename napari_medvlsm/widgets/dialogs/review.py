@@ -34,6 +34,7 @@ from napari_medvlsm.core.differences import Differences
 from napari_medvlsm.core.projects.outlines import PREDICTION
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.values import Event, Version
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets.dialogs._scan_view import ScanView
 from napari_medvlsm.widgets.sections._section import PROBLEM, WARNING, keep_narrow, quiet_label
 
@@ -250,13 +251,13 @@ class ReviewDialog(QDialog):
             self.heading.setText(f"<b>{reading}</b>")
             return
         group = f", {escape(look.case.group)}" if look.case.group else ""
-        self.heading.setText(f"<b>{escape(look.target)}</b> in <b>{escape(look.case.name)}</b>{group}")
+        self.heading.setText(f"<b>{escape(target_name(look.target))}</b> in <b>{escape(look.case.name)}</b>{group}")
         self.state.setText(_state_words(look))
         self.history.setHtml("".join(_event_words(event, look) for event in reversed(look.events)))
 
     def _show_answer(self, look: Look | None) -> None:
         review = self.review
-        ready = look is not None and not review.busy
+        ready = look is not None and not review.busy and not review.read_only
         state = look.state if look else State.UNSEEN
         self.approve.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT))
         self.send_back.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT, State.APPROVED))
@@ -321,7 +322,7 @@ class ReviewDialog(QDialog):
         version = self._chosen_version()
         if version is None or version.current or version.lost or version.absent:
             version = None
-        self.restore.setEnabled(version is not None and not self.review.busy)
+        self.restore.setEnabled(version is not None and not self.review.busy and not self.review.read_only)
         self.restore.setText("Bring a version back" if version is None else f"Bring version {version.number} back")
         self.restore.setToolTip("Make it the outline again; what is there now stays as a version, too")
 

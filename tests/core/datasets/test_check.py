@@ -21,6 +21,7 @@ from napari_medvlsm.core.datasets.check import KINDS, check_data, check_items
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.datasets.layouts import read_split
 from napari_medvlsm.core.datasets.reader import read_source
+from napari_medvlsm.core.datasets.splits import require_enough
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
 from napari_medvlsm.core.prompts.upstream import load_datasets, upstream_prompts
@@ -171,9 +172,9 @@ def test_lists_that_repeat_or_are_empty_or_belong_to_another_set(polyps, tmp_pat
     shutil.copy(polyps / "anns" / "test.json", polyps / "anns" / "testB.json")
     lists(polyps, val=[])
     report = check_data(polyps)
-    assert report.counts() == {"empty-split": 1, "repeated-file": 1, "copy-of-another-set": 1}
+    assert report.counts() == {"no-validation": 1, "empty-split": 1, "repeated-file": 1, "copy-of-another-set": 1}
     assert report.of("repeated-file")[0].sentence == "testB.json repeats test.json."
-    assert report.refusals() == {}
+    assert report.refusals(["no-validation"]) == {}
 
 
 def test_names_that_leave_the_folder_are_refused_without_a_way_around(polyps, tmp_path):
@@ -266,7 +267,11 @@ def test_our_export_is_read_with_all_targets_of_an_image(tmp_path, rng):
         for target in ("left lung", "right lung"):
             export_case(tmp_path / "mine", scan, Annotation(target, mask), VOCABULARY)
     report = check_data(tmp_path / "mine")
-    assert report.counts() == {"empty-mask": 2} and report.masks == {"train": 2, "val": 2, "test": 2}
+    assert report.counts() == {"target-not-shown": 2, "empty-mask": 2} and report.masks == {
+        "train": 2,
+        "val": 2,
+        "test": 2,
+    }
     found = read_source(tmp_path, source("mine", modality="chest x-ray"), VOCABULARY)
     items = [item for split in found.values() for item in split]
     assert len(items) == 3 and {t for i in items for t in i.masks} == {
@@ -425,6 +430,9 @@ def test_names_are_shown_as_listed_and_where_they_were_looked_for(tabled):
     assert f"The image 3.jpg is listed, but there is no {tabled}/images/3.jpg; is 3.png meant?" in sentences
     with pytest.raises(ValueError, match=r"images/2\.png is listed, but there is no .*; list it without images/"):
         items_of(tabled, target="polyp")
+    (tabled / "splits" / "val.txt").write_text("images\\2.png\n")
+    found = [f.sentence for f in check_data(tabled).of("missing-file")]
+    assert any("images\\2.png is listed" in s and s.endswith("; list it without images\\.") for s in found)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000 + ".png", "a\0b.png", "loop", "../../x.png", "new\nline.png"])
@@ -474,3 +482,84 @@ def test_wrong_items_of_annotation_files_are_named(polyps, wrong, words):
     with pytest.raises(ValueError, match=words) as error:
         read_source(polyps.parent, replace(source(), modality=""), VOCABULARY)
     assert len(str(error.value)) < 1000
+
+
+def _targets(folder, rows):
+    """A set in split lists, of (split, image, target, whether the mask shows it)."""
+    for part in ("images", "masks", "splits"):
+        (folder / part).mkdir(parents=True)
+    rng, table, splits = np.random.default_rng(5), ["image,mask,target"], {}
+    for i, (split, image, target, shows) in enumerate(rows):
+        if image not in splits.setdefault(split, []):
+            picture(folder / "images" / image, rng)
+            splits[split].append(image)
+        outline(folder / "masks" / f"{i}.png", value=255 * shows)
+        table.append(f"{image},{i}.png,{target}")
+    for split, names in splits.items():
+        (folder / "splits" / f"{split}.txt").write_text("\n".join(names))
+    (folder / "targets.csv").write_text("\n".join(table))
+    return folder
+
+
+def test_a_target_that_a_split_does_not_show_is_told_before_training(tmp_path):
+    rows = [
+        *[("train", f"{i}.png", t, True) for i in range(3) for t in ("polyp", "left lung")],
+        ("train", "3.png", "heart", False),
+        *[("val", "4.png", "polyp", True), ("val", "4.png", "left lung", False), ("val", "4.png", "heart", False)],
+        *[("test", "5.png", "polyp", True), ("test", "5.png", "left lung", True), ("test", "5.png", "heart", True)],
+    ]
+    folder = _targets(tmp_path / "set", rows)
+    report = check_data(folder)
+    assert [(f.item, f.split, f.severity) for f in report.of("target-not-shown")] == [
+        ("left lung", "val", "warning"),
+        ("heart", "train, val", "warning"),
+    ]
+    assert report.of("target-not-shown")[0].sentence == (
+        "The masks that show 'left lung': 3 in train, 0 in val, 1 in test; the best model is chosen without it."
+    )
+    assert not report.refusals()
+    source = SourceConfig("set", "lists", modality="endoscopy", name="set", licence="CC0", citation="none")
+    assert check_items("r", read_source(tmp_path, source, VOCABULARY)).counts()["target-not-shown"] == 2
+
+
+@pytest.mark.parametrize("validation", [[], [("val", "9.png", "polyp", False)]])
+def test_what_training_would_refuse_the_check_of_the_folder_refuses(tmp_path, validation, capsys):
+    rows = [("train", f"{i}.png", "polyp", True) for i in range(3)]
+    folder = _targets(tmp_path / "set", rows + validation)
+    assert main(["data", "check", str(folder)]) == 1
+    assert "no-validation" in capsys.readouterr().err
+    (recipe := tmp_path / "r.yaml").write_text(
+        "{name: r, title: r, summary: r, licence: CC0, sources: [{folder: set}], prompts: {mix: {p1: 1}},"
+        " model: {image_size: 32, sizes: {patch_size: 8}}}"
+    )
+    assert main(["train", str(recipe), "--data", str(tmp_path), "--run", str(tmp_path / "run")]) == 2
+    assert "best model" in capsys.readouterr().err
+    (folder / "splits" / "val.txt").unlink(missing_ok=True)
+    (folder / "splits" / "validation.txt").write_text("0.png")
+    assert main(["train", str(recipe), "--data", str(tmp_path), "--run", str(tmp_path / "run")]) == 2
+    assert (
+        "no list of the split 'val', but one called validation; if that is meant, rename it" in capsys.readouterr().err
+    )
+    # Without training images it may be a set for tests alone.
+    assert not check_data(_targets(tmp_path / "other", [("test", "1.png", "polyp", True)])).refusals()
+
+
+def test_splits_that_leave_nothing_to_train_on_say_why(tmp_path):
+    folder = _targets(tmp_path / "set", [("train", f"{i}.png", "polyp", True) for i in range(3)])
+    source = SourceConfig("set", "lists", modality="endoscopy", name="set", licence="CC0", citation="none")
+    text = (folder / "splits" / "train.txt").read_text()
+
+    def refused():
+        with pytest.raises(ValueError, match="several splits list is for testing") as caught:
+            require_enough("r", read_source(tmp_path, source, VOCABULARY))
+        return str(caught.value)
+
+    (folder / "splits" / "val.txt").write_text(text)
+    (folder / "splits" / "test.txt").write_text(text)
+    assert "leave no training images (images: train 0, val 0, test 3)" in refused()
+    shutil.rmtree(folder / "splits")
+    assert "without lists all images are for testing" in refused()
+    lone = _targets(tmp_path / "empty" / "set", [("train", "1.png", "polyp", False), ("val", "2.png", "polyp", True)])
+    with pytest.raises(ValueError, match="No training image of r shows"):
+        (lone / "splits" / "test.txt").write_text("")
+        require_enough("r", read_source(lone.parent, source, VOCABULARY))

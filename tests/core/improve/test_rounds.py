@@ -11,13 +11,13 @@ from filelock import FileLock
 from napari_medvlsm.core.improve import rounds, versions
 from napari_medvlsm.core.improve.cases import choose_cases
 from napari_medvlsm.core.improve.history import earlier_models, read_history
+from napari_medvlsm.core.improve.making import make_round
 from napari_medvlsm.core.improve.plan import PLAN_FILE
 from napari_medvlsm.core.improve.rounds import (
     RoundState,
     delete_round,
     find_round,
     find_rounds,
-    make_round,
     reject_round,
     require_startable,
 )

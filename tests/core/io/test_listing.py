@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.io.images import list_pictures, read_scan, walk_pictures
 from napari_medvlsm.core.io.labels import save_mask
-from napari_medvlsm.core.io.listing import is_dicom, list_scans, natural_key
+from napari_medvlsm.core.io.listing import list_scans, natural_key
+from napari_medvlsm.core.io.pictures.formats import DICOM, kind_of
 
 PART_10 = b"\0" * 128 + b"DICM\2\0\0\0UL\4\0\xc0\0\0\0" + b"\0" * 200
 EXPLICIT = b"\x08\0\5\0CS\x0a\0ISO_IR 100" + b"\0" * 200
@@ -28,7 +30,9 @@ def picture(tmp_path):
 def test_dicom_is_told_by_its_content_whatever_its_name(tmp_path, content, name):
     path = tmp_path / name
     path.write_bytes(content)
-    assert is_dicom(path) and list_scans([path]).dicom == (path,)
+    assert kind_of(path) == DICOM and list_scans([path]).dicom == (path,)
+    with pytest.raises(ValueError, match="is a DICOM file"):
+        read_scan(path)
 
 
 def test_other_files_are_no_dicom(tmp_path, picture):
@@ -36,9 +40,9 @@ def test_other_files_are_no_dicom(tmp_path, picture):
     (tmp_path / "words").write_text("Some words that are long enough to hold something at the place of the mark." * 3)
     (tmp_path / "empty").touch()
     for path in (picture("a.png"), tmp_path / "x", tmp_path / "words", tmp_path / "empty"):
-        assert not is_dicom(path)
+        assert kind_of(path) != DICOM
     (tmp_path / "named.dcm").write_bytes(b"anything")
-    assert is_dicom(tmp_path / "named.dcm"), "the name says what it means to be"
+    assert kind_of(tmp_path / "named.dcm") == DICOM, "the name says what it means to be"
 
 
 def test_a_folder_is_a_list_of_scans_without_what_people_do_not_see(tmp_path, picture):
@@ -65,9 +69,12 @@ def test_several_things_at_once_keep_their_order_and_count_once(tmp_path, pictur
     assert found.refused == "gone.png is not there any more."
 
 
-def test_a_picture_without_a_suffix_is_a_scan_and_an_empty_folder_is_named(tmp_path, picture):
+def test_a_picture_of_any_name_is_a_scan_and_an_empty_folder_is_named(tmp_path, picture):
     (tmp_path / "nothing").mkdir()
-    assert list_scans([picture("scan")]).scans
+    for name in ("scan", "scan.0001", "scan.part", "scan.bak"):
+        path = picture(name)
+        assert list_scans([path]).scans == (path,)
+    assert {p.name for p in list_scans([tmp_path]).scans} == {"scan", "scan.0001", "scan.part", "scan.bak"}
     assert list_scans([tmp_path / "nothing"]).refused == "There are no scans in nothing."
 
 
@@ -76,6 +83,23 @@ def test_what_is_refused_is_one_sentence(tmp_path):
         (tmp_path / f"IM{number}").write_bytes(PART_10)
     text = list_scans([tmp_path]).refused
     assert text.startswith("IM0, IM1, IM2 and 3 more are DICOM files") and text.count(".") == 1
+
+
+def test_every_list_of_a_folder_knows_the_same_files(tmp_path, picture):
+    for name in ("a.png", "b.dat", ".hidden.png", "~$c.png", "@eaDir"):
+        picture(name)
+    (tmp_path / "d.png").write_text("no picture, but named so")
+    (tmp_path / "IM1").write_bytes(PART_10)
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "__MACOSX").mkdir()
+    picture("e.png", tmp_path / "__MACOSX")
+    (tmp_path / "below.png").mkdir()
+    inside = picture("f", tmp_path / "below.png")
+    expected = ["IM1", "a.png", "b.dat", "d.png"]
+    assert [path.name for path in list_pictures(tmp_path)] == expected
+    assert sorted(walk_pictures(tmp_path)) == sorted([inside, *(tmp_path / name for name in expected)])
+    listed = list_scans([tmp_path])
+    assert sorted(path.name for path in (*listed.scans, *listed.dicom)) == expected
 
 
 def test_natural_order():

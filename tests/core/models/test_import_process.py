@@ -1,5 +1,7 @@
 """Imports in a process of their own."""
 
+import shutil
+
 import pytest
 
 from napari_medvlsm.core.models.checkpoints.import_process import import_in_process
@@ -43,10 +45,12 @@ def test_a_stopped_import_takes_its_unfinished_folder_along(model_folder):
 
 @pytest.mark.slow
 def test_an_import_in_a_process_gives_the_folder_or_a_sentence(model_folder, tmp_path):
-    made = import_in_process(model_folder)
-    assert made == user_models_folder() / "small" and read_card(made).name == "small"
+    place = user_models_folder() / "small"
+    shutil.copytree(model_folder, place)
+    before = (place / "model_card.json").stat().st_ino
     with pytest.raises(ModelExists):
         import_in_process(model_folder, "small")
-    assert import_in_process(model_folder, "small", replace_existing=True) == made
+    made = import_in_process(model_folder, "small", replace_existing=True)
+    assert made == place and read_card(made).name == "small" and (place / "model_card.json").stat().st_ino != before
     with pytest.raises(ValueError, match=r"^There is no file .*gone\.ckpt"):
         import_in_process(tmp_path / "gone.ckpt")

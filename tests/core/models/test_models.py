@@ -177,6 +177,22 @@ def test_starter_outlines_the_shipped_skin_lesion(samples):
     assert 0.3 < rows.mean() / mask.shape[0] < 0.7 and 0.3 < cols.mean() / mask.shape[1] < 0.7
 
 
+def test_starter_picks_the_lesion_on_the_side_that_is_asked_for(samples):
+    from napari_medvlsm.core.inference import Segmenter
+    from napari_medvlsm.core.io.images import read_scan
+    from napari_medvlsm.core.metrics import dice
+
+    segmenter = Segmenter.load()
+    segmenter.set_image(read_scan(samples / "breast_ultrasound_two.jpg"))
+    place = "breast tumor, located in the {} of the image"
+    left, right, both = (
+        a.mask() for a in segmenter.segment([place.format("left"), place.format("right"), "breast tumor"])
+    )
+    middle = left.shape[1] // 2
+    assert left[:, :middle].any() and not left[:, middle:].any() and not right[:, :middle].any()
+    assert dice(left, both & ~right) > 0.8 and dice(right, both & ~left) > 0.8
+
+
 def test_card_and_registry_import_no_torch():
     code = (
         "import sys, napari_medvlsm.core.models.store.registry as r; r.available_models(); "

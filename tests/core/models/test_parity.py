@@ -25,7 +25,7 @@ PARITY = ("models", "parity")
 
 def test_command_prints_a_table_and_tells_a_difference(capsys):
     files = [str(KEYS), str(LOGITS)]
-    assert main([*PARITY, *files, "--tags", "clipseg_small", "biomedclipseg_small"]) == 0
+    assert main([*PARITY, *files, "--tags", "clipseg_small", "cris_small"]) == 0
     assert capsys.readouterr().out.count(" met") == 2
     assert main([*PARITY, *files, "--tags", "clipseg_small", "--image-constants", "0.05", "0.3", "0.031"]) == 1
     assert "NOT MET" in capsys.readouterr().out

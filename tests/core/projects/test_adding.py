@@ -187,8 +187,16 @@ def test_a_field_of_the_header_says_the_group_without_saying_who(tmp_path):
     Image.fromarray(np.ones((9, 9), np.uint8)).save(tmp_path / "c.png")
     tifffile.imwrite(tmp_path / "d.tif", np.zeros((9, 9), np.uint8), software="scanner 3")
     (tmp_path / "e.png").write_bytes(b"broken")
+    # By content: whatever the names end in, and a chain of pages that returns to itself is not followed.
+    (tmp_path / "b.png").rename(tmp_path / "b.tif")
+    (tmp_path / "f.tif").write_bytes(b"II*\0\x08\0\0\0" + b"\1\0\x31\1\2\0\4\0\0\0one\0" + b"\x08\0\0\0")
     rule = ByHeader("patientid", "salt")
-    one, two, *none = (rule.of(tmp_path / f"{name}", "") for name in ("a.png", "b.png", "c.png", "d.tif", "e.png"))
+    one, two, *none = (rule.of(tmp_path / f"{name}", "") for name in ("a.png", "b.tif", "c.png", "d.tif", "e.png"))
     assert one == two and one.startswith("patient ") and "Jane" not in one and none == ["", "", ""]
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA430] = "Jane Roe"
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "g.jpg", exif=exif)
+    assert ByHeader("CameraOwnerName", "salt").of(tmp_path / "g.jpg", "").startswith("group ")
+    assert ByHeader("software", "salt").of(tmp_path / "f.tif", "").startswith("group ")
     assert ByHeader("PatientID", "other").of(tmp_path / "a.png", "") != one
     assert ByHeader("Software", "salt").of(tmp_path / "d.tif", "").startswith("group ")

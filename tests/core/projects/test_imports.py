@@ -60,6 +60,24 @@ def test_masks_beside_scans_with_what_they_say_themselves(tmp_path, empty):
     assert again.outlines == 0 and len(again.known) == 5 and len(empty.versions(1, "polyp")) == 1
 
 
+def test_masks_are_known_by_content_several_are_united_and_a_choice_is_refused(tmp_path, empty):
+    scans = list(scans_in(write_scans(tmp_path / "s", 3)))
+    m = tmp_path / "m"
+    one, two = outline(rows=(0, 3)).mask, outline(rows=(5, 8)).mask
+    grey(m / "scan1_mask.png", one)
+    grey(m / "scan1_mask_1.png", two)
+    grey(m / "scan2.png", one)
+    (m / "scan2.png").rename(m / "scan2.seg")
+    grey(m / "._scan3.png", two)
+    given = masks_beside(scans, m, "polyp")
+    report = import_outlines(empty, scans, given)
+    assert (report.outlines, report.failed) == (2, []) and states(empty) == ["submitted", "submitted", "unseen"]
+    np.testing.assert_array_equal(empty.load(empty.current(1, "polyp")).mask, one | two)
+    grey(m / "scan2.bmp", two)
+    with pytest.raises(ProjectError, match=r"scan2\.bmp and scan2\.seg for the scan scan2"):
+        masks_beside(scans, m, "polyp")
+
+
 def test_an_import_never_replaces_what_a_person_did(tmp_path, store):
     store.submit(1, "polyp", outline())
     store.approve(1, "polyp")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +114,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not {"epoch", "state_dict"} <= content.keys():
             raise ValueError("it holds no epoch and no weights")
     except Exception as error:  # whatever torch makes of a damaged file
-        best = path.with_name(BEST_FILE)
-        way = "delete it to begin anew"
-        if path.name == LAST_FILE and best.is_file():
-            with suppress(ValueError):
-                epoch = read_checkpoint(best)["epoch"] + 1
-                way = f"{best} is whole: copy it to {path.name} to go on after epoch {epoch}, or {way}"
-        raise ValueError(f"{path} is damaged ({shown(error, 80)}); {way}.") from error
+        why = shown(error, 80) or type(error).__name__
+        raise ValueError(f"{path} is damaged ({why}); {_way_on(path)}.") from error
     return content
+
+
+def _way_on(damaged: Path) -> str:
+    """What to do about a damaged checkpoint of a run."""
+    other = damaged.with_name(BEST_FILE if damaged.name == LAST_FILE else LAST_FILE)
+    try:
+        with other.open("rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        epoch = int(content["epoch"]) + 1
+    except Exception:  # there is none, or it is damaged, too
+        return "delete it to begin anew"
+    if damaged.name == LAST_FILE:
+        return f"{other} is whole: copy it to {damaged.name} to go on after epoch {epoch}, or delete both to begin anew"
+    return (
+        f"{other} is whole: copy it to {damaged.name} to take the model of epoch {epoch}, the last, or delete both to "
+        "begin anew"
+    )
 
 
 def model_weights(checkpoint: Path) -> dict[str, Any]:

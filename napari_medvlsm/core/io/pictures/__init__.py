@@ -11,5 +11,6 @@
 `spacing`           millimetres per pixel
 `decode`            a file of a known kind to a raster, in this process
 `child`             the same in a process that may die
+`header`            what a file says beside its pixels
 `reading`           the one entrance: a file to a raster, here or there
 """

@@ -28,6 +28,10 @@ _STRIP = 2**22
 _FLAT = 0.05
 # Of fractions: the share of pixels that has to lie near 0 or 1, and what near means.
 _CLEAR, _NEAR = 0.9, 0.25
+# Faint specks that compression leaves on black: below which value, and of which share of the pixels at most. Of values
+# as low as small labels, which a JPEG does not keep, a smaller one.
+_FAINT, _SPECKS = 64, 0.1
+_LABEL, _LABEL_SPECKS = 4, 0.01
 # Of 8-bit values, what compression makes of black and white.
 _NOISE = 32
 
@@ -212,8 +216,12 @@ def _full(values: AnyArray) -> float:
 
 def _seen(values: AnyArray, names: Names, full: float, lossy: bool) -> Reading:
     found, counts = _distinct(values)
-    if lossy and found[-1] < 64:  # faint specks that compression leaves on black
-        return Reading(np.zeros(values.shape, bool), int(counts[found > 0].sum()), int(counts[found > 0].sum()))
+    faint = int(counts[found > 0].sum())
+    share = faint / values.size
+    if lossy and found[-1] < _FAINT and share <= (_LABEL_SPECKS if found[-1] < _LABEL else _SPECKS):
+        return Reading(np.zeros(values.shape, bool), faint, faint)
+    if lossy and found[-1] < _FAINT:
+        raise AmbiguousMask(_shown(found, counts, names, "nonzero"))
     if len(found) <= 2 and found[0] == 0:
         return Reading(values > 0)
     if len(found) == 1 and found[0] > 0:

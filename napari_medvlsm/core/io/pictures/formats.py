@@ -7,6 +7,9 @@ from pathlib import Path
 
 PNG, JPEG, BMP, GIF, TIFF = "PNG", "JPEG", "BMP", "GIF", "TIFF"
 READABLE = (PNG, JPEG, BMP, GIF, TIFF)
+# What a name claims. A file that is something else is refused with a sentence where its turn comes, not passed over.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 # Enough for a DICOM file's preamble and its first elements.
 HEAD_BYTES = 512
 
@@ -39,6 +42,7 @@ _OTHER_STARTS = {
     b"version https://git-lfs": "a placeholder of git-lfs instead of the file itself",
 }
 DICOM = "a DICOM file"
+NAMED_SO = "a file with a picture's name"
 # The groups that a DICOM data set without preamble may begin with: file meta information and identification.
 _FIRST_GROUPS = (2, 8)
 _VALUE_KINDS = frozenset(
@@ -80,7 +84,9 @@ def display_name(path: Path) -> str:
 
 
 def format_of(head: bytes) -> str:
-    """One of `READABLE`, or "" for another kind of file."""
+    """One of `READABLE`, or "" for another kind of file, also for DICOM with a picture's beginning in its preamble."""
+    if head[128:132] == b"DICM":
+        return ""
     for start, kind in _READABLE_STARTS.items():
         if head.startswith(start):
             return kind
@@ -131,9 +137,22 @@ def refusal(path: Path, head: bytes) -> str:
     return f"{display_name(path)} {said} (PNG, JPEG, BMP, GIF and TIFF are); {do}."
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file begins as one that can be opened; False for one that cannot be read."""
+def kind_of(path: Path) -> str:
+    """What a file is to somebody who looks for scans, from its first bytes.
+
+    Returns
+    -------
+    str
+        One of `READABLE`; `DICOM`, also where only the name says so; `NAMED_SO` for a file with a picture's name that
+        is none, or cannot be read, so that its refusal tells why; "" for anything else.
+    """
     try:
-        return bool(format_of(read_head(path)))
+        head = read_head(path)
     except ValueError:
-        return False
+        head = b""
+    if kind := format_of(head):
+        return kind
+    suffix = path.suffix.lower()
+    if is_dicom(head) or suffix in DICOM_SUFFIXES or path.name.upper() == "DICOMDIR":
+        return DICOM
+    return NAMED_SO if suffix in SUFFIXES else ""

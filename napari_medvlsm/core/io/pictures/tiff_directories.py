@@ -40,6 +40,8 @@ _TYPES = {
     **{9: (4, "i"), 10: (8, "ii"), 11: (4, "f"), 12: (8, "d"), 13: (4, "I"), 16: (8, "Q"), 17: (8, "q"), 18: (8, "Q")},
 }
 _MAX_TAGS = 512
+# Of all pages together: each is looked at in Python.
+_MAX_ALL_TAGS = 2**20
 # Bytes of one value: offsets of a very large slide's tiles, or a long description.
 _MAX_VALUE = 2**26
 # All values of all directories together, so that many of them cannot name the same bytes again and again.
@@ -141,9 +143,12 @@ def read_directories(file: BinaryIO, size: int) -> list[Directory]:
     return found
 
 
-def first_directory(file: BinaryIO, size: int) -> Directory:
-    """The first page alone; parameters and errors as those of `read_directories`."""
-    reader = _Reader(file, size)
+def first_directory(file: BinaryIO, size: int, every_tag: bool = False) -> Directory:
+    """The first page alone, with `every_tag` also those of its tags that say nothing of the pixels.
+
+    Other parameters and errors are those of `read_directories`.
+    """
+    reader = _Reader(file, size, every_tag)
     return reader.directory(reader.first())[0]
 
 
@@ -161,11 +166,11 @@ def sub_directories(file: BinaryIO, size: int, of: Directory) -> list[Directory]
 
 
 class _Reader:
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
+    def __init__(self, file: BinaryIO, size: int, every_tag: bool = False) -> None:
+        self._file, self._size, self._every_tag = file, size, every_tag
         self._order = "<"
         self._big = False
-        self._values = 0
+        self._values = self._tags = 0
 
     def first(self) -> int:
         """Read the header; the offset of the first directory."""
@@ -183,6 +188,9 @@ class _Reader:
         (count,) = struct.unpack(self._order + code, self._at(offset, width))
         if count > _MAX_TAGS:
             raise DamagedTiff(f"is damaged: one of its pages claims {count} tags")
+        self._tags += count
+        if self._tags > _MAX_ALL_TAGS:
+            raise DamagedTiff(f"is damaged: its pages claim more than {_MAX_ALL_TAGS} tags")
         raw = self._at(offset + width, count * entry)
         tags: dict[int, Value] = {}
         for i in range(count):
@@ -215,10 +223,10 @@ class _Reader:
             self._values += length
             if length > _MAX_VALUE or self._values > _MAX_VALUES:
                 raise DamagedTiff(f"is damaged: its tag {tag} claims {count} values")
-            if tag not in _NEEDED:
+            if tag not in _NEEDED and not self._every_tag:
                 return tag, None
             inline = self._at(at, length)
-        if tag not in _NEEDED:
+        if tag not in _NEEDED and not self._every_tag:
             return tag, None
         if code == "s":
             return tag, inline[:length].split(b"\0", 1)[0].decode("utf-8", "replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable
+from functools import cache
 from importlib import util
 from pathlib import Path
 
@@ -20,14 +21,15 @@ def clip_tokenizer() -> CLIPTokenizer:
     return build_tokenizer(clip_merges())
 
 
-def clip_merges() -> list[tuple[str, str]]:
+@cache
+def clip_merges() -> tuple[tuple[str, str], ...]:
     """CLIP's merges in order of priority."""
     spec = util.find_spec("open_clip")
     assert spec is not None and spec.origin is not None
     with gzip.open(Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz", "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")[1 : _CLIP_MERGES + 1]
-    pairs = [line.split() for line in lines]
-    return [(left, right) for left, right in pairs]
+    pairs = (line.split() for line in lines)
+    return tuple((left, right) for left, right in pairs)
 
 
 def build_tokenizer(merges: Iterable[tuple[str, str]]) -> CLIPTokenizer:

@@ -1,0 +1,138 @@
+"""The tab "Improve" in a real window: with a real training of a small model, and with data that are refused."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from qtpy.QtWidgets import QPushButton
+
+from napari_medvlsm.core.annotation import Annotation, new_provenance
+from napari_medvlsm.core.improve.rounds import RoundState
+from napari_medvlsm.core.models.store.card import ModelCard, write_card
+from napari_medvlsm.core.models.store.registry import available_models, user_models_folder
+from napari_medvlsm.core.projects.adding import NewScan, add_scans
+from napari_medvlsm.core.projects.folder import create_project
+from napari_medvlsm.core.projects.store import ProjectStore
+from napari_medvlsm.widgets.dialogs import BeforeAfterDialog
+
+TRAINED_MS, SOON_MS = 300_000, 60_000
+SIZE = (60, 80)
+
+
+@pytest.fixture
+def stones(tmp_path):
+    """A project of twelve scans, all outlined by a person but the last, which shows nothing."""
+    rng = np.random.default_rng(5)
+    rows, cols = np.mgrid[: SIZE[0], : SIZE[1]]
+    create_project(tmp_path / "stones", ["gallstone"], "Stones of ward 3")
+    with ProjectStore(tmp_path / "stones", person="Ann") as store:
+        for i in range(12):
+            mask = np.hypot((rows - rng.integers(15, 45)) / 9, (cols - rng.integers(20, 60)) / 13) < 1
+            pixels = rng.integers(0, 60, (*SIZE, 3)) + (mask & (i < 11))[..., None] * np.array([150, 40, 60])
+            path = tmp_path / f"scan{i}.png"
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+            (case_id,) = add_scans(store, [NewScan(path, group=f"patient {i}")]).added
+            if i == 11:
+                store.mark_absent(case_id, "gallstone")
+                continue
+            made = new_provenance(scan_hash=store.case(case_id).pixels_hash, author="Ann")
+            store.submit(case_id, "gallstone", Annotation("gallstone", mask, corrected=True, provenance=made))
+    return tmp_path / "stones"
+
+
+@pytest.fixture
+def looked(qtbot):
+    """Opens a project in a panel and waits until its tab knows what there is."""
+
+    def opened(panel, folder):
+        assert panel.project.open(folder)
+        panel.tabs.setCurrentWidget(panel.improve_tab)
+        qtbot.waitUntil(lambda: panel.improve.outlook is not None and panel.project.case is not None, timeout=SOON_MS)
+
+    return opened
+
+
+def test_without_a_project_the_tab_says_what_to_do(panel):
+    panel.tabs.setCurrentWidget(panel.improve_tab)
+    tab = panel.improve_tab
+    assert tab.open.isVisible() and not tab.body.isVisible() and "finish some scans" in tab.hint.text()
+
+
+def test_data_that_do_not_fit_are_refused_and_shown(panel, stones, looked, qtbot):
+    changed = stones.parent / "scan4.png"
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(changed)
+    looked(panel, stones)
+    tab = panel.improve_tab
+    assert "learn from" in tab.learned.text() and "no model learns from" in tab.learned.text()
+    qtbot.waitUntil(tab.start.isEnabled)
+    tab.start.click()
+    qtbot.waitUntil(lambda: bool(panel.improve.found), timeout=SOON_MS)
+    (found,) = panel.improve.found
+    assert found.kind == "scan-changed" and "scan4.png" in tab.status.text()
+    assert not (stones / "models" / "1").exists() and panel.improve.view is None
+    shown = []
+    panel.project.message.connect(lambda text, problem: shown.append(text))
+    next(b for b in tab.findings.findChildren(QPushButton) if b.text() == "Show").click()
+    qtbot.waitUntil(lambda: any("another picture" in text for text in shown), timeout=SOON_MS)
+
+
+@pytest.mark.slow
+def test_a_model_is_improved_while_the_window_is_closed_then_compared_promoted_and_taken_back(
+    open_panel, store, stones, looked, qtbot
+):
+    from tests.core.models.small_models import small_wordunet
+
+    folder = user_models_folder() / "small"
+    small_wordunet().save(folder)
+    write_card(ModelCard(name="small", title="Small", family="wordunet"), folder)
+
+    first = open_panel(store)
+    assert "small" in available_models()
+    looked(first, stones)
+    tab = first.improve_tab
+    tab.base.setCurrentIndex(tab.base.findData("small"))
+    tab.base.activated.emit(tab.base.currentIndex())
+    tab.more.setText("optimizer.ema=0")
+    tab.more.editingFinished.emit()
+    tab.epochs.setValue(3)
+    qtbot.waitUntil(lambda: first.improve.options.epochs == 3 and tab.start.isEnabled())
+    tab.start.click()
+    qtbot.waitUntil(lambda: first.improve.running, timeout=SOON_MS)
+    assert tab.round.isVisible() and tab.round.stop.isVisible() and not tab.next.isVisible()
+    viewer, round_ = first.viewer, first.improve.view.round
+    first.close_engine()
+    viewer.window.remove_dock_widget(first)
+    assert round_.plan.base.name == "small" and round_.plan.present.name == "starter"
+
+    panel = open_panel(store, viewer)
+    looked(panel, stones)
+    improve, tab = panel.improve, panel.improve_tab
+    assert improve.view.round.folder == round_.folder
+    qtbot.waitUntil(lambda: improve.verdict is not None, timeout=TRAINED_MS)
+    assert improve.view.state is RoundState.FINISHED and len(improve.view.epochs) == 3
+    assert tab.verdict.isVisible() and "Too few to tell" in tab.verdict.advice.text()
+    assert "better</span>" not in tab.verdict.table.text(), "of so few nothing is called better"
+
+    # The worst case with both outlines, and the scan in view.
+    tab.verdict.compare.click()
+    dialog = panel.findChild(BeforeAfterDialog)
+    worst = improve.verdict.worst
+    qtbot.waitUntil(lambda: "open in the window" in dialog.told.text(), timeout=TRAINED_MS)
+    assert panel.project.case.id == worst.case.case_id and not dialog._pictures[2].pixmap().isNull()
+    dialog.close()
+
+    # The new model is the one that is used; on a scan that it learned from, it says so.
+    tab.verdict.promote.click()
+    qtbot.waitUntil(lambda: panel.session.model.name == "stones/1", timeout=SOON_MS)
+    assert panel.model_section.models.currentData() == "stones/1" and tab.start.isVisible()
+    seen = next(case for case in panel.project.store.cases() if case.split == "train")
+    panel.project.open_case(seen.id)
+    qtbot.waitUntil(lambda: panel.project.case is not None and panel.project.case.id == seen.id, timeout=SOON_MS)
+    panel.segment()
+    qtbot.waitUntil(lambda: "gallstone" in panel.session.results, timeout=TRAINED_MS)
+    assert "was trained on this very scan" in panel.result_section.summary.text()
+
+    tab.models.back.click()
+    qtbot.waitUntil(lambda: panel.session.model.name == "starter", timeout=SOON_MS)
+    improve.delete("1")
+    qtbot.waitUntil(lambda: "stones/1" not in panel.session.models, timeout=SOON_MS)
+    assert not round_.folder.exists()
