@@ -24,7 +24,7 @@ def _foreground(text: str) -> str | tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         pass
-    if text not in ("nonzero", "half", "dark", "alpha"):
+    if text not in ("", "nonzero", "half", "dark", "alpha"):  # "" is the default
         raise argparse.ArgumentTypeError(f"nonzero, half, dark, alpha, or values such as 1,3, but not {text!r}")
     return text
 
