@@ -36,6 +36,7 @@ What imports torch says so; everything else does without.
 `surface_metrics`  Hausdorff distance and surface Dice (imports torch)
 `process`          child processes that run a module of ours
 `plain_files`      text, JSON, YAML and tables from outside, within limits
+`validation_errors`  the first problem of a file's values, as a sentence
 `exit_codes`       exit codes of every command
 `renamed_keys`     keys of results of earlier versions
 """

@@ -6,22 +6,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QDialog, QFileDialog, QMessageBox, QShortcut, QWidget
 
 from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.review import Item, count_waiting
+from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
-from napari_medvlsm.core.projects.values import Case, Counts
-from napari_medvlsm.core.prompts import Vocabulary, target_name
+from napari_medvlsm.core.projects.values import Case, CaseQuery, Counts
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets._prompt_presenter import open_dialog
 from napari_medvlsm.widgets._review_presenter import open_effort, open_review
 from napari_medvlsm.widgets._thumbnails import Thumbnails
 from napari_medvlsm.widgets._workers import Background
-from napari_medvlsm.widgets.dialogs import AddScansDialog, NewProjectDialog
+from napari_medvlsm.widgets.dialogs import AddScansDialog, NewProjectDialog, PredictDialog
 from napari_medvlsm.widgets.dialogs.scans_form import ScansChoice
 from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.tabs.case_list import STATES, THUMBNAIL, CaseDelegate, CaseModel
@@ -29,6 +31,8 @@ from napari_medvlsm.widgets.tabs.project import ProjectTab
 
 # Of the settings: the project that was opened last, and the folder that scans were last added from.
 _PROJECT, _SCANS = "project", "project scans"
+# While predictions come in, the list is looked at anew this often.
+_COUNT_MS = 1000
 # In which projects are made.
 _PLACE = "projects"
 
@@ -42,29 +46,34 @@ class ProjectPresenter(QObject):
     tab : ProjectTab
     settings : Settings
         Remembers folders.
-    vocabulary : callable
-        ``vocabulary()`` gives the words in use.
+    session : Session
+        Whose words and model are offered.
     run : callable
         ``run(function, done, failed)``: carries out beside the window what dialogs need.
     parent : QWidget
         Of the dialogs.
     """
 
+    # From threads into that of the window.
+    _added = Signal(int, int)
+    _advanced = Signal(int, int)
+    _predicted = Signal(int, str)
+
     def __init__(
         self,
         project: Project,
         tab: ProjectTab,
         settings: Settings,
-        vocabulary: Callable[[], Vocabulary],
+        session: Session,
         run: Callable[..., None],
         parent: QWidget,
     ) -> None:
         super().__init__(parent)
         self._project, self._tab, self._settings, self._parent = project, tab, settings, parent
-        self._vocabulary, self._run = vocabulary, run
+        self._session, self._run = session, run
         self._closed = False
         # The windows of the review and of the effort, while they are open.
-        self._dialogs: dict[str, Any] = {}
+        self.dialogs: dict[str, Any] = {}
         self._store: ProjectStore | None = None
         self._drawing = Background(self)
         ratio = parent.devicePixelRatioF()
@@ -81,9 +90,9 @@ class ProjectPresenter(QObject):
         tab.queryChanged.connect(project.set_query)
         tab.targetChosen.connect(project.choose_target)
         tab.stepRequested.connect(project.step)
-        tab.submitRequested.connect(project.submit)
-        tab.absentRequested.connect(project.declare_absent)
-        tab.reopenRequested.connect(project.reopen)
+        tab.submitRequested.connect(project.answers.submit)
+        tab.absentRequested.connect(project.answers.declare_absent)
+        tab.reopenRequested.connect(project.answers.reopen)
         tab.reviewRequested.connect(lambda: project.once_written(self._review))
         tab.versionsRequested.connect(lambda: project.once_written(lambda: self._review(self._in_view())))
         tab.effortRequested.connect(lambda: project.once_written(self._show_effort))
@@ -91,6 +100,20 @@ class ProjectPresenter(QObject):
         project.changed.connect(self._show)
         project.case_changed.connect(self._show_case)
         project.occupied.connect(self._offer_read_only)
+        tab.predictRequested.connect(self._ask_predict)
+        tab.stopRequested.connect(project.predicting.stop)
+        # Functions of ours: psygnal cannot read the signature of Qt's own.
+        project.progressed.connect(lambda done, of: self._added.emit(done, of))
+        project.predicting.progressed.connect(lambda done, of: self._advanced.emit(done, of))
+        project.predicting.taken.connect(lambda case_id, target: self._predicted.emit(case_id, target))
+        project.predicting.changed.connect(self._show_work)
+        self._added.connect(lambda done, of: tab.set_work("reading scan" if done < of else "", done, of))
+        self._advanced.connect(self._show_work)
+        self._predicted.connect(self._on_predicted)
+        self._counting = QTimer(self)
+        self._counting.setSingleShot(True)
+        self._counting.setInterval(_COUNT_MS)
+        self._counting.timeout.connect(self._show)
         keyed = ((keys.SUBMIT_KEY, tab.submit), (keys.NOT_THERE_KEY, tab.absent), (keys.REOPEN_KEY, tab.reopen))
         for key, button in keyed:
             shortcut = QShortcut(QKeySequence(key), parent)
@@ -119,6 +142,7 @@ class ProjectPresenter(QObject):
         if store is not self._store:
             self._store = store
             self.thumbnails.clear()
+        tab.predict.setEnabled(not project.read_only and not project.predicting.works)
         tab.set_project(store.title if store is not None else "", project.read_only, store is not None)
         if store is None:
             self.model.set_ids(())
@@ -173,11 +197,43 @@ class ProjectPresenter(QObject):
             raise ProjectError("No project is open.")
         return store.scan_path(case_id)
 
+    def _show_work(self, done: int = 0, of: int = 0) -> None:
+        if not self._closed:
+            works = self._project.predicting.works
+            self._tab.set_work("predicting" if works else "", done, of, works)
+            self._tab.predict.setEnabled(not works)
+            if not works:
+                self._show()
+
+    def _on_predicted(self, case_id: int, target: str) -> None:
+        self._project.on_predicted(case_id, target)
+        # Many may come in a second.
+        if not self._counting.isActive():
+            self._counting.start()
+
+    def _ask_predict(self) -> None:
+        store, session = self._project.store, self._session
+        if store is None or session.model is None:
+            return
+        session.view.settle()
+        try:
+            unseen = {t: store.counts(CaseQuery(targets=(t,))).states[State.UNSEEN] for t in store.all_targets}
+        except ProjectError as error:
+            self._project.message.emit(str(error), True)
+            return
+        said = session.prompt.text if self._project.case is not None else ""
+        project = self._project
+        prompts = {t: said if said and t == project.target else project.spoken(t) for t in unseen}
+        dialog = PredictDialog(session.model.name, unseen, prompts, self._parent)
+        model = str(session.model.folder)
+        dialog.chosen.connect(lambda asked: self._project.predict(asked, model, *session.engine.chosen))
+        open_dialog(dialog)
+
     def _review(self, first: Item | None = None) -> None:
         """Open the review of what waits in the list; it begins with an outline."""
         store = self._project.store
-        if first is not None and "review" in self._dialogs:
-            self._dialogs["review"].close()
+        if first is not None and "review" in self.dialogs:
+            self.dialogs["review"].close()
         if store is None or self._closed or self._is_shown("review"):
             return
         dialog = open_review(store, self._project.query, first, self._parent)
@@ -191,8 +247,8 @@ class ProjectPresenter(QObject):
 
     def _on_decided(self, case_id: int, target: str) -> None:
         self._project.on_reviewed(case_id, target)
-        if "effort" in self._dialogs:
-            self._dialogs["effort"].report.start()
+        if "effort" in self.dialogs:
+            self.dialogs["effort"].report.start()
 
     def _show_effort(self) -> None:
         store = self._project.store
@@ -204,18 +260,18 @@ class ProjectPresenter(QObject):
         self._parent.window().activateWindow()
 
     def _is_shown(self, name: str) -> bool:
-        dialog = self._dialogs.get(name)
+        dialog = self.dialogs.get(name)
         if dialog is not None:
             dialog.raise_()
             dialog.activateWindow()
         return dialog is not None
 
     def _keep(self, name: str, dialog: QDialog) -> None:
-        self._dialogs[name] = dialog
-        dialog.finished.connect(lambda: self._dialogs.pop(name, None))
+        self.dialogs[name] = dialog
+        dialog.finished.connect(lambda: self.dialogs.pop(name, None))
 
     def _close_dialogs(self) -> None:
-        for dialog in list(self._dialogs.values()):
+        for dialog in list(self.dialogs.values()):
             dialog.close()
 
     def _ask_open(self) -> None:
@@ -225,7 +281,7 @@ class ProjectPresenter(QObject):
 
     def _ask_new(self) -> None:
         dialog = NewProjectDialog(
-            self._vocabulary(),
+            self._session.vocabulary,
             self._run,
             self._settings.folder(_PLACE),
             self._settings.folder(_SCANS),

@@ -26,6 +26,7 @@ from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
 from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.outlines import Outlines
+from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
@@ -113,6 +114,7 @@ class Panel(QWidget):
         # The same holds for projects; adding hundreds of scans keeps no stroke waiting either.
         self.project_writing = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
         self.project_work = Background(self)
+        self.predicting = Background(self)
         self.improve_work = Background(self)
         self.suggesting = Background(self)
 
@@ -201,6 +203,7 @@ class Panel(QWidget):
         self.improve_work.close()
         self.suggesting.close()
         self.project_work.close()
+        self.predicting.close()
         self.project_writing.close()
         self.store.close()
 
@@ -336,10 +339,10 @@ class Panel(QWidget):
             self.project_writing.run,
             self.project_work.run,
             call_later(self),
+            Predicting(self.predicting.run),
         )
-        self.projects = ProjectPresenter(
-            self.project, self.project_tab, settings, lambda: session.vocabulary, self.project_work.run, self
-        )
+        self.project.predicting.message.connect(status)
+        self.projects = ProjectPresenter(self.project, self.project_tab, settings, session, self.project_work.run, self)
         self.suggestions = Suggestions(self.project, session, self.suggesting.run, call_later(self))
         self.suggested = SuggestionsPresenter(self.suggestions, self.project, self.project_tab, self.projects.model)
         self.suggestions.message.connect(status)

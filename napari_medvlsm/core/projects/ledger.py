@@ -17,6 +17,7 @@ from types import MappingProxyType
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.projects.database import Database
 from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.projects.values import version_name
 from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Difference, Estimate, difference, estimate
 
@@ -83,7 +84,7 @@ class Effort:
         """The model's name with the beginning of its weights' hash; "without a model" where there was none."""
         if not self.assisted:
             return WITHOUT
-        return f"{self.model} {self.weights_hash[:8]}".strip() or "unknown model"
+        return version_name(self.model, self.weights_hash)
 
     @property
     def unit(self) -> str:

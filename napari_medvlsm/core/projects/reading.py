@@ -108,6 +108,19 @@ def counts(database: Database, query: CaseQuery) -> Counts:
     )
 
 
+def to_predict(database: Database, target: str, prompt: str, weights: str) -> list[int]:
+    """The scans in which a target is unseen and has no prediction by this prompt and these weights (SHA-256)."""
+    rows = database.query(
+        f"SELECT scan_id FROM {_TASKS} JOIN scan ON scan.id = scan_id LEFT JOIN version ON version.id = prediction_id "
+        "WHERE phrase = ? AND state = 'unseen' AND (prediction_id IS NULL OR version.prompt != ? "
+        "OR version.weights_hash != ?) ORDER BY scan.sort_key",
+        target,
+        prompt,
+        weights,
+    )
+    return [row["scan_id"] for row in rows]
+
+
 def versions(database: Database, case_id: int, target: str) -> list[Version]:
     """All versions of an outline, the oldest first."""
     return _versions(database, "scan_id = ? AND phrase = ?", case_id, target)

@@ -43,6 +43,8 @@ NEXT: Mapping[State, frozenset[State]] = MappingProxyType(
         State.ABSENT: frozenset({State.DRAFT, State.UNSEEN, State.APPROVED}),
     }
 )
+# Waits for an answer of a person.
+TO_DO = (State.UNSEEN, State.DRAFT)
 # Answered by a person, and of use to others.
 ACCEPTED = frozenset({State.SUBMITTED, State.APPROVED, State.ABSENT})
 # A scan with several targets is as far as the one that is least far.

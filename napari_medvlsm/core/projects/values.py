@@ -88,6 +88,11 @@ class CaseQuery:
 EVERYTHING = CaseQuery()
 
 
+def version_name(model: str, weights_hash: str) -> str:
+    """A model version for people: its name with the beginning of its weights' hash."""
+    return f"{model} {weights_hash[:8]}".strip() or "unknown model"
+
+
 @dataclass(frozen=True)
 class Version:
     """One version of an outline; its mask and its full record are in a file (`ProjectStore.load`).
@@ -148,6 +153,11 @@ class Version:
     current: bool
     lost: bool
     file: str
+
+    @property
+    def model_version(self) -> str:
+        """Of the prediction that it is, or that it began from."""
+        return version_name(self.model, self.weights_hash)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from napari_medvlsm.widgets.dialogs.guide import GuideDialog
 from napari_medvlsm.widgets.dialogs.models import ModelsDialog
 from napari_medvlsm.widgets.dialogs.new_project import NewProjectDialog
 from napari_medvlsm.widgets.dialogs.own_words import OwnWordsDialog
+from napari_medvlsm.widgets.dialogs.predict import PredictDialog
 from napari_medvlsm.widgets.dialogs.prompt_history import PromptHistoryDialog
 from napari_medvlsm.widgets.dialogs.review import ReviewDialog
 from napari_medvlsm.widgets.dialogs.scans_form import AddScansDialog
@@ -20,6 +21,7 @@ __all__ = [
     "ModelsDialog",
     "NewProjectDialog",
     "OwnWordsDialog",
+    "PredictDialog",
     "PromptHistoryDialog",
     "ReviewDialog",
 ]

@@ -48,6 +48,8 @@ class ProjectTab(QWidget):
     newRequested = Signal()
     addRequested = Signal()
     closeRequested = Signal()
+    predictRequested = Signal()
+    stopRequested = Signal()
     queryChanged = Signal(object)  # CaseQuery
     suggestRequested = Signal()
     cancelRequested = Signal()
@@ -127,7 +129,24 @@ class ProjectTab(QWidget):
         column.addWidget(self.cases, 1)
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m answered")
-        column.addWidget(self.progress)
+        self.predict = _button(
+            "Predict unseen…",
+            "Let the model outline what nobody has answered yet, in the background",
+            self.predictRequested,
+        )
+        row = QHBoxLayout()
+        row.addWidget(self.progress, 1)
+        row.addWidget(self.predict)
+        column.addLayout(row)
+        self.work = QWidget()
+        row = QHBoxLayout(self.work)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.work_bar = QProgressBar()
+        self.stop = _button("Stop", "Stop; what was predicted stays", self.stopRequested)
+        row.addWidget(self.work_bar, 1)
+        row.addWidget(self.stop)
+        self.work.hide()
+        column.addWidget(self.work)
         self.counts = quiet_label()
         self.counts.setTextFormat(Qt.TextFormat.RichText)
         column.addWidget(self.counts)
@@ -232,6 +251,14 @@ class ProjectTab(QWidget):
             widget.setVisible(not opened)
         self.add.setEnabled(opened and not read_only)
         self.close_project.setEnabled(opened)
+
+    def set_work(self, what: str, done: int = 0, of: int = 0, stoppable: bool = False) -> None:
+        """Show what goes on in the background, and how far it is; "" for nothing."""
+        self.work.setVisible(bool(what))
+        self.work_bar.setRange(0, of)
+        self.work_bar.setValue(done)
+        self.work_bar.setFormat(f"{what} %v of %m" if of else f"{what}…")
+        self.stop.setVisible(stoppable)
 
     def set_choices(self, targets: tuple[str, ...], groups: dict[str, int]) -> None:
         """Offer the targets and groups of the project."""
