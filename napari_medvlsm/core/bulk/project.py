@@ -27,7 +27,7 @@ from napari_medvlsm.core.prompts.own_words import own_words_path
 def main() -> int:
     """Predict what the project remembers."""
     if hasattr(os, "nice"):
-        os.nice(10)  # what the person works on comes first
+        os.nice(5)  # what the person works on comes first
     with ProjectStore(Path(sys.argv[1]), read_only=True) as store:
         request = remembered_request(store)
         if request is None:
