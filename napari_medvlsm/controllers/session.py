@@ -148,10 +148,7 @@ class Session:
         self._say(said.fitting(self.vocabulary))
 
     def choose(self, **words: str) -> None:
-        """Pick attributes; a typed prompt gives way to what it says, with the new words in it.
-
-        A target that was asked for in this scan comes back with what was said of it.
-        """
+        """Pick attributes; typed words give way to what they say. A target asked for before comes with its words."""
         if list(words) == ["target"] and words["target"] in self.results and words["target"] != self.target:
             self.look_at(words["target"])
             return
@@ -377,10 +374,7 @@ class Session:
             self.result_changed.emit()
 
     def take_up(self, annotation: Annotation) -> bool:
-        """Show what a model said earlier of the scan in view, of which the outline alone was kept.
-
-        False where the model is not there any more, or the target has a result.
-        """
+        """Show a model's earlier outline of the scan in view; False if the model is gone, or there is a result."""
         made, target = annotation.provenance, annotation.target
         model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
         if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:

@@ -16,6 +16,7 @@ from napari_medvlsm.core.improve.rounds import RoundState
 from napari_medvlsm.core.improve.sentences import details, recommendation
 from napari_medvlsm.core.improve.verdict import Advice
 from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets._prompt_presenter import open_dialog
 from napari_medvlsm.widgets.dialogs import BeforeAfterDialog, CardDialog
 from napari_medvlsm.widgets.tabs.improve import ImproveTab
@@ -150,8 +151,8 @@ class ImprovePresenter(QObject):
             else ""
         )
         said = (
-            f"{'Greatest loss' if worst.gain < 0 else 'Least gain'}: {worst.case.target} in {worst.case.name}, "
-            f"Dice {worst.first:.2f} before, {worst.second:.2f} now."
+            f"{'Greatest loss' if worst.gain < 0 else 'Least gain'}: {target_name(worst.case.target)} in "
+            f"{worst.case.name}, Dice {worst.first:.2f} before, {worst.second:.2f} now."
             if worst is not None
             else ""
         )

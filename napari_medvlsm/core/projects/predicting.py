@@ -4,7 +4,7 @@ A process beside the window outlines them, by the prediction of folders (`core.b
 program that has the project open takes each mask in as a prediction. Both may end at any time: what lies in the folder
 is taken in when the work goes on, and what the project has is not predicted again.
 
-The process is `core.bulk.project`.
+`core.bulk.project` is that process. It prints a line of JSON for each scan.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QGridLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
+from napari_medvlsm.core.prompts import target_name
+
 
 class PredictDialog(QDialog):
     """A prompt for each target of the project.
@@ -33,7 +35,7 @@ class PredictDialog(QDialog):
         grid = QGridLayout()
         grid.setColumnStretch(1, 1)
         for row, (target, count) in enumerate(unseen.items()):
-            box, prompt = QCheckBox(f"{target} ({count} to do)"), QLineEdit(prompts[target])
+            box, prompt = QCheckBox(f"{target_name(target)} ({count} to do)"), QLineEdit(prompts[target])
             box.setChecked(count > 0)
             box.setEnabled(count > 0)
             prompt.setEnabled(count > 0)
