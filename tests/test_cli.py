@@ -211,7 +211,7 @@ def test_effect_of_a_set_goes_into_the_card(tmp_path, samples, model_folder, cap
     (folder / "anns" / "val.json").write_text(json.dumps([item, away]))
     assert main(["prompts", "effect", "--data", str(folder), "--model", str(model_folder)]) == 0
     assert "of 1 scans" in (said := capsys.readouterr().out) and "Dice with the truth" in said
-    assert "points below the prompt's own" in said
+    assert "the prompt's own" in said
     assert main(["prompts", "effect", "--data", str(folder), "--model", str(model_folder), "--pairs", "2"]) == 2
     assert "no two scans" in capsys.readouterr().err
     assert main(["prompts", "effect", str(folder), "--prompt", "polyp", "--pairs", "2"]) == 2

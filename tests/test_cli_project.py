@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_medvlsm.cli import main
+from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.projects.store import ProjectStore
 
@@ -87,6 +88,38 @@ def test_status_for_people_and_for_programs(stones, capsys):
     assert found["effort"]["without a model"]["Dice"] == {"mean": None, "low": None, "high": None, "outlines": 0}
 
 
+def test_effort_by_model_with_table_and_plot(stones, capsys):
+    """Six scans outlined from the predictions of an old model, and four from a new one, which predicted all of them."""
+    add()
+    with ProjectStore(stones / "stones", person="Bob") as store:
+        for case in store.cases():
+            mask = np.zeros(case.size, bool)
+            mask[20:40, 20:60] = True
+            worse, shown = mask.copy(), "new" if case.id > 6 else "old"
+            worse[: 24 + case.id % 3] = False
+            for model, predicted in (("old", worse), ("new", mask)):
+                made = new_provenance(model=model, weights_hash=model * 8)
+                store.save_prediction(case.id, Annotation("gallstone", predicted, False, provenance=made))
+            made = new_provenance(model=shown, weights_hash=shown * 8, author="Bob", seconds=5.0 if case.id > 6 else 20)
+            start = mask if shown == "new" else worse
+            store.submit(case.id, "gallstone", Annotation("gallstone", mask, True, provenance=made, prediction=start))
+    capsys.readouterr()
+    assert main(["project", "effort", "stones", "--csv", "lines.csv", "--plot", "effort.png"]) == 0
+    out = capsys.readouterr().out
+    assert "old oldoldol (6 outlines): seconds 20" in out and "new newnewne (4 outlines): seconds 5" in out
+    assert "too few to tell" in out and "Each model had other scans" in out
+    assert "on the same 10 scans: new newnewne came nearer" in out and "better on 10, worse on 0" in out
+    with Path("lines.csv").open(encoding="utf-8") as file:
+        lines = {row["version"]: row for row in csv.DictReader(file)}
+    assert lines["old oldoldol"]["outlines"] == "6" and float(lines["new newnewne"]["Dice mean"]) == 1
+    with Image.open("effort.png") as plot:
+        assert plot.size == (1500, 675) and len(plot.convert("RGB").getcolors(2**20)) > 10
+    assert main(["project", "effort", "stones", "--by", "case", "--csv", "cases.csv"]) == 0
+    assert len(Path("cases.csv").read_text(encoding="utf-8").splitlines()) == 11
+    assert main(["project", "effort", "stones", "--measure", "hours"]) == 2
+    assert "no measure 'hours'" in capsys.readouterr().err
+
+
 def test_coco_and_data_sets_come_in(stones, capsys):
     corners = [[10, 10, 50, 10, 50, 40, 10, 40]]
     content = {
@@ -143,6 +176,7 @@ def test_check_and_repair(stones, capsys):
         (["add", "stones", "--dataset", "scans"], "holds no data set"),
         (["export", "stones", "out"], "nothing to export"),
         (["status", "scans"], "is no project"),
+        (["effort", "stones"], "Nothing was submitted"),
         (["check", "nowhere"], "There is no folder"),
         (["repair", "scans"], "no copy of it"),
     ],

@@ -5,21 +5,15 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-import traceback
 from collections.abc import Sequence
 
 from medvlsm_training import command as training
 from napari_medvlsm import __version__
-from napari_medvlsm.cli import data, evaluate, improve, models, project, prompts, segment
-from napari_medvlsm.core.exit_codes import INTERRUPTED, ExitCode
-from napari_medvlsm.core.io.disk_errors import sentence
-from napari_medvlsm.core.plain_files import shown
+from napari_medvlsm.cli import data, evaluate, improve, models, project, project_next, prompts, segment
+from napari_medvlsm.core.exit_codes import carry_out
 from napari_medvlsm.core.process import ensure_temporary_folder
 
 __all__ = ["main", "parser"]
-
-# Letters of a sentence; what a file holds is cut before, a list of names may be long.
-_LONGEST = 2000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,17 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text of any encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     ensure_temporary_folder()
-    try:
-        return int(options.run(options))
-    except (ValueError, OSError) as error:
-        print(f"medvlsm: {shown(sentence(error), _LONGEST)}", file=sys.stderr)
-        return ExitCode.FAILED
-    except KeyboardInterrupt:
-        print("medvlsm: stopped; what is written so far is complete.", file=sys.stderr)
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        return ExitCode.CRASHED
+    return carry_out("medvlsm", lambda: options.run(options))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,6 +32,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"medvlsm {__version__}")
     commands = made.add_subparsers(dest="command", required=True)
-    for module in (segment, models, prompts, data, project, improve, training, evaluate):
+    for module in (segment, models, prompts, data):
+        module.add_to(commands)
+    project_next.add_to(project.add_to(commands))
+    for module in (improve, training, evaluate):
         module.add_to(commands)
     return made

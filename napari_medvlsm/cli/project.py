@@ -6,17 +6,17 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import FAILED, OK, SOME_FAILED
+from napari_medvlsm.cli._progress import scan_bar
 from napari_medvlsm.core.projects.states import State
 
 if TYPE_CHECKING:
-    from napari_medvlsm.core.projects.adding import NewScan, Progress
+    from napari_medvlsm.core.projects.adding import NewScan
     from napari_medvlsm.core.projects.grouping import GroupRule
     from napari_medvlsm.core.projects.imports import GivenMask, ImportReport
     from napari_medvlsm.core.projects.store import ProjectStore
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _EXAMPLES = 5
 
 
-def add_to(commands: Any) -> None:
-    """Add `project` to the subparsers of `medvlsm`."""
+def add_to(commands: Any) -> Any:
+    """Add `project` to the subparsers of `medvlsm`; the subparsers of `project`, for what needs a model."""
     group = commands.add_parser("project", help="work through a folder of scans over days, with every version kept")
     below = group.add_subparsers(dest="action", required=True)
 
@@ -99,14 +99,6 @@ def add_to(commands: Any) -> None:
     export.add_argument("--replace", action="store_true", help="replace an earlier export of a project")
     export.set_defaults(run=_export)
 
-    order = below.add_parser("next", help="say which scans to outline next, and why")
-    order.add_argument("project", type=Path)
-    order.add_argument("--target", default="", help="what is to be outlined, where the project has several targets")
-    order.add_argument("--model", default="starter", help="name or folder of the model (default: %(default)s)")
-    order.add_argument("--count", type=int, default=20, help="how many scans (default: %(default)s)")
-    order.add_argument("--seed", type=int, default=0, help="of what is left to chance (default: %(default)s)")
-    order.set_defaults(run=_next)
-
     check = below.add_parser("check", help="find what somebody did to the folder by hand")
     check.add_argument("project", type=Path)
     check.add_argument("--deep", action="store_true", help="read every scan, too")
@@ -116,6 +108,7 @@ def add_to(commands: Any) -> None:
     repair.add_argument("project", type=Path)
     repair.add_argument("--find", action="append", default=[], type=Path, help="folder to look for lost scans in")
     repair.set_defaults(run=_repair)
+    return below
 
 
 def _new(options: argparse.Namespace) -> int:
@@ -127,6 +120,7 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.projects.adding import grouped
     from napari_medvlsm.core.projects.imports import import_outlines
     from napari_medvlsm.core.projects.store import ProjectStore
 
@@ -134,13 +128,13 @@ def _add(options: argparse.Namespace) -> int:
     with ProjectStore(options.project, read_only=True) as store:
         rule = _rule(options, store.salt)
     scans, masks = _sources(options)
-    scans = _grouped(scans, rule, options.modality)
+    scans = [replace(s, modality=s.modality or options.modality) for s in grouped(scans, rule)]
     if options.preview:
         _preview(scans)
         return OK
     with ProjectStore(options.project, options.author) as store:
         _tell(store.notices)
-        with _bar() as progress:
+        with scan_bar() as progress:
             report = import_outlines(store, scans, masks, State(options.state), options.copy, progress)
         return _added(store, report)
 
@@ -193,17 +187,6 @@ def _rule(options: argparse.Namespace, salt: str) -> GroupRule | None:
             raise ValueError("Name the column of the table with --group-column, such as patient.")
         return ByTable.read(options.group_table, options.group_column)
     return ByHeader(options.group_header, salt) if options.group_header else None
-
-
-def _grouped(scans: Sequence[NewScan], rule: GroupRule | None, modality: str) -> list[NewScan]:
-    return [
-        replace(
-            scan,
-            group=(rule.of(scan.path, scan.name or scan.path.name) if rule else "") or scan.group,
-            modality=scan.modality or modality,
-        )
-        for scan in scans
-    ]
 
 
 def _preview(scans: Sequence[NewScan]) -> None:
@@ -281,6 +264,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _effort(options: argparse.Namespace) -> int:
+    from napari_medvlsm.core.projects.agreement import compare, read_agreements
     from napari_medvlsm.core.projects.chart import save_chart
     from napari_medvlsm.core.projects.ledger import (
         CAUTION,
@@ -294,8 +278,10 @@ def _effort(options: argparse.Namespace) -> int:
     )
     from napari_medvlsm.core.projects.store import ProjectStore
 
+    comparing = bool(options.first or options.second or options.by == "version")
     with ProjectStore(options.project, read_only=True) as store:
         ledger = of_target(read_ledger(store.database), options.target)
+        agreements = read_agreements(store, options.target) if comparing else []
     if not ledger:
         raise ValueError(f"Nothing{f' of {options.target}' if options.target else ''} was submitted or approved yet.")
     if options.measure not in MEASURES:
@@ -310,11 +296,12 @@ def _effort(options: argparse.Namespace) -> int:
     for line, measures in found.items():
         told = [f"{name} {_interval(one)}" for name, one in measures.items() if one.cases]
         print(f"{line} ({measures['seconds'].cases} outlines): {', '.join(told)}")
-    if options.first or options.second or options.by == "version":
+    if comparing:
+        nearer = compare(agreements, options.first, options.second)
         try:
             answers = did_it_help(ledger, options.first, options.second)
         except ValueError as error:
-            if options.first or options.second:
+            if (options.first or options.second) and not nearer:
                 raise
             answers = []
             _tell([str(error)])
@@ -322,6 +309,8 @@ def _effort(options: argparse.Namespace) -> int:
             print(answer.sentence)
         if answers:
             print(CAUTION)
+        for comparison in nearer:
+            print(comparison.sentence)
     return OK
 
 
@@ -345,7 +334,7 @@ def _export(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.prompts.own_words import own_words_path
 
     states = tuple(State(state) for state in options.state) if options.state else DONE
-    with ProjectStore(options.project, read_only=True) as store, _bar() as progress:
+    with ProjectStore(options.project, read_only=True) as store, scan_bar() as progress:
         report = export_project(
             store,
             options.folder,
@@ -364,42 +353,10 @@ def _export(options: argparse.Namespace) -> int:
     return SOME_FAILED if report.failed else OK
 
 
-def _next(options: argparse.Namespace) -> int:
-    from napari_medvlsm.core.improve.survey import survey_project
-    from napari_medvlsm.core.inference import Segmenter
-    from napari_medvlsm.core.projects.store import ProjectStore
-    from napari_medvlsm.core.prompts import load_vocabulary
-    from napari_medvlsm.core.prompts.own_words import own_words_path
-
-    if options.count < 1:
-        raise ValueError(f"--count must be at least 1, but is {options.count}.")
-    with ProjectStore(options.project, read_only=True) as store:
-        target = _one_target(options.target, store.all_targets)
-        segmenter = Segmenter.load(options.model)
-        vocabulary = load_vocabulary(own_words_path())
-        with _bar() as progress:
-            order = survey_project(store, segmenter, target, vocabulary, options.count, options.seed, progress)
-        names = {case.id: case.name for case in store.cases([found.case_id for found in order.cases])}
-    _tell([f"{name} cannot be read and was left out." for name in order.unread])
-    for found in order.cases:
-        print(f"{names[found.case_id]}: {found.reason}")
-    if not order.cases:
-        print(f"No scan of {options.project} waits for an outline of {target}, but for the hold-out.")
-    return SOME_FAILED if order.unread else OK
-
-
-def _one_target(wanted: str, known: Sequence[str]) -> str:
-    if wanted and wanted not in known:
-        raise ValueError(f"The project has no target {wanted!r}; it has {', '.join(known) or 'none'}.")
-    if not wanted and len(known) != 1:
-        raise ValueError(f"Say with --target what is to be outlined: {', '.join(known) or 'the project has none yet'}.")
-    return wanted or known[0]
-
-
 def _check(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.projects.check import check_project
 
-    with _bar() as progress:
+    with scan_bar() as progress:
         found = check_project(options.project, options.deep, progress)
     for finding in found:
         print(f"{finding.kind}: {finding.sentence}")
@@ -427,16 +384,3 @@ def _repair(options: argparse.Namespace) -> int:
 def _tell(sentences: Sequence[str]) -> None:
     for sentence in sentences:
         print(f"medvlsm: {sentence}", file=sys.stderr)
-
-
-@contextmanager
-def _bar() -> Iterator[Progress]:
-    from tqdm import tqdm
-
-    with tqdm(unit="scan", disable=None, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show

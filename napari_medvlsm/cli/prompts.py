@@ -231,7 +231,9 @@ def _effect(options: argparse.Namespace) -> int:
     for contrast, row in found["contrasts"].items():
         change = f"changes {row['change']:.1%} of the outline ({row['cases']})" if "change" in row else ""
         true = f"Dice with the truth {row['dice']:.3f} ({row['dice_cases']})" if "dice" in row else ""
-        true += f", {100 * row['margin']:.1f} points below the prompt's own" if "margin" in row else ""
+        if "margin" in row:
+            way = "below" if row["margin"] >= 0 else "above"
+            true += f", {100 * abs(row['margin']):.1f} points {way} the prompt's own"
         print(f"  {contrast:40} {change:38} {true}")
     if two := found.get("one of two"):
         print(f"in {two['cases']} pairs side by side, the place finds the right one of two in {two['picked']:.0%}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from psygnal import Signal
 
+from napari_medvlsm.core.projects.agreement import Agreement, compare, read_agreements, versions_of
 from napari_medvlsm.core.projects.ledger import (
     WITHOUT,
     Effort,
@@ -34,11 +35,14 @@ class Report:
         Of the table: means by line and measure.
     answers : sequence of str
         Whether the second model helped, a sentence for each target; empty where there are no two models.
+    same_scans : sequence of str
+        Which of the two came nearer to what was accepted on the scans that both predicted, for each target.
     """
 
     ledger: Sequence[Effort]
     lines: Mapping[str, Mapping[str, Estimate]]
     answers: Sequence[str]
+    same_scans: Sequence[str]
 
 
 class EffortReport:
@@ -57,6 +61,8 @@ class EffortReport:
     def __init__(self, store: ProjectStore, run: Callable[..., None]) -> None:
         self._store, self._run = store, run
         self._ledger: list[Effort] = []
+        self._agreements: list[Agreement] = []
+        self._chosen = False
         self.measure, self.target, self.by = "seconds", "", "version"
         self.first = self.second = ""
         self.report: Report | None = None
@@ -72,11 +78,13 @@ class EffortReport:
     def versions(self) -> list[str]:
         """The model versions in the order in which they came; work without a model is the first."""
         known = dict.fromkeys(effort.model_version for effort in of_target(self._ledger, self.target))
+        known |= dict.fromkeys(versions_of(a for a in self._agreements if self.target in ("", a.target)))
         return sorted(known, key=lambda version: version != WITHOUT)
 
     def start(self) -> None:
-        """Read the ledger."""
+        """Read what there is, or read it again: the ledger, and then the predictions, which takes longer."""
         self._run(partial(read_ledger, self._store.database), self._on_ledger, self._fail)
+        self._run(partial(read_agreements, self._store), self._on_agreements, self._fail)
 
     def choose(
         self,
@@ -91,6 +99,8 @@ class EffortReport:
         if target is not None and target != self.target:
             self.target = target
             versions = self._last_two()
+        elif versions is not None:
+            self._chosen = True
         self.first, self.second = versions or (self.first, self.second)
         self._reckon()
 
@@ -113,19 +123,28 @@ class EffortReport:
 
     def _on_ledger(self, ledger: list[Effort]) -> None:
         self._ledger = ledger
-        self.first, self.second = self._last_two()
+        self._choose_two()
+
+    def _on_agreements(self, agreements: list[Agreement]) -> None:
+        self._agreements = agreements
+        self._choose_two()
+
+    def _choose_two(self) -> None:
+        if not self._chosen:
+            self.first, self.second = self._last_two()
         self._reckon()
 
     def _reckon(self) -> None:
         self._request = request = object()
         ledger = of_target(self._ledger, self.target)
+        agreements = [a for a in self._agreements if self.target in ("", a.target)]
 
         def done(report: Report) -> None:
             if not self._closed and self._request is request:
                 self.report = report
                 self.changed.emit()
 
-        self._run(partial(_reckoned, ledger, self.by, self.first, self.second), done, self._fail)
+        self._run(partial(_reckoned, ledger, agreements, self.by, self.first, self.second), done, self._fail)
 
     def _fail(self, error: Exception) -> None:
         self._tell(str(error), True)
@@ -135,7 +154,9 @@ class EffortReport:
             self.message.emit(text, problem)
 
 
-def _reckoned(ledger: Sequence[Effort], by: str, first: str, second: str) -> Report:
+def _reckoned(ledger: Sequence[Effort], agreements: Sequence[Agreement], by: str, first: str, second: str) -> Report:
     two = bool(first and second and first != second)
-    answers = [answer.sentence for answer in did_it_help(ledger, first, second)] if two else []
-    return Report(ledger, summary(ledger, by), answers)
+    used = {effort.model_version for effort in ledger}
+    answers = did_it_help(ledger, first, second) if two and {first, second} <= used else []
+    nearer = compare(agreements, first, second) if two else []
+    return Report(ledger, summary(ledger, by), [a.sentence for a in answers], [n.sentence for n in nearer])

@@ -107,6 +107,7 @@ class EngineController:
         self._crashes = 0
         self._active: Request | None = None
         self._preparing: int | None = None
+        self._ahead: int | None = None
         self._wanted: tuple[Path, EngineImage] | None = None
         self._held: tuple[Path, str] | None = None
         self._chosen = (AUTO, AUTO)
@@ -133,7 +134,7 @@ class EngineController:
     def close(self) -> None:
         """End the engine."""
         self._transport.stop()
-        self._active = self._preparing = self._wanted = self._held = None
+        self._active = self._preparing = self._ahead = self._wanted = self._held = None
         self._ready = False
         self._set(EngineState.OFF)
 
@@ -144,6 +145,17 @@ class EngineController:
         self._wanted = (model, image)
         if self._state not in (EngineState.OFF, EngineState.BROKEN):
             self._send_prepare()
+
+    def prepare_ahead(self, model: Path, image: EngineImage) -> None:
+        """Encode a scan that is not in view yet: its activations wait, and nothing else waits for them.
+
+        Nothing where the engine does not run, or another model is in use.
+        """
+        if self._wanted is None or self._wanted[0] != model or self._state in (EngineState.OFF, EngineState.BROKEN):
+            return
+        self._cancel_ahead()
+        self._ahead = self._next()
+        self._transport.send(self._message(self._ahead, "ahead", model, image), (image.pixels,))
 
     @property
     def chosen(self) -> tuple[str, str]:
@@ -187,6 +199,7 @@ class EngineController:
             raise ValueError(f"{_NOT_STARTED}; close other programs, then press Segment to try again.")
         if self._active is not None:
             self._transport.send({"op": "cancel", "id": self._active.number}, ())
+        self._cancel_ahead()
         self._wanted = (model, image)
         request = Request(self._next(), model, image, tuple(prompts), size, options)
         self._active = request
@@ -245,6 +258,9 @@ class EngineController:
                 self._send_prepare()
         elif self._active is not None and number == self._active.number:
             self._finish(event, message, arrays)
+        elif number == self._ahead:
+            # What failed is said where the scan is in view.
+            self._ahead = None
         elif number == self._preparing:
             self._preparing = None
             if event == "failed":
@@ -295,6 +311,11 @@ class EngineController:
                 self._held = None
             self.cancelled.emit()
 
+    def _cancel_ahead(self) -> None:
+        if self._ahead is not None:
+            self._transport.send({"op": "cancel", "id": self._ahead}, ())
+            self._ahead = None
+
     def _end_if_still(self, request: Request) -> None:
         if self._active is not request or self._state is not EngineState.CANCELLING:
             return
@@ -304,7 +325,7 @@ class EngineController:
         self.cancelled.emit()
 
     def _forget_process(self) -> None:
-        self._active = self._preparing = self._held = None
+        self._active = self._preparing = self._ahead = self._held = None
         self._ready = False
 
     def _launch(self) -> None:
@@ -332,10 +353,12 @@ class EngineController:
     def _send(self, number: int, operation: str, more: Message, model: Path, image: EngineImage) -> None:
         holds = self._held == (model, image.key)
         self._held = (model, image.key)
+        self._transport.send(self._message(number, operation, model, image) | more, () if holds else (image.pixels,))
+
+    def _message(self, number: int, operation: str, model: Path, image: EngineImage) -> Message:
         device, precision = self._chosen
         message = {"op": operation, "id": number, "model": str(model), "image": image.key}
-        message |= {"device": device, "precision": precision, "choice": self._choices}
-        self._transport.send(message | more, () if holds else (image.pixels,))
+        return message | {"device": device, "precision": precision, "choice": self._choices}
 
     def _next(self) -> int:
         self._number += 1

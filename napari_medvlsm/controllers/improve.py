@@ -6,6 +6,7 @@ All that is known of a round lies in its folder, so that it goes on without the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from napari_medvlsm.controllers.round_watch import RoundView, RoundWatch
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.improve import versions
 from napari_medvlsm.core.improve.cases import Finding, check_scans, choose_cases
+from napari_medvlsm.core.improve.estimate import TrainingTime, by_trial
+from napari_medvlsm.core.improve.making import make_round, trial_round
 from napari_medvlsm.core.improve.rounds import (
     Round,
     RoundState,
-    make_round,
     reject_round,
     start_round,
     stop_round,
@@ -76,6 +78,8 @@ class Improve:
         self.view: RoundView | None = None
         self.verdict: Verdict | None = None
         self.memory = ""
+        # From a trial with the present options; see `time`.
+        self._trial: TrainingTime | None = None
         self._watch: RoundWatch | None = None
         self._store: ProjectStore | None = None
         self._looking = self._waiting = self._watched = self._closed = False
@@ -105,6 +109,21 @@ class Improve:
             and not any(finding.stops for finding in self.outlook.chosen.findings)
         )
 
+    @property
+    def time(self) -> TrainingTime | None:
+        """How long a training with the present options takes; None where nothing was measured."""
+        found = self._trial or (self.outlook.time if self.outlook is not None else None)
+        limit = 60 * self.options.minutes
+        return replace(found, seconds=min(found.seconds, limit)) if found is not None and limit else found
+
+    @property
+    def time_sentence(self) -> str:
+        """The same for people."""
+        if self.time is not None:
+            return self.time.sentence
+        limit = f"It takes {self.options.minutes} minutes at most. " if self.options.minutes else ""
+        return f"{limit}It goes on beside your work, and can be stopped at any time."
+
     def watch(self, watched: bool) -> None:
         """Whether somebody looks: outlines are counted anew as they are answered."""
         self._watched = watched
@@ -114,7 +133,7 @@ class Improve:
     def set_options(self, options: Options) -> None:
         """Train the next round in another way."""
         if options != self.options:
-            self.options, self.found = options, ()
+            self.options, self.found, self._trial = options, (), None
             self._look_soon()
 
     def show(self, case_id: int, target: str = "") -> None:
@@ -133,6 +152,13 @@ class Improve:
         self.found = ()
         work = partial(self._begin, store, self.options, self._session.vocabulary)
         self._do("Checking scans and outlines…", work, self._on_begun)
+
+    def measure_time(self) -> None:
+        """Train for half a minute on a copy that is removed afterwards, to see how long a round would take."""
+        store = self._writable()
+        if store is not None and not self.doing and self.view is None:
+            work = partial(self._try, store, self.options, self._session.vocabulary)
+            self._do("Copying scans and outlines…", work, partial(self._on_tried, self.options))
 
     def stop(self) -> None:
         """Ask the round to stop after its present step; the best model so far is kept."""
@@ -201,7 +227,7 @@ class Improve:
         store = self._project.store
         if store is not self._store:
             self._store, self.outlook, self.view, self.verdict, self._watch = store, None, None, None, None
-            self.found, self.memory, self.options = (), "", Options()
+            self.found, self.memory, self.options, self._trial = (), "", Options(), None
             self._session.set_project_models({})
             self.changed.emit()
             if store is not None:
@@ -312,11 +338,25 @@ class Improve:
             present=present,
             recipe=options.recipe,
             changes=options.changes,
+            minutes=options.minutes or None,
             progress=self._note_done,
         )
         self.doing = "Starting…"
         _start(round_)
         return round_
+
+    def _try(self, store: ProjectStore, options: Options, vocabulary: Vocabulary) -> TrainingTime:
+        """Beside the window."""
+        cases, base = choose_cases(store, options.states).cases, versions.base_of(store.folder, options.base)
+        recipe, changes, progress = options.recipe, options.changes, self._note_done
+        with trial_round(store, cases, base, vocabulary, recipe=recipe, changes=changes, progress=progress) as round_:
+            self.doing, self.done = "Training for half a minute, to see how long it takes…", (0, 0)
+            return by_trial(round_)
+
+    def _on_tried(self, options: Options, found: TrainingTime) -> None:
+        if options == self.options:
+            self._trial = found
+            self._say(found.sentence)
 
     def _note_done(self, done: int, of: int) -> None:
         self.done = done, of

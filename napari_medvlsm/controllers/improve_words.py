@@ -13,6 +13,7 @@ from napari_medvlsm.core.improve.estimate import about
 from napari_medvlsm.core.improve.rounds import RoundState
 from napari_medvlsm.core.improve.verdict import Advice, Rates, Verdict, is_better, is_worse
 from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Paired
 
 # Signs of a row: better, worse, not clear.
@@ -118,7 +119,7 @@ def _rows(verdict: Verdict) -> list[Row]:
         rows.append(_row("drawn from nothing", verdict.blind))
         rows.append(_row("begun from a prediction", verdict.assisted))
     if len(verdict.by_target) > 1:
-        rows += [_row(target.capitalize(), pair) for target, pair in verdict.by_target.items()]
+        rows += [_row(target_name(target).capitalize(), pair) for target, pair in verdict.by_target.items()]
     if "oracle" in verdict.by_kind:
         rows.append(_row("Dice, fully described", verdict.by_kind["oracle"]))
     if verdict.margin.difference.cases:
@@ -130,7 +131,7 @@ def _rows(verdict: Verdict) -> list[Row]:
     ):
         if rates.cases:
             rows.append(_rates(what, rates))
-    return rows + [_row(f"Older: {target}", pair) for target, pair in verdict.older.items()]
+    return rows + [_row(f"Older: {target_name(target)}", pair) for target, pair in verdict.older.items()]
 
 
 def _shown(chosen: Chosen) -> str:
@@ -138,8 +139,8 @@ def _shown(chosen: Chosen) -> str:
     counted = [(t, chosen.count(TRAIN, t, absent=False)) for t in chosen.targets]
     absent = chosen.count(TRAIN, absent=True)
     if len(counted) == 1 and not absent:
-        return f" with {counted[0][0]}"
-    parts = [f"{number} {target}" for target, number in counted if number]
+        return f" with {target_name(counted[0][0])}"
+    parts = [f"{number} {target_name(target)}" for target, number in counted if number]
     return f" ({', '.join([*parts, *([f'{absent} without'] if absent else [])])})"
 
 

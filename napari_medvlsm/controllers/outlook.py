@@ -32,6 +32,10 @@ class Options:
         Leave out what no second person accepted yet.
     epochs : int
         At most so many; 0 for as many as the recipe says.
+    minutes : int
+        The training ends after this time; 0 for no limit.
+    replay : bool
+        Show it scans that came with the model, too, so that it forgets nothing.
     recipe : str
     more : tuple of str
         Further `key=value` words of the recipe.
@@ -40,6 +44,8 @@ class Options:
     base: str = ""
     approved_only: bool = False
     epochs: int = 0
+    minutes: int = 0
+    replay: bool = True
     recipe: str = RECIPE
     more: tuple[str, ...] = ()
 
@@ -51,7 +57,9 @@ class Options:
     @property
     def changes(self) -> tuple[str, ...]:
         """The `key=value` words of the recipe."""
-        return (*((f"trainer.max_epochs={self.epochs}",) if self.epochs else ()), *self.more)
+        epochs = (f"trainer.max_epochs={self.epochs}",) if self.epochs else ()
+        replay = () if self.replay else ("replay.share=0",)
+        return (*epochs, *replay, *self.more)
 
 
 @dataclass(frozen=True)

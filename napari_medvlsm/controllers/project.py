@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from psygnal import Signal
 
+from napari_medvlsm.controllers.answers import Answers
 from napari_medvlsm.controllers.corrections import Corrections
-from napari_medvlsm.controllers.drafts import Drafts
+from napari_medvlsm.controllers.kept import Kept, read_kept, read_outlines
+from napari_medvlsm.controllers.predicting import Predicting
+from napari_medvlsm.controllers.read_ahead import ReadAhead
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.worklist import Entry, Worklist
-from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.io.settings import Settings
-from napari_medvlsm.core.projects.adding import AddReport, NewScan, add_scans, scans_in
-from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.options import AUTO
+from napari_medvlsm.core.projects.adding import AddReport, NewScan, add_scans, grouped, scans_in
+from napari_medvlsm.core.projects.errors import ProjectError, ProjectInUse
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.grouping import GroupRule
-from napari_medvlsm.core.projects.states import ACCEPTED, State
+from napari_medvlsm.core.projects.predicting import BatchRequest
+from napari_medvlsm.core.projects.states import TO_DO, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery
-from napari_medvlsm.core.prompts import parse, target_name
+from napari_medvlsm.core.prompts import parse
 
 # Scans that were left stay in the viewer with their undo steps, so many of them; the others go once they are stored.
 LEFT_OPEN = 2
 # What the project remembers: the scan that was worked on last.
 _LAST = "window case"
-_TO_DO = (State.UNSEEN, State.DRAFT)
 
 T = TypeVar("T")
 Later = Callable[[float, Callable[[], None]], None]
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What the project has of the targets of a scan: outlines of a person, and predictions that may be shown."""
-
-    outlines: Sequence[Annotation]
-    predictions: Sequence[Annotation]
 
 
 @dataclass(frozen=True)
@@ -71,12 +65,15 @@ class Project:
         The same for what takes long, such as adding scans.
     call_later : callable
         ``call_later(seconds, function)``.
+    predicting : Predicting
+        Goes on where the project was closed before all was predicted.
     """
 
     closing = Signal()  # the project is about to be closed: who reads it beside the window must stop
     changed = Signal()  # another project, other scans in it, other states of them, or another query
     case_changed = Signal()  # another scan of the project is in view, or none, or its states
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
+    occupied = Signal(object, str)  # folder of a project that another program has open, and a sentence
     progressed = Signal(int, int)  # scans that were added, of how many; in the thread that adds them
 
     def __init__(
@@ -88,25 +85,26 @@ class Project:
         write: Callable[..., None],
         run: Callable[..., None],
         call_later: Later,
+        predicting: Predicting,
     ) -> None:
+        self.predicting = predicting
         self._session, self._corrections, self._worklist = session, corrections, worklist
         self._settings, self._write, self._run, self._call_later = settings, write, run, call_later
         self.store: ProjectStore | None = None
         self.case: Case | None = None
         self.query: CaseQuery = EVERYTHING
-        self._drafts: Drafts | None = None
+        self.answers = Answers(self, session, corrections, settings, write, call_later)
         # The scan that was asked for and is not in view yet, with its place in the list.
         self._wanted: tuple[int, Entry] | None = None
         # The scan that was asked for last, whether or not it can be shown: from there one goes on.
         self._place: int | None = None
+        # What is to be looked at in which scan, once that comes into view.
+        self._target_wanted: tuple[int, str] | None = None
         self._entry: Entry | None = None
         self._unreadable: list[Entry] = []
         self._left: list[_Left] = []
-        # Hold-out outlines (number of the scan, and target) whose prediction was in sight before, and its outline.
-        self._in_sight: dict[tuple[int, str], Annotation] = {}
+        self._ahead = ReadAhead(session, run)
         session.view.changed.connect(self._on_view)
-        session.segmented.connect(self._on_segmented)
-        corrections.settled.connect(self._on_settled)
         worklist.changed.connect(self._on_list)
 
     # The project ----------------------------------------------------------------------------------------------------
@@ -122,47 +120,55 @@ class Project:
         return self.store is not None and self.store.read_only
 
     def create(self, folder: Path, targets: Sequence[str], title: str = "") -> bool:
-        """Make a project and open it; False, with a message, where it cannot be."""
-        try:
-            create_project(folder, targets, title)
-        except ProjectError as error:
-            self.message.emit(str(error), True)
-            return False
+        """Make a project and open it; False, with a message, where it cannot be opened.
+
+        Raises
+        ------
+        ProjectError
+            If it cannot be made; what is open stays so.
+        """
+        create_project(folder, targets, title)
         return self.open(folder)
 
     def open(self, folder: Path, read_only: bool = False) -> bool:
-        """Open a project, and go on where it was left; False, with a message, where it cannot be opened."""
-        self.close()
+        """Open a project, and go on where it was left.
+
+        False, with a message, where it cannot be opened; what is open stays so.
+        """
+        if self.store is not None and (self.store.folder, self.read_only) == (folder.resolve(), read_only):
+            return True
         try:
             store = ProjectStore(folder, self._settings.author, read_only)
         except ProjectError as error:
             self.message.emit(str(error), True)
+            if isinstance(error, ProjectInUse):
+                self.occupied.emit(folder, str(error))
             return False
+        self.close()
         self.store = store
-        self._drafts = Drafts(store, self._write, self._call_later)
-        self._drafts.saved.connect(self._on_saved)
-        # psygnal tries a slot without a signature by calling it, and somebody listens already.
-        self._drafts.message.connect(lambda text, problem: self.message.emit(text, problem))
+        self.answers.open(store)
         self.changed.emit()
         notices = " ".join(store.notices)
         self.message.emit(notices or f"Opened the project {store.title}.", bool(notices))
-        last = self._ask(lambda s: s.meta(_LAST), "")
+        last = self.ask(lambda s: s.meta(_LAST), "")
         self._session.view.settle()
         self._on_view()
+        self.predicting.go_on(store)
         if self.case is None:
             self.open_case(int(last)) if last.isdecimal() and self._has(int(last)) else self.step(1)
         return True
 
     def close(self) -> None:
         """Close the project; what is in view stays there."""
-        store, drafts = self.store, self._drafts
-        if store is None or drafts is None:
+        store = self.store
+        if store is None:
             return
+        self.predicting.leave()
         self.closing.emit()
-        self._corrections.flush()
-        drafts.close()
-        self.store = self._drafts = self.case = self._wanted = self._place = None
-        self.query, self._left, self._in_sight = EVERYTHING, [], {}
+        self.answers.close()
+        self.store = self.case = self._wanted = self._place = None
+        self.query, self._left = EVERYTHING, []
+        self._ahead.clear()
         self._write(store.close)
         self.changed.emit()
         self.case_changed.emit()
@@ -180,11 +186,23 @@ class Project:
             ]
             if not scans:
                 raise ProjectError(f"There is no scan in {', '.join(str(folder) for folder in folders)}.")
-            if rule is not None:
-                scans = [replace(s, group=rule.of(s.path, s.name or s.path.name) or s.group) for s in scans]
-            return add_scans(store, scans, copy, self.progressed.emit)
+            return add_scans(store, grouped(scans, rule), copy, self.progressed.emit)
 
-        self._run(added, self._on_added, self._fail)
+        self._run(added, self._on_added, self.fail)
+
+    def predict(self, prompts: Mapping[str, str], model: str, device: str = AUTO, precision: str = AUTO) -> None:
+        """Let a model (its folder) outline what is unseen, in the background; a prompt for each target."""
+        if self.store is not None:
+            try:
+                self.predicting.start(self.store, BatchRequest(prompts, model, device, precision))
+            except ValueError as error:
+                self.message.emit(str(error), True)
+
+    def on_predicted(self, case_id: int, target: str) -> None:
+        """A prediction came in: where its scan is in view, it is shown; one of the hold-out is not."""
+        store, case = self.store, self.case
+        if store is not None and case is not None and case.id == case_id and case.split != "test":
+            self._write(partial(read_kept, store, case), partial(self._bring, store, case), self.fail)
 
     # One scan after the other ---------------------------------------------------------------------------------------
 
@@ -192,14 +210,14 @@ class Project:
     def target(self) -> str:
         """What is outlined: the target of the prompt, if the scan in view is asked for it, or else the first one."""
         asked = self.targets
-        here = self._asked(self._session.target_in_view.phrase)
+        here = self.asked(self._session.target_in_view.phrase)
         return here if here in asked else next(iter(asked), "")
 
     @property
     def targets(self) -> tuple[str, ...]:
         """What the scan in view is asked for or has an outline of; without one, what every scan is asked for."""
         nothing: tuple[str, ...] = ()
-        return tuple(self.case.states) if self.case is not None else self._ask(lambda s: s.targets, nothing)
+        return tuple(self.case.states) if self.case is not None else self.ask(lambda s: s.targets, nothing)
 
     @property
     def state(self) -> State | None:
@@ -208,7 +226,7 @@ class Project:
 
     def choose_target(self, target: str) -> None:
         """Outline another target from now on."""
-        spoken = self._spoken(target)
+        spoken = self.spoken(target)
         if self._session.target_in_view.phrase != spoken or not self._session.prompt.text:
             self._session.look_at(spoken)
         self.case_changed.emit()
@@ -219,12 +237,14 @@ class Project:
             self.query = query
             self.changed.emit()
 
-    def open_case(self, case_id: int) -> None:
-        """Show a scan of the project and work on it."""
+    def open_case(self, case_id: int, target: str = "") -> None:
+        """Show a scan of the project and work on it: on what is to do there, or on the target given."""
         store = self.store
         if store is None or (self.case is not None and self.case.id == case_id and self._wanted is None):
+            if store is not None and target:
+                self.choose_target(target)
             return
-        self._place = case_id
+        self._place, self._target_wanted = case_id, (case_id, target)
         while self._unreadable:
             self._worklist.put_away(self._unreadable.pop())
         try:
@@ -241,7 +261,7 @@ class Project:
             return
         # First: a scan that is open already comes into view at once.
         self._wanted = case_id, Entry(case.name, path)
-        entry = self._worklist.open_one(path, case.name)
+        entry = self._worklist.open_one(path, case.name, self._ahead.take(case_id))
         if self._wanted is not None:
             self._wanted = case_id, entry
         if entry.image is not None:
@@ -250,7 +270,7 @@ class Project:
     def step(self, by: int) -> None:
         """Show the scan that many places further in the list of the query."""
         here = self._place
-        found = self._ask(lambda s: s.neighbour(here, by, self.query), None)
+        found = self.ask(lambda s: s.neighbour(here, by, self.query), None)
         if found is not None:
             self.open_case(found)
         elif self.store is not None:
@@ -259,55 +279,18 @@ class Project:
 
     def go_on(self) -> None:
         """Show the next scan of the list that waits for an answer, from the start of the list after its end."""
-        to_do = tuple(s for s in (self.query.states or _TO_DO) if s in _TO_DO) or _TO_DO
-        query = replace(self.query, states=to_do)
         here = self.case.id if self.case is not None else None
-        found = self._ask(lambda s: s.neighbour(here, 1, query) or s.neighbour(None, 1, query), None)
+        found = self._next_to_do()
         if found is not None and found != here:
             self.open_case(found)
         elif found is None and self.store is not None:
             self.message.emit("All scans of this list are answered.", False)
 
-    # Answers --------------------------------------------------------------------------------------------------------
-
-    def submit(self) -> None:
-        """Hand the outline in view over to a second person, then show what is next."""
-        if (case := self._case_in_view()) is None:
-            return
-        target = self.target
-        spoken = self._spoken(target)
-        found = self._corrections.completed(spoken) or self._confirmed(spoken)
-        if found is None:
-            self.message.emit(
-                f"Nothing is outlined as {target_name(target)}: draw it, segment it, or answer that there is none.",
-                True,
-            )
-        else:
-            self._answer(case, found)
-
-    def declare_absent(self) -> None:
-        """Answer that the scan in view does not show the target, then show what is next."""
-        if (case := self._case_in_view()) is None:
-            return
-        if case.states.get(self.target, State.UNSEEN) in ACCEPTED:
-            self.message.emit(
-                f"{target_name(self.target)} in {case.name} is {self.state} already; reopen it first.", True
-            )
-            return
-        self.choose_target(self.target)
-        self._corrections.declare_absent()
-        found = self._corrections.completed(self._spoken(self.target))
-        if found is not None:
-            self._answer(case, found)
-
-    def reopen(self) -> None:
-        """Take an answer back: the outline in view can be changed again."""
-        if (case := self._case_in_view()) is None or self.store is None:
-            return
-        target = self.target
-        self._write(
-            partial(self.store.reopen, case.id, target), lambda _: self._on_reopened(case.id, target), self._fail
-        )
+    def _next_to_do(self) -> int | None:
+        to_do = tuple(s for s in (self.query.states or TO_DO) if s in TO_DO) or TO_DO
+        query = replace(self.query, states=to_do)
+        here = self.case.id if self.case is not None else None
+        return self.ask(lambda s: s.neighbour(here, 1, query) or s.neighbour(None, 1, query), None)
 
     # Review ---------------------------------------------------------------------------------------------------------
 
@@ -315,26 +298,67 @@ class Project:
         """Call a function when all that was drawn and answered until now is in the project."""
         self._session.view.settle()
         self._corrections.flush()
-        self._write(lambda: None, lambda _: then(), self._fail)
+        self._write(lambda: None, lambda _: then(), self.fail)
 
     def on_reviewed(self, case_id: int, target: str) -> None:
         """Take over what a review did to an outline: its state and, if it is in view, what it is now."""
-        self._refresh()
+        self.refresh()
         case, store = self.case, self.store
         if case is None or store is None or case.id != case_id:
             return
-        here = self._corrections.of_scan().get(self._spoken(target))
+        here = self._corrections.of_scan().get(self.spoken(target))
         if case.states.get(target) is State.UNSEEN and here is not None and here.absent:
             self.choose_target(target)
             self._corrections.retract_absent()
         else:
-            self._write(partial(_read_outlines, store, case), partial(self._bring, store, case), self._fail)
+            self._write(partial(read_outlines, store, case), partial(self._bring, store, case), self.fail)
+
+    # For the answers --------------------------------------------------------------------------------------------------
+
+    def spoken(self, target: str) -> str:
+        """How the session names a target of the project: by the vocabulary's phrase, where that knows it."""
+        vocabulary = self._session.vocabulary
+        return target if target in vocabulary.targets else parse(target, vocabulary).attributes.target or target
+
+    def asked(self, spoken: str) -> str:
+        """How the project names a target of the session."""
+        return next((target for target in self.targets if self.spoken(target) == spoken), spoken)
+
+    def refresh(self) -> None:
+        """Look again at the states."""
+        if self.case is not None:
+            case_id = self.case.id
+            self.case = self.ask(lambda s: s.case(case_id), self.case)
+        self.changed.emit()
+        self.case_changed.emit()
+
+    def put_away(self) -> None:
+        """Take scans that were left out of the viewer, the longest ago first, once all of them is stored."""
+        for left in self._left[: max(0, len(self._left) - LEFT_OPEN)]:
+            stored = not self.answers.pending(left.case_id) and self._corrections.is_stored(left.scan_hash)
+            if stored and self._worklist.put_away(left.entry):
+                self._corrections.put_away(left.scan_hash)
+                self._left.remove(left)
+
+    def ask(self, question: Callable[[ProjectStore], T], otherwise: T) -> T:
+        """The answer of the store; a sentence, and another answer, where the disk does not give it."""
+        if self.store is None:
+            return otherwise
+        try:
+            return question(self.store)
+        except ProjectError as error:
+            self.message.emit(str(error), True)
+            return otherwise
+
+    def fail(self, error: Exception) -> None:
+        """Say why something could not be done."""
+        self.message.emit(str(error), True)
 
     # Within: what comes into view ------------------------------------------------------------------------------------
 
     def _on_view(self) -> None:
         session = self._session
-        found = self._ask(lambda s: s.find_case(session.scan_hash), None) if session.scan_hash else None
+        found = self.ask(lambda s: s.find_case(session.scan_hash), None) if session.scan_hash else None
         if (found and found.id) == (self.case and self.case.id):
             return
         before, self.case = self.case, found
@@ -350,7 +374,7 @@ class Project:
             self._enter(found)
         self.case_changed.emit()
         # Not now: the viewer is about to show a layer.
-        self._call_later(0.0, self._put_away)
+        self._call_later(0.0, self.put_away)
 
     def _check_wanted(self) -> None:
         """Say so where the scan that came is not the one that was asked for."""
@@ -376,184 +400,42 @@ class Project:
     def _enter(self, case: Case) -> None:
         store = self.store
         assert store is not None, "the scan is one of the project"
-        to_do = [t for t, state in case.states.items() if state in _TO_DO]
-        here = self._asked(self._session.target_in_view.phrase) if self._session.prompt.text else ""
-        if here not in (to_do or case.states):
+        to_do = [t for t, state in case.states.items() if state in TO_DO]
+        here = self.asked(self._session.target_in_view.phrase) if self._session.prompt.text else ""
+        wanted, self._target_wanted = self._target_wanted, None
+        if wanted is not None and wanted[0] == case.id and wanted[1] in case.states:
+            self.choose_target(wanted[1])
+        elif here not in (to_do or case.states):
             self.choose_target(next(iter(to_do or case.states), ""))
         # After what waits to be written of this very scan.
-        self._write(partial(_read_kept, store, case), partial(self._bring, store, case), self._fail)
+        self._write(partial(read_kept, store, case), partial(self._bring, store, case), self.fail)
         if not store.read_only:
-            self._write(partial(store.remember, _LAST, str(case.id)), None, self._fail)
+            self._write(partial(store.remember, _LAST, str(case.id)), None, self.fail)
 
-    def _bring(self, store: ProjectStore, case: Case, kept: _Kept) -> None:
+    def _bring(self, store: ProjectStore, case: Case, kept: Kept) -> None:
         """Show what the project has of the scan, unless another came into view or it has something newer."""
         if store is not self.store or self.case is None or self.case.id != case.id:
             return
         for annotation in kept.outlines:
-            self._corrections.bring(replace(annotation, target=self._spoken(annotation.target)))
+            self._corrections.bring(replace(annotation, target=self.spoken(annotation.target)))
         for annotation in kept.predictions:
-            self._note_in_sight(annotation)
-            self._session.take_up(replace(annotation, target=self._spoken(annotation.target)))
+            self.answers.note_in_sight(annotation)
+            self._session.take_up(replace(annotation, target=self.spoken(annotation.target)))
         self.case_changed.emit()
+        self._look_ahead(store, case)
 
-    # Within: what is left --------------------------------------------------------------------------------------------
-
-    def _put_away(self) -> None:
-        """Take scans that were left out of the viewer, the longest ago first, once all of them is stored."""
-        for left in self._left[: max(0, len(self._left) - LEFT_OPEN)]:
-            pending = self._drafts is None or self._drafts.pending(left.case_id)
-            stored = not pending and self._corrections.is_stored(left.scan_hash)
-            if stored and self._worklist.put_away(left.entry):
-                self._corrections.put_away(left.scan_hash)
-                self._left.remove(left)
-
-    # Within: what is written -----------------------------------------------------------------------------------------
-
-    def _on_settled(self, annotation: Annotation) -> None:
-        """Somebody painted, a moment ago."""
-        if self._drafts is None or self.store is None:
-            return
-        scan_hash = annotation.provenance.scan_hash
-        in_view = self.case is not None and self.case.pixels_hash == scan_hash
-        case = self.case if in_view else self._ask(lambda s: s.find_case(scan_hash), None)
-        if case is not None:
-            self._drafts.save(case.id, self._entry_of(case, annotation))
-
-    def _on_saved(self, case_id: int, annotation: Annotation) -> None:
-        self._corrections.mark_stored(self._as_open(annotation), _saved_now())
-        state = self.case.states.get(annotation.target) if self.case and self.case.id == case_id else None
-        if state is not State.DRAFT:
-            self._refresh()
-        self._put_away()
-
-    def _on_segmented(self) -> None:
-        """Keep what the model says, beside what a person drew."""
-        case, store = self.case, self.store
-        if case is None or store is None:
-            return
-        for spoken in sorted(self._session.together):
-            predicted = self._session.predicted(spoken)
-            if predicted is not None and self._asked(spoken) in case.states:
-                predicted = replace(predicted, target=self._asked(spoken))
-                self._note_in_sight(predicted)
-                if not store.read_only:
-                    self._write(partial(_keep_prediction, store, case.id, predicted), self._on_written, self._fail)
-        if case.split == "test" and case.state in _TO_DO:
-            self.message.emit(
-                f"{case.name} is held out for judging models; as the model's outline is in sight, yours counts as "
-                "model-assisted.",
-                False,
-            )
-
-    def _answer(self, case: Case, found: Annotation) -> None:
-        store, drafts = self.store, self._drafts
-        assert store is not None and drafts is not None, "the scan is one of the project"
-        self._corrections.flush()
-        found = self._entry_of(case, found)
-        drafts.drop(case.id, found.target)
-        write = store.mark_absent if found.absent else store.submit
-
-        def failed(error: Exception) -> None:
-            self._fail(error)
-            if store is self.store and case.states.get(found.target, State.UNSEEN) in _TO_DO and found.mask.any():
-                drafts.save(case.id, found)
-
-        self._write(partial(write, case.id, found.target, found), lambda _: self._on_answered(case, found), failed)
-
-    def _on_answered(self, case: Case, found: Annotation) -> None:
-        spoken = self._spoken(found.target)
-        current = self._corrections.of_scan().get(spoken) if self._is_in_view(case) else None
-        if current is not None and current.mask is found.mask:
-            self._corrections.mark_stored(current, _saved_now())
-        self._refresh()
-        what = "answered as not there" if found.absent else "submitted"
-        self.message.emit(f"{target_name(found.target)} in {case.name}: {what}.", False)
-        if not self._is_in_view(case) or self.case is None:
-            return
-        left = [target for target, state in self.case.states.items() if state in _TO_DO]
-        if left:
-            self.choose_target(left[0])
-        else:
-            self.go_on()
-
-    def _on_reopened(self, case_id: int, target: str) -> None:
-        self._refresh()
-        current = self._corrections.completed(self._spoken(target))
-        if self.case is not None and self.case.id == case_id and current is not None and not current.absent:
-            self.message.emit(f"{target_name(target)} in {self.case.name} can be changed again.", False)
-            if not self._corrections.is_stored(self.case.pixels_hash) and self._drafts is not None:
-                self._drafts.save(case_id, self._entry_of(self.case, current))
-        elif self.case is not None and self.case.id == case_id and current is not None:
-            self.choose_target(target)
-            self._corrections.retract_absent()
-
-    def _confirmed(self, target: str) -> Annotation | None:
-        """The model's outline, which the person hands over as it is; None where it outlined nothing."""
-        predicted = self._session.predicted(target)
-        if predicted is None or not predicted.mask.any():
-            return None
-        made = replace(predicted.provenance, author=self._settings.author)
-        return replace(predicted, corrected=True, prediction=predicted.mask, provenance=made)
-
-    # Within: names of targets ----------------------------------------------------------------------------------------
-
-    def _spoken(self, target: str) -> str:
-        """How the session names a target of the project: by the vocabulary's phrase, where that knows it."""
-        vocabulary = self._session.vocabulary
-        return target if target in vocabulary.targets else parse(target, vocabulary).attributes.target or target
-
-    def _asked(self, spoken: str) -> str:
-        """How the project names a target of the session."""
-        return next((target for target in self.targets if self._spoken(target) == spoken), spoken)
-
-    def _entry_of(self, case: Case, annotation: Annotation) -> Annotation:
-        """A correction as the project keeps it."""
-        names = {self._spoken(target): target for target in case.states}
-        return self._honest(case, replace(annotation, target=names.get(annotation.target, annotation.target)))
-
-    # Within: the hold-out --------------------------------------------------------------------------------------------
-
-    def _note_in_sight(self, predicted: Annotation) -> None:
-        if self.case is not None and self.case.split == "test":
-            self._in_sight.setdefault((self.case.id, predicted.target), predicted)
-
-    def _honest(self, case: Case, annotation: Annotation) -> Annotation:
-        """Of the hold-out: marked as model-assisted where the model's outline was in sight, whatever it began from."""
-        seen = self._in_sight.get((case.id, annotation.target)) if case.split == "test" else None
-        if seen is None or annotation.prediction is not None or seen.mask.shape != annotation.mask.shape:
-            return annotation
-        return replace(annotation, prediction=seen.mask)
+    def _look_ahead(self, store: ProjectStore, case: Case) -> None:
+        """Read what most likely comes next: the next scan to do after this one, or the next where this one is done."""
+        found = (
+            self._next_to_do() if case.state in TO_DO else self.ask(lambda s: s.neighbour(case.id, 1, self.query), None)
+        )
+        if found is not None and found != case.id and not any(left.case_id == found for left in self._left):
+            self._ahead.start(store, found)
 
     # Within: the rest ------------------------------------------------------------------------------------------------
 
-    def _as_open(self, annotation: Annotation) -> Annotation:
-        """The correction that is open of what was saved, if it is the same state of it."""
-        found = self._corrections.find(annotation.provenance.scan_hash, self._spoken(annotation.target))
-        return found if found is not None and found.mask is annotation.mask else annotation
-
-    def _case_in_view(self) -> Case | None:
-        self._session.view.settle()
-        if self.case is None:
-            self.message.emit("Open a scan of the project first." if self.store else "Open a project first.", True)
-        return self.case
-
-    def _is_in_view(self, case: Case) -> bool:
-        return self.case is not None and self.case.id == case.id
-
     def _has(self, case_id: int) -> bool:
-        return self._ask(lambda s: bool(s.cases([case_id])), False)
-
-    def _refresh(self) -> None:
-        """Look again at the states."""
-        if self.case is not None:
-            case_id = self.case.id
-            self.case = self._ask(lambda s: s.case(case_id), self.case)
-        self.changed.emit()
-        self.case_changed.emit()
-
-    def _on_written(self, written: object) -> None:
-        if written is not None:
-            self._refresh()
+        return self.ask(lambda s: bool(s.cases([case_id])), False)
 
     def _on_added(self, report: AddReport) -> None:
         known = f", {len(report.known)} were there already" if report.known else ""
@@ -564,54 +446,3 @@ class Project:
         self._on_view()
         if self.case is None:
             self.step(1)
-
-    def _ask(self, question: Callable[[ProjectStore], T], otherwise: T) -> T:
-        """The answer of the store; a sentence, and another answer, where the disk does not give it."""
-        if self.store is None:
-            return otherwise
-        try:
-            return question(self.store)
-        except ProjectError as error:
-            self.message.emit(str(error), True)
-            return otherwise
-
-    def _fail(self, error: Exception) -> None:
-        self.message.emit(str(error), True)
-
-
-def _saved_now() -> str:
-    return f"Saved in the project at {datetime.now():%H:%M:%S}."
-
-
-def _read_kept(store: ProjectStore, case: Case) -> _Kept:
-    """What the project has of a scan; of the hold-out, no prediction before a person's answer is there."""
-    predictions = []
-    for target, state in case.states.items():
-        predicted = store.prediction(case.id, target)
-        if predicted is not None and (case.split != "test" or state in ACCEPTED):
-            predictions.append(_of_scan(store.load(predicted), case))
-    return replace(_read_outlines(store, case), predictions=predictions)
-
-
-def _read_outlines(store: ProjectStore, case: Case) -> _Kept:
-    """What persons outlined of a scan."""
-    found = [store.current(case.id, target) for target in case.states]
-    return _Kept([_of_scan(store.load(v), case) for v in found if v is not None and not v.lost], ())
-
-
-def _of_scan(annotation: Annotation, case: Case) -> Annotation:
-    """An outline with the hash of the scan in the project: one that was imported may name none."""
-    return replace(annotation, provenance=replace(annotation.provenance, scan_hash=case.pixels_hash))
-
-
-def _keep_prediction(store: ProjectStore, case_id: int, predicted: Annotation) -> object:
-    """Store what a model says, unless it said the same before."""
-    before = store.prediction(case_id, predicted.target)
-    if before is not None and (before.weights_hash, before.foreground) == (
-        predicted.provenance.weights_hash,
-        int(predicted.mask.sum()),
-    ):
-        old = store.load(before)
-        if old.provenance.prompt == predicted.provenance.prompt and (old.mask == predicted.mask).all():
-            return None
-    return store.save_prediction(case_id, predicted)

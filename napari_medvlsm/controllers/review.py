@@ -136,7 +136,7 @@ class Review:
         ``run(function, done, failed)``: carries out a function beside the window; `write` what changes the project, so
         that it does not wait for what is being read.
     query : CaseQuery
-        Which scans, in which order; its states do not count.
+        Which scans, in which order; the states and predictions that it asks for do not count.
     """
 
     changed = Signal()  # the list, what is looked at, or what the project says of it
@@ -152,7 +152,7 @@ class Review:
         query: CaseQuery = EVERYTHING,
     ) -> None:
         self._store, self._run, self._write = store, run, write
-        self._query = replace(query, states=WAITING)
+        self._query = _of_scans(query, WAITING)
         self.items: list[Item] = []
         self.place: int | None = None
         # States of what was decided here; the rest waits.
@@ -192,6 +192,11 @@ class Review:
     def person(self) -> str:
         """Who reviews, as entered; "" where nothing was."""
         return self._store.person
+
+    @property
+    def read_only(self) -> bool:
+        """Whether outlines can be looked at, but not answered."""
+        return self._store.read_only
 
     # Which outline --------------------------------------------------------------------------------------------------
 
@@ -395,6 +400,16 @@ class Review:
         if not self._closed and first == self.first:
             self.agreements = found
             self.changed.emit()
+
+
+def count_waiting(store: ProjectStore, query: CaseQuery = EVERYTHING) -> int:
+    """How many outlines a review of these scans begins with."""
+    states = store.counts(_of_scans(query)).states
+    return sum(states[state] for state in WAITING)
+
+
+def _of_scans(query: CaseQuery, states: tuple[State, ...] = ()) -> CaseQuery:
+    return replace(query, states=states, predicted=None)
 
 
 # Read beside the window ----------------------------------------------------------------------------------------------

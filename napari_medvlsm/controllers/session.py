@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from psygnal import Signal
 
 from napari_medvlsm.controllers.engine import EngineController, EngineImage, Request
@@ -147,10 +148,7 @@ class Session:
         self._say(said.fitting(self.vocabulary))
 
     def choose(self, **words: str) -> None:
-        """Pick attributes; a typed prompt gives way to what it says, with the new words in it.
-
-        A target that was asked for in this scan comes back with what was said of it.
-        """
+        """Pick attributes; typed words give way to what they say. A target asked for before comes with its words."""
         if list(words) == ["target"] and words["target"] in self.results and words["target"] != self.target:
             self.look_at(words["target"])
             return
@@ -162,12 +160,7 @@ class Session:
     def set_level(self, level: str | None) -> None:
         """Say no more than a level ("p1" to "p9") does, or with None all that is chosen.
 
-        A typed prompt gives way to what it says.
-
-        Raises
-        ------
-        ValueError
-            For a level that the target's kind of scan does not have.
+        A typed prompt gives way to what it says. Raises as `Said.at_level`.
         """
         said = self._said.at_level(level, self.vocabulary)
         self._list_others()
@@ -189,10 +182,7 @@ class Session:
         self._prompt_changed()
 
     def enqueue(self) -> None:
-        """Put the prompt on the list of what is outlined in one go, in the place of an earlier one for its target.
-
-        Raises ValueError if there is nothing to ask for.
-        """
+        """Put the prompt on the list of what is outlined in one go, in the place of one for its target; as `asked`."""
         self.queue = listed(self.queue, self._checked())
         self.queue_changed.emit()
 
@@ -213,17 +203,12 @@ class Session:
     # What an outline says ------------------------------------------------------------------------------------------
 
     def measure(self, seen: Description | None) -> None:
-        """Fill in what is not said from the person's outline; what a person said is never changed.
-
-        None takes back what was filled in.
-        """
+        """Fill in from the person's outline what is not said, or take that back with None; what is said stays."""
         self._say(self._said.filled(seen, self.vocabulary))
 
     def contradictions(self, seen: Description) -> tuple[Contradiction, ...]:
         """Where what the person said disagrees with an outline."""
-        said = self.said
-        measured = self.measured if self.typed is None else frozenset()
-        return contradictions(said.only(said.named() - measured), seen)
+        return contradictions(self.words_about(self.target)[0], seen)
 
     # The scan and the model ----------------------------------------------------------------------------------------
 
@@ -266,6 +251,11 @@ class Session:
         self.prompt_changed.emit()
         self.mask_changed.emit()
 
+    def prepare_ahead(self, scan_hash: str, pixels: npt.NDArray[np.generic]) -> None:
+        """Let the model in use encode a scan that comes into view later, while it has nothing else to do."""
+        if self.model is not None:
+            self.engine.prepare_ahead(self.model.folder, EngineImage(scan_hash, pixels))
+
     def segment(self, options: SegmentOptions = WHOLE_SCAN) -> Request:
         """Ask the engine about the scan: the prompts on the list, or the prompt as it stands if there are none.
 
@@ -298,13 +288,7 @@ class Session:
         return request
 
     def asked(self) -> list[Prompt]:
-        """What `segment` asks: the list, and the prompt as it stands, which takes the place of an older one.
-
-        Raises
-        ------
-        ValueError
-            If that is nothing.
-        """
+        """What `segment` asks: the list, and the prompt as it stands in the place of an older one. Raises if empty."""
         if self.queue and not self.prompt.text:
             return list(self.queue)
         return listed(self.queue, self._checked())
@@ -312,38 +296,28 @@ class Session:
     def compare(self, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
         """Ask the engine for other wordings at a small size (rows, cols); `done` gets the probability maps.
 
-        Nothing else changes; a later request takes its place.
-
-        Raises
-        ------
-        ValueError
-            As `segment`, the prompt aside.
+        Nothing else changes; a later request takes its place. Raises as `segment`, the prompt aside.
         """
-        scan, model = self._ready()
+        model = self._ready()[1]
         if self.result is not None:
             # Whose words are compared, whatever model was picked since.
             model = self.result.model
         # Tiles are answered at full size only; a comparison sees what lies in the same rectangle, or the whole scan.
         where = SegmentOptions(region=self.result.options.region) if self.result is not None else WHOLE_SCAN
-        return self._ask(model.folder, scan, texts, size, done, where)
+        return self.ask(model.folder, texts, size, done, where)
 
-    def ask(self, model: Path, texts: list[str], size: tuple[int, int], done: Callable[[list[Bytes]], None]) -> Request:
-        """As `compare`, of the model in a folder, whichever is chosen; `prepare` returns to the chosen one."""
-        scan, _ = self._ready()
-        return self._ask(model, scan, texts, size, done, WHOLE_SCAN)
-
-    def _ask(
+    def ask(
         self,
         model: Path,
-        scan: Scan,
         texts: list[str],
         size: tuple[int, int],
         done: Callable[[list[Bytes]], None],
-        where: SegmentOptions,
+        where: SegmentOptions = WHOLE_SCAN,
     ) -> Request:
-        request = self.engine.segment(model, EngineImage(self.scan_hash, scan.pixels), texts, size, where)
-        self._outlining = False
-        self._pending = (request.number, done)
+        """As `compare`, of the model in a folder, whichever is chosen; `prepare` returns to the chosen one."""
+        image = EngineImage(self.scan_hash, self._ready()[0].pixels)
+        request = self.engine.segment(model, image, texts, size, where)
+        self._outlining, self._pending = False, (request.number, done)
         return request
 
     # The results ---------------------------------------------------------------------------------------------------
@@ -386,10 +360,7 @@ class Session:
         return self._work.together
 
     def mask(self, clean: bool = True, target: str | None = None) -> Mask | None:
-        """The mask of a result, by default the one shown, at its threshold, with or without clean-up.
-
-        None without a result.
-        """
+        """The mask of a result, by default the one shown, at its threshold, cleaned up or not; None without one."""
         result = self.result if target is None else self.results.get(target)
         if result is None:
             return None
@@ -403,17 +374,14 @@ class Session:
             self.result_changed.emit()
 
     def take_up(self, annotation: Annotation) -> bool:
-        """Show what a model said earlier of the scan in view, of which the outline alone was kept.
-
-        False where the model is not there any more, or the target has a result.
-        """
-        made, target, work = annotation.provenance, annotation.target, self._work
+        """Show a model's earlier outline of the scan in view; False if the model is gone, or there is a result."""
+        made, target = annotation.provenance, annotation.target
         model = next((m for m in self.models.values() if made.model in (m.name, m.card.name)), None)
         if model is None or made.prompt is None or target in self.results or made.scan_hash != self.scan_hash:
             return False
-        work.take_up(annotation, made.prompt, model)
-        if work.result is None or target == self.target:
-            work.shown = target
+        self._work.take_up(annotation, made.prompt, model)
+        if self._work.result is None or target == self.target:
+            self._work.shown = target
         self.result_changed.emit()
         return True
 

@@ -22,11 +22,14 @@ class SliceInView:
     index : tuple of int
         Where the plane lies in the image's data, without the two displayed axes; () for a 2D image.
     scan : Scan
+    pixels_hash : str
+        `content_hash` of its pixels, where reading them beside the window has found it already; else "".
     """
 
     image: Any
     index: tuple[int, ...]
     scan: Scan
+    pixels_hash: str = ""
 
 
 class ViewState:
@@ -92,11 +95,7 @@ class ViewState:
         if found is None and self.slice is None and problem == self.problem:
             return
         same_place = found is not None and self.slice is not None and _place(found) == _place(self.slice)
-        if (
-            found is not None
-            and same_place
-            and not (other_pixels and content_hash(found.scan.pixels) != self.scan_hash)
-        ):
+        if found is not None and same_place and not (other_pixels and _hash(found) != self.scan_hash):
             return
         self.show(found, problem)
 
@@ -112,8 +111,12 @@ class ViewState:
     def show(self, found: SliceInView | None, problem: str = "") -> None:
         """Work on a slice, or on none."""
         self.slice, self.problem = found, problem
-        self.scan_hash = content_hash(found.scan.pixels) if found is not None else ""
+        self.scan_hash = _hash(found) if found is not None else ""
         self.changed.emit()
+
+
+def _hash(found: SliceInView) -> str:
+    return found.pixels_hash or content_hash(found.scan.pixels)
 
 
 def _place(found: SliceInView) -> tuple[int, tuple[int, ...]]:

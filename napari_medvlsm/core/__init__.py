@@ -11,7 +11,6 @@ What imports torch says so; everything else does without.
 `contours`         the edges of masks as lines
 `refine`           an outline refined by pointing at what belongs to it and what does not
 `measurements`     area and axes of an outline
-`lines`            the boundaries of a mask, as lines of any thickness
 `contrast`         a colour that stands out against a scan
 `synthetic`        a drawn scan for the first minutes
 `masks`            probability to mask: threshold and clean-up
@@ -22,6 +21,7 @@ What imports torch says so; everything else does without.
 `upsampling`       from the model's resolution to the scan's (imports torch)
 `devices`          available devices and their precisions (imports torch)
 `effect`           how much the words of a prompt change the mask
+`one_of_two`       whether the place in a prompt picks the right one of two lesions
 `models`           model folders, their cards, and the model families
 `engine`           the `Segmenter` in a process of its own, behind a pipe
 `bulk`             one target in many scans
@@ -29,12 +29,14 @@ What imports torch says so; everything else does without.
 `datasets`         data sets on disk: layouts, export, check
 `projects`         a folder of scans that is worked through over days, with every version of every outline
 `runs`             what a training run reports and leaves behind
+`improve`          a project's model trained on its own outlines, compared and promoted
 `metrics`          agreement of two masks
 `calibration`      reliability of probabilities
 `statistics`       means with intervals, and paired differences
 `surface_metrics`  Hausdorff distance and surface Dice (imports torch)
 `process`          child processes that run a module of ours
 `plain_files`      text, JSON, YAML and tables from outside, within limits
+`validation_errors`  the first problem of a file's values, as a sentence
 `exit_codes`       exit codes of every command
 `renamed_keys`     keys of results of earlier versions
 """

@@ -22,6 +22,7 @@ from napari_medvlsm import __version__
 from napari_medvlsm.core.masks import Cleanup, Mask
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.prompts.attributes import Attributes, Prompt
+from napari_medvlsm.core.validation_errors import first_problem
 
 SCHEMA = "napari-medvlsm annotation"
 # 1: the label files of 0.1.0 and of the development versions after it, which did not name a version.
@@ -212,9 +213,7 @@ def from_dict(raw: object, mask: Mask) -> Annotation:
             prediction=None if prediction is None else _unpacked(prediction),
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"The annotation record is damaged ({where}: {first['msg']}).") from error
+        raise ValueError(f"The annotation record is damaged ({first_problem(error)}).") from error
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"The annotation record is damaged ({type(error).__name__}: {error}).") from error
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import enum
+import os
 import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+from napari_medvlsm.core.io.disk_errors import sentence
+from napari_medvlsm.core.plain_files import shown
 
 
 class ExitCode(enum.IntEnum):
@@ -30,8 +37,43 @@ class ExitCode(enum.IntEnum):
     CRASHED = 70
 
 
-# Ctrl+C.
+# Ctrl+C; and nobody reads what a command prints, which ends other programs by SIGPIPE (Windows does not have it).
 INTERRUPTED = 128 + signal.SIGINT
+UNREAD = 128 + 13
+# Letters of a sentence; what a file holds is cut before, a list of names may be long.
+_LONGEST = 2000
+
+
+def carry_out(program: str, work: Callable[[], int]) -> int:
+    """Do the work of a command; what ends it becomes one sentence on stderr, and the exit code.
+
+    Parameters
+    ----------
+    program : str
+        Its name, before the sentence.
+    work : callable
+        Gives the exit code.
+    """
+    try:
+        code = int(work())
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Else Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    except (ValueError, OSError) as error:
+        print(f"{program}: {shown(sentence(error), _LONGEST)}", file=sys.stderr)
+        return ExitCode.FAILED
+    except MemoryError:
+        print(f"{program}: The memory of this computer does not suffice; close other programs.", file=sys.stderr)
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        print(f"{program}: stopped; what is written so far is complete.", file=sys.stderr)
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return ExitCode.CRASHED
 
 
 def exit_sentence(code: int) -> str:

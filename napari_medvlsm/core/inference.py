@@ -231,6 +231,18 @@ class Segmenter:
             self._survive(lambda: self._activations(plane, plane.everything, check))
         return plane.key
 
+    def encode(self, image: Scan | npt.NDArray[np.generic], check: Check | None = None) -> None:
+        """Encode a scan that comes later, for `set_image` to find in the cache; the current one stays.
+
+        Parameters
+        ----------
+        image, check
+            As `set_image`.
+        """
+        pixels = image.pixels if isinstance(image, Scan) else Scan(image).pixels
+        plane = _Plane(content_hash(pixels), pixels)
+        self._survive(lambda: self._activations(plane, plane.everything, check))
+
     def segment(
         self,
         prompts: str | Sequence[str],

@@ -19,13 +19,13 @@ from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Target
 from napari_medvlsm.widgets._layers import LayerManager, one_color, role
 
-# Metadata of a correction layer: by the hash of a slice, where the slice lies in the layer and its annotation.
+# Metadata of a correction layer: by the hash of a slice and the place of the slice in the layer, its annotation there.
 NOTES = "medvlsm_annotations"
 # Metadata of a correction layer: the lengths of its undo history when it was last read.
 _HISTORY = "medvlsm_history"
 # Metadata of a correction layer: its colour, as "#rrggbb".
 _COLOR = "medvlsm_color"
-_Notes = dict[str, tuple[tuple[int, ...], Annotation]]
+_Notes = dict[str, dict[tuple[int, ...], Annotation]]
 
 
 class CorrectionLayers:
@@ -125,15 +125,16 @@ class CorrectionLayers:
             return
         notes = _notes(layer)
         if scan_hash == self._view.scan_hash:
-            notes[scan_hash] = self._view.slice.index, annotation
+            notes.setdefault(scan_hash, {})[self._view.slice.index] = annotation
         elif scan_hash in notes:
-            notes[scan_hash] = notes[scan_hash][0], annotation
+            notes[scan_hash] = dict.fromkeys(notes[scan_hash], annotation)
 
     def noted(self, target: str) -> Annotation | None:
         """The annotation that the layer carries for the slice in view."""
         layer, view = self._layer(target), self._view.slice
-        found = _notes(layer).get(self._view.scan_hash) if layer is not None else None
-        return found[1] if found is not None and view is not None and found[0] == view.index else None
+        if layer is None or view is None:
+            return None
+        return _notes(layer).get(self._view.scan_hash, {}).get(view.index)
 
     def forget(self, target: str) -> None:
         """Let the layer carry no annotation for the slice in view any more."""
@@ -226,15 +227,16 @@ class CorrectionLayers:
         layer.metadata[_HISTORY] = _history(layer)
         if self._shown(layer) and self._view.slice is not None:
             self._report_plane(layer, self._view.scan_hash, self._view.slice.index, stroke)
-        for scan_hash, (index, _) in list(_notes(layer).items()):
-            if scan_hash != self._view.scan_hash:
-                self._report_plane(layer, scan_hash, index, stroke=False)
+        for scan_hash, places in list(_notes(layer).items()):
+            for index in list(places):
+                if scan_hash != self._view.scan_hash:
+                    self._report_plane(layer, scan_hash, index, stroke=False)
 
     def _report_plane(self, layer: Labels, scan_hash: str, index: tuple[int, ...], stroke: bool) -> None:
         if layer not in self._viewer.layers:
             return  # deleted since
-        mask, noted = _plane(layer, index), _notes(layer).get(scan_hash)
-        before = noted[1].mask if noted is not None else np.zeros_like(mask)
+        mask, noted = _plane(layer, index), _notes(layer).get(scan_hash, {}).get(index)
+        before = noted.mask if noted is not None else np.zeros_like(mask)
         if stroke or not np.array_equal(mask, before):
             self.painted.emit(scan_hash, role(layer)["target"], mask, stroke)
 

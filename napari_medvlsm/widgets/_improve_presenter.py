@@ -16,6 +16,7 @@ from napari_medvlsm.core.improve.rounds import RoundState
 from napari_medvlsm.core.improve.sentences import details, recommendation
 from napari_medvlsm.core.improve.verdict import Advice
 from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets._prompt_presenter import open_dialog
 from napari_medvlsm.widgets.dialogs import BeforeAfterDialog, CardDialog
 from napari_medvlsm.widgets.tabs.improve import ImproveTab
@@ -59,6 +60,7 @@ class ImprovePresenter(QObject):
         self._closed = False
         tab.shown.connect(improve.watch)
         tab.startRequested.connect(improve.start)
+        tab.timeRequested.connect(improve.measure_time)
         tab.optionsChanged.connect(self._on_options)
         tab.findings.showRequested.connect(improve.show)
         tab.round.stopRequested.connect(improve.stop)
@@ -93,9 +95,9 @@ class ImprovePresenter(QObject):
         store = improve.project.store
         tab.set_project(store.title if store is not None else "", store is not None)
         if outlook is not None:
-            time = outlook.time.sentence if outlook.time is not None else ""
-            first = "How long it takes is measured in its first minute. It can be stopped at any time."
-            tab.set_outlook(learned_from(outlook.chosen), by_target(outlook.chosen), time or first)
+            tab.set_outlook(
+                learned_from(outlook.chosen), by_target(outlook.chosen), improve.time_sentence, improve.time is None
+            )
             tab.findings.set_findings([*improve.found, *outlook.chosen.findings])
             installed = [(e.card.title, e.name) for e in self._session.models.values() if "/" not in e.name]
             own = [(model.title, model.name) for model in outlook.models if model.round is not None]
@@ -103,7 +105,6 @@ class ImprovePresenter(QObject):
             self._show_models()
         tab.next.setVisible(outlook is not None and improve.view is None)
         tab.models.setVisible(outlook is not None)
-        tab.start.setEnabled(improve.startable)
         self._show_verdict()
         self._show_far()
 
@@ -150,8 +151,8 @@ class ImprovePresenter(QObject):
             else ""
         )
         said = (
-            f"{'Greatest loss' if worst.gain < 0 else 'Least gain'}: {worst.case.target} in {worst.case.name}, "
-            f"Dice {worst.first:.2f} before, {worst.second:.2f} now."
+            f"{'Greatest loss' if worst.gain < 0 else 'Least gain'}: {target_name(worst.case.target)} in "
+            f"{worst.case.name}, Dice {worst.first:.2f} before, {worst.second:.2f} now."
             if worst is not None
             else ""
         )
@@ -169,7 +170,8 @@ class ImprovePresenter(QObject):
             return
         improve, tab, view = self._improve, self._tab, self._improve.view
         tab.set_doing(improve.doing, *improve.done)
-        tab.start.setEnabled(improve.startable)
+        for choice in (tab.start, tab.measure):
+            choice.setEnabled(improve.startable)
         finished = view is not None and view.state is RoundState.FINISHED
         tab.round.setVisible(view is not None and not finished)
         title = _TITLE

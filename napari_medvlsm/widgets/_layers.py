@@ -66,7 +66,7 @@ def slice_in_view(viewer: ViewerModel, layer: Image, read: Read = read_now) -> S
     viewer : ViewerModel
     layer : Image
     read : callable
-        Reads the plane's pixels; may raise ValueError with a sentence.
+        Reads the plane's pixels, as `_planes.read_now`; may raise ValueError with a sentence.
 
     Raises
     ------
@@ -94,9 +94,9 @@ def slice_in_view(viewer: ViewerModel, layer: Image, read: Read = read_now) -> S
         int(np.clip(round(p / f), 0, n - 1)) for p, f, n in zip(point[:-2], factors(layer), data.shape, strict=False)
     )
     made = str(layer.metadata.get(SPACING_FROM_KEY, ""))
-    return SliceInView(
-        layer, index, Scan(read(layer, data, index), _level_spacing(layer), layer.name, spacing_from=made)
-    )
+    pixels, pixels_hash = read(layer, data, index)
+    scan = Scan(pixels, _level_spacing(layer), layer.name, spacing_from=made)
+    return SliceInView(layer, index, scan, pixels_hash)
 
 
 def _level_spacing(layer: Image) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import QObject, QTimer
 
-from napari_medvlsm.core.lines import boundaries
+from napari_medvlsm.core.contours import boundaries
 from napari_medvlsm.widgets._layers import role
 
 # Width of a line on the screen, in pixels. Where a scan is shown smaller than it is, fewer would break up.

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 
-from napari_medvlsm.core.images import AnyArray, check_extent
+from napari_medvlsm.core.images import AnyArray, check_extent, content_hash
 
-Read = Callable[[Image, Any, tuple[int, ...]], AnyArray]
+# Pixels of one plane, and their `content_hash` where it was found beside the window, else "".
+Plane = tuple[AnyArray, str]
+Read = Callable[[Image, Any, tuple[int, ...]], Plane]
 
 
 def working_data(layer: Image) -> Any:
@@ -50,13 +52,13 @@ def is_lazy(data: Any) -> bool:
     return not isinstance(data, np.ndarray) or isinstance(data, np.memmap)
 
 
-def read_now(layer: Image, data: Any, index: tuple[int, ...]) -> AnyArray:
+def read_now(layer: Image, data: Any, index: tuple[int, ...]) -> Plane:
     """One plane, read at once."""
-    return np.asarray(data[index])
+    return np.asarray(data[index]), ""
 
 
 class PlaneReader:
-    """Reads planes of lazy arrays in the background; meanwhile asking for them raises a sentence.
+    """Reads and hashes planes of lazy arrays in the background; meanwhile asking for them raises a sentence.
 
     Parameters
     ----------
@@ -69,9 +71,9 @@ class PlaneReader:
     def __init__(self, run: Callable[..., None], ready: Callable[[], None]) -> None:
         self._run, self._ready = run, ready
         self._wanted: tuple[object, ...] | None = None
-        self._found: AnyArray | Exception | None = None
+        self._found: Plane | Exception | None = None
 
-    def __call__(self, layer: Image, data: Any, index: tuple[int, ...]) -> AnyArray:
+    def __call__(self, layer: Image, data: Any, index: tuple[int, ...]) -> Plane:
         """One plane.
 
         Raises
@@ -92,7 +94,7 @@ class PlaneReader:
             raise ValueError(f"“{layer.name}” cannot be read ({self._found}).") from self._found
         return self._found
 
-    def _take(self, key: tuple[object, ...], found: AnyArray | Exception) -> None:
+    def _take(self, key: tuple[object, ...], found: Plane | Exception) -> None:
         if key == self._wanted:  # else another plane is in view by now
             self._found = found
             self._ready()
@@ -101,5 +103,6 @@ class PlaneReader:
         self._wanted = self._found = None
 
 
-def _read(data: Any, index: tuple[int, ...]) -> AnyArray:
-    return np.asarray(data[index])
+def _read(data: Any, index: tuple[int, ...]) -> Plane:
+    pixels = np.asarray(data[index])
+    return pixels, content_hash(pixels)

@@ -26,6 +26,7 @@ class Pointer:
     viewer : ViewerModel
     """
 
+    moved = Signal(list)  # world coordinates of the places that the mouse has passed since it was pressed
     pointed = Signal(list)  # (row, col) of each pixel that the mouse passed, the first at least
     put_down = Signal()  # another tool was taken on the layer
 
@@ -68,14 +69,16 @@ class Pointer:
         layer = self._layer
         if layer is None or layer is not viewer.layers.selection.active or layer.mode != _MODE or event.button != 1:
             return
-        passed = [_pixel(layer, event.position)]
+        passed = [tuple(event.position)]
+        self.moved.emit(passed)
         yield
         while event.type == "mouse_move":
-            passed.append(_pixel(layer, event.position))
+            passed.append(tuple(event.position))
+            self.moved.emit(passed)
             yield
         # The pick tool took the label under the mouse; a brush taken later is to paint.
         layer.selected_label = 1
-        self.pointed.emit(_line(passed))
+        self.pointed.emit(_line([_pixel(layer, position) for position in passed]))
 
 
 def _pixel(layer: Labels, position: Any) -> Point:

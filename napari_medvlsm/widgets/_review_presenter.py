@@ -26,11 +26,11 @@ def open_review(
     Parameters
     ----------
     store : ProjectStore
-        Open for writing; stays open for as long as the dialog.
+        Stays open for as long as the dialog.
     query : CaseQuery
-        Which scans, in which order; its states do not count.
+        Which scans, in which order; the states and predictions that it asks for do not count.
     first : Item, optional
-        To begin with.
+        To begin with, whether or not it waits.
     parent : QWidget, optional
     """
     reading, writing = Background(), Background(finish_seconds=_WRITE_SECONDS)

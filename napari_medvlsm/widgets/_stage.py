@@ -62,7 +62,7 @@ class ViewerStage:
 
     def insert_outline(self, outline: Annotation, path: Path) -> None:
         """Put a saved outline into the viewer, with what is known of it, for when it becomes a correction."""
-        notes = {outline.provenance.scan_hash: ((), outline)}
+        notes = {outline.provenance.scan_hash: {(): outline}}
         self._viewer.add_layer(Labels(outline.mask.astype(np.uint8), name=path.stem, metadata={NOTES: notes}))
 
     def show(self, image: Image) -> None:

@@ -16,6 +16,7 @@ from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.options import Region
 from napari_medvlsm.widgets._layers import LayerManager
 from napari_medvlsm.widgets._outline_view import OutlineView
+from napari_medvlsm.widgets._pointed_mark import PointedMark
 from napari_medvlsm.widgets._pointing import Pointer
 from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.sections.tools import ToolBox
@@ -57,6 +58,7 @@ class ToolsPresenter(QObject):
         self._editing, self._layers, self._tools, self._box = editing, layers, tools, box
         self.outline = OutlineView(viewer, self)
         self.pointer = Pointer(viewer)
+        self.mark = PointedMark(viewer, self)
         # The tool that points, or "".
         self._pointing = ""
         self._layer: Labels | None = None
@@ -72,6 +74,7 @@ class ToolsPresenter(QObject):
         tools.filledToggled.connect(self.outline.set_filled)
         tools.hiddenToggled.connect(self.outline.set_hidden)
         self.pointer.pointed.connect(self._on_pointed)
+        self.pointer.moved.connect(self._on_moved)
         self.pointer.put_down.connect(self._on_put_down)
         for signal in (corrections.changed, session.prompt_changed, session.result_changed):
             signal.connect(self.show)
@@ -117,6 +120,7 @@ class ToolsPresenter(QObject):
         """Follow nothing any more."""
         self._unwatch()
         self.pointer.close()
+        self.mark.close()
         self.outline.close()
 
     def _lay_down(self) -> None:
@@ -128,6 +132,10 @@ class ToolsPresenter(QObject):
     def _on_put_down(self) -> None:
         self._pointing = ""
         self._show_tool()
+
+    def _on_moved(self, positions: list[tuple[float, ...]]) -> None:
+        if self._pointing in ("include", "exclude"):
+            self.mark.show(positions, self._pointing == "include")
 
     def _on_pointed(self, points: list[tuple[int, int]]) -> None:
         if self._pointing == "keep":

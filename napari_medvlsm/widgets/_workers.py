@@ -66,18 +66,16 @@ class EngineThreads(QObject):
                 message, arrays = process.receive()
             except Exception:  # its end, or bytes that are no frame: after them nothing can be told apart
                 break
-            self._emit(self._received, generation, message, arrays)
+            self._emit("_received", generation, message, arrays)
         process.kill()
         log = process.log_tail()
         process.close()
-        self._emit(self._ended, generation, log)
+        self._emit("_ended", generation, log)
 
-    @staticmethod
-    def _emit(signal: Any, *values: object) -> None:
-        try:
-            signal.emit(*values)
-        except RuntimeError:
-            pass  # the window, and this object with it, is gone
+    def _emit(self, signal: str, *values: object) -> None:
+        # Even to look the signal up fails once the window, and this object with it, is gone.
+        with suppress(RuntimeError):
+            getattr(self, signal).emit(*values)
 
     def _deliver(self, generation: int, message: Message, arrays: list[Array]) -> None:
         if generation == self._generation and self._on_message is not None:

@@ -26,10 +26,12 @@ from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
 from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.outlines import Outlines
+from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.status import Status
+from napari_medvlsm.controllers.suggestions import Suggestions
 from napari_medvlsm.controllers.training_set import TrainingSet
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
@@ -54,6 +56,7 @@ from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
 from napari_medvlsm.widgets._scan_presenter import ScanPresenter
 from napari_medvlsm.widgets._segment_presenter import SegmentPresenter
+from napari_medvlsm.widgets._suggestions_presenter import SuggestionsPresenter
 from napari_medvlsm.widgets._tools_presenter import ToolsPresenter
 from napari_medvlsm.widgets._training_set_presenter import TrainingSetPresenter
 from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
@@ -111,7 +114,9 @@ class Panel(QWidget):
         # The same holds for projects; adding hundreds of scans keeps no stroke waiting either.
         self.project_writing = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
         self.project_work = Background(self)
+        self.predicting = Background(self)
         self.improve_work = Background(self)
+        self.suggesting = Background(self)
 
         planes = PlaneReader(self.background.run, lambda: self.view.move())
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image, planes))
@@ -181,6 +186,8 @@ class Panel(QWidget):
         self.corrections.close()
         self.improving.close()
         self.improve.close()
+        self.suggested.close()
+        self.suggestions.close()
         self.projects.close()
         self.project.close()
         self.tools.close()
@@ -194,7 +201,9 @@ class Panel(QWidget):
         self.background.close()
         self.autosaving.close()
         self.improve_work.close()
+        self.suggesting.close()
         self.project_work.close()
+        self.predicting.close()
         self.project_writing.close()
         self.store.close()
 
@@ -330,8 +339,13 @@ class Panel(QWidget):
             self.project_writing.run,
             self.project_work.run,
             call_later(self),
+            Predicting(self.predicting.run),
         )
-        self.projects = ProjectPresenter(self.project, self.project_tab, settings, self)
+        self.project.predicting.message.connect(status)
+        self.projects = ProjectPresenter(self.project, self.project_tab, settings, session, self.project_work.run, self)
+        self.suggestions = Suggestions(self.project, session, self.suggesting.run, call_later(self))
+        self.suggested = SuggestionsPresenter(self.suggestions, self.project, self.project_tab, self.projects.model)
+        self.suggestions.message.connect(status)
         self.improve = Improve(self.project, session, self.improve_work.run, call_later(self))
         before_after = BeforeAfter(self.project, session, self.improve_work.run)
         self.improving = ImprovePresenter(

@@ -51,7 +51,7 @@ def _read(found: Listing) -> list[LayerData]:
         break
     for path in found.outlines:
         outline = load_mask(path)
-        notes = {outline.provenance.scan_hash: ((), outline)}
+        notes = {outline.provenance.scan_hash: {(): outline}}
         layers.append((outline.mask.astype(np.uint8), {"name": path.stem, "metadata": {NOTES: notes}}, "labels"))
     if problem and not layers:
         raise ValueError(problem)

@@ -1,6 +1,6 @@
 """Numbers of the README, as ratios within one run.
 
-Usage: python tests/bench/benchmark.py [inference|slider|opening|wheel ...]   (under a display for slider and opening)
+Usage: python tests/bench/benchmark.py [inference|wheel ...]; those of the window: tests/bench/window.py
 """
 
 from __future__ import annotations
@@ -117,57 +117,6 @@ def inference() -> None:
     print(f"(the badge has {len(badge)} wordings, the ladder {len(rungs) + len(badge)})")
 
 
-def slider() -> None:
-    """Threshold slider on a 2048 x 2048 scan, in a real window: with and without the panel's own work."""
-    from napari.layers import Labels
-
-    viewer, panel, process = _window()
-    scan = np.random.default_rng(0).integers(0, 256, (2048, 2048), dtype=np.uint8)
-    viewer.add_image(scan, name="scan")
-    panel._settle_scan()
-    y, x = np.mgrid[-1:1:2048j, -1:1:2048j]
-    probability = np.clip(255 * (1 - np.hypot(x, y)), 0, 255).astype(np.uint8)
-    panel.session._take([_result(panel, probability)], [probability])
-    layer: Labels = panel.book.prediction(panel._layer, "polyp")
-    masks = [(panel.session.result.probability >= t).view(np.uint8) for t in range(60, 200, 10)]
-    process()
-    draw, ours = [], []
-    for i, mask in enumerate(masks):
-        start = time.perf_counter()
-        layer.data[...] = mask
-        layer.refresh()
-        process()
-        draw.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        panel.result_section.slider.setValue(30 + 3 * (i % 15))
-        process()
-        ours.append(time.perf_counter() - start)
-    drawn, moved = statistics.median(draw) * 1000, statistics.median(ours) * 1000
-    print(
-        f"threshold slider, 2048 x 2048: {moved:.1f} ms a move, of which drawing alone takes {drawn:.1f} ms "
-        f"({moved - drawn:.1f} ms are the panel's)"
-    )
-    panel.close_engine()
-    viewer.close()
-
-
-def opening() -> None:
-    """Opening the panel against a bare napari start, each in a process of its own."""
-    bare = "import napari; v = napari.Viewer(); from qtpy.QtWidgets import QApplication as A; A.processEvents()"
-    panel = (
-        "from napari_medvlsm.widgets.app import open_window; v, p = open_window([]); "
-        "from qtpy.QtWidgets import QApplication as A; A.processEvents()"
-    )
-    times = {}
-    for name, code in (("bare", bare), ("panel", panel)):
-        command = [sys.executable, "-c", f"{code}\nimport os; os._exit(0)"]
-        times[name] = median_seconds(lambda c=command: subprocess.run(c, check=True, capture_output=True), 5)
-    print(
-        f"window with panel: {times['panel']:.2f} s, bare napari: {times['bare']:.2f} s, "
-        f"ratio {times['panel'] / times['bare']:.2f}"
-    )
-
-
 def wheel() -> None:
     """Size of the wheel."""
     with tempfile.TemporaryDirectory() as folder:
@@ -177,24 +126,7 @@ def wheel() -> None:
         print(f"wheel: {path.stat().st_size / 1e6:.1f} MB")
 
 
-def _window():
-    from qtpy.QtWidgets import QApplication
-
-    from napari_medvlsm.widgets.app import open_window
-
-    viewer, panel = open_window([])
-    return viewer, panel, QApplication.processEvents
-
-
-def _result(panel, probability):
-    from napari_medvlsm.controllers.session import Result
-    from napari_medvlsm.core.prompts import Attributes, Prompt
-
-    prompt = Prompt("polyp", "p1", Attributes("polyp"))
-    return Result(panel.session.scan_hash, panel.session.model, prompt, "polyp", probability)
-
-
 if __name__ == "__main__":
-    known = {f.__name__: f for f in (opening, inference, slider, wheel)}
+    known = {f.__name__: f for f in (inference, wheel)}
     for name in sys.argv[1:] or known:
         known[name]()

@@ -157,7 +157,7 @@ class Clinician:
         self.correct(truths[panel.project.case.name])
         self.tab(1)
         self.picture("submit")
-        panel.project.submit()
+        panel.project.answers.submit()
         self.wait(lambda: panel.project.store.counts().answered == 1)
         self.answer_the_rest(panel.project.store, truths, target)
         self.tab(2)

@@ -27,6 +27,23 @@ def test_pixels_travel_once_for_an_image_and_model(engine, wire):
     assert frames == [("prepare", 1), ("segment", 0), ("segment", 0), ("segment", 1), ("segment", 1)]
 
 
+def test_a_scan_is_encoded_ahead_and_a_request_takes_its_place(engine, wire):
+    engine.start()
+    wire.ready()
+    engine.prepare_ahead(MODEL, image("b"))
+    assert not wire.sent, "no model is in use yet"
+    engine.prepare(MODEL, image("a"))
+    wire.done(wire.sent[-1][0]["id"])
+    engine.prepare_ahead(MODEL, image("b"))
+    ahead = wire.sent[-1][0]
+    assert ahead["op"] == "ahead" and engine.state is EngineState.READY
+    engine.segment(MODEL, image("a"), ["polyp"])
+    cancelled, asked = wire.sent[-2:]
+    assert cancelled[0] == {"op": "cancel", "id": ahead["id"]} and asked[1] == 0, "the scan in view is still held"
+    wire.message({"event": "cancelled", "id": ahead["id"]}, [])
+    assert engine.state is EngineState.SEGMENTING
+
+
 def test_states_follow_the_work(engine, wire, heard):
     states = heard(engine.state_changed)
     engine.start()

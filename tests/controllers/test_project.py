@@ -9,16 +9,23 @@ import pytest
 from PIL import Image
 
 from napari_medvlsm.controllers.corrections import AUTOSAVE_SECONDS, Corrections
+from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.project import LEFT_OPEN, Project
 from napari_medvlsm.controllers.worklist import Worklist
+from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.autosave import AutosaveStore
+from napari_medvlsm.core.io.labels import save_mask
 from napari_medvlsm.core.io.settings import Settings
+from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.projects.adding import NewScan, add_scans
+from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.folder import create_project
+from napari_medvlsm.core.projects.predicting import PREDICTING_FOLDER, BatchRequest, remember_request
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import CaseQuery
+from napari_medvlsm.core.prompts import free_text
 from tests.controllers.test_corrections import SIZE, FakeLayers, predict, rows
 
 SCANS = 6
@@ -61,8 +68,8 @@ class Desk:
             session, self.layers, self.autosaves, settings, run, later, lambda: 0.0
         )
         self.worklist = self.stage.worklist = Worklist(view, self.stage, run)
-        self.project = Project(session, self.corrections, self.worklist, settings, run, run, later)
-        for signal in (self.project.message, self.worklist.message):
+        self.project = Project(session, self.corrections, self.worklist, settings, run, run, later, Predicting(run))
+        for signal in (self.project.message, self.worklist.message, self.project.predicting.message):
             signal.connect(lambda text, problem: self.heard.append((text, problem)))
 
     def rest(self):
@@ -157,19 +164,19 @@ def test_what_is_painted_is_in_the_project_and_comes_back(desk):
 def test_an_answer_leads_to_the_next_scan_that_waits(desk):
     desk.open()
     desk.draw(3)
-    desk.project.submit()
+    desk.project.answers.submit()
     desk.rest()
     assert desk.name == "scan2.png"
-    desk.project.declare_absent()
+    desk.project.answers.declare_absent()
     desk.rest()
     assert desk.name == "scan3.png"
-    desk.project.submit()
+    desk.project.answers.submit()
     assert desk.heard[-1][0].startswith("Nothing is outlined as polyp") and desk.name == "scan3.png"
     desk.project.set_query(CaseQuery(states=(State.SUBMITTED, State.ABSENT)))
     desk.project.step(-1)
     desk.rest()
     assert desk.name == "scan2.png" and desk.corrections.current.absent
-    desk.project.reopen()
+    desk.project.answers.reopen()
     desk.rest()
     assert desk.project.state is State.UNSEEN and desk.corrections.current is None
     with reopened(desk) as store:
@@ -189,11 +196,24 @@ def test_one_goes_on_where_one_stopped(desk):
     assert desk.name == "scan4.png"
 
 
+def test_the_next_scan_is_read_and_encoded_ahead(desk, wire, monkeypatch):
+    desk.open()
+    desk.project.step(1)
+    desk.rest()
+    ahead = [message["image"] for message, _ in wire.sent if message["op"] == "ahead"]
+    desk.draw(3)
+    monkeypatch.setattr("napari_medvlsm.controllers.worklist.read_image", None)
+    desk.project.answers.submit()
+    desk.rest()
+    assert desk.name == "scan3.png" and ahead[-1] == desk.session.scan_hash
+    assert [message["image"] for message, _ in wire.sent if message["op"] == "ahead"][-1] != desk.session.scan_hash
+
+
 def test_a_submitted_outline_is_not_changed_and_the_stroke_is_not_lost(desk):
     desk.open()
     desk.draw(3)
     first = desk.project.case.id
-    desk.project.submit()
+    desk.project.answers.submit()
     desk.rest()
     desk.project.open_case(first)
     desk.rest()
@@ -206,7 +226,7 @@ def test_a_submitted_outline_is_not_changed_and_the_stroke_is_not_lost(desk):
     desk.project.open_case(first)
     desk.rest()
     assert (desk.mask == rows(3, 8)).all(), "it was not taken out of the viewer"
-    desk.project.reopen()
+    desk.project.answers.reopen()
     desk.rest()
     found = desk.project.store.current(first, "polyp")
     assert found.origin == "draft" and (desk.project.store.load(found).mask == rows(3, 8)).all()
@@ -255,7 +275,7 @@ def test_a_prediction_is_there_again_and_can_be_handed_over_as_it_is(desk, wire)
     desk.open()
     assert desk.project.case.id == case and desk.session.result.prompt == asked
     assert (desk.session.mask() == rows(2, 3, 4, 5)).all() and desk.project.state is State.UNSEEN
-    desk.project.submit()
+    desk.project.answers.submit()
     desk.rest()
     found = desk.project.store.current(case, "polyp")
     assert found.origin == "submitted" and found.corrected and found.dice == 1 and found.author == "Ada"
@@ -299,15 +319,18 @@ def test_scans_that_moved_or_changed_are_named(desk, tmp_path):
 
 
 def test_a_second_window_and_a_read_only_project_say_so(desk):
+    occupied = []
+    desk.project.occupied.connect(lambda folder, sentence: occupied.append(folder))
     with ProjectStore(desk.folder):
-        assert not desk.open() and "open in another program" in desk.heard[-1][0]
+        assert not desk.open() and "open in another program" in desk.heard[-1][0] and occupied == [desk.folder]
     assert desk.open(read_only=True) and desk.project.read_only
     desk.draw(2)
     assert "read-only" in desk.heard[-1][0] and list(desk.autosaves.folder.glob("*.tif"))
 
 
 def test_a_folder_is_made_a_project(desk, tmp_path):
-    assert not desk.project.create(tmp_path / "new", [" "]) and "at least one target" in desk.heard[-1][0]
+    with pytest.raises(ProjectError, match="at least one target"):
+        desk.project.create(tmp_path / "new", [" "])
     assert desk.project.create(tmp_path / "new", ["melanoma", "polyp"])
     desk.project.add([tmp_path])
     desk.rest()
@@ -317,3 +340,112 @@ def test_a_folder_is_made_a_project(desk, tmp_path):
     desk.project.choose_target("melanoma")
     desk.draw(6)
     assert desk.project.case.states["melanoma"] is State.DRAFT and desk.project.target == "melanoma"
+
+
+def test_predicting_goes_on_where_it_was_left_and_answers_nothing(desk):
+    model = desk.session.models["starter"]
+    desk.open()
+    blind, *_, drawn, last = desk.project.store.case_ids()
+    desk.project.open_case(drawn)
+    desk.rest()
+    desk.draw(3)
+    # What a process had made when the window was closed, and nobody took in.
+    request = BatchRequest({"polyp": "polyp"}, str(model.folder))
+    remember_request(desk.project.store, request)
+    case = desk.project.store.case(last)
+    prompt, weights = free_text("polyp", desk.session.vocabulary), weights_hash(model.folder)
+    made = new_provenance(
+        scan_hash=case.pixels_hash, scan_size=case.size, prompt=prompt, model="starter", weights_hash=weights
+    )
+    file = desk.folder / PREDICTING_FOLDER / "0" / f"{last:06d}.tif"
+    file.parent.mkdir(parents=True)
+    save_mask(file, Annotation("polyp", rows(7), provenance=made))
+    desk.project.open_case(blind)
+    desk.rest()
+    desk.project.close()
+    desk.rest()
+    desk.open()
+    store = desk.project.store
+    assert desk.heard[-1] == ("5 outlines were predicted; they wait for your answer.", False), desk.heard[-3:]
+    found = {case_id: store.prediction(case_id, "polyp") for case_id in store.case_ids()}
+    assert (store.load(found[last]).mask == rows(7)).all() and found[drawn] is None
+    assert {v.weights_hash for v in found.values() if v} == {weights} and all(v for c, v in found.items() if c != drawn)
+    assert store.counts().states[State.UNSEEN] == SCANS - 1 and store.counts().predictions == SCANS - 1
+    assert desk.project.case.id == blind and not desk.session.results, "held out: not before a person's answer"
+    assert not (desk.folder / PREDICTING_FOLDER).exists()
+    desk.project.open_case(last)
+    desk.rest()
+    assert (desk.session.mask() == rows(7)).all() and desk.project.state is State.UNSEEN
+
+
+def reviewed(desk, case_id, change):
+    """What a second person does in the window of the review, and how the project hears of it."""
+    change(desk.project.store)
+    desk.project.on_reviewed(case_id, "polyp")
+    desk.rest()
+
+
+def test_the_outline_in_view_follows_the_review(desk):
+    desk.open()
+    case = desk.project.case.id
+    desk.draw(3)
+    desk.project.submit()
+    desk.rest()
+    desk.project.open_case(case)
+    desk.rest()
+    reviewed(desk, case, lambda store: store.send_back(case, "polyp", "more of it"))
+    assert desk.project.state is State.DRAFT and (desk.mask == rows(3)).all()
+    first = desk.project.store.versions(case, "polyp")[0]
+    desk.draw(4)
+    reviewed(desk, case, lambda store: store.restore(first.id))
+    assert (desk.mask == rows(3)).all() and not desk.corrections.unsaved()
+    versions = desk.project.store.versions(case, "polyp")
+    assert versions[-1].origin == "restored", "taking it over makes no version of its own"
+    # It can be taken back like a stroke, and that is a draft again.
+    desk.corrections.undo()
+    desk.rest()
+    found = desk.project.store.current(case, "polyp")
+    assert (desk.mask == rows(3, 4)).all() and (desk.project.store.load(found).mask == rows(3, 4)).all()
+
+
+def test_a_review_takes_no_stroke_from_who_paints_and_retracts_an_answer_in_view(desk):
+    desk.open()
+    case = desk.project.case.id
+    desk.project.declare_absent()
+    desk.rest()
+    desk.project.open_case(case)
+    desk.rest()
+    assert desk.corrections.current.absent
+    reviewed(desk, case, lambda store: store.send_back(case, "polyp", "look again"))
+    assert desk.project.state is State.UNSEEN and desk.corrections.current is None
+    desk.draw(5)
+    version = desk.project.store.current(case, "polyp")
+    desk.layers.paint("polyp", [9])
+    reviewed(desk, case, lambda store: store.restore(version.id))
+    assert (desk.mask == rows(5, 9)).all()
+    found = desk.project.store.current(case, "polyp")
+    assert found.origin == "draft" and (desk.project.store.load(found).mask == rows(5, 9)).all()
+
+
+def test_a_scan_is_shown_with_the_target_that_was_asked_for(desk):
+    desk.open()
+    desk.project.store.add_target("mole")
+    desk.project.open_case(3, "mole")
+    desk.rest()
+    assert desk.name == "scan3.png" and desk.project.target == "mole"
+    desk.project.open_case(3, "polyp")
+    assert desk.project.target == "polyp"
+
+
+def test_what_was_painted_a_moment_ago_is_written_before_a_review_begins(desk):
+    desk.open()
+    desk.corrections.begin()
+    desk.layers.paint("polyp", [3])
+    found = []
+    desk.project.once_written(lambda: found.append(desk.project.store.current(desk.project.case.id, "polyp")))
+    while desk.jobs:  # but no timer
+        function, done, _ = desk.jobs.popleft()
+        value = function()
+        if done is not None:
+            done(value)
+    assert found[0].foreground == SIZE[1]

@@ -38,6 +38,17 @@ def test_a_slice_is_read_when_it_settles_and_only_then(view, heard):
     assert stack.reads == 1 and changed == [()]
 
 
+def test_a_hash_that_came_with_the_pixels_is_not_computed_anew(heard):
+    scan = Scan(np.zeros((4, 5), np.uint8))
+    view = ViewState(lambda image: SliceInView(image, (), scan, image))
+    view.choose("found elsewhere")
+    view.settle()
+    assert view.scan_hash == "found elsewhere"
+    changed = heard(view.changed)
+    view.settle(other_pixels=True)
+    assert changed == []
+
+
 def test_a_slider_that_comes_back_changes_nothing(view, heard):
     stack = Stack(1, 2)
     view.choose(stack)

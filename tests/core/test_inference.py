@@ -90,8 +90,13 @@ def test_image_is_encoded_once(segmenter, image):
     segmenter.segment("polyp")
     segmenter.segment(["left lung", "polyp"])
     segmenter.set_image(Scan(image.copy()))
-    hook.remove()
     assert len(calls) == 1
+    # Ahead, while the scan before it stays the one that is asked about.
+    segmenter.encode(image[:20])
+    assert segmenter.segment("polyp")[0].probability.shape == image.shape[:2] and len(calls) == 2
+    segmenter.set_image(image[:20])
+    hook.remove()
+    assert len(calls) == 2
 
 
 def test_cache_is_bounded_in_bytes_and_the_current_scan_stays(small_clipseg, small_card, rng):

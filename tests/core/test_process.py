@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from napari_medvlsm.core.exit_codes import ExitCode, exit_sentence
+from napari_medvlsm.core.exit_codes import INTERRUPTED, UNREAD, ExitCode, carry_out, exit_sentence
 from napari_medvlsm.core.process import ChildProcess
 
 # Far beyond what anything here takes, also on a busy machine; a test that waits so long fails.
@@ -262,3 +262,31 @@ def test_a_child_ends_with_its_parent_though_another_process_holds_its_pipe():
                 time.sleep(0.05)
     finally:
         os.kill(other, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("The scan is\nempty."), ExitCode.FAILED, "medvlsm: The scan is empty.\n"),
+        (OSError(28, "No space left"), ExitCode.FAILED, "medvlsm: The disk is full; make room, then"),
+        (MemoryError(), ExitCode.FAILED, "medvlsm: The memory of this computer does not suffice"),
+        (KeyboardInterrupt(), INTERRUPTED, "medvlsm: stopped;"),
+        (KeyError("x"), ExitCode.CRASHED, "Traceback"),
+    ],
+)
+def test_what_ends_a_command_has_one_code_and_words(error, code, said, capsys):
+    def work():
+        raise error
+
+    assert carry_out("medvlsm", work) == code and capsys.readouterr().err.startswith(said)
+    assert carry_out("medvlsm", lambda: ExitCode.SOME_FAILED) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX systems")
+def test_a_command_whose_output_nobody_reads_ends_in_silence():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "napari_medvlsm.cli", "data", "list"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=300)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (UNREAD, b"")

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from napari_medvlsm.core.calibration import Calibration
-from napari_medvlsm.core.statistics import estimate, paired
+from napari_medvlsm.core.statistics import difference, estimate, paired
 
 
 def test_interval_is_scipys_where_every_case_stands_alone(rng):
@@ -36,6 +36,14 @@ def test_interval_is_seeded_and_absent_where_there_is_one_group():
     assert single.mean == pytest.approx(0.2) and math.isnan(single.low)
     nothing = estimate([math.nan], ["a"])
     assert nothing.cases == 0 and math.isnan(nothing.mean)
+
+
+def test_many_groups_are_drawn_a_few_resamples_at_a_time_with_the_same_result(rng, monkeypatch):
+    first = [(value, f"a{i % 40}") for i, value in enumerate(rng.normal(0, 1, 60))]
+    second = [(value, f"b{i % 40}" if i % 2 else f"a{i % 40}") for i, value in enumerate(rng.normal(1, 1, 60))]
+    whole = estimate(*zip(*first, strict=True)), difference(first, second)
+    monkeypatch.setattr("napari_medvlsm.core.statistics._AT_ONCE", 40 * 7)
+    assert (estimate(*zip(*first, strict=True)), difference(first, second)) == whole
 
 
 def test_pairs_leave_out_what_either_lacks():

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.fuzz.hammer import FAULTS, READ, REFUSED, Tally, hammer
-from tests.fuzz.kinds import KINDS, PIXELS
+from tests.fuzz.kinds import DEEP, KINDS
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
                     if case.outcome in FAULTS or options.only is not None:
                         print(f"  {kind} {case.number}: {case.outcome}: {case.words}", flush=True)
         counts = ", ".join(f"{tally.counts[name]} {name}" for name in (READ, REFUSED, *FAULTS))
-        pixels = f", {tally.decoded / max(1, count):.0%} reached decoding" if kind in PIXELS else ""
+        pixels = f", {tally.decoded / max(1, count):.0%} got behind the parser" if kind in DEEP else ""
         slowest, largest = tally.slowest, tally.largest
         assert slowest is not None and largest is not None
         print(

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fuzz.kinds import FAULTY, KINDS, PIXELS
+from tests.fuzz.kinds import DEEP, FAULTY, KINDS
 
 # Seconds that a case may take. The first of a process also imports what it needs, and makes small models.
 SECONDS, FIRST = 20.0, 120.0
@@ -144,7 +144,7 @@ def _work() -> None:
     os.dup2(2, 1)  # what a library prints is no answer
     warnings.simplefilter("ignore")
     threading.excepthook = lambda args: None
-    _watch_decoders()
+    _watch_decoders(kind)
     for number in order["numbers"]:
         folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
         try:
@@ -177,30 +177,39 @@ def _opened(kind: str, number: int, folder: Path) -> Case:
         outcome, words = "endless", f"{seconds:.1f} s"
     if outcome in (READ, REFUSED) and taken > _KINDS[kind].most_bytes:
         outcome, words = "memory", f"{taken / 2**20:.0f} MB"
-    decoded = kind in PIXELS and bool(_decoded)
+    decoded = kind in DEEP and bool(_decoded)
     return Case(kind, number, outcome, words[:1500], decoded, round(seconds, 3), round(taken / 2**20, 1))
 
 
 _decoded: list[bool] = []
 
 
-def _watch_decoders() -> None:
-    """Note when a library begins to decode pixels in this process."""
+def _watch_decoders(kind: str) -> None:
+    """Note when a library begins to decode pixels in this process, or weights are made into a model."""
     import tifffile
     from PIL import ImageFile
+
+    if "models" in kind:
+        from napari_medvlsm.core.models.checkpoints.detect import Checkpoint
+
+        _note(Checkpoint, "kind")
 
     for owner, name in (
         (ImageFile.ImageFile, "load"),
         (tifffile.TiffPage, "asarray"),
         (tifffile.TiffPageSeries, "asarray"),
     ):
-        own = getattr(owner, name)
+        _note(owner, name)
 
-        def noted(self: object, *args: object, _own: object = own, **more: object) -> object:
-            _decoded.append(True)
-            return _own(self, *args, **more)  # type: ignore[operator]
 
-        setattr(owner, name, noted)
+def _note(owner: type, name: str) -> None:
+    own = getattr(owner, name)
+
+    def noted(self: object, *args: object, **more: object) -> object:
+        _decoded.append(True)
+        return own(self, *args, **more)
+
+    setattr(owner, name, noted)
 
 
 def _peak(reset: bool = False) -> int:

@@ -116,6 +116,69 @@ def _open_set(path: Path) -> object:
     return masks
 
 
+def _odd_model(folder: Path, rng: random.Random) -> Path:
+    from tests.fuzz.odd_models import make
+
+    return make(folder, rng)
+
+
+def _open_odd_model(path: Path) -> object:
+    """As `medvlsm models import` does, with the configuration of a small model."""
+    from napari_medvlsm.core.models.checkpoints.convert import ImportOptions, import_model
+
+    like = path.parent / "like"
+    options = ImportOptions(like.resolve().name, like=like, tokenizer=like)
+    return import_model(path, "made", options, path.parent / "models")
+
+
+def _odd_set(folder: Path, rng: random.Random) -> Path:
+    from tests.fuzz.odd_sets import make
+
+    return make(folder, rng)
+
+
+def _open_odd_set(path: Path) -> object:
+    """As the check, training, evaluation, and a project read it, each of which may refuse it."""
+    from medvlsm_training.config import PromptConfig
+    from medvlsm_training.evaluation.data import read_data
+    from medvlsm_training.prompting import every_text
+    from napari_medvlsm.core.datasets.reader import read_source
+    from napari_medvlsm.core.datasets.source import SourceConfig
+    from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
+    from napari_medvlsm.core.projects.imports import read_dataset
+
+    refused = None
+
+    def attempt(work: Callable[[], object]) -> None:
+        nonlocal refused
+        try:
+            work()
+        except ValueError as error:
+            refused = refused or error
+
+    vocabulary = dataset_vocabulary([path], path / "no own words")
+
+    def train() -> None:
+        items = read_source(path.parent, SourceConfig(path.name), vocabulary)
+        every_text(
+            PromptConfig(mix={"p1": 1, "attributes": 1}), [i for found in items.values() for i in found], vocabulary
+        )
+
+    def evaluate() -> None:
+        data = read_data(path, "test", vocabulary)
+        _ = [case.load_mask() for case in data.cases]
+
+    def project() -> None:
+        for given in read_dataset(path, vocabulary)[1]:
+            attempt(given.load)
+
+    for work in (lambda: _open_set(path), train, evaluate, project):
+        attempt(work)
+    if refused:
+        raise refused
+    return True
+
+
 def _recipe(folder: Path, rng: random.Random) -> Path:
     from tests.fuzz.datasets import make_recipe
 
@@ -130,15 +193,18 @@ def _open_recipe(path: Path) -> object:
 
 _MB = 2**20
 KINDS = {
-    "pictures": Kind(_picture, _open_picture, 40, 1500 * _MB),
-    "masks": Kind(_mask, _open_mask, 20, 1500 * _MB),
-    "models": Kind(_model, _open_model, 18, 1000 * _MB),
+    "pictures": Kind(_picture, _open_picture, 36, 1500 * _MB),
+    "masks": Kind(_mask, _open_mask, 18, 1500 * _MB),
+    "models": Kind(_model, _open_model, 14, 1000 * _MB),
+    "odd models": Kind(_odd_model, _open_odd_model, 6, 1000 * _MB),
     "folders": Kind(_model_folder, _open_model_folder, 2, 1000 * _MB),
-    "tables": Kind(_table, _open_set, 10, 1000 * _MB),
-    "annotations": Kind(_annotations, _open_set, 8, 1000 * _MB),
+    "tables": Kind(_table, _open_set, 8, 1000 * _MB),
+    "annotations": Kind(_annotations, _open_set, 6, 1000 * _MB),
+    "odd sets": Kind(_odd_set, _open_odd_set, 8, 1000 * _MB),
     "recipes": Kind(_recipe, _open_recipe, 2, 1000 * _MB),
 }
-PIXELS = ("pictures", "masks")
+# Of these it is counted how many get behind the parser: to pixels, or to the making of a model.
+DEEP = ("pictures", "masks", "odd models", "odd sets")
 
 
 def _nothing(folder: Path, rng: random.Random) -> Path:

@@ -52,7 +52,7 @@ def make_file(folder: Path, rng: random.Random) -> Path:
 def make_folder(folder: Path, rng: random.Random) -> Path:
     """A model folder of any family, one of whose files is wrong."""
     found = folder / "model"
-    shutil.copytree(rng.choice(_folders()), found)
+    shutil.copytree(rng.choice([*small_folders().values()]), found)
     texts = sorted(path for path in found.iterdir() if path.suffix in (".json", ".txt"))
     path = rng.choice(
         [*texts, *[p for p in texts if "config" in p.name or "card" in p.name] * 3, found / "model.safetensors"]
@@ -128,16 +128,16 @@ def _soup(rng: random.Random) -> bytes:
 
 
 @cache
-def _folders() -> tuple[Path, ...]:
+def small_folders() -> dict[str, Path]:
     """Small models of every family, made once a process."""
     from napari_medvlsm.core.models.store.card import write_card
     from tests.core.models.small_models import SMALL, card_of
 
     root = Path(tempfile.mkdtemp(prefix="fuzz-models-"))
-    made = []
+    made = {}
     for family in ("clipseg", "cris", "biomedclipseg", "wordunet", "unet"):
         torch.manual_seed(0)
         SMALL[family].build().save(root / family)
         write_card(card_of(family), root / family)
-        made.append(root / family)
-    return tuple(made)
+        made[family] = root / family
+    return made

@@ -123,9 +123,10 @@ class Ledger:
         there = {}
         for layer in viewer.layers if viewer is not None else ():
             if isinstance(layer, Labels):
-                for scan_hash, (index, annotation) in layer.metadata.get(NOTES, {}).items():
-                    plane = np.asarray(layer.data[index]) > 0
-                    there.setdefault((scan_hash, annotation.target), []).append(plane)
+                for scan_hash, places in layer.metadata.get(NOTES, {}).items():
+                    for index, annotation in places.items():
+                        plane = np.asarray(layer.data[index]) > 0
+                        there.setdefault((scan_hash, annotation.target), []).append(plane)
         for folder in folders:
             for path in folder.glob("*.tif"):
                 if not path.name.startswith("."):

@@ -318,7 +318,7 @@ def _color(name):
 
 def test_a_broken_file_of_own_words_is_named_at_the_start(open_panel, store):
     path = own_words_path()
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("targets:\n  stone:\n    colour: red\n")
     panel = open_panel(store)
     assert "line 3" in panel.footer.status.text() and "colour" in panel.footer.status.text()

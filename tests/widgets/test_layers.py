@@ -5,6 +5,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
 
+from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.widgets._layers import LayerManager, scan_layers, slice_in_view, spacing_of
 from napari_medvlsm.widgets._planes import PlaneReader, check_size
@@ -86,7 +87,9 @@ def test_lazy_planes_are_read_beside_the_window(viewer):
             slice_in_view(viewer, layer, planes)
     ((work, done, _),) = jobs
     done(work())
-    assert told == [True] and slice_in_view(viewer, layer, planes).scan.size == (64, 48) and len(jobs) == 1
+    found = slice_in_view(viewer, layer, planes)
+    assert told == [True] and found.scan.size == (64, 48) and len(jobs) == 1
+    assert found.pixels_hash == content_hash(found.scan.pixels), "found beside the window, too"
     layer.events.data()
     with pytest.raises(ValueError, match="Reading"):
         slice_in_view(viewer, layer, planes)

@@ -124,3 +124,32 @@ def test_the_window_of_effort_answers_draws_and_saves(store, qtbot, tmp_path, mo
     qtbot.waitUntil(lambda: "Saved cost.csv" in dialog.told.text(), timeout=WAIT_MS)
     assert len((tmp_path / "cost.csv").read_text().splitlines()) == 13
     dialog.close()
+
+
+def test_review_and_effort_open_from_the_tab_of_the_project_and_close_before_it(panel, store, tmp_path, qtbot):
+    store.close()
+    tab, projects = panel.project_tab, panel.projects
+    panel.tabs.setCurrentWidget(tab)
+    assert panel.project.open(tmp_path / "p")
+    panel.project.store.person = "Bo"
+    qtbot.waitUntil(lambda: panel.project.case is not None, timeout=WAIT_MS)
+    assert tab.review.text() == "Review… (12)" and tab.review.isEnabled()
+    tab.review.click()
+    qtbot.waitUntil(lambda: "review" in projects.dialogs and drawn(projects.dialogs["review"]), timeout=WAIT_MS)
+    tab.effort.click()
+    qtbot.waitUntil(lambda: "effort" in projects.dialogs, timeout=WAIT_MS)
+    dialog, effort = projects.dialogs["review"], projects.dialogs["effort"]
+    dialog.approve.click()
+    qtbot.waitUntil(
+        lambda: tab.review.text() == "Review… (11)" and "scan2.png" in dialog.heading.text(), timeout=WAIT_MS
+    )
+    dialog.review.step(3)
+    qtbot.waitUntil(lambda: "scan5.png" in dialog.heading.text(), timeout=WAIT_MS)
+    dialog.open.click()
+    qtbot.waitUntil(lambda: panel.project.case.name == "scan5.png", timeout=WAIT_MS)
+    with qtbot.waitSignals([dialog.finished, effort.finished]):
+        tab.close_project.click()
+    assert not projects.dialogs and panel.project.store is None
+    qtbot.waitUntil(lambda: not (tmp_path / "p" / "project.open").exists(), timeout=WAIT_MS)
+    with ProjectStore(tmp_path / "p") as again:
+        assert again.case(1).state is State.APPROVED

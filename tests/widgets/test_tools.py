@@ -105,6 +105,8 @@ def test_a_click_refines_as_one_step(worked_on, qtbot):
     before = layer.data.copy()
     panel.correction_section.tools.tools["exclude"].click()
     click(panel, qtbot, 170, 250)
+    assert panel.tools.mark.shown, "where it was pointed is seen"
+    qtbot.waitUntil(lambda: not panel.tools.mark.shown, timeout=60_000)
     assert layer.data[170, 250] == 0 and (layer.data < before).any() and not (layer.data > before).any()
     qtbot.keyClick(canvas(panel), Qt.Key.Key_W)
     click(panel, qtbot, 190, 310)
@@ -147,6 +149,12 @@ def test_outlines_are_lines_filled_or_hidden(worked_on, qtbot):
     panel, layer = worked_on, layer_of(worked_on)
     qtbot.waitUntil(lambda: layer.contour > 0)
     assert layer.opacity == 1
+    qtbot.waitUntil(lambda: 2 <= layer.contour * panel.viewer.scene.camera.zoom <= 3)
+    thin = np.count_nonzero(layer._slice.image.view)
+    panel.viewer.scene.camera.zoom /= 3
+    qtbot.waitUntil(lambda: 2 <= layer.contour * panel.viewer.scene.camera.zoom <= 3)
+    thick = np.count_nonzero(layer._slice.image.view)
+    assert 2 < thick / thin < 4 and thick < np.count_nonzero(layer.data), "a line as thick on the screen as before"
     qtbot.keyClick(canvas(panel), Qt.Key.Key_U)
     assert layer.contour == 0 and layer.opacity < 1
     qtbot.keyClick(canvas(panel), Qt.Key.Key_U)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 SCRIPT = """
+import json
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.core.io.labels import load_mask
+from napari_medvlsm.core.prompts import Attributes, Prompt
 from napari_medvlsm.widgets import app
 from tests.widgets.agreement import Ledger, disagreements, fits, settle, wait
 from tests.widgets.walk import make_scans
@@ -123,6 +125,14 @@ for number, (name, words) in enumerate(kinds.items()):
     stroke(0.5)
     check(f"a stroke on {name}", name)
     assert panel.corrections.current.provenance.strokes == 1, name
+    if number == 0:
+        # Undone by the keyboard, and drawn again.
+        QTest.keyClick(canvas, Qt.Key.Key_Z, control)
+        check("undone by the keyboard", name)
+        assert np.array_equal(panel.corrections.current.mask, drawn)
+        stroke(0.5)
+        check("drawn again", name)
+        assert panel.corrections.current.provenance.strokes == 2
     share = 100 * panel.corrections.current.mask.mean()
     area = "under 0.1" if 0 < share < 0.1 else f"{share:.1f}"
     assert area in panel.result_section.summary.text(), "the area follows"
@@ -157,7 +167,13 @@ panel.saving.save_all(saved)
 check("saved", "chest")
 if panel.session.mask(target="left lung").any():
     assert {p.name for p in saved.iterdir()} == {"chest_lungs.tif", "chest_left-lung.tif"}
-assert load_mask(saved / "chest_lungs.tif").corrected
+lungs = load_mask(saved / "chest_lungs.tif")
+assert lungs.corrected and lungs.prediction is not None and lungs.provenance.strokes == 1
+assert lungs.provenance.prompt == Prompt("lungs", "free", Attributes("lungs"), lungs.provenance.vocabulary_version)
+panel.export_to(out / "set")
+(entry,) = json.loads((out / "set" / "anns" / "train.json").read_text())
+assert entry["prompts"]["p1"] == "left lung"
+panel.model_section.about.click()
 
 # A change of scan ends a request, and says so.
 panel.segment()
@@ -190,6 +206,9 @@ viewer.dims.set_current_step(0, 2)
 check("a slice", "stack")
 click_row(panel.scan_section.scans, 0)
 check("flat again", "breast_ultrasound")
+viewer.open_sample("napari-medvlsm", "cell-nuclei")
+check("a sample", "Cell nuclei")
+click_row(panel.scan_section.scans, 0)
 window.resize(window.width() - 200, window.height() - 150)
 QApplication.processEvents()
 check("another size", "breast_ultrasound")
@@ -199,6 +218,9 @@ panel.close_engine()
 lost = ledger.lost(None, panel.store.folder, saved)
 assert not lost and not errors, (lost, errors)
 viewer.close()
+heavy = {"torch", "torchvision", "transformers", "open_clip", "lightning", "monai"}
+heavy &= {module.split(".")[0] for module in sys.modules}
+assert not heavy, "the window's process never imports torch"
 print("steps", steps)
 """
 

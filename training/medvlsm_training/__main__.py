@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from medvlsm_training.command import Parser, add_to
-from napari_medvlsm.core.exit_codes import ExitCode
-from napari_medvlsm.core.io.disk_errors import sentence
+from napari_medvlsm.core.exit_codes import carry_out
 from napari_medvlsm.core.process import ensure_temporary_folder
 
 
@@ -16,11 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_to(parser.add_subparsers(dest="command", required=True))
     options = parser.parse_args(arguments)
     ensure_temporary_folder()
-    try:
-        return int(options.run(options))
-    except (ValueError, OSError) as error:
-        print(f"medvlsm_training: {sentence(error)}", file=sys.stderr)
-        return ExitCode.FAILED
+    return carry_out("medvlsm_training", lambda: options.run(options))
 
 
 if __name__ == "__main__":

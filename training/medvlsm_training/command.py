@@ -95,12 +95,12 @@ def _train(options: argparse.Namespace) -> int:
 
     if options.recipe is None and options.data is None and options.folder is None:
         print(listing())
-        return 0
+        return ExitCode.OK
     if options.recipe is None:
         raise ValueError("Training needs a recipe; `medvlsm train` alone lists them.")
     if options.data is None and options.folder is None:
         print(dumped(load_recipe(options.recipe, options.changes)), end="")
-        return 0
+        return ExitCode.OK
     if options.data is None:
         raise ValueError("Training needs --data, the folder of the recipe's data sets.")
     if options.folder is None:
@@ -139,7 +139,7 @@ def _package(options: argparse.Namespace) -> int:
         out = options.out or options.folder / MODEL_FOLDER
         with _full_disk_in_words(options.folder), _alone_in(options.folder, report):
             package(recipe, options.data, options.folder, out, report, options.changed_data)
-        return 0
+        return ExitCode.OK
 
     return _reporting(options, work)
 

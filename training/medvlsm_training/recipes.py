@@ -19,8 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from medvlsm_training.config import Recipe, SourceConfig
 from napari_medvlsm.core.datasets.catalogue import recipe_sources
-from napari_medvlsm.core.models.store.validation_errors import first_problem
 from napari_medvlsm.core.plain_files import check_yaml, is_there, parse_yaml, read_yaml, shown
+from napari_medvlsm.core.validation_errors import first_problem
 
 SHIPPED = Path(str(resources.files("medvlsm_training") / "recipes"))
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_medvlsm.core.bulk.manifest import DONE, read_manifest
+from napari_medvlsm.core.bulk.manifest import DONE, Row, read_manifest
 from napari_medvlsm.core.bulk.processes import Sharing, find_process, run_here, run_started
 from napari_medvlsm.core.bulk.share import Job, PredictionRequest, segment_share
 from napari_medvlsm.core.devices import pick_device, pick_precision
@@ -38,6 +38,7 @@ def segment_folder(
     again: bool = False,
     progress: bool = False,
     notify: Callable[[str], None] | None = None,
+    report: Callable[[Row], None] | None = None,
 ) -> Outcome | None:
     """Segment many scans into a folder that holds a manifest (see `manifest.Row`).
 
@@ -59,6 +60,8 @@ def segment_folder(
     notify : callable, optional
         Gets messages for the user, also about scans that failed; it is called in every process, so that it must be
         a function of a module where there are several.
+    report : callable, optional
+        As `notify`; gets the row of each scan that is done or failed now, once it is on disk.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def segment_folder(
     process, starts = find_process(sharing, device)
     run = run_started if starts else run_here
     out.mkdir(parents=True, exist_ok=True)
-    job = Job(names, out, request, sharing.batch_size, again, progress, notify)
+    job = Job(names, out, request, sharing.batch_size, again, progress, notify, report)
     if not process.first:
         run(segment_share, process, job)
         return None

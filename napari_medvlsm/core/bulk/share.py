@@ -82,7 +82,7 @@ class Job:
     again : bool
         Skip nothing.
     progress : bool
-    notify : callable, optional
+    notify, report : callable, optional
     """
 
     names: Mapping[Path, str]
@@ -92,6 +92,7 @@ class Job:
     again: bool = False
     progress: bool = False
     notify: Callable[[str], None] | None = None
+    report: Callable[[Row], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -289,7 +290,10 @@ class _Share:
     def _add(self, row: Row) -> None:
         device, precision = str(self._segmenter.device), self._segmenter.precision
         finished = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._manifest.add(replace(row, device=device, precision=precision, finished=finished))
+        whole = replace(row, device=device, precision=precision, finished=finished)
+        self._manifest.add(whole)
+        if self._job.report is not None:
+            self._job.report(whole)
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.mask_files import Foreground, check_rule
-from napari_medvlsm.core.plain_files import is_there, read_yaml, shown
+from napari_medvlsm.core.plain_files import is_there, read_yaml
+from napari_medvlsm.core.validation_errors import first_problem
 
 INFO_FILE = "dataset.yaml"
 SCHEMA_VERSION = 1
@@ -72,8 +73,7 @@ def read_info(folder: Path) -> DatasetInfo | None:
         known = {k: v for k, v in raw.items() if k in DatasetInfo.__dataclass_fields__ and v is not None}
         info = _INFO.validate_python(known)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(f"{path}, {'.'.join(map(str, first['loc']))}: {shown(first['msg'])}.") from error
+        raise ValueError(f"{path}: {first_problem(error).rstrip('.')}.") from error
     if info.schema_version > SCHEMA_VERSION:
         raise ValueError(
             f"{path} has schema version {info.schema_version}, but this program knows versions up to {SCHEMA_VERSION}; "

@@ -88,10 +88,11 @@ def existing(path: Path, name: str) -> Path:
 def not_there(path: Path, name: str, what: str = "file") -> str:
     """That a file is missing: its name as listed, where it was looked for, and what is near."""
     sentence = f"The {what} {shown(name)} is listed, but there is no {shown(path, 300)}"
-    # A folder's name that is listed too, or another ending.
-    first, _, rest = name.partition("/")
+    # A folder's name that is listed too, a path of Windows, or another ending.
+    plain = name.replace("\\", "/")
+    first, _, rest = plain.partition("/")
     if rest and is_there(path.parents[name.count("/")] / rest):
-        return f"{sentence}; list it without {first}/."
+        return f"{sentence}; list it without {name[: len(first) + 1]}."
     near = next((p for p in _siblings(path) if p.stem == path.stem), None)
     return f"{sentence}; is {shown(near.name)} meant?" if near else f"{sentence}."
 

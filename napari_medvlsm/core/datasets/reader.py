@@ -31,6 +31,7 @@ from napari_medvlsm.core.io.mask_files import Foreground
 from napari_medvlsm.core.plain_files import is_folder, is_there, read_table, shown
 from napari_medvlsm.core.prompts import ATTRIBUTES, Attributes, Vocabulary, parse
 from napari_medvlsm.core.prompts.upstream import Dataset, Prompts, load_datasets, upstream_attributes
+from napari_medvlsm.core.validation_errors import first_problem
 
 # Read from the mask itself, so never taken from an annotation.
 FROM_MASK = frozenset({"number", "size", "location"})
@@ -144,13 +145,13 @@ def _listed_splits(folder: Path, source: SourceConfig, wanted: Sequence[str]) ->
     """Those of the splits that have a list; all, of a folder without any."""
     files = split_files(folder, source.layout or layout_of(folder))
     lacking = [split for split in wanted if split not in files] if files else []
-    # Of upstream, testB beside test; but "validation" where "val" is missing is meant for it.
-    others = [name for name in files if name not in SPLITS]
-    if lacking and others:
-        raise ValueError(
-            f"{source.folder} has no list of the split {lacking[0]!r}, but one called {shown(others[0])}; if that is "
-            f"meant, rename it, else add an empty list {lacking[0]}{''.join(files[others[0]].suffixes)}."
-        )
+    for split in lacking:
+        # Such as "validation", "valid" or "training".
+        if other := next((name for name in files if name not in SPLITS and name.lower().startswith(split)), ""):
+            raise ValueError(
+                f"{source.folder} has no list of the split {split!r}, but one called {shown(other)}; if that is meant, "
+                f"rename it, else add an empty list {split}{''.join(files[other].suffixes)}."
+            )
     return [split for split in wanted if split not in lacking]
 
 
@@ -282,11 +283,8 @@ def stated_attributes(record: Mapping[str, object]) -> Attributes | None:
     try:
         stated = _ATTRIBUTES.validate_python(record["attributes"])
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ValueError(
-            f"The attributes of {record.get('mask_name')} cannot be read ({'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']})."
-        ) from error
+        name = shown(record.get("mask_name"))
+        raise ValueError(f"The attributes of {name} cannot be read ({first_problem(error)}).") from error
     said, measured = (stated.get(key, Attributes()) for key in ("said", "measured"))
     words = {name: getattr(said, name) or getattr(measured, name) for name in ATTRIBUTES if name not in FROM_MASK}
     return Attributes(str(record.get("target") or said.target), **words)

@@ -84,6 +84,9 @@ class Engine:
         number = message["id"]
         options = SegmentOptions.from_message(message)
         segmenter = self._load(number, message)
+        if message["op"] == "ahead":
+            segmenter.encode(arrays[0], lambda: self.check(number))
+            return []
         if arrays:
             self._progress(number, "Reading the scan")
             self._image = ""

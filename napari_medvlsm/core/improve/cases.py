@@ -11,6 +11,7 @@ from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.values import CaseQuery
+from napari_medvlsm.core.prompts import target_name
 
 if TYPE_CHECKING:
     from napari_medvlsm.core.projects.store import ProjectStore
@@ -64,7 +65,7 @@ class Finding:
     kind : str
         "nothing", "too-few", "no-validation", "no-holdout", "few-holdout", "target-not-trained",
         "target-not-validated", "target-not-held-out", "outline-missing", "empty-outline", "scan-missing",
-        "scan-changed", "held-out-seen".
+        "scan-changed", "held-out-seen", "held-out-left-out".
     sentence : str
     stops : bool
         Whether a round cannot start with it.
@@ -111,7 +112,12 @@ class Chosen:
         return len({case.case_id for case in self.cases if case.split == split})
 
 
-def choose_cases(store: ProjectStore, states: Collection[State] = ACCEPTED, targets: Collection[str] = ()) -> Chosen:
+def choose_cases(
+    store: ProjectStore,
+    states: Collection[State] = ACCEPTED,
+    targets: Collection[str] = (),
+    without: Collection[int] = (),
+) -> Chosen:
     """The outlines of a project that a round would use, from the database alone: quick, reads no file.
 
     Parameters
@@ -121,9 +127,23 @@ def choose_cases(store: ProjectStore, states: Collection[State] = ACCEPTED, targ
         Of the outlines; by default submitted, approved and absent.
     targets : collection of str
         All by default.
+    without : collection of int
+        Ids of scans that a person leaves out; one of the hold-out stops, as nobody chooses what models are judged by.
     """
     cases, findings = [], []
     for scan in store.cases(query=CaseQuery(states=tuple(states), targets=tuple(targets))):
+        if scan.id in without:
+            if scan.split == TEST:
+                findings.append(
+                    Finding(
+                        "held-out-left-out",
+                        f"{scan.name} is held out, and what models are judged by is not chosen case by case; where "
+                        "its outline is wrong, reopen and mend it.",
+                        True,
+                        scan.id,
+                    )
+                )
+            continue
         for target, state in scan.states.items():
             if state not in states or (targets and target not in targets):
                 continue
@@ -132,7 +152,7 @@ def choose_cases(store: ProjectStore, states: Collection[State] = ACCEPTED, targ
                 findings.append(
                     Finding(
                         "outline-missing",
-                        f"The outline of {target} in {scan.name} is lost; outline it again, or "
+                        f"The outline of {target_name(target)} in {scan.name} is lost; outline it again, or "
                         "run 'medvlsm project repair'.",
                         True,
                         scan.id,
@@ -144,7 +164,7 @@ def choose_cases(store: ProjectStore, states: Collection[State] = ACCEPTED, targ
                 findings.append(
                     Finding(
                         "empty-outline",
-                        f"The outline of {target} in {scan.name} is empty; draw it, or answer that "
+                        f"The outline of {target_name(target)} in {scan.name} is empty; draw it, or answer that "
                         "there is nothing to outline.",
                         True,
                         scan.id,
@@ -216,14 +236,14 @@ def _of_numbers(chosen: Chosen) -> list[Finding]:
     for target in chosen.targets:
         shown = {split: chosen.count(split, target, absent=False) for split in SPLITS}
         if not shown[TRAIN]:
-            text = f"No training scan shows {target}, so the model does not learn it."
+            text = f"No training scan shows {target_name(target)}, so the model does not learn it."
             found.append(Finding("target-not-trained", text, False, target=target))
             continue
         if not shown[VAL] and chosen.count(VAL, absent=False):
-            text = f"No validation scan shows {target}: the best model is chosen by the other targets."
+            text = f"No validation scan shows {target_name(target)}: the best model is chosen by the other targets."
             found.append(Finding("target-not-validated", text, False, target=target))
         if not shown[TEST] and held_out:
-            text = f"No scan of the hold-out shows {target}: whether it got better is not measured."
+            text = f"No scan of the hold-out shows {target_name(target)}: whether it got better is not measured."
             found.append(Finding("target-not-held-out", text, False, target=target))
     return found
 
@@ -301,14 +321,20 @@ def _of_scan(
             mask = store.load(store.version(outline.version)).mask
         except (ValueError, OSError) as error:
             found.append(
-                Finding("outline-missing", f"{first.name}, {outline.target}: {error}", True, case_id, outline.target)
+                Finding(
+                    "outline-missing",
+                    f"{first.name}, {target_name(outline.target)}: {error}",
+                    True,
+                    case_id,
+                    outline.target,
+                )
             )
             continue
         if not mask.any() and not outline.absent:
             found.append(
                 Finding(
                     "empty-outline",
-                    f"The outline of {outline.target} in {first.name} is empty; draw it, or answer "
+                    f"The outline of {target_name(outline.target)} in {first.name} is empty; draw it, or answer "
                     "that there is nothing to outline.",
                     True,
                     case_id,

@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.models.store.validation_errors import first_problem
 from napari_medvlsm.core.plain_files import read_json
+from napari_medvlsm.core.validation_errors import first_problem
 
 # Within a project.
 MODELS_FOLDER = "models"

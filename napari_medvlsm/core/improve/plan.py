@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from napari_medvlsm.core.datasets.splits import TEST
 from napari_medvlsm.core.improve.cases import TrainingCase
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.models.store.validation_errors import first_problem
 from napari_medvlsm.core.plain_files import read_json
 from napari_medvlsm.core.runs.start import word
+from napari_medvlsm.core.validation_errors import first_problem
 
 PLAN_FILE = "round.json"
 # The data set that the outlines were copied to, the run, and the results of both models on the hold-out.
@@ -77,6 +77,10 @@ class Plan:
     cases : tuple of TrainingCase
     software : str
     remark : str
+    minutes : float or None
+        The training ends after this time, at the end of an epoch; None for no limit.
+    left_out : tuple of int
+        Ids of scans that a person left out.
     """
 
     number: int
@@ -89,6 +93,8 @@ class Plan:
     cases: tuple[TrainingCase, ...]
     software: str
     remark: str = ""
+    minutes: float | None = None
+    left_out: tuple[int, ...] = ()
 
     @property
     def held_out(self) -> tuple[TrainingCase, ...]:
@@ -98,7 +104,8 @@ class Plan:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The words after `medvlsm` that train it, in the round's folder."""
-        return "train", self.recipe, *self.changes, "--data", DATA_FOLDER, "--run", RUN_FOLDER
+        limit = () if self.minutes is None else ("--minutes", f"{self.minutes:g}")
+        return "train", self.recipe, *self.changes, "--data", DATA_FOLDER, "--run", RUN_FOLDER, *limit
 
     @property
     def command(self) -> str:

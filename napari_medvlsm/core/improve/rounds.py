@@ -1,4 +1,4 @@
-"""The rounds of a project, `PROJECT/models/NUMBER`: made, found again, and their states read off their files."""
+"""The rounds of a project, `PROJECT/models/NUMBER`: found again, started, stopped, their states read off files."""
 
 from __future__ import annotations
 
@@ -8,49 +8,36 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from napari_medvlsm import __version__
-from napari_medvlsm.core.datasets.splits import TEST
-from napari_medvlsm.core.improve.cases import TrainingCase, choose_cases
 from napari_medvlsm.core.improve.history import MODELS_FOLDER, changing, earlier_models, present_name, read_history
 from napari_medvlsm.core.improve.plan import (
     AFTER_FOLDER,
     BEFORE_FOLDER,
     DATA_FOLDER,
-    RECIPE,
     RUN_FOLDER,
-    Base,
     Plan,
-    changes_for,
     read_plan,
-    write_plan,
 )
-from napari_medvlsm.core.io.atomic import making_folder, replacing
+from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.plain_files import read_json
 from napari_medvlsm.core.process import start_detached
-from napari_medvlsm.core.projects.export import export_project
-from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.runs import events
 from napari_medvlsm.core.runs.folder import LOCK_FILE, Run
 from napari_medvlsm.core.runs.log import EventLog, Logged
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
 
-if TYPE_CHECKING:
-    from napari_medvlsm.core.projects.store import ProjectStore
-    from napari_medvlsm.core.prompts import Vocabulary
-
-# Within a round: held by the process that works on it; asks it to stop; what it said when it failed; the decision
-# against its model; what it prints.
-WORK_LOCK, STOP_FILE, FAILURE_FILE, REJECTION_FILE, PRINTED_FILE = (
+# Within a round: held by the process that works on it; the space that it keeps free; asks it to stop; what it said when
+# it failed; the decision against its model; what it prints.
+WORK_LOCK, ROOM_FILE, STOP_FILE, FAILURE_FILE, REJECTION_FILE, PRINTED_FILE = (
     ".lock",
+    ".room",
     "stop",
     "failed.json",
     "rejected.json",
@@ -252,73 +239,6 @@ def find_round(project: Path, name: str = "") -> Round:
     return rounds[name] if name else list(rounds.values())[-1]
 
 
-def make_round(
-    store: ProjectStore,
-    cases: Sequence[TrainingCase],
-    base: Base,
-    vocabulary: Vocabulary,
-    *,
-    present: Base | None = None,
-    recipe: str = RECIPE,
-    changes: Collection[str] = (),
-    remark: str = "",
-    progress: Callable[[int, int], None] | None = None,
-) -> Round:
-    """Copy outlines and write the plan: a new folder with the next number, whole or not at all; nothing is started.
-
-    Parameters
-    ----------
-    store : ProjectStore
-        Reading suffices.
-    cases : sequence of TrainingCase
-        See `cases.choose_cases`; the check (`cases.check_scans`) came before.
-    base : Base
-        See `versions.base_of`.
-    vocabulary : Vocabulary
-    present : Base, optional
-        The present model, with which the candidate is compared; by default `base`.
-    recipe, remark : str
-    changes : collection of str
-        Further `key=value` words; they win over the recipe's.
-    progress : callable, optional
-        ``progress(done, of)`` in scans.
-
-    Raises
-    ------
-    ValueError
-        If something cannot be copied, such as a scan that has changed since it was checked, the base model was trained
-        on a case of the hold-out, or the disk is full.
-    """
-    for model in (base, present or base):
-        if seen := [case.name for case in cases if case.split == TEST and case.pixels_hash in model.trained]:
-            raise ValueError(
-                f"The model {model.name} was trained on {seen[0]}, which is held out; start from another model."
-            )
-    with changing(store.folder) as models:
-        number = 1 + max((int(path.name) for path in models.iterdir() if path.name.isdecimal()), default=0)
-        words = (*changes_for(base, f"{store.title}, model {number}"), *changes)
-        made = datetime.now(UTC).isoformat(timespec="seconds")
-        plan = Plan(number, made, store.person, base, present or base, recipe, words, tuple(cases), __version__, remark)
-        folder = models / str(number)
-        with making_folder(folder) as temporary:
-            report = export_project(
-                store,
-                temporary / DATA_FOLDER,
-                vocabulary,
-                tuple(dict.fromkeys(case.state for case in cases)) or (State.APPROVED,),
-                tuple(dict.fromkeys(case.target for case in cases)),
-                progress=progress,
-            )
-            if report.failed:
-                raise ValueError(f"Nothing was begun: {report.failed[0]}")
-            # Somebody else may have gone on working.
-            now = choose_cases(store, {case.state for case in cases}, {case.target for case in cases})
-            if set(now.cases) != set(cases):
-                raise ValueError("Nothing was begun: outlines were changed meanwhile; look at them again.")
-            write_plan(plan, temporary)
-    return Round(folder, plan)
-
-
 def start_round(round_: Round, finish: bool = False) -> int:
     """Start, or go on with, a round in a process of its own that outlives this one; its process number.
 
@@ -366,7 +286,7 @@ def stop_round(round_: Round) -> None:
 
 def reject_round(round_: Round, person: str, remark: str = "") -> None:
     """Decide against its model, which stays until it is deleted."""
-    if round_.state not in (RoundState.FINISHED, RoundState.TRAINED, RoundState.STOPPED, RoundState.FAILED):
+    if round_.state in (RoundState.RUNNING, RoundState.PROMOTED, RoundState.REJECTED):
         raise ValueError(f"Round {round_.name} is {round_.state}, so it cannot be rejected.")
     said = {"person": person, "remark": remark, "at": datetime.now(UTC).isoformat(timespec="seconds")}
     with replacing(round_.folder / REJECTION_FILE) as temporary:

@@ -17,6 +17,7 @@ _WORDS = {
 }
 # Those after which there is no room for more, whatever is written.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -29,6 +30,11 @@ def is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether an error says that one may not write there."""
+    return isinstance(error, OSError) and error.errno in _DENIED
 
 
 def reason(error: BaseException) -> str:

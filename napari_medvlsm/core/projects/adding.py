@@ -18,6 +18,7 @@ from napari_medvlsm.core.io.labels import is_own_mask
 from napari_medvlsm.core.projects import outlines
 from napari_medvlsm.core.projects.errors import ProjectError, told
 from napari_medvlsm.core.projects.files import SCANS_FOLDER, file_digest
+from napari_medvlsm.core.projects.grouping import GroupRule
 from napari_medvlsm.core.projects.holdout import assign
 from napari_medvlsm.core.projects.reading import searchable, sort_key
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -93,6 +94,13 @@ def scans_in(folder: Path) -> Iterator[NewScan]:
     for path in walk_pictures(folder):
         if not is_own_mask(path):
             yield NewScan(path, path.relative_to(folder).as_posix())
+
+
+def grouped(scans: Sequence[NewScan], rule: GroupRule | None) -> list[NewScan]:
+    """The scans with the groups that a rule finds; where it finds none, a scan keeps the one that it has."""
+    if rule is None:
+        return list(scans)
+    return [replace(scan, group=rule.of(scan.path, scan.name or scan.path.name) or scan.group) for scan in scans]
 
 
 def add_scans(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from napari_medvlsm.core.io.disk_errors import is_denied, is_full, reason
 
 
 class ProjectError(ValueError):
@@ -41,16 +42,12 @@ def sentence(folder: Path, doing: str, error: OSError | sqlite3.Error) -> str:
         return f"Not {doing}: the project {folder} was closed; open it again."
     if not folder.is_dir():
         return f"Not {doing}: the project's folder {folder} cannot be reached any more; connect the drive again."
-    if _is(error, errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "disk is full" in text:
+    if is_full(error) or "disk is full" in text:
         return f"Not {doing}: the disk of {folder} is full; make room and try again."
-    if _is(error, errno.EACCES, errno.EPERM, errno.EROFS) or "readonly" in text:
+    if is_denied(error) or "readonly" in text:
         return f"Not {doing}: the folder {folder} cannot be written to; ask for the right to, or copy the project."
     if "locked" in text:
         return f"Not {doing}: another program is reading or writing {folder}; try again in a moment."
     if "malformed" in text or "not a database" in text or "corrupt" in text:
         return f"The project's database in {folder} is damaged ({text}); run 'medvlsm project repair {folder}'."
-    return f"Not {doing}: {folder} could not be read or written ({text}); check the disk, then try again."
-
-
-def _is(error: Exception, *numbers: int) -> bool:
-    return isinstance(error, OSError) and error.errno in numbers
+    return f"Not {doing}: {folder} could not be read or written ({reason(error)}); check the disk, then try again."

@@ -17,6 +17,8 @@ from types import MappingProxyType
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.projects.database import Database
 from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.projects.values import version_name
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Difference, Estimate, difference, estimate
 
 # Fewer outlines than this on either side answer nothing.
@@ -82,7 +84,7 @@ class Effort:
         """The model's name with the beginning of its weights' hash; "without a model" where there was none."""
         if not self.assisted:
             return WITHOUT
-        return f"{self.model} {self.weights_hash[:8]}".strip() or "unknown model"
+        return version_name(self.model, self.weights_hash)
 
     @property
     def unit(self) -> str:
@@ -273,8 +275,8 @@ def _sentence(target: str, first: str, second: str, counts: tuple[int, int], fou
     seconds, dice = found["seconds"], found["Dice"]
     if min(counts) < _FEW or math.isnan(seconds.low):
         return (
-            f"{target}: too few to tell. There are {counts[0]} outlines with {first} and {counts[1]} with {second}; "
-            f"at least {_FEW} with each, of several patients or scans, are needed."
+            f"{target_name(target)}: too few to tell. There are {counts[0]} outlines with {first} and {counts[1]} with "
+            f"{second}; at least {_FEW} with each, of several patients or scans, are needed."
         )
     low, high = sorted((abs(seconds.low), abs(seconds.high)))
     word = "less" if seconds.mean < 0 else "more"
@@ -285,7 +287,7 @@ def _sentence(target: str, first: str, second: str, counts: tuple[int, int], fou
         interval = f"{low:.1f} to {high:.1f} s {word}"
         verdict = "it helped" if seconds.high < 0 else "it did not help"
     text = (
-        f"{target}: with {second} an outline took {abs(seconds.mean):.1f} s {word} than with {first} "
+        f"{target_name(target)}: with {second} an outline took {abs(seconds.mean):.1f} s {word} than with {first} "
         f"(95 % interval {interval}; {counts[1]} and {counts[0]} outlines): {verdict}."
     )
     if not math.isnan(dice.low):

@@ -44,7 +44,9 @@ def case_ids(database: Database, query: CaseQuery) -> list[int]:
     direction = "DESC" if query.descending else "ASC"
     order = f"{_ORDER[query.sort]} {direction}, scan.sort_key {direction}, scan.id {direction}"
     rows = database.query(f"SELECT scan.id FROM {_SCANS} WHERE {where} ORDER BY {order}", *values)
-    return [row[0] for row in rows]
+    found = dict.fromkeys(row[0] for row in rows)
+    first = dict.fromkeys(id_ for id_ in query.first if id_ in found)
+    return [*first, *(id_ for id_ in found if id_ not in first)]
 
 
 def cases(database: Database, ids: Sequence[int]) -> list[Case]:
@@ -77,7 +79,8 @@ def neighbour(database: Database, case_id: int | None, step: int, query: CaseQue
     if case_id in ids:
         place = ids.index(case_id) + step
         return ids[place] if 0 <= place < len(ids) else None
-    every, wanted = case_ids(database, CaseQuery(sort=query.sort, descending=query.descending)), set(ids)
+    every = case_ids(database, CaseQuery(sort=query.sort, descending=query.descending, first=query.first))
+    wanted = set(ids)
     place = every.index(case_id)
     beyond = every[place + 1 :] if step > 0 else every[:place][::-1]
     return next((other for other in beyond if other in wanted), None)
@@ -103,6 +106,19 @@ def counts(database: Database, query: CaseQuery) -> Counts:
         splits,
         sum(row["waiting"] for row in states),
     )
+
+
+def to_predict(database: Database, target: str, prompt: str, weights: str) -> list[int]:
+    """The scans in which a target is unseen and has no prediction by this prompt and these weights (SHA-256)."""
+    rows = database.query(
+        f"SELECT scan_id FROM {_TASKS} JOIN scan ON scan.id = scan_id LEFT JOIN version ON version.id = prediction_id "
+        "WHERE phrase = ? AND state = 'unseen' AND (prediction_id IS NULL OR version.prompt != ? "
+        "OR version.weights_hash != ?) ORDER BY scan.sort_key",
+        target,
+        prompt,
+        weights,
+    )
+    return [row["scan_id"] for row in rows]
 
 
 def versions(database: Database, case_id: int, target: str) -> list[Version]:

@@ -29,6 +29,7 @@ from napari_medvlsm.core.projects.files import (
 from napari_medvlsm.core.projects.lock import Holder
 from napari_medvlsm.core.projects.outlines import Did, Task
 from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.prompts import target_name
 
 # Clocks of computers differ a little.
 _CLOCK_TOLERANCE = timedelta(minutes=2)
@@ -98,7 +99,7 @@ def adopt(database: Database, file: str, sitting: str, why: str) -> str | None:
         assert case_id is not None
         task = outlines.ensure_task(connection, case_id, annotation.target)
         _add(connection, database, task, annotation, StoredMask(file, digest), Did("recovered", "", sitting, why))
-    return f"An outline of {annotation.target} in {row['name']} {why}; it was recovered."
+    return f"An outline of {target_name(annotation.target)} in {row['name']} {why}; it was recovered."
 
 
 def _add(

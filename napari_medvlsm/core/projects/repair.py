@@ -31,6 +31,7 @@ from napari_medvlsm.core.projects.outlines import Did
 from napari_medvlsm.core.projects.recovery import adopt, unnamed
 from napari_medvlsm.core.projects.schema import DATABASE_FILE
 from napari_medvlsm.core.projects.states import State
+from napari_medvlsm.core.prompts import target_name
 
 ASIDE_FOLDER = "set-aside"
 
@@ -177,7 +178,7 @@ class _Repair:
         drawn = outlines.last_drawn(connection, task)
         state = State.UNSEEN if drawn is None else State.DRAFT
         outlines.set_state(connection, task, state, drawn, Did("lost", "", self.sitting, f"was {task.state}"))
-        self._tell(f"{task.target} in {task.case} was {task.state} and is {state} now.")
+        self._tell(f"{target_name(task.target)} in {task.case} was {task.state} and is {state} now.")
 
     def _take_unknown(self, file: str) -> None:
         taken = adopt(self.database, file, self.sitting, "was not in the database")
@@ -210,7 +211,7 @@ class _Repair:
             else:
                 state = State.ABSENT if row["absent"] else State.DRAFT
                 outlines.set_state(connection, task, state, task.current, Did("repaired", "", self.sitting))
-                self._tell(f"{task.target} in {task.case} was {task.state} and is {state} now.")
+                self._tell(f"{target_name(task.target)} in {task.case} was {task.state} and is {state} now.")
 
     def _find_scan(self, scan_id: int, find: Iterable[Path]) -> None:
         row = self.database.one("SELECT * FROM scan WHERE id = ?", scan_id)

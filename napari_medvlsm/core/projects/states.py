@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from napari_medvlsm.core.projects.errors import ProjectError
+from napari_medvlsm.core.prompts import target_name
 
 
 class State(enum.StrEnum):
@@ -42,6 +43,8 @@ NEXT: Mapping[State, frozenset[State]] = MappingProxyType(
         State.ABSENT: frozenset({State.DRAFT, State.UNSEEN, State.APPROVED}),
     }
 )
+# Waits for an answer of a person.
+TO_DO = (State.UNSEEN, State.DRAFT)
 # Answered by a person, and of use to others.
 ACCEPTED = frozenset({State.SUBMITTED, State.APPROVED, State.ABSENT})
 # A scan with several targets is as far as the one that is least far.
@@ -58,7 +61,7 @@ def require_next(old: State, new: State, name: str, target: str) -> None:
     """
     if new in NEXT[old]:
         return
-    what = f"{target} in {name} is {old}"
+    what = f"{target_name(target)} in {name} is {old}"
     if old in ACCEPTED:
         raise ProjectError(f"{what}, so it cannot become {new}; reopen it first.")
     raise ProjectError(f"{what}, so it cannot become {new}; only a submitted outline or an absent target can.")

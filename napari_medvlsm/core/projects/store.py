@@ -22,6 +22,7 @@ from napari_medvlsm.core.projects.folder import ProjectFolder
 from napari_medvlsm.core.projects.outlines import Did, Task
 from napari_medvlsm.core.projects.states import State, require_next
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery, Counts, Event, Version
+from napari_medvlsm.core.prompts import target_name
 
 
 class ProjectStore(ProjectFolder):
@@ -190,7 +191,9 @@ class ProjectStore(ProjectFolder):
             task = self._task(connection, case_id, target)
             if task.current is None or task.state is not State.DRAFT:
                 require_next(task.state, State.SUBMITTED, task.case, target)
-                raise ProjectError(f"Nothing is outlined as {target} in {task.case} yet, so it cannot be submitted.")
+                raise ProjectError(
+                    f"Nothing is outlined as {target_name(target)} in {task.case} yet, so it cannot be submitted."
+                )
             _require_foreground(self._intact(connection, task.current)["foreground"], target)
             # What was submitted is not written over by a later draft.
             connection.execute("UPDATE version SET origin = 'submitted' WHERE id = ?", (task.current,))
@@ -307,7 +310,7 @@ class ProjectStore(ProjectFolder):
         with self.changing() as connection:
             task = self._task(connection, case_id, target)
             if task.state in (State.UNSEEN, State.DRAFT):
-                raise ProjectError(f"{target} in {task.case} is {task.state}; there is nothing to reopen.")
+                raise ProjectError(f"{target_name(target)} in {task.case} is {task.state}; there is nothing to reopen.")
             drawn = outlines.last_drawn(connection, task)
             outlines.set_state(connection, task, State.UNSEEN if drawn is None else State.DRAFT, drawn, did)
 
@@ -364,7 +367,7 @@ class ProjectStore(ProjectFolder):
     def _task(self, connection: sqlite3.Connection, case_id: int, target: str) -> Task:
         task = outlines.find_task(connection, case_id, target)
         if task is None:
-            raise ProjectError(f"{self.case(case_id).name} has no outline of {target!r}.")
+            raise ProjectError(f"{self.case(case_id).name} has no outline of {target_name(target)!r}.")
         return task
 
     def _intact(self, connection: sqlite3.Connection, version: int) -> sqlite3.Row:
@@ -392,11 +395,14 @@ class ProjectStore(ProjectFolder):
 
 def _require_open(task: Task) -> None:
     if task.state not in (State.UNSEEN, State.DRAFT):
-        raise ProjectError(f"{task.target} in {task.case} is {task.state}; reopen it before it is changed.")
+        raise ProjectError(
+            f"{target_name(task.target)} in {task.case} is {task.state}; reopen it before it is changed."
+        )
 
 
 def _require_foreground(foreground: object, target: str) -> None:
     if not foreground:
         raise ProjectError(
-            f"The outline of {target} is empty, which says neither yes nor no; draw it, or answer that there is none."
+            f"The outline of {target_name(target)} is empty, which says neither yes nor no; draw it, or answer that "
+            "there is none."
         )

@@ -70,6 +70,8 @@ class CaseQuery:
     sort : str
         "name" (numbers by value), "state" (of the target that is least far), "group", "added" or "changed".
     descending : bool
+    first : tuple of int
+        Ids of scans that come before all others, in this order.
     """
 
     states: tuple[State, ...] = ()
@@ -80,9 +82,15 @@ class CaseQuery:
     predicted: bool | None = None
     sort: Sort = "name"
     descending: bool = False
+    first: tuple[int, ...] = ()
 
 
 EVERYTHING = CaseQuery()
+
+
+def version_name(model: str, weights_hash: str) -> str:
+    """A model version for people: its name with the beginning of its weights' hash."""
+    return f"{model} {weights_hash[:8]}".strip() or "unknown model"
 
 
 @dataclass(frozen=True)
@@ -145,6 +153,11 @@ class Version:
     current: bool
     lost: bool
     file: str
+
+    @property
+    def model_version(self) -> str:
+        """Of the prediction that it is, or that it began from."""
+        return version_name(self.model, self.weights_hash)
 
 
 @dataclass(frozen=True)

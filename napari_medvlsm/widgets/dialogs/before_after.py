@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.controllers.before_after import BothOutlines
 from napari_medvlsm.core.improve.verdict import CasePair
+from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.widgets.dialogs.comparison import outlined
 from napari_medvlsm.widgets.sections._section import quiet_label
 
@@ -50,8 +51,10 @@ class BeforeAfterDialog(QDialog):
         self.cases = QListWidget()
         self.cases.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         for pair in pairs:
-            item = QListWidgetItem(f"{pair.gain:+.2f}  {pair.case.name}, {pair.case.target}")
-            item.setToolTip(f"{pair.case.name}, {pair.case.target}: {pair.first:.2f} before, {pair.second:.2f} now")
+            item = QListWidgetItem(f"{pair.gain:+.2f}  {pair.case.name}, {target_name(pair.case.target)}")
+            item.setToolTip(
+                f"{pair.case.name}, {target_name(pair.case.target)}: {pair.first:.2f} before, {pair.second:.2f} now"
+            )
             item.setData(Qt.ItemDataRole.UserRole, pair)
             self.cases.addItem(item)
         self.cases.currentItemChanged.connect(self._on_case)

@@ -93,6 +93,8 @@ class EffortDialog(QDialog):
         self.answer.setFont(font)
         self.caution = quiet_label(CAUTION)
         self.caution.setStyleSheet(f"color: {QUIET};")
+        self.same_scans = quiet_label()
+        self.same_scans.setFont(font)
 
         self.canvas = FigureCanvasQTAgg(Figure(layout="constrained"))
         self.canvas.setMinimumHeight(220)
@@ -124,11 +126,13 @@ class EffortDialog(QDialog):
         column.addLayout(top)
         column.addWidget(self.answer)
         column.addWidget(self.caution)
+        column.addWidget(self.same_scans)
         column.addWidget(self.canvas, 3)
         column.addLayout(over)
         column.addWidget(self.table, 1)
         column.addLayout(below)
         self.caution.hide()
+        self.same_scans.hide()
         self.save.setEnabled(False)
 
     def _show(self) -> None:
@@ -144,8 +148,12 @@ class EffortDialog(QDialog):
         nothing = _NOTHING if not found.ledger else _ONE_MODEL
         if found.ledger and len(versions) > 1:
             nothing = "Choose two different models to compare them."
+            if report.first != report.second:
+                nothing = "No target was outlined with both, so their times cannot be compared."
         self.answer.setText("\n".join(found.answers) or nothing)
         self.caution.setVisible(bool(found.answers))
+        self.same_scans.setText("\n".join(found.same_scans))
+        self.same_scans.setVisible(bool(found.same_scans))
         self.save.setEnabled(bool(found.ledger))
         roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
         ink, ground = (self.palette().color(role).name() for role in roles)

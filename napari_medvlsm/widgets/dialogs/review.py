@@ -257,7 +257,7 @@ class ReviewDialog(QDialog):
 
     def _show_answer(self, look: Look | None) -> None:
         review = self.review
-        ready = look is not None and not review.busy
+        ready = look is not None and not review.busy and not review.read_only
         state = look.state if look else State.UNSEEN
         self.approve.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT))
         self.send_back.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT, State.APPROVED))
@@ -322,7 +322,7 @@ class ReviewDialog(QDialog):
         version = self._chosen_version()
         if version is None or version.current or version.lost or version.absent:
             version = None
-        self.restore.setEnabled(version is not None and not self.review.busy)
+        self.restore.setEnabled(version is not None and not self.review.busy and not self.review.read_only)
         self.restore.setText("Bring a version back" if version is None else f"Bring version {version.number} back")
         self.restore.setToolTip("Make it the outline again; what is there now stays as a version, too")
 

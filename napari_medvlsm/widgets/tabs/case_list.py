@@ -15,6 +15,8 @@ from napari_medvlsm.core.projects.values import Case
 from napari_medvlsm.core.prompts import target_name
 
 CASE_ROLE = Qt.ItemDataRole.UserRole
+# Why a scan comes where it does; "".
+REASON_ROLE = CASE_ROLE + 1
 # Scans that are read from the project at once, and pages of them that are kept.
 PAGE, PAGES = 64, 16
 # Sign, colour and word of each state. The colours are those of Okabe and Ito, which colour-blind people tell apart; the
@@ -43,6 +45,7 @@ class CaseModel(QAbstractListModel):
     def __init__(self, read: Callable[[Sequence[int]], Sequence[Case]], parent: Any = None) -> None:
         super().__init__(parent)
         self._read = read
+        self._reason: Callable[[Case], str] = lambda case: ""
         self._ids: Sequence[int] = ()
         self._rows: dict[int, int] = {}
         self._pages: OrderedDict[int, dict[int, Case]] = OrderedDict()
@@ -58,6 +61,10 @@ class CaseModel(QAbstractListModel):
         self._ids, self._rows = ids, {case_id: row for row, case_id in enumerate(ids)}
         self._pages.clear()
         self.endResetModel()
+
+    def set_reason(self, reason: Callable[[Case], str]) -> None:
+        """Tell of each scan why it comes where it does; "" for nothing."""
+        self._reason = reason
 
     def row_of(self, case_id: int) -> int | None:
         """Where a scan is; None where it is not."""
@@ -92,25 +99,30 @@ class CaseModel(QAbstractListModel):
         """The scan; its name and states as text, for the keyboard search and screen readers."""
         if not index.isValid() or not 0 <= index.row() < len(self._ids):
             return None
-        if role not in (CASE_ROLE, Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
+        if role not in (CASE_ROLE, REASON_ROLE, Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return None
         case = self.case(index.row())
         if case is None or role == CASE_ROLE:
             return case
-        return case.name if role == Qt.ItemDataRole.DisplayRole else explained(case)
+        if role == Qt.ItemDataRole.DisplayRole:
+            return case.name
+        reason = self._reason(case)
+        return reason if role == REASON_ROLE else explained(case, reason)
 
 
-def explained(case: Case) -> str:
+def explained(case: Case, reason: str = "") -> str:
     """Everything of a scan in words, for a tooltip."""
     lines = [case.name, *([f"belongs to {case.group}"] if case.group else [])]
     lines += [f"{target_name(target)}: {STATES[state][2]}" for target, state in case.states.items()]
+    if reason:
+        lines.append(f"suggested: {reason}")
     if case.split == "test":
         lines.append("held out for judging models: outline it before you look at what a model says")
     return "\n".join(lines)
 
 
 class CaseDelegate(QStyledItemDelegate):
-    """Draws a scan: its picture, name and group, and sign and word of the state of each target.
+    """Draws a scan: its picture, name and group, or why it is suggested, and sign and word of the state of each target.
 
     Parameters
     ----------
@@ -134,15 +146,16 @@ class CaseDelegate(QStyledItemDelegate):
         if option.state & QStyle.StateFlag.State_Selected:
             painter.fillRect(option.rect, option.palette.highlight())
         if case is not None:
-            self._draw(painter, option, case)
+            self._draw(painter, option, case, index.data(REASON_ROLE) or case.group)
         painter.restore()
 
-    def _draw(self, painter: QPainter, option: QStyleOptionViewItem, case: Case) -> None:
+    def _draw(self, painter: QPainter, option: QStyleOptionViewItem, case: Case, aside: str) -> None:
         inner = option.rect.adjusted(_GAP, _GAP, -_GAP, -_GAP)
         picture = QRect(inner.left(), inner.top(), THUMBNAIL, inner.height())
         pixmap = self._thumbnail(case)
         if pixmap is not None:
-            place = QRect(0, 0, pixmap.width(), pixmap.height())
+            ratio = pixmap.devicePixelRatioF()
+            place = QRect(0, 0, round(pixmap.width() / ratio), round(pixmap.height() / ratio))
             place.moveCenter(picture.center())
             painter.drawPixmap(place, pixmap)
         else:
@@ -164,7 +177,7 @@ class CaseDelegate(QStyledItemDelegate):
         room = self._draw_states(painter, option, below, case)
         painter.setPen(quiet)
         if room > 3 * metrics.averageCharWidth():
-            painter.drawText(below, right, metrics.elidedText(case.group, Qt.TextElideMode.ElideRight, room))
+            painter.drawText(below, right, metrics.elidedText(aside, Qt.TextElideMode.ElideRight, room))
 
     @staticmethod
     def _draw_states(painter: QPainter, option: QStyleOptionViewItem, place: QRect, case: Case) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFrame,
     QGridLayout,
+    QHBoxLayout,
     QLabel,
     QLineEdit,
     QProgressBar,
@@ -38,6 +39,7 @@ class ImproveTab(QWidget):
 
     openRequested = Signal()
     startRequested = Signal()
+    timeRequested = Signal()
     optionsChanged = Signal(object)  # Options
     shown = Signal(bool)
 
@@ -93,6 +95,8 @@ class ImproveTab(QWidget):
         )
         self.start.clicked.connect(self.startRequested)
         self.time = quiet_label()
+        self.measure = button("How long?", "Train for half a minute on a copy, to see how long all of it would take")
+        self.measure.clicked.connect(self.timeRequested)
         self.doing = QProgressBar()
         self.doing.setTextVisible(False)
         self.doing_text = quiet_label()
@@ -100,8 +104,12 @@ class ImproveTab(QWidget):
         column = QVBoxLayout(self.next)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        for widget in (self.learned, self.targets, self.findings, self.start, self.time):
+        for widget in (self.learned, self.targets, self.findings, self.start):
             column.addWidget(widget)
+        row = QHBoxLayout()
+        row.addWidget(self.time, 1)
+        row.addWidget(self.measure, 0, Qt.AlignmentFlag.AlignTop)
+        column.addLayout(row)
         column.addWidget(Disclosure("Options", self._build_options()))
         self.round = RoundBox()
         self.verdict = VerdictBox()
@@ -123,6 +131,15 @@ class ImproveTab(QWidget):
         self.epochs.setSpecialValueText("as many as help")
         self.epochs.setToolTip("It stops by itself when the watched scans get no better")
         self.epochs.valueChanged.connect(self._report)
+        self.minutes = QSpinBox()
+        self.minutes.setRange(0, 24 * 60)
+        self.minutes.setSingleStep(5)
+        self.minutes.setSpecialValueText("no limit")
+        self.minutes.setToolTip("The training ends after this time, with the best model until then")
+        self.minutes.valueChanged.connect(self._report)
+        self.replay = QCheckBox("Show it scans that it knows, too, so that it forgets nothing")
+        self.replay.setToolTip("One scan in four is of those that came with the model")
+        self.replay.toggled.connect(self._report)
         self.more = QLineEdit()
         self.more.setPlaceholderText("key=value …")
         self.more.setToolTip("Settings of the recipe that are changed, such as optimizer.lr=0.0003; see the guide")
@@ -135,9 +152,12 @@ class ImproveTab(QWidget):
         grid.addWidget(self.base, 0, 1)
         grid.addWidget(QLabel("Passes at most"), 1, 0)
         grid.addWidget(self.epochs, 1, 1)
-        grid.addWidget(QLabel("Settings"), 2, 0)
-        grid.addWidget(self.more, 2, 1)
-        grid.addWidget(self.approved, 3, 0, 1, 2)
+        grid.addWidget(QLabel("Minutes at most"), 2, 0)
+        grid.addWidget(self.minutes, 2, 1)
+        grid.addWidget(QLabel("Settings"), 3, 0)
+        grid.addWidget(self.more, 3, 1)
+        grid.addWidget(self.replay, 4, 0, 1, 2)
+        grid.addWidget(self.approved, 5, 0, 1, 2)
         return box
 
     # What is shown --------------------------------------------------------------------------------------------------
@@ -149,21 +169,33 @@ class ImproveTab(QWidget):
             widget.setVisible(not opened)
         self.body.setVisible(opened)
 
-    def set_outlook(self, learned: str, targets: Sequence[tuple[str, int, int, int, int]], time: str) -> None:
-        """Say what the next model would learn from; `targets` are rows of (target, learn, watch, judge, not there)."""
+    def set_outlook(
+        self, learned: str, targets: Sequence[tuple[str, int, int, int, int]], time: str, measurable: bool
+    ) -> None:
+        """Say what the next model would learn from, and how long that takes, or offer to measure it.
+
+        Rows of `targets` are (target, learn, watch, judge, not there).
+        """
         self.learned.setText(learned)
         self.learned.setVisible(bool(learned))
         self.targets.setText(_table(targets))
         self.targets.setVisible(len(targets) > 1)
         self.time.setText(time)
         self.time.setVisible(bool(time))
+        self.measure.setVisible(measurable)
 
     def set_bases(self, bases: Sequence[tuple[str, str]], options: Options) -> None:
         """Offer models to start from, each (text, name), and show what is chosen."""
         fill_combo(self.base, [("the present model", ""), *bases], options.base)
-        with QSignalBlocker(self.approved), QSignalBlocker(self.epochs):
-            self.approved.setChecked(options.approved_only)
-            self.epochs.setValue(options.epochs)
+        choices = (self.approved, self.epochs, self.minutes, self.replay)
+        for choice in choices:
+            choice.blockSignals(True)  # what was chosen is shown, and not chosen anew
+        self.approved.setChecked(options.approved_only)
+        self.epochs.setValue(options.epochs)
+        self.minutes.setValue(options.minutes)
+        self.replay.setChecked(options.replay)
+        for choice in choices:
+            choice.blockSignals(False)
         if not self.more.hasFocus():
             self.more.setText(" ".join(options.more))
 
@@ -196,6 +228,8 @@ class ImproveTab(QWidget):
                 self.base.currentData() or "",
                 self.approved.isChecked(),
                 self.epochs.value(),
+                self.minutes.value(),
+                self.replay.isChecked(),
                 more=tuple(self.more.text().split()),
             )
         )

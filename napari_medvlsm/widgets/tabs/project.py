@@ -37,6 +37,7 @@ _SORTS = (
     ("group", "group"),
     ("added last", "added"),
     ("changed last", "changed"),
+    ("suggested first", "suggested"),
 )
 
 
@@ -47,13 +48,18 @@ class ProjectTab(QWidget):
     newRequested = Signal()
     addRequested = Signal()
     closeRequested = Signal()
+    predictRequested = Signal()
+    stopRequested = Signal()
     queryChanged = Signal(object)  # CaseQuery
+    suggestRequested = Signal()
+    cancelRequested = Signal()
     targetChosen = Signal(str)
     stepRequested = Signal(int)
     submitRequested = Signal()
     absentRequested = Signal()
     reopenRequested = Signal()
     reviewRequested = Signal()
+    versionsRequested = Signal()
     effortRequested = Signal()
 
     def __init__(self) -> None:
@@ -118,11 +124,29 @@ class ProjectTab(QWidget):
         for place in range(3):
             grid.setColumnStretch(place, 1)
         column.addLayout(grid)
+        column.addWidget(self._build_suggestion())
         self.cases = CaseList()
         column.addWidget(self.cases, 1)
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m answered")
-        column.addWidget(self.progress)
+        self.predict = _button(
+            "Predict unseen…",
+            "Let the model outline what nobody has answered yet, in the background",
+            self.predictRequested,
+        )
+        row = QHBoxLayout()
+        row.addWidget(self.progress, 1)
+        row.addWidget(self.predict)
+        column.addLayout(row)
+        self.work = QWidget()
+        row = QHBoxLayout(self.work)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.work_bar = QProgressBar()
+        self.stop = _button("Stop", "Stop; what was predicted stays", self.stopRequested)
+        row.addWidget(self.work_bar, 1)
+        row.addWidget(self.stop)
+        self.work.hide()
+        column.addWidget(self.work)
         self.counts = quiet_label()
         self.counts.setTextFormat(Qt.TextFormat.RichText)
         column.addWidget(self.counts)
@@ -131,14 +155,19 @@ class ProjectTab(QWidget):
             "See what was handed over as a second person: approve it, or send it back with a remark",
             self.reviewRequested,
         )
+        self.versions = _button(
+            "Versions…",
+            "All versions of the outline in view: look at them side by side, and bring one back",
+            self.versionsRequested,
+        )
         self.effort = _button(
-            "Time and changes…",
-            "What outlines cost in time and changes, and whether another model made that less",
+            "Effort…",
+            "The time and the changes that outlines cost, and whether another model made that less",
             self.effortRequested,
         )
         row = QHBoxLayout()
-        row.addWidget(self.review)
-        row.addWidget(self.effort)
+        for button in (self.review, self.versions, self.effort):
+            row.addWidget(button)
         column.addLayout(row)
         column.addWidget(rule())
         self.now = quiet_label()
@@ -175,6 +204,38 @@ class ProjectTab(QWidget):
             row.addWidget(button)
         column.addLayout(row)
 
+    def _build_suggestion(self) -> QWidget:
+        self._suggested: tuple[int, ...] = ()
+        self.suggested = quiet_label()
+        self.suggest = _button(
+            "Suggest",
+            "Let the model look at all scans that wait: first come those unlike the others, later those of which it is "
+            "unsure, and one in five by chance",
+            self.suggestRequested,
+        )
+        self.cancel = _button("Cancel", "Look at no more scans", self.cancelRequested)
+        self.suggestion = QWidget()
+        row = QHBoxLayout(self.suggestion)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.suggested, 1)
+        for button in (self.suggest, self.cancel):
+            row.addWidget(button)
+        self.suggestion.setVisible(False)
+        self.sort.activated.connect(lambda: self.suggestion.setVisible(self.sort.currentData() == "suggested"))
+        return self.suggestion
+
+    def set_suggestion(self, text: str, ids: tuple[int, ...], running: bool, enabled: bool) -> None:
+        """Say what is suggested; where the list is in that order, it follows."""
+        self.suggested.setText(text)
+        self.suggest.setText("Suggest anew" if ids else "Suggest")
+        self.suggest.setEnabled(enabled)
+        self.suggest.setVisible(not running)
+        self.cancel.setVisible(running)
+        if ids != self._suggested:
+            self._suggested = ids
+            if self.sort.currentData() == "suggested":
+                self._report_query()
+
     def target_filter(self) -> QComboBox:
         """The choice of the target that the filter looks at."""
         self.targets = narrow_combo()
@@ -190,7 +251,14 @@ class ProjectTab(QWidget):
             widget.setVisible(not opened)
         self.add.setEnabled(opened and not read_only)
         self.close_project.setEnabled(opened)
-        self.review.setEnabled(not read_only)
+
+    def set_work(self, what: str, done: int = 0, of: int = 0, stoppable: bool = False) -> None:
+        """Show what goes on in the background, and how far it is; "" for nothing."""
+        self.work.setVisible(bool(what))
+        self.work_bar.setRange(0, of)
+        self.work_bar.setValue(done)
+        self.work_bar.setFormat(f"{what} %v of %m" if of else f"{what}…")
+        self.stop.setVisible(stoppable)
 
     def set_choices(self, targets: tuple[str, ...], groups: dict[str, int]) -> None:
         """Offer the targets and groups of the project."""
@@ -216,8 +284,12 @@ class ProjectTab(QWidget):
             if counts.predictions
             else ""
         )
-        self.review.setText(f"Review… ({counts.states[State.SUBMITTED] + counts.states[State.ABSENT]})")
         self.counts.setText(f"{counts.cases} scans: {', '.join(parts)}{waiting}")
+
+    def set_waiting(self, count: int) -> None:
+        """Show how many outlines of the list wait for a second person."""
+        self.review.setText(f"Review… ({count})")
+        self.review.setEnabled(bool(count))
 
     def set_case(
         self, text: str, targets: list[tuple[str, str]], target: str, state: State | None, read_only: bool
@@ -227,6 +299,7 @@ class ProjectTab(QWidget):
         fill_combo(self.target, targets, target)
         with QSignalBlocker(self.target):
             self.target.setEnabled(len(targets) > 1)
+        self.versions.setEnabled(state is not None)
         open_ = state in (State.UNSEEN, State.DRAFT)
         self.submit.setEnabled(open_ and not read_only)
         self.absent.setEnabled(open_ and not read_only)
@@ -239,14 +312,16 @@ class ProjectTab(QWidget):
             self.targets.currentData(),
             self.group.currentData(),
         )
+        sort = self.sort.currentData()
         return CaseQuery(
             states=states,
             targets=(target,) if target else (),
             groups=(group,) if group else (),
             text=self.search.text(),
             predicted=predicted,
-            sort=self.sort.currentData(),
-            descending=self.sort.currentData() in ("added", "changed"),
+            sort="name" if sort == "suggested" else sort,
+            descending=sort in ("added", "changed"),
+            first=self._suggested if sort == "suggested" else (),
         )
 
     def _report_query(self) -> None:

@@ -430,6 +430,9 @@ def test_names_are_shown_as_listed_and_where_they_were_looked_for(tabled):
     assert f"The image 3.jpg is listed, but there is no {tabled}/images/3.jpg; is 3.png meant?" in sentences
     with pytest.raises(ValueError, match=r"images/2\.png is listed, but there is no .*; list it without images/"):
         items_of(tabled, target="polyp")
+    (tabled / "splits" / "val.txt").write_text("images\\2.png\n")
+    found = [f.sentence for f in check_data(tabled).of("missing-file")]
+    assert any("images\\2.png is listed" in s and s.endswith("; list it without images\\.") for s in found)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000 + ".png", "a\0b.png", "loop", "../../x.png", "new\nline.png"])

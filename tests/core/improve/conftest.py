@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from napari_medvlsm.core.improve.cases import choose_cases
+from napari_medvlsm.core.improve.making import make_round
 from napari_medvlsm.core.improve.plan import Base
-from napari_medvlsm.core.improve.rounds import make_round
 from napari_medvlsm.core.projects.adding import NewScan, add_scans
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.store import ProjectStore

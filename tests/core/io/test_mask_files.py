@@ -73,6 +73,10 @@ def test_soft_edges_and_noise_of_jpeg_are_cut_in_the_middle(tmp_path, truth):
     assert (lossy.mask == big).mean() > 0.999
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(tmp_path / "e.jpg")
     assert not read_foreground(tmp_path / "e.jpg").mask.any()
+    # 0 and 1 do not outlive a JPEG; what is left of them is no empty mask.
+    Image.fromarray(big.astype(np.uint8)).save(tmp_path / "f.jpg", quality=95)
+    with pytest.raises(AmbiguousMask, match=r"f\.jpg holds the values 0"):
+        read_foreground(tmp_path / "f.jpg")
 
 
 def test_probabilities_are_cut_at_one_half_where_most_are_clear(tmp_path, truth, rng):

@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from napari_medvlsm.core.io.images import read_image, read_scan, read_spacing
-from napari_medvlsm.core.io.pictures import child
+from napari_medvlsm.core.io.pictures import child, common, tiff_directories
 from napari_medvlsm.core.io.pictures.formats import is_dicom
 
 
@@ -258,6 +259,42 @@ def test_formats_without_a_bound_are_decoded_in_another_process(tmp_path, rgb):
     with pytest.raises(ValueError, match="more than 0 seconds"):
         child.decode_apart(tmp_path / "z.tif", seconds=0.0)
     np.testing.assert_array_equal(read_image(tmp_path / "z.tif").pixels, rgb)
+
+
+def test_what_pillow_would_walk_through_for_long_is_not_even_opened_here(tmp_path, rgb, monkeypatch):
+    png, grey = tmp_path / "a.png", rgb[..., 0]
+    Image.fromarray(rgb).save(png)
+    whole = png.read_bytes()
+    empty = struct.pack(">I4sI", 0, b"prVt", zlib.crc32(b"prVt"))
+    png.write_bytes(whole[:33] + empty * common._MOST_PARTS + whole[33:])
+    Image.fromarray(rgb).save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[:2] + b"\xff\xe5\0\2" * common._MOST_PARTS + whole[2:])
+    Image.fromarray(rgb).save(tmp_path / "p.jpg", progressive=True)
+    Image.fromarray(grey).save(tmp_path / "a.gif")
+    # One row of runs of one pixel each, RLE8.
+    head = struct.pack("<IIiHHIIiiII", 40, 4, 2, 1, 8, 1, 16, 0, 0, 2, 0) + bytes(4) + b"\xff" * 4
+    runs = b"\1\1" * 4 + b"\0\0" + b"\1\0" * 4 + b"\0\1"
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 62 + len(runs), 0, 0, 62) + head + runs)
+    monkeypatch.setattr(common, "_MOST_WALKED", 30)
+    monkeypatch.setattr(common, "_MOST_SCANNED", 100)
+    for name, kind in (("a.png", "PNG"), ("a.jpg", "JPEG"), ("p.jpg", "JPEG"), ("a.gif", "GIF"), ("a.bmp", "BMP")):
+        assert not common.plan(tmp_path / name, kind).bounded, name
+    np.testing.assert_array_equal(read_image(png).pixels, rgb)
+    assert read_image(tmp_path / "a.bmp").pixels.shape[:2] == (2, 4)
+    Image.fromarray(rgb).save(tmp_path / "usual.png")
+    assert common.plan(tmp_path / "usual.png", "PNG").bounded
+    # Sizes are counted there, too.
+    large = bytearray((tmp_path / "a.gif").read_bytes())
+    large[6:10] = b"\xff" * 4
+    (tmp_path / "large.gif").write_bytes(large)
+    assert "million pixels" in refused(tmp_path / "large.gif")
+
+
+def test_the_tags_of_all_pages_are_counted(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "s.tif", np.zeros((4, 5, 6), np.uint8))
+    monkeypatch.setattr(tiff_directories, "_MAX_ALL_TAGS", 5)
+    assert "more than 5 tags" in refused(tmp_path / "s.tif")
 
 
 def test_the_other_process_ends_with_this_one(tmp_path, rgb):

@@ -153,7 +153,7 @@ def main() -> None:
     for line in sys.stdin.buffer:
         path = Path(json.loads(line)["path"])
         try:
-            raster = decode(path, plan(path, format_of(read_head(path))))
+            raster = decode(path, plan(path, format_of(read_head(path)), apart=True))
         except MemoryError:
             _say(answers, {"error": f"{display_name(path)} needs more memory to decode than a picture may take."})
         except Exception as error:  # a damaged file makes the decoders raise nearly anything

@@ -29,8 +29,14 @@ _MODES = {
     **{"I": (GREY, 1, 32), "F": (GREY, 1, 32), "P": (PALETTE, 1, 8), "PA": (PALETTE, 2, 8), "RGB": (RGB, 3, 8)},
     **{"RGBA": (RGB, 4, 8), "RGBX": (RGB, 4, 8), "CMYK": (CMYK, 4, 8), "YCbCr": (YCBCR, 3, 8), "LAB": (LAB, 3, 8)},
 }
-# A progressive JPEG draws all of the picture anew with each of its scans; ten are usual.
-_USUAL_SCANS = 64
+# What decoding in this process may cost at most, some seconds each. A progressive JPEG draws all of the picture anew
+# with each of its scans, and keeps two bytes for each sample meanwhile: pixels times scans.
+_MOST_SCANNED = 2**30
+# Chunks of a PNG or segments of a JPEG, which Pillow walks through in Python; of 16384 x 16384 pixels there are 25,000.
+_MOST_PARTS = 2**17
+# Bytes of a file whose frames (GIF) or runs (BMP) Pillow walks through in Python.
+_MOST_WALKED = 2**22
+_BLOCK = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +55,16 @@ class CommonPlan:
     bounded: bool
 
 
-def plan(path: Path, kind: str) -> CommonPlan:
+def plan(path: Path, kind: str, apart: bool = False) -> CommonPlan:
     """Look at a file's header. Nothing is decoded.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+    apart : bool
+        Whether this is the process that may die. In another, a file is not even opened by its decoder where that alone
+        could take long.
 
     Raises
     ------
@@ -59,10 +73,14 @@ def plan(path: Path, kind: str) -> CommonPlan:
     Exception
         Of the decoder, for a damaged file.
     """
+    bounded = _quick(path, kind)
+    if not bounded and not apart:
+        return CommonPlan(kind, bounded)
     with opened(path, kind) as image:
         _, samples, bits = _mode(image)
         check_stack(1, image.height, image.width, samples, bits)
-        bounded = kind != JPEG or not image.info.get("progressive") or _scans(path) <= _USUAL_SCANS
+        if kind == JPEG and image.info.get("progressive"):
+            bounded = bounded and image.height * image.width * _scans(path) <= _MOST_SCANNED
     return CommonPlan(kind, bounded)
 
 
@@ -147,4 +165,38 @@ def _palette(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 def _scans(path: Path) -> int:
     """Scans of a JPEG, or a few more where the thumbnail inside has some, too."""
-    return path.read_bytes().count(b"\xff\xda")
+    found, before = 0, b""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            found += (before + block).count(b"\xff\xda")
+            before = block[-1:] if block[-1:] == b"\xff" else b""
+    return found
+
+
+def _quick(path: Path, kind: str) -> bool:
+    """Whether what Pillow does in Python for a file is little."""
+    if kind == BMP:
+        with path.open("rb") as file:
+            compressed = file.read(34)[30:34] in (b"\1\0\0\0", b"\2\0\0\0")
+        return not compressed or path.stat().st_size <= _MOST_WALKED
+    if kind == GIF:
+        return path.stat().st_size <= _MOST_WALKED
+    return _parts(path, kind) < _MOST_PARTS
+
+
+def _parts(path: Path, kind: str) -> int:
+    """Chunks of a PNG, or segments of a JPEG before its pixels, as far as they are to be counted."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(8 if kind == PNG else 2)
+        for count in range(_MOST_PARTS):
+            if kind == PNG:
+                head = file.read(8)
+                length, last = int.from_bytes(head[:4], "big") + 4, head[4:] == b"IEND"
+            else:
+                head = file.read(4)
+                length, last = int.from_bytes(head[2:], "big") - 2, head[:2] == b"\xff\xda"
+            if len(head) < 4 or last or file.tell() + length > size or length < 0:
+                return count
+            file.seek(length, 1)
+    return _MOST_PARTS

@@ -9,9 +9,9 @@ from napari_medvlsm.core.io.pictures.formats import TIFF
 from napari_medvlsm.core.io.pictures.raster import Raster
 
 
-def plan(path: Path, kind: str) -> common.CommonPlan | tiff.TiffPlan:
-    """Look at the structure of a file of a known kind; raises with words that lack its name."""
-    return tiff.plan(path) if kind == TIFF else common.plan(path, kind)
+def plan(path: Path, kind: str, apart: bool = False) -> common.CommonPlan | tiff.TiffPlan:
+    """Look at the structure of a file of a known kind; raises with words that lack its name. `apart` as of `common`."""
+    return tiff.plan(path) if kind == TIFF else common.plan(path, kind, apart)
 
 
 def decode(path: Path, planned: common.CommonPlan | tiff.TiffPlan) -> Raster:

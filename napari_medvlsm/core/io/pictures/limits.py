@@ -11,7 +11,8 @@ __all__ = ["CHILD_MEMORY", "MAX_BYTES", "MAX_DIRECTORIES", "MAX_PIXELS", "MAX_SE
 
 # A file that takes longer is given up.
 MAX_SECONDS = 20.0
-# Address space of the process that decodes: the pixels twice, and the libraries.
+# Address space of the process that decodes: the pixels twice, and the libraries. Windows has no such limit; there the
+# counts above hold, and a decoder that takes more than they say is bounded by `MAX_SECONDS` alone.
 CHILD_MEMORY = 3 * MAX_BYTES
 # Pages of a TIFF file; a chain that is longer is taken for a damaged one.
 MAX_DIRECTORIES = 2**14

@@ -1,4 +1,10 @@
-"""A file to a raster: looked at first, then decoded here, or in a process that may die where that could take long."""
+"""A file to a raster: looked at first, then decoded here, or in a process that may die where that could take long.
+
+All that reads pictures comes through here: the window, commands, the check of data, evaluation, and each worker of a
+training, which has such a process of its own. So the limits of size and memory hold everywhere, counted before anything
+is decoded. What is decoded here is what takes some seconds at most for its size; the rest is given up after
+`limits.MAX_SECONDS`. No limit holds for a disk that does not answer.
+"""
 
 from __future__ import annotations
 

@@ -40,6 +40,8 @@ _TYPES = {
     **{9: (4, "i"), 10: (8, "ii"), 11: (4, "f"), 12: (8, "d"), 13: (4, "I"), 16: (8, "Q"), 17: (8, "q"), 18: (8, "Q")},
 }
 _MAX_TAGS = 512
+# Of all pages together: each is looked at in Python.
+_MAX_ALL_TAGS = 2**20
 # Bytes of one value: offsets of a very large slide's tiles, or a long description.
 _MAX_VALUE = 2**26
 # All values of all directories together, so that many of them cannot name the same bytes again and again.
@@ -168,7 +170,7 @@ class _Reader:
         self._file, self._size, self._every_tag = file, size, every_tag
         self._order = "<"
         self._big = False
-        self._values = 0
+        self._values = self._tags = 0
 
     def first(self) -> int:
         """Read the header; the offset of the first directory."""
@@ -186,6 +188,9 @@ class _Reader:
         (count,) = struct.unpack(self._order + code, self._at(offset, width))
         if count > _MAX_TAGS:
             raise DamagedTiff(f"is damaged: one of its pages claims {count} tags")
+        self._tags += count
+        if self._tags > _MAX_ALL_TAGS:
+            raise DamagedTiff(f"is damaged: its pages claim more than {_MAX_ALL_TAGS} tags")
         raw = self._at(offset + width, count * entry)
         tags: dict[int, Value] = {}
         for i in range(count):

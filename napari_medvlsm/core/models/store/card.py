@@ -22,9 +22,9 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.models.store.validation_errors import first_problem
 from napari_medvlsm.core.plain_files import is_folder, is_there, read_json
 from napari_medvlsm.core.renamed_keys import with_current_metrics
+from napari_medvlsm.core.validation_errors import first_problem
 
 CARD_FILE = "model_card.json"
 WEIGHTS_FILE = "model.safetensors"

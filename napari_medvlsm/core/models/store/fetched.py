@@ -12,8 +12,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.models.store.registry import user_models_folder
 from napari_medvlsm.core.models.store.sources import HubFile, Repository, find_source
-from napari_medvlsm.core.models.store.validation_errors import first_problem
 from napari_medvlsm.core.plain_files import read_json
+from napari_medvlsm.core.validation_errors import first_problem
 
 MANIFEST_FILE = "medvlsm_source.json"
 # Hashes of what was ever fetched or imported here, beside the models.

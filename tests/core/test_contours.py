@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_medvlsm.core.lines import boundaries
+from napari_medvlsm.core.contours import boundaries
 
 
 @pytest.mark.parametrize("thickness", [1, 3, 7])
