@@ -75,7 +75,7 @@ def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_
     assert card.targets == ("gallstone",) and {"gallstone", "stone"} <= {*card.phrases}
     assert {"maroon", "bulgy", "womb"} <= {*card.words}
     assert card.data[-1].name == "stones" and card.metrics["test"]["gallstone"]["cases"] == 2
-    # Encoders and statistics of the norms stay the starter's; of the rest the card tells how much of the change is kept.
+    # Encoders and statistics of the norms stay the starter's; the card tells how much of the rest's change is kept.
     before, after = starter.model.state_dict(), load_file(run / "model" / "model.safetensors")
     changed = {name for name in after if not torch.equal(after[name], before[name])}
     assert changed and not any(name.startswith("encoders.") or "running" in name for name in changed)
