@@ -143,7 +143,7 @@ class ImproveTab(QWidget):
         self.replay.toggled.connect(self._report)
         self.more = QLineEdit()
         self.more.setPlaceholderText("key=value …")
-        self.more.setToolTip("Settings of the recipe that are changed, such as optimizer.lr=0.0003; see the guide")
+        self.more.setToolTip("Settings of the recipe to change, such as optimizer.learning_rate=0.0003; see the guide")
         self.more.editingFinished.connect(self._report)
         box = QWidget()
         grid = QGridLayout(box)
