@@ -163,12 +163,13 @@ def test_the_search_finds_what_was_planted(home):
 def test_a_training_its_model_and_its_report_name_nobody(home, tmp_path, capsys):
     words = [str(home / f"{FILE}.yaml"), "trainer.max_epochs=1", "--data", str(home / "data"), "--run"]
     accepted = ["--accelerator", "cpu"]
-    assert training(["train", *words, str(tmp_path / "run"), *accepted]) == 0
+    run = home / f"runs of {FILE}" / FILE
+    assert training(["train", *words, str(run), *accepted]) == 0
     capsys.readouterr()
-    names = {path.name for path in (tmp_path / "run").rglob("*")}
+    names = {path.name for path in run.rglob("*")}
     assert {"report.html", "cases.csv", "best.ckpt", "last.ckpt", "data.json", "model_card.json", "curves.csv"} <= names
-    assert everything(tmp_path / "run") == {}
-    assert SET in (tmp_path / "run" / "recipe.yaml").read_text()
+    assert (run / "events.jsonl").read_text("utf-8").count("\n") > 5 and everything(run) == {}
+    assert SET in (run / "recipe.yaml").read_text()
     # Asked for, names are there.
     asked = [*words, str(tmp_path / "named"), *accepted, "measure.file_names=true"]
     assert training(["train", *asked]) == 0
@@ -231,6 +232,18 @@ def test_labels_exports_and_autosaves_name_nobody(home, tmp_path, number):
         with Image.open(picture) as opened:
             assert not opened.getexif().get_ifd(0x8825), "no place either"
     assert Settings(tmp_path / "settings.json").author == "", "the system's user is not taken for the author"
+
+
+def test_a_round_names_scans_and_groups_where_the_page_says_so_alone(home, tmp_path, capsys):
+    project = tmp_path / "project"
+    assert main(["project", "new", str(project), "--target", "polyp"]) == 0
+    data = ["--dataset", str(home / "data" / SET), "--group-name", "{patient}_*", "--as", "approved"]
+    assert main(["project", "add", str(project), *data]) == 0
+    assert main(["improve", str(project), "--prepare", "--person", USER]) == 0
+    capsys.readouterr()
+    assert main(["improve", "promote", str(project), "starter", "--person", USER]) == 2, "it is present already"
+    found = everything(project / "models")
+    assert set(found) == {"1/round.json"}, found
 
 
 def test_the_page_that_the_readme_links_lists_what_may_hold_a_file_name():

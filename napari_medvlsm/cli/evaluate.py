@@ -62,6 +62,11 @@ def add_to(commands: Any) -> None:
     made.add_argument("--data", type=Path, help="with --recipe: the folder of its data sets")
     made.add_argument("--model", help=f"name or folder of a model (default: the run's of --recipe, else {STARTER})")
     made.add_argument("--out", type=Path, help="folder to make for the results; with compare: a CSV file of all cases")
+    made.add_argument(
+        "--replay",
+        action="store_true",
+        help="also the scans that come with the starter and that no training replays: what was forgotten?",
+    )
     made.add_argument("--replace", action="store_true", help="replace older results in --out")
     made.add_argument("--split", default="test", help="of the data sets (default: %(default)s)")
     made.add_argument("--target", nargs="+", default=[], help="only these targets; what the masks of split lists show")
@@ -168,6 +173,7 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
     from medvlsm_training.evaluation.data import read_data, recipe_sets
     from medvlsm_training.recipes import load_recipe
     from medvlsm_training.sources import recipe_vocabulary
+    from napari_medvlsm.core.datasets.replay import REPLAY_TEST, shipped_replay
     from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
 
     if options.limit < 0:
@@ -176,17 +182,20 @@ def _sets(options: argparse.Namespace) -> list[DataSet]:
         raise ValueError(
             "Name data set folders, or a recipe with --recipe and the folder of its data sets with --data."
         )
+    if options.recipe and options.replay:
+        raise ValueError("--replay goes with data set folders; leave it out with --recipe.")
+    older = [(folder, REPLAY_TEST) for folder in shipped_replay()] if options.replay else []
     if options.folders:
         return [
             read_data(
-                Path(name),
-                options.split,
-                dataset_vocabulary([Path(name)]),
-                options.target,
+                folder,
+                split,
+                dataset_vocabulary([folder]),
+                () if (folder, split) in older else options.target,
                 options.limit,
                 options.file_names,
             )
-            for name in options.folders
+            for folder, split in [*((Path(name), options.split) for name in options.folders), *older]
         ]
     run = Path(options.recipe) / RECIPE_FILE
     recipe = load_recipe(run if run.is_file() else options.recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import getpass
 import platform
 import sys
@@ -56,6 +57,9 @@ def add_to(commands: Any) -> None:
     )
     made.add_argument("--finish", action="store_true", help="with --go-on: take the best model so far")
     made.add_argument("--target", action="append", default=[], help="only this one; may be given again")
+    made.add_argument(
+        "--without", action="append", default=[], metavar="SCAN", help="leave this one out; may be given again"
+    )
     made.add_argument(
         "--state",
         action="append",
@@ -125,7 +129,8 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | int:
     states = {State(state) for state in options.state} if options.state else ACCEPTED
     base, present = base_of(project, options.base), base_of(project)
     with ProjectStore(project, options.person, read_only=True) as store:
-        chosen = choose_cases(store, states, options.target)
+        without = _ids(store, options.without)
+        chosen = choose_cases(store, states, options.target, without)
         _tell_chosen(store, chosen, base)
         findings = [*chosen.findings, *check_scans(store, chosen.cases, base.trained | present.trained, _bar("scan"))]
         _tell_findings(findings)
@@ -134,10 +139,8 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | int:
             return FAILED
         vocabulary, recipe = load_vocabulary(own_words_path()), options.recipe or RECIPE
         if options.dry_run:
-            bar = _bar("scan")
-            with trial_round(
-                store, chosen.cases, base, vocabulary, recipe=recipe, changes=options.set, progress=bar
-            ) as trial:
+            changed = {"recipe": recipe, "changes": options.set, "without": without, "progress": _bar("scan")}
+            with trial_round(store, chosen.cases, base, vocabulary, **changed) as trial:
                 print(by_trial(trial).sentence)
             return OK
         return make_round(
@@ -150,8 +153,24 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | int:
             changes=options.set,
             remark=options.remark,
             minutes=options.minutes,
+            without=without,
             progress=_bar("scan"),
         )
+
+
+def _ids(store: ProjectStore, names: Sequence[str]) -> set[int]:
+    """Of scans by their names. Raises ValueError for a name that none has, or several have."""
+    found: dict[str, list[int]] = {name: [] for name in names}
+    for case in store.cases():
+        if case.name in found:
+            found[case.name].append(case.id)
+    for name, ids in found.items():
+        if len(ids) != 1:
+            near = difflib.get_close_matches(name, [case.name for case in store.cases()], n=1, cutoff=0)
+            how = f"{len(ids)} scans" if ids else "no scan"
+            meant = f"; is {near[0]!r} meant?" if near and not ids else "."
+            raise ValueError(f"{store.title} has {how} called {name!r}{meant}")
+    return {ids[0] for ids in found.values()}
 
 
 def _tell_chosen(store: ProjectStore, chosen: Chosen, base: Base) -> None:
@@ -176,7 +195,7 @@ def _work(round_: Round, finish: bool) -> int:
 
     print(f"Round {round_.name}, in {round_.folder}")
     with for_people(lambda: None) as report:
-        end = work(round_, report, finish)
+        end = work(round_, report, finish, print)
     print(end.sentence, file=sys.stdout if end.done else sys.stderr)
     if not end.done:
         return end.code
@@ -185,15 +204,17 @@ def _work(round_: Round, finish: bool) -> int:
 
 
 def _tell_verdict(round_: Round) -> None:
-    from napari_medvlsm.core.improve.sentences import details, recommendation
+    from napari_medvlsm.core.improve.sentences import details, known_of_hold_out, recommendation
     from napari_medvlsm.core.improve.verdict import judge
+    from napari_medvlsm.core.improve.versions import unlisted_bases
 
-    print(f"Model {round_.name} beside {called(round_.plan.present.name)}, on scans that neither was trained on:")
-    if not round_.plan.held_out:
+    scans = len({case.case_id for case in round_.plan.held_out})
+    print(f"Model {round_.name} beside {called(round_.plan.present.name)}, on {scans} scans that are held out:")
+    if not scans:
         print("  No scan of the hold-out is finished, so nothing is known of which is better.")
         return
     verdict: Verdict = judge(round_.before, round_.after, round_.plan.cases)
-    for sentence in (recommendation(verdict), *details(verdict)):
+    for sentence in (recommendation(verdict), *details(verdict), known_of_hold_out(unlisted_bases(round_))):
         print(f"  {sentence}")
     print(f"'medvlsm improve promote {round_.project} {round_.name}' makes it the present one.")
 

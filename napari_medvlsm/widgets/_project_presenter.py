@@ -142,6 +142,7 @@ class ProjectPresenter(QObject):
         if store is not self._store:
             self._store = store
             self.thumbnails.clear()
+        tab.predict.setEnabled(not project.read_only and not project.predicting.works)
         tab.set_project(store.title if store is not None else "", project.read_only, store is not None)
         if store is None:
             self.model.set_ids(())
@@ -200,7 +201,7 @@ class ProjectPresenter(QObject):
         if not self._closed:
             works = self._project.predicting.works
             self._tab.set_work("predicting" if works else "", done, of, works)
-            self._tab.predict.setEnabled(not works and not self._project.read_only)
+            self._tab.predict.setEnabled(not works)
             if not works:
                 self._show()
 
@@ -221,7 +222,8 @@ class ProjectPresenter(QObject):
             self._project.message.emit(str(error), True)
             return
         said = session.prompt.text if self._project.case is not None else ""
-        prompts = {t: said if said and t == self._project.target else t for t in unseen}
+        project = self._project
+        prompts = {t: said if said and t == project.target else project.spoken(t) for t in unseen}
         dialog = PredictDialog(session.model.name, unseen, prompts, self._parent)
         model = str(session.model.folder)
         dialog.chosen.connect(lambda asked: self._project.predict(asked, model, *session.engine.chosen))

@@ -59,7 +59,7 @@ def test_a_project_from_its_dialog_to_its_answers(panel, scans, qtbot):
     assert model.index(0).data(CASE_ROLE).group == "patient ada"
     qtbot.waitUntil(lambda: panel.projects.thumbnails.get(model.case(3)) is not None, timeout=20_000)
     picture = panel.projects.thumbnails.get(model.case(3))
-    assert max(picture.width(), picture.height()) / picture.devicePixelRatio() == 44
+    assert max(picture.width(), picture.height()) / picture.devicePixelRatioF() == 44
     # By key, as with one hand on the mouse.
     panel.start_correction()
     layer = panel.viewer.layers.selection.active

@@ -1,13 +1,16 @@
 """The scans that ship with the starter: some that it was trained on, and some of the same sets that it was not.
 
-Their training split is replayed where the starter is trained further, and their validation split tells what is then
-forgotten.
+Their training split is replayed where the starter is trained further, and their validation split, on which the
+starter's threshold was chosen, tells what is then forgotten.
 """
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+
+# The split that is never replayed.
+REPLAY_TEST = "val"
 
 
 def shipped_replay() -> list[Path]:

@@ -65,7 +65,7 @@ class Finding:
     kind : str
         "nothing", "too-few", "no-validation", "no-holdout", "few-holdout", "target-not-trained",
         "target-not-validated", "target-not-held-out", "outline-missing", "empty-outline", "scan-missing",
-        "scan-changed", "held-out-seen".
+        "scan-changed", "held-out-seen", "held-out-left-out".
     sentence : str
     stops : bool
         Whether a round cannot start with it.
@@ -112,7 +112,12 @@ class Chosen:
         return len({case.case_id for case in self.cases if case.split == split})
 
 
-def choose_cases(store: ProjectStore, states: Collection[State] = ACCEPTED, targets: Collection[str] = ()) -> Chosen:
+def choose_cases(
+    store: ProjectStore,
+    states: Collection[State] = ACCEPTED,
+    targets: Collection[str] = (),
+    without: Collection[int] = (),
+) -> Chosen:
     """The outlines of a project that a round would use, from the database alone: quick, reads no file.
 
     Parameters
@@ -122,9 +127,23 @@ def choose_cases(store: ProjectStore, states: Collection[State] = ACCEPTED, targ
         Of the outlines; by default submitted, approved and absent.
     targets : collection of str
         All by default.
+    without : collection of int
+        Ids of scans that a person leaves out; one of the hold-out stops, as nobody chooses what models are judged by.
     """
     cases, findings = [], []
     for scan in store.cases(query=CaseQuery(states=tuple(states), targets=tuple(targets))):
+        if scan.id in without:
+            if scan.split == TEST:
+                findings.append(
+                    Finding(
+                        "held-out-left-out",
+                        f"{scan.name} is held out, and what models are judged by is not chosen case by case; where "
+                        "its outline is wrong, reopen and mend it.",
+                        True,
+                        scan.id,
+                    )
+                )
+            continue
         for target, state in scan.states.items():
             if state not in states or (targets and target not in targets):
                 continue

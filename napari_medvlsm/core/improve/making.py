@@ -39,6 +39,7 @@ def make_round(
     changes: Collection[str] = (),
     remark: str = "",
     minutes: float | None = None,
+    without: Collection[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Round:
     """Copy outlines and write the plan: a new folder with the next number, whole or not at all; nothing is started.
@@ -59,6 +60,8 @@ def make_round(
         Further `key=value` words; they win over the recipe's.
     minutes : float, optional
         The training ends after this time.
+    without : collection of int
+        Ids of scans that were left out of `cases`, as `cases.choose_cases` got them.
     progress : callable, optional
         ``progress(done, of)`` in scans.
 
@@ -89,6 +92,7 @@ def make_round(
             __version__,
             remark,
             minutes,
+            tuple(sorted(without)),
         )
         folder = models / str(number)
         with making_folder(folder) as temporary:
@@ -105,6 +109,7 @@ def trial_round(
     *,
     recipe: str = RECIPE,
     changes: Collection[str] = (),
+    without: Collection[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Round]:
     """A round for some moments, to see how long it would take (`estimate.by_trial`): no round of the project.
@@ -113,7 +118,8 @@ def trial_round(
     as those of `make_round`.
     """
     words = (*changes_for(base, f"{store.title}, a trial"), *changes)
-    plan = Plan(0, "", store.person, base, base, recipe, words, tuple(cases), __version__)
+    out = tuple(sorted(without))
+    plan = Plan(0, "", store.person, base, base, recipe, words, tuple(cases), __version__, left_out=out)
     with changing(store.folder) as models:
         for left in models.glob(f"{_TRIAL}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -142,11 +148,12 @@ def _fill(
         tuple(dict.fromkeys(case.state for case in cases)) or (State.APPROVED,),
         tuple(dict.fromkeys(case.target for case in cases)),
         progress=progress,
+        without=plan.left_out,
     )
     if report.failed:
         raise ValueError(f"Nothing was begun: {report.failed[0]}")
     # Somebody else may have gone on working.
-    now = choose_cases(store, {case.state for case in cases}, {case.target for case in cases})
+    now = choose_cases(store, {case.state for case in cases}, {case.target for case in cases}, plan.left_out)
     if set(now.cases) != set(cases):
         raise ValueError("Nothing was begun: outlines were changed meanwhile; look at them again.")
     write_plan(plan, folder)

@@ -79,6 +79,8 @@ class Plan:
     remark : str
     minutes : float or None
         The training ends after this time, at the end of an epoch; None for no limit.
+    left_out : tuple of int
+        Ids of scans that a person left out.
     """
 
     number: int
@@ -92,6 +94,7 @@ class Plan:
     software: str
     remark: str = ""
     minutes: float | None = None
+    left_out: tuple[int, ...] = ()
 
     @property
     def held_out(self) -> tuple[TrainingCase, ...]:

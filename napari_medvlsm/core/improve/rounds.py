@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -34,13 +33,11 @@ from napari_medvlsm.core.runs.folder import LOCK_FILE, Run
 from napari_medvlsm.core.runs.log import EventLog, Logged
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
 
-if TYPE_CHECKING:
-    pass
-
-# Within a round: held by the process that works on it; asks it to stop; what it said when it failed; the decision
-# against its model; what it prints.
-WORK_LOCK, STOP_FILE, FAILURE_FILE, REJECTION_FILE, PRINTED_FILE = (
+# Within a round: held by the process that works on it; the space that it keeps free; asks it to stop; what it said when
+# it failed; the decision against its model; what it prints.
+WORK_LOCK, ROOM_FILE, STOP_FILE, FAILURE_FILE, REJECTION_FILE, PRINTED_FILE = (
     ".lock",
+    ".room",
     "stop",
     "failed.json",
     "rejected.json",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
 
 from napari_medvlsm.core.improve.cases import FEW
@@ -67,15 +67,32 @@ def details(verdict: Verdict) -> list[str]:
     return told
 
 
+def known_of_hold_out(unlisted: Mapping[str, Sequence[str]]) -> str:
+    """Whether the two models may have been trained on scans of the hold-out.
+
+    Parameters
+    ----------
+    unlisted : mapping of str to sequence of str
+        See `versions.unlisted_bases`.
+    """
+    told = "No model of this project was trained on a scan of the hold-out."
+    for model, sets in unlisted.items():
+        whose = f"only its data sets are known ({', '.join(sets)})" if sets else "its data are not known"
+        told += (
+            f" Of {model}, {whose}, not the single scans: if yours are among them, it knows them already, and the "
+            "comparison says little."
+        )
+    return told
+
+
 def _listening(verdict: Verdict) -> list[str]:
     margin = verdict.margin
     if not margin.difference.cases:
         return []
-    how = "less" if is_worse(margin) else "more" if is_better(margin) else "about as much"
+    how = "less than" if is_worse(margin) else "more than" if is_better(margin) else "about as much as"
     return [
-        f"The new model listens to the words {how}{'' if how.startswith('about') else ' than before'}: right words do "
-        f"better than a wrong side or size by {margin.second:+.2f} Dice, before by {margin.first:+.2f} "
-        f"({_interval(margin)})."
+        f"The new model listens to the words {how} before: right words do better than a wrong side "
+        f"or size by {margin.second:+.2f} Dice, before by {margin.first:+.2f} ({_interval(margin)})."
     ]
 
 

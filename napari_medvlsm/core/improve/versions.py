@@ -15,6 +15,7 @@ from napari_medvlsm.core.improve.history import (
     ROLLED_BACK,
     Entry,
     append,
+    called,
     changing,
     earlier_models,
     present_name,
@@ -175,6 +176,30 @@ def read_trained(folder: Path) -> list[str]:
     if not isinstance(scans, list):
         raise ValueError(f"{path} does not list the scans that the model was trained on; copy the folder again.")
     return [str(scan) for scan in scans]
+
+
+def unlisted_bases(round_: Round) -> dict[str, tuple[str, ...]]:
+    """Installed models that the two models of a round come from and whose training scans are not known one by one.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        The names of their data sets by their title; none where the card names none, or the model is not there any more.
+    """
+    rounds = {other.name: other for other in find_rounds(round_.project)}
+    found = {}
+    for base in (round_.plan.present, round_.plan.base):
+        name = base.name
+        while name in rounds:
+            name = rounds[name].plan.base.name
+        if name in base.trained.values():
+            continue
+        try:
+            card = find_model(name).card
+            found[card.title] = tuple(source.name for source in card.data)
+        except ValueError:
+            found[called(name)] = ()
+    return found
 
 
 def was_trained_on(model: ProjectModel, pixels_hash: str) -> bool:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import argparse
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from napari_medvlsm.core.exit_codes import ExitCode, carry_out, exit_sentence
+from napari_medvlsm.core.improve.history import called
 from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER, read_plan
-from napari_medvlsm.core.improve.rounds import FAILURE_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
+from napari_medvlsm.core.improve.rounds import FAILURE_FILE, ROOM_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
 from napari_medvlsm.core.improve.versions import write_trained
+from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.runs.events import EventSink, ignore_event
 from napari_medvlsm.core.runs.folder import MODEL_FOLDER
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
@@ -37,9 +39,17 @@ KINDS = ("class", "oracle", "wrong", "absent")
 _LOOK = 0.5
 # Whoever looks whether a round runs holds its lock for a moment.
 _LOCK_SECONDS = 2.0
+# Kept free for the sentence of a failure, where the disk fills up.
+_ROOM = 65536
+# Of an end that somebody asked for: Ctrl+C, or a system that shuts down.
+_ASKED = (128 + 2, 128 + 15, -2, -15)
+
+Tell = Callable[[str], None]
 
 
-def work(round_: Round, report: EventSink = ignore_event, finish: bool = False) -> RunEnd:
+def work(
+    round_: Round, report: EventSink = ignore_event, finish: bool = False, tell: Tell = lambda sentence: None
+) -> RunEnd:
     """Do what is left of a round; blocks until it is done, stopped or failed.
 
     Parameters
@@ -49,6 +59,8 @@ def work(round_: Round, report: EventSink = ignore_event, finish: bool = False) 
         Gets the events of the training.
     finish : bool
         Train no further: the best model so far is written and measured.
+    tell : callable
+        Gets a sentence when measuring begins.
 
     Returns
     -------
@@ -64,14 +76,29 @@ def work(round_: Round, report: EventSink = ignore_event, finish: bool = False) 
         with FileLock(round_.folder / WORK_LOCK, timeout=_LOCK_SECONDS, is_singleton=False):
             for name in (FAILURE_FILE, STOP_FILE):
                 (round_.folder / name).unlink(missing_ok=True)
-            with _stoppable(round_) as stop:
-                end = _done(round_, report, finish, stop)
+            with _room(round_), _stoppable(round_) as stop:
+                try:
+                    end = _done(round_, report, finish, stop, tell)
+                except OSError as error:
+                    end = RunEnd(ExitCode.FAILED, sentence(error))
                 asked = stop.asked
-            if not end.done and not asked and end.code < 128:
+            if not end.done and not asked and end.code not in _ASKED:
                 write_failure(round_, end.sentence)
             return end
     except Timeout as error:
         raise ValueError(f"Round {round_.name} runs already.") from error
+
+
+@contextmanager
+def _room(round_: Round) -> Iterator[None]:
+    """Take some of the disk, and give it back."""
+    path = round_.folder / ROOM_FILE
+    with suppress(OSError):
+        path.write_bytes(bytes(_ROOM))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @dataclass
@@ -104,7 +131,7 @@ class _Stop:
 _STOPPED = RunEnd(128 + 15, "Stopped when asked to; the same command goes on.")
 
 
-def _done(round_: Round, report: EventSink, finish: bool, stop: _Stop) -> RunEnd:
+def _done(round_: Round, report: EventSink, finish: bool, stop: _Stop, tell: Tell) -> RunEnd:
     if round_.run.model is None:
         end = _trained(round_, report, finish, stop)
         if not end.done or stop.asked:
@@ -114,8 +141,13 @@ def _done(round_: Round, report: EventSink, finish: bool, stop: _Stop) -> RunEnd
         return RunEnd(ExitCode.FAILED, f"The training ended without a model; look into {round_.run.folder}.")
     write_trained(model, round_.plan.trained)
     candidate = f"{RUN_FOLDER}/{MODEL_FOLDER}"
-    for name, out in ((round_.plan.present.model, BEFORE_FOLDER), (candidate, AFTER_FOLDER)):
-        if round_.plan.held_out and not (round_.folder / out / SUMMARY_FILE).is_file():
+    present, scans = called(round_.plan.present.name), len({case.case_id for case in round_.plan.held_out})
+    for name, out, who in (
+        (round_.plan.present.model, BEFORE_FOLDER, f"The present model, {present},"),
+        (candidate, AFTER_FOLDER, "The new model"),
+    ):
+        if scans and not (round_.folder / out / SUMMARY_FILE).is_file():
+            tell(f"{who} is measured on {scans} scans of the hold-out, and on older ones.")
             end = _measured(round_, name, out, stop)
             if not end.done:
                 return end
@@ -126,7 +158,10 @@ def _trained(round_: Round, report: EventSink, finish: bool, stop: _Stop) -> Run
     with _process(round_, finish) as process, stop.reaching(process.ask_to_stop):
         for event in process.events():
             report(event)
-        return process.end()
+        end = process.end()
+    if end.code < 0 and round_.run.last_checkpoint:  # which had no time to say it itself
+        return RunEnd(end.code, f"{end.sentence} The epochs until then are kept, and it can go on after them.")
+    return end
 
 
 def _process(round_: Round, finish: bool) -> RunProcess:
@@ -136,12 +171,12 @@ def _process(round_: Round, finish: bool) -> RunProcess:
 
 
 def _measured(round_: Round, model: str, out: str, stop: _Stop) -> RunEnd:
-    with start_evaluation(model, [Path(DATA_FOLDER)], Path(out), KINDS, round_.folder) as child:
+    with start_evaluation(model, [Path(DATA_FOLDER)], Path(out), KINDS, round_.folder, replay=True) as child:
         with stop.reaching(child.ask_to_end):
             code = child.wait()
         if stop.asked:
             return _STOPPED
-        last = child.stderr_tail().splitlines()[-1:]
+        last = child.stderr_tail().splitlines()[-1:] if code > 0 else []
     if code == ExitCode.OK:
         return RunEnd(code, "")
     return RunEnd(code, " ".join(["The model could not be measured.", *(last or [exit_sentence(code)])]))

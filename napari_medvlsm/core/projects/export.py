@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,7 @@ def export_project(
     targets: Sequence[str] = (),
     replace: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    without: Collection[int] = (),
 ) -> ExportReport:
     """Write outlines as a data set (`datasets.export`), all of it or nothing.
 
@@ -71,6 +72,8 @@ def export_project(
         Replace an earlier export.
     progress : callable, optional
         ``progress(done, of)``.
+    without : collection of int
+        Ids of scans to leave out.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def export_project(
     if folder.exists():
         _require_export(folder, replace)
     query = CaseQuery(states=tuple(states), targets=tuple(targets))
-    cases = store.cases(query=query)
+    cases = [case for case in store.cases(query=query) if case.id not in without]
     report = ExportReport()
     if not cases:
         raise ProjectError(

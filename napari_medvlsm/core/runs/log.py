@@ -6,9 +6,11 @@ So a run can be followed by a program that did not start it, on another computer
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from napari_medvlsm.core.runs.events import Event, EventSink, read_line
@@ -18,7 +20,9 @@ from napari_medvlsm.core.runs.folder import EVENTS_FILE
 class EventRecorder:
     """Hands events on and, once it knows the run's folder, appends them to `events.jsonl` there.
 
-    A disk that is full does not end a run on this account: the line is left out.
+    A disk that is full does not end a run on this account: the line is left out. What is written there names no folder
+    above the run's: paths in it are relative, and of others the last name is left. Only the sentence of a failure
+    may name a file.
 
     Parameters
     ----------
@@ -43,8 +47,22 @@ class EventRecorder:
         """Report an event."""
         if self._path is not None:
             with suppress(OSError), self._path.open("ab") as file:
-                file.write(f"{event.line()}\n".encode())
+                file.write(f"{_without_folders(event, self._path.parent).line()}\n".encode())
         self._report(event)
+
+
+def _without_folders(event: Event, run: Path) -> Event:
+    texts = {name: _relative(value, run) for name, value in asdict(event).items() if isinstance(value, str)}
+    paths = {name: Path(text) for name, text in texts.items() if name != "sentence"}
+    return replace(event, **texts | {name: path.name for name, path in paths.items() if path.is_absolute()})
+
+
+def _relative(text: str, run: Path) -> str:
+    """A path, or a sentence with paths: "." for the run's folder, and what is in it as seen from there."""
+    if text == str(run):
+        return "."
+    inside = re.sub(rf"(?<![\w./\\-]){re.escape(str(run) + os.sep)}", "", text)
+    return inside.replace(str(run), "the folder of the run") if run.is_absolute() else inside
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ class RunProcess:
         reported = code in (ExitCode.OK, ExitCode.FAILED, ExitCode.DIVERGED, ExitCode.CRASHED) or code > 128
         if reported and self._last_words:
             return RunEnd(code, self._last_words)
-        last = self._child.stderr_tail().splitlines()[-1:]
+        # Whoever is killed has no last words.
+        last = self._child.stderr_tail().splitlines()[-1:] if code > 0 else []
         # Python's own code for an error that came before anything could report it.
         how = [] if code == ExitCode.SOME_FAILED else [exit_sentence(code)]
         return RunEnd(code, " ".join(["The training stopped unexpectedly.", *how, *last]))
@@ -174,7 +175,13 @@ def start_packaging(data: Path, run: Path, folder: Path | None = None) -> RunPro
 
 
 def start_evaluation(
-    model: str, sets: Sequence[Path], out: Path, kinds: Sequence[str], folder: Path | None = None
+    model: str,
+    sets: Sequence[Path],
+    out: Path,
+    kinds: Sequence[str],
+    folder: Path | None = None,
+    *,
+    replay: bool = False,
 ) -> ChildProcess:
     """Start `medvlsm evaluate` on the test split of data set folders, with names of files in the results.
 
@@ -189,6 +196,8 @@ def start_evaluation(
         Of prompts, as on the command line.
     folder : Path, optional
         That relative paths are seen from.
+    replay : bool
+        Measure it on the shipped scans that are never replayed, too (`datasets.replay`).
 
     Raises
     ------
@@ -196,6 +205,7 @@ def start_evaluation(
         If the process cannot be started.
     """
     arguments = ["evaluate", *map(str, sets), "--model", model, "--out", str(out), "--file-names", "--kinds", *kinds]
+    arguments += ["--replay"] if replay else []
     return ChildProcess("napari_medvlsm.cli", arguments, watches_stdin=False, output=False, folder=folder)
 
 

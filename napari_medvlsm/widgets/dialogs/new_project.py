@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
@@ -11,7 +12,6 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFileDialog,
-    QFormLayout,
     QLineEdit,
     QListWidget,
     QPushButton,
@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.core.prompts import Vocabulary
-from napari_medvlsm.widgets.dialogs.scans_form import ScansForm, beside
-from napari_medvlsm.widgets.sections._section import PROBLEM, quiet_label, rule
+from napari_medvlsm.widgets.dialogs.scans_form import ScansForm, beside, note
+from napari_medvlsm.widgets.sections._section import PROBLEM, rule
 
 
 class NewProjectDialog(QDialog):
@@ -81,17 +81,19 @@ class NewProjectDialog(QDialog):
         self.targets.currentRowChanged.connect(lambda row: self.remove.setEnabled(row >= 0))
         self.remove.setEnabled(False)
         self.scans = ScansForm(run, scans, optional=True)
-        self.problem = quiet_label()
+        self.problem = note()
         self.problem.setStyleSheet(f"color: {PROBLEM};")
-        self.where = quiet_label()
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.addRow("Name", self.name)
-        form.addRow("In the folder", beside(self.place, choose))
-        form.addRow("", self.where)
-        form.addRow("Outline", beside(self.target, self.add))
-        chosen = beside(self.targets, self.remove)
-        form.addRow("", chosen)
+        self.where = note()
+        rows = (
+            ("Name", self.name),
+            ("In the folder", beside(self.place, choose)),
+            ("", self.where),
+            ("Outline", beside(self.target, self.add)),
+            ("", beside(self.targets, self.remove)),
+        )
+        for place, (label, widget) in enumerate(rows):
+            self.scans.rows.insertRow(place, label, widget)
+        self.scans.rows.insertRow(len(rows), rule())
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
         )  # fmt: skip
@@ -105,8 +107,6 @@ class NewProjectDialog(QDialog):
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(False)
         column = QVBoxLayout(self)
-        column.addLayout(form)
-        column.addWidget(rule())
         column.addWidget(self.scans, 1)
         column.addWidget(self.problem)
         column.addWidget(buttons)
@@ -114,6 +114,11 @@ class NewProjectDialog(QDialog):
         self.place.textChanged.connect(self._on_changed)
         edit.textChanged.connect(self._on_changed)
         self.scans.changed.connect(self._on_changed)
+        self.finished.connect(self.scans.forget)
+        order = (self.name, self.place, choose, self.target, self.add, self.targets, self.remove, self.scans.folder)
+        for before, after in pairwise(order):
+            QWidget.setTabOrder(before, after)
+        self.name.setFocus()
         self.resize(560, 620)
         self._on_changed()
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QGridLayout, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QGridLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_medvlsm.core.prompts import target_name
-from napari_medvlsm.widgets.sections._section import quiet_label
 
 
 class PredictDialog(QDialog):
@@ -47,10 +46,11 @@ class PredictDialog(QDialog):
             grid.addWidget(box, row, 0)
             grid.addWidget(prompt, row, 1)
             self.rows[target] = box, prompt
-        about = quiet_label(
-            f"The model {model} outlines every scan that nobody has answered, in the background. Its outlines wait in "
-            "the project until a person looks at them; none counts as an answer. Of scans that are held out for "
-            "judging models they stay hidden until you have answered."
+        # Lines that are broken here: as high as they are in any font.
+        about = QLabel(
+            f"The model {model} outlines what nobody has answered, in the background.\n"
+            "Its outlines wait until a person looks at them; none counts as an answer.\n"
+            "Of scans held out for judging models, they stay hidden until you have answered."
         )
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
@@ -64,7 +64,6 @@ class PredictDialog(QDialog):
         column.addLayout(grid)
         column.addStretch(1)
         column.addWidget(buttons)
-        self.resize(480, 220)
         self._on_changed()
 
     def value(self) -> dict[str, str]:

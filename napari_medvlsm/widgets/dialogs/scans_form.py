@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
@@ -15,8 +15,10 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -25,7 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.core.projects.adding import grouped, scans_in
 from napari_medvlsm.core.projects.grouping import ByHeader, ByName, ByTable, GroupPreview, GroupRule, preview_of
-from napari_medvlsm.widgets.sections._section import PROBLEM, fill_combo, narrow_combo, quiet_label
+from napari_medvlsm.widgets.sections._section import PROBLEM, fill_combo, narrow_combo
 
 ALONE, BY_NAME, BY_HEADER, BY_TABLE = "alone", "name", "header", "table"
 _WAYS = (
@@ -111,7 +113,8 @@ class ScansForm(QWidget):
         self._run, self._start = run, start
         self._asked: ScansChoice | None = None
         self.problem = ""
-        form = QFormLayout(self)
+        # Others may put rows of theirs above.
+        form = self.rows = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         self.folder = QLineEdit()
@@ -134,11 +137,11 @@ class ScansForm(QWidget):
         self.choose_table.clicked.connect(self._ask_table)
         self.rule_row = beside(self.text)
         self.table_row = beside(self.table, self.choose_table)
-        self.explained = quiet_label()
+        self.explained = note()
         form.addRow("", self.rule_row)
         form.addRow("", self.table_row)
         form.addRow("", self.explained)
-        self.found = quiet_label()
+        self.found = note()
         form.addRow("", self.found)
         self.groups = QTreeWidget()
         self.groups.setHeaderHidden(True)
@@ -175,6 +178,11 @@ class ScansForm(QWidget):
             return
         self._say("Looking through the folder…")
         self._run(choice.preview, partial(self._show, choice), partial(self._fail, choice))
+
+    def forget(self) -> None:
+        """Show nothing of what is still looked for: the window closes."""
+        self._timer.stop()
+        self._asked = None
 
     def _show(self, choice: ScansChoice, found: GroupPreview) -> None:
         if choice != self._asked:
@@ -251,6 +259,7 @@ class AddScansDialog(QDialog):
         self.buttons.accepted.connect(self._accept)
         self.buttons.rejected.connect(self.reject)
         self.form.changed.connect(self._on_changed)
+        self.finished.connect(self.form.forget)
         column = QVBoxLayout(self)
         column.addWidget(self.form, 1)
         column.addWidget(self.buttons)
@@ -263,6 +272,15 @@ class AddScansDialog(QDialog):
     def _accept(self) -> None:
         self.chosen.emit(self.form.value())
         self.accept()
+
+
+def note(text: str = "") -> QLabel:
+    """A wrapped line as wide as a form lets it be, with what a person typed as it was typed."""
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+    return label
 
 
 def beside(*widgets: QWidget) -> QWidget:

@@ -154,7 +154,7 @@ class CaseDelegate(QStyledItemDelegate):
         picture = QRect(inner.left(), inner.top(), THUMBNAIL, inner.height())
         pixmap = self._thumbnail(case)
         if pixmap is not None:
-            ratio = pixmap.devicePixelRatio()
+            ratio = pixmap.devicePixelRatioF()
             place = QRect(0, 0, round(pixmap.width() / ratio), round(pixmap.height() / ratio))
             place.moveCenter(picture.center())
             painter.drawPixmap(place, pixmap)

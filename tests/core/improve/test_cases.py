@@ -25,6 +25,15 @@ def test_finished_outlines_are_chosen_with_what_is_known_of_them(store):
     assert choose_cases(store, {State.APPROVED}).findings[0].kind == "nothing"
 
 
+def test_a_person_leaves_single_scans_out_but_none_of_the_hold_out(store):
+    train, held_out = (next(case for case in store.cases() if case.split == split) for split in ("train", "test"))
+    chosen = choose_cases(store, without={train.id})
+    assert train.id not in {case.case_id for case in chosen.cases} and len(chosen.cases) == 11
+    assert not any(finding.stops for finding in chosen.findings)
+    found = kinds(choose_cases(store, without={held_out.id}).findings)["held-out-left-out"]
+    assert found.stops and found.case_id == held_out.id and held_out.name in found.sentence
+
+
 def test_too_few_scans_and_a_validation_without_the_target_stop(store):
     for case in store.cases():
         if case.split == "train" or case.states["polyp"] is State.ABSENT:

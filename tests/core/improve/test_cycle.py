@@ -1,5 +1,6 @@
 """One whole round by command with real trainings of a small model: killed in the middle, promoted, taken back."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,10 +9,11 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from napari_medvlsm.cli import main
-from napari_medvlsm.core.improve.rounds import RoundState, find_round, start_round, stop_round
+from napari_medvlsm.core.improve.rounds import ROOM_FILE, RoundState, find_round, start_round, stop_round
 from napari_medvlsm.core.improve.versions import TRAINED_FILE, find_project_model
 from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.models.store.registry import user_models_folder
@@ -20,6 +22,7 @@ from napari_medvlsm.core.runs.results import read_results
 from tests.core.models.small_models import small_wordunet
 from tests.test_cli_project import write_stones
 
+resource = pytest.importorskip("resource", reason="limits the size of files as Linux and macOS do")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="kills as Linux and macOS do")]
 LONG = 240.0
 SMALL = ["--base", "small", "--set", "optimizer.ema=0", "--person", "Ann"]
@@ -69,13 +72,25 @@ def test_a_round_that_is_killed_goes_on_and_its_model_is_promoted_and_taken_back
     until(lambda: not round_.running)
     assert (round_.state, round_.failure) == (RoundState.FINISHED, "")
     assert round_.progress.epochs == 4 and len(round_.run.epochs()) == 4, "no epoch was trained twice"
-    assert {result.about.model for result in map(read_results, (round_.before, round_.after))} == {"starter", "model"}
+    results = read_results(round_.before), read_results(round_.after)
+    assert {result.about.model for result in results} == {"starter", "model"}
+    for result in results:
+        assert {name: found.split for name, found in result.sets.items()} == {
+            "data": "test",
+            "busi": "val",
+            "dsb2018_nuclei": "val",
+        }
+    replayed = json.loads((round_.run.folder / "data.json").read_text("utf-8"))["replay"]
+    assert len(replayed) == 48, "no scan of which forgetting is measured"
 
     capsys.readouterr()
     assert main(["improve", "compare", "stones"]) == 0
     said = capsys.readouterr().out
     assert "Model 1 beside starter" in said and "Too few to tell: the hold-out has 5 scans" in said
     assert "Hold-out, asked by name: Dice" in said and "what such a scan cannot show" in said
+    assert "Of older data, breast tumor: the new model" in said and "Of older data, cell nuclei" in said
+    assert "listens to the words" in said and "older scans without what was asked for" in said
+    assert "Of Starter, only its data sets are known (Kvasir-SEG" in said
     assert main(["improve", "promote", "stones", "1", "--person", "Ann"]) == 0
     present = find_project_model(stones)
     assert present.name == "1" and present.card.title == "Stones: ward 3, model 1"
@@ -86,6 +101,33 @@ def test_a_round_that_is_killed_goes_on_and_its_model_is_promoted_and_taken_back
     assert "Ann promoted model 1, before starter" in capsys.readouterr().out
     assert main(["improve", "export", "stones", "1", "out"]) == 0
     assert read_card(Path("out")).family == "wordunet" and Path("out", TRAINED_FILE).is_file()
+
+
+def test_a_full_disk_and_a_killed_training_are_told_and_gone_on_from(stones):
+    """No file may grow beyond a limit, which is what a full disk looks like to a program."""
+    assert main(["improve", "stones", "--prepare", *SMALL, "--set", "trainer.max_epochs=2"]) == 0
+    round_, before = find_round(stones), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        start_round(round_)
+        until(lambda: not round_.running)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert round_.state is RoundState.FAILED and "then give the same command again" in round_.failure
+    assert not (round_.folder / ROOM_FILE).exists()
+
+    worker = psutil.Process(start_round(round_))
+    until(lambda: (round_.run.folder / LAST_FILE).is_file())
+    (training,) = worker.children()
+    training.kill()
+    until(lambda: not round_.running)
+    assert round_.state is RoundState.FAILED
+    assert round_.failure == (
+        "The training stopped unexpectedly. It was ended by SIGKILL, which often means that memory ran out. The epochs "
+        "until then are kept, and it can go on after them."
+    )
+    assert main(["improve", "stones", "--go-on"]) == 0
+    assert (round_.state, round_.failure, len(round_.run.epochs())) == (RoundState.FINISHED, "", 2)
 
 
 def test_a_round_that_was_trained_elsewhere_is_picked_up_by_its_folder(stones, tmp_path, capsys):

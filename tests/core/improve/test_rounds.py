@@ -21,6 +21,7 @@ from napari_medvlsm.core.improve.rounds import (
     reject_round,
     require_startable,
 )
+from napari_medvlsm.core.improve.sentences import known_of_hold_out
 from napari_medvlsm.core.improve.versions import (
     base_of,
     delete_model,
@@ -30,11 +31,12 @@ from napari_medvlsm.core.improve.versions import (
     promote,
     roll_back,
     trained_scans,
+    unlisted_bases,
     was_trained_on,
 )
 from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.models.store.registry import find_model
-from napari_medvlsm.core.runs.events import Epoch, Started, Step, Stopped, ignore_event
+from napari_medvlsm.core.runs.events import Epoch, Failed, Saved, Started, Step, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import EVENTS_FILE, LOCK_FILE, MODEL_FOLDER, RECIPE_FILE
 from napari_medvlsm.core.runs.log import EventLog, EventRecorder
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
@@ -67,6 +69,16 @@ def test_a_round_is_a_frozen_copy_that_is_found_again(store, new_round):
     assert made.plan.command.startswith("medvlsm train best/own model=starter model.base=starter 'title=")
     assert made.plan.command.endswith("--data data --run run")
     assert new_round().name == "2" and [r.name for r in find_rounds(store.folder)] == ["1", "2"]
+
+
+def test_what_was_left_out_is_neither_copied_nor_forgotten(store):
+    out = next(case for case in store.cases() if case.split == "train")
+    cases = choose_cases(store, without={out.id}).cases
+    round_ = make_round(store, cases, BASE, VOCABULARY, without={out.id})
+    assert round_.plan.left_out == (out.id,) and out.pixels_hash not in round_.plan.trained
+    lists = [json.loads(path.read_text("utf-8")) for path in (round_.data / "anns").iterdir()]
+    assert sum(map(len, lists)) == len(cases) == 11
+    assert find_round(store.folder).plan == round_.plan
 
 
 def test_outlines_that_changed_meanwhile_and_a_seen_hold_out_begin_nothing(store):
@@ -151,6 +163,39 @@ def test_a_log_is_read_bit_by_bit_and_survives_a_line_cut_short(tmp_path):
     again.record_in(tmp_path)
     again(replace(STARTED, first_epoch=1))
     assert [entry.event.first_epoch for entry in log.new()] == [1]
+
+
+def test_a_log_names_no_folder_above_the_run(tmp_path):
+    """But the sentence of a failure may."""
+    run, reported = tmp_path / "ward" / "run", []
+    run.mkdir(parents=True)
+    recorder = EventRecorder(reported.append)
+    recorder.record_in(run)
+    best = run / "best.ckpt"
+    recorder(replace(STARTED, run=str(run)))
+    recorder(Stopped("finished", f"Stopped: the best model so far is in {best}.", str(best), 0.5))
+    recorder(Saved(str(tmp_path / "ward" / "out"), str(run / "report.html")))
+    recorder(Failed(f"The disk is full, while {run} was being written."))
+    started, stopped, saved, failed = (entry.event for entry in EventLog(run).new())
+    assert started.run == "." and saved == Saved("out", "report.html")
+    assert (stopped.sentence, stopped.checkpoint) == ("Stopped: the best model so far is in best.ckpt.", "best.ckpt")
+    assert failed.sentence == "The disk is full, while the folder of the run was being written."
+    assert b"ward" not in (run / EVENTS_FILE).read_bytes()
+    assert reported[1].checkpoint == str(best), "whoever listens gets it whole"
+
+
+def test_what_is_known_of_the_hold_out_is_said(store, new_round, model_folder):
+    first = new_round()
+    assert unlisted_bases(first) == {"Starter": tuple(source.name for source in find_model("starter").card.data)}
+    told = known_of_hold_out(unlisted_bases(first))
+    assert told.startswith("No model of this project") and "Of Starter, only its data sets are known (Kvasir" in told
+    listed = replace(BASE, name="clinic", trained={"ab" * 32: "clinic"})
+    second = new_round(base=listed)
+    assert unlisted_bases(second) == {} and "Of " not in known_of_hold_out({})
+    third = new_round(base=replace(BASE, name="2", trained=second.plan.trained))
+    assert unlisted_bases(third) == {}
+    gone = new_round(base=replace(BASE, name="gone"))
+    assert "Of gone, its data are not known" in known_of_hold_out(unlisted_bases(gone))
 
 
 def test_promoting_and_going_back(store, new_round, model_folder):

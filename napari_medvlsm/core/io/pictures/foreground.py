@@ -28,10 +28,9 @@ _STRIP = 2**22
 _FLAT = 0.05
 # Of fractions: the share of pixels that has to lie near 0 or 1, and what near means.
 _CLEAR, _NEAR = 0.9, 0.25
-# Faint specks that compression leaves on black: below which value, and of which share of the pixels at most. Of values
-# as low as small labels, which a JPEG does not keep, a smaller one.
-_FAINT, _SPECKS = 64, 0.1
-_LABEL, _LABEL_SPECKS = 4, 0.01
+# What lies below is a faint speck that compression leaves on black. But what is as low as a label, and on more than
+# this share of the pixels, is a mask of 0 and 1, which a JPEG does not keep.
+_FAINT, _LABEL, _SPECKS = 64, 4, 0.01
 # Of 8-bit values, what compression makes of black and white.
 _NOISE = 32
 
@@ -217,8 +216,7 @@ def _full(values: AnyArray) -> float:
 def _seen(values: AnyArray, names: Names, full: float, lossy: bool) -> Reading:
     found, counts = _distinct(values)
     faint = int(counts[found > 0].sum())
-    share = faint / values.size
-    if lossy and found[-1] < _FAINT and share <= (_LABEL_SPECKS if found[-1] < _LABEL else _SPECKS):
+    if lossy and found[-1] < _FAINT and (found[-1] >= _LABEL or faint <= _SPECKS * values.size):
         return Reading(np.zeros(values.shape, bool), faint, faint)
     if lossy and found[-1] < _FAINT:
         raise AmbiguousMask(_shown(found, counts, names, "nonzero"))
