@@ -37,7 +37,7 @@ _SORTS = (
     ("group", "group"),
     ("added last", "added"),
     ("changed last", "changed"),
-    ("suggested first", "suggested"),
+    ("suggested", "suggested"),
 )
 
 
