@@ -91,6 +91,9 @@ class ProjectTab(QWidget):
         column.addWidget(self.body, 1)
         self.room = QWidget()
         column.addWidget(self.room, 1)
+        for label in (self.hint, self.counts, self.now):
+            # Or else as high as if it were as narrow as can be, and so the window higher than the screen.
+            label.setMinimumHeight(1)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SEARCH_MS)
