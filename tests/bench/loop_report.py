@@ -20,6 +20,8 @@ ARMS = {
     "nearest": ("nearest case's mask, untrained", "#cc79a7", "x"),
 }
 
+STARTER = "starter as it ships"
+
 
 @dataclass(frozen=True)
 class Held:
@@ -92,7 +94,7 @@ def print_tables(
         head = ["arm", "cases", "seeds", "Dice by name", "by sentence", "side margin", "size margin", "false alarms"]
         print("| " + " | ".join([*head, "changed pixels", "change kept", "seconds", "of the core"]) + " |")
         print("|---|" + "---:|" * 11)
-        print("| " + " | ".join(["starter as it ships", "0", "", *_measures([held]), "", "", "", ""]) + " |")
+        print("| " + " | ".join([STARTER, "0", "", *_measures([held]), "", "", "", ""]) + " |")
         for arm in ("chosen", "random", "unet"):
             for size in task.sizes:
                 if some := [r for r in own if r.arm == arm and r.size == size]:
@@ -107,7 +109,7 @@ def print_tables(
             if some := [r for r in own if r.arm == "random" and r.size == size]:
                 found = by_group([_nearest(r, nearest) for r in some], "class")
                 print("| " + " | ".join([ARMS["nearest"][0], str(size), str(len(some)), _said(found)]) + " |")
-        _print_pairs(task, own)
+        _print_pairs(task, own, held)
 
 
 def _measures(held: Sequence[Held], words: bool = True) -> list[str]:
@@ -120,12 +122,14 @@ def _measures(held: Sequence[Held], words: bool = True) -> list[str]:
     return [*cells, f"{100 * np.mean(absent):.1f} % of {len(absent)}" if absent else ""]
 
 
-def _print_pairs(task: Task, rounds: Sequence[Round]) -> None:
-    """Two arms on the same cases of the hold-out, seed by seed."""
+def _print_pairs(task: Task, rounds: Sequence[Round], untrained: Held) -> None:
+    """Two arms, or one and the starter as it ships, on the same cases of the hold-out, seed by seed."""
     print()
-    for first, second in (("random", "chosen"), ("unet", "random")):
+    titles = {STARTER: STARTER} | {arm: title for arm, (title, _, _) in ARMS.items()}
+    for first, second in ((STARTER, "chosen"), (STARTER, "random"), ("random", "chosen"), ("unet", "random")):
         for size in task.sizes:
             found = {(r.arm, r.seed): r.result for r in rounds if r.size == size}
+            found |= {(STARTER, seed): untrained for _, seed in found}
             seeds = [seed for arm, seed in found if arm == second and (first, seed) in found]
             if not seeds:
                 continue
@@ -138,7 +142,7 @@ def _print_pairs(task: Task, rounds: Sequence[Round]) -> None:
             pair = paired(sides[0], sides[1], groups)
             count = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
             print(
-                f"{size} cases, {ARMS[second][0]} less {ARMS[first][0]} ({count}): "
+                f"- {size} cases, {titles[second]} less {titles[first]} ({count}): "
                 f"{_said(pair.difference)}, better in {pair.wins}, worse in {pair.losses}"
             )
 
