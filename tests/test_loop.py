@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from medvlsm_training.least_change import PARTS
+from medvlsm_training.package import KEPT_CHANGE
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.datasets.export import export_case
@@ -71,6 +75,11 @@ def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_
     assert card.targets == ("gallstone",) and {"gallstone", "stone"} <= {*card.phrases}
     assert {"maroon", "bulgy", "womb"} <= {*card.words}
     assert card.data[-1].name == "stones" and card.metrics["test"]["gallstone"]["cases"] == 2
+    # Encoders and statistics of the norms stay the starter's; the card tells how much of the rest's change is kept.
+    before, after = starter.model.state_dict(), load_file(run / "model" / "model.safetensors")
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed and not any(name.startswith("encoders.") or "running" in name for name in changed)
+    assert card.training[KEPT_CHANGE] in PARTS
     (source,) = card.training["recipe"]["sources"]
     assert source["folder"] == "stones"
 

@@ -97,7 +97,8 @@ def print_tables(
             for size in task.sizes:
                 if some := [r for r in own if r.arm == arm and r.size == size]:
                     effort = [value for r in some for value in r.effort]
-                    cells = [ARMS[arm][0], str(size), str(len(some)), *_measures([r.result for r in some])]
+                    measures = _measures([r.result for r in some], words=arm != "unet")
+                    cells = [ARMS[arm][0], str(size), str(len(some)), *measures]
                     cells.append(f"{100 * np.mean(effort):.1f} %" if effort else "")
                     cells.append("" if arm == "unet" else f"{100 * np.mean([r.kept for r in some]):.0f} %")
                     cells += [f"{np.mean([r.training for r in some]):.0f}", f"{np.mean([r.busy for r in some]):.0f}"]
@@ -109,12 +110,13 @@ def print_tables(
         _print_pairs(task, own)
 
 
-def _measures(held: Sequence[Held]) -> list[str]:
-    sentence = any(value is not None for one in held for value in one.dice["oracle"])
+def _measures(held: Sequence[Held], words: bool = True) -> list[str]:
+    """Cells of a row; without those of sentences and of what is absent where a model takes no words."""
+    sentence = words and any(value is not None for one in held for value in one.dice["oracle"])
     cells = [_said(by_group(held, "class"))]
     cells.append(_said(by_group(held, "oracle")) if sentence else "")
     cells += [_said(by_group(held, "oracle", kind)) if sentence else "" for kind in ("wrong side", "wrong size")]
-    absent = [value for one in held for value in one.absent]
+    absent = [value for one in held for value in one.absent] if words else []
     return [*cells, f"{100 * np.mean(absent):.1f} % of {len(absent)}" if absent else ""]
 
 
@@ -134,8 +136,9 @@ def _print_pairs(task: Task, rounds: Sequence[Round]) -> None:
                     side += [100 * (value or 0.0) for value in found[arm, seed].dice["class"]]
                 groups += found[first, seed].groups
             pair = paired(sides[0], sides[1], groups)
+            count = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
             print(
-                f"{size} cases, {ARMS[second][0]} less {ARMS[first][0]} ({len(seeds)} seeds): "
+                f"{size} cases, {ARMS[second][0]} less {ARMS[first][0]} ({count}): "
                 f"{_said(pair.difference)}, better in {pair.wins}, worse in {pair.losses}"
             )
 
@@ -193,12 +196,14 @@ def save_plot(
                     label = f"{kind}, {title}"
                     _curve(below, [places[s] + shift for s in curve], found, label, color, mark, line)
         above.set_title(task.title, fontsize=11)
-        above.set_ylabel("Dice by name on the hold-out, points (95 % interval)")
+        above.set_ylabel("Dice by name, points (95 % interval)")
+        above.set_ylim(0, 100)
         below.set_ylabel("true sentence less a wrong one, points")
         below.axhline(0, color="#555555", linewidth=0.8)
         for axis in (above, below):
             axis.set_xticks(list(places.values()), [str(size) for size in places])
             axis.set_xlabel("corrected cases")
+            axis.set_xlim(-0.3, len(task.sizes) + 0.3)
             axis.grid(axis="y", color="#dddddd")
             axis.set_axisbelow(True)
             if axis.get_legend_handles_labels()[0]:

@@ -21,8 +21,9 @@ from medvlsm_training.config import (
 )
 from medvlsm_training.data import PromptedImages, collate
 from medvlsm_training.init import sincos_positions
+from medvlsm_training.least_change import PARTS
 from medvlsm_training.models import starting_model
-from medvlsm_training.package import package
+from medvlsm_training.package import KEPT_CHANGE, package
 from medvlsm_training.prompting import Prompter, trained_targets
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.sources import read_items
@@ -337,6 +338,21 @@ def test_adapters_are_trained_on_a_base_and_packaged_with_its_identity(data, rec
     assert encoders and all(torch.equal(before[name], after[name]) for name in encoders)
     assert not torch.equal(before["net.decoder.reduces.0.weight"], after["net.decoder.reduces.0.weight"])
     assert any("lora_B" in name and value.any() for name, value in after.items())
+
+
+def test_of_a_change_the_model_that_is_written_holds_the_part_that_its_card_tells(data, recipe, tmp_path, model_folder):
+    part_way = ModelConfig(base=str(model_folder), trained="decoder", least_change=True)
+    recipe = replace(recipe, model=part_way, trainer=replace(recipe.trainer, max_epochs=1, early_epochs=0))
+    train(recipe, data, tmp_path / "run")
+    card = package(recipe, data, tmp_path / "run", tmp_path / "model")
+    part = card.training[KEPT_CHANGE]
+    assert part in PARTS and f"{part:g}" in (tmp_path / "model" / "model_card.json").read_text("utf-8")
+    best = load_trained(tmp_path / "run" / BEST_FILE, recipe, read_items(recipe, data, VOCABULARY), VOCABULARY)
+    base, written, changed = load_model(model_folder).state_dict(), load_model(tmp_path / "model").state_dict(), 0
+    for name, trained in best.state_dict().items():
+        assert torch.allclose(written[name], base[name].lerp(trained, part)), name
+        changed += not torch.equal(base[name], trained)
+    assert changed > 5
 
 
 def _alone(folder, parent):

@@ -5,4 +5,5 @@
 `processes`  the processes that share a run
 `share`      one process's share
 `run`        the whole
+`project`    the process that does it for the unseen scans of a project
 """

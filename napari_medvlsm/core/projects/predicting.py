@@ -4,7 +4,7 @@ A process beside the window outlines them, by the prediction of folders (`core.b
 program that has the project open takes each mask in as a prediction. Both may end at any time: what lies in the folder
 is taken in when the work goes on, and what the project has is not predicted again.
 
-`python -m napari_medvlsm.core.projects.predicting PROJECT` is that process. It prints a line of JSON for each scan.
+`core.bulk.project` is that process. It prints a line of JSON for each scan.
 """
 
 from __future__ import annotations
@@ -12,30 +12,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_medvlsm.core.io.labels import load_mask
 from napari_medvlsm.core.options import AUTO
 from napari_medvlsm.core.process import ChildProcess
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.files import remove
-from napari_medvlsm.core.projects.reading import to_predict
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
-
-if TYPE_CHECKING:
-    from napari_medvlsm.core.bulk.manifest import Row
 
 #: In the project's folder; holds the masks of target N in a folder N.
 PREDICTING_FOLDER = "predicting"
 # What the project remembers of the work: the request as JSON, "" when it is done.
 _META = "predicting"
-_MODULE = "napari_medvlsm.core.projects.predicting"
+_MODULE = "napari_medvlsm.core.bulk.project"
 
 
 @dataclass(frozen=True)
@@ -142,57 +135,3 @@ def take_in(store: ProjectStore, predicted: Predicted) -> bool:
         store.save_prediction(case.id, annotation)
     remove(store.folder, predicted.file)
     return unseen
-
-
-# The process --------------------------------------------------------------------------------------------------------
-
-
-def main() -> int:
-    """Predict what the project remembers."""
-    from napari_medvlsm.core.bulk.run import PredictionRequest, segment_folder
-    from napari_medvlsm.core.models.store.registry import find_model
-    from napari_medvlsm.core.models.store.weights_hash import weights_hash
-    from napari_medvlsm.core.prompts import free_text, load_vocabulary
-    from napari_medvlsm.core.prompts.own_words import own_words_path
-
-    if hasattr(os, "nice"):
-        os.nice(10)  # what the person works on comes first
-    with ProjectStore(Path(sys.argv[1]), read_only=True) as store:
-        request = remembered_request(store)
-        if request is None:
-            return 0
-        entry, vocabulary = find_model(request.model), load_vocabulary(own_words_path())
-        weights, work = weights_hash(entry.folder), []
-        for number, (target, text) in enumerate(request.prompts.items()):
-            ids = to_predict(store.database, target, text, weights)
-            names = {store.scan_path(case_id): f"{case_id:06d}.tif" for case_id in ids}
-            work.append((number, target, free_text(text, vocabulary), names))
-        folder = store.folder
-    _tell(Predicted(of=sum(len(names) for *_, names in work)))
-    for number, target, prompt, names in work:
-        if not names:
-            continue
-        out = folder / PREDICTING_FOLDER / str(number)
-        asked = PredictionRequest(
-            entry, prompt, device=request.device, precision=request.precision, vocabulary_hash=vocabulary.digest
-        )
-
-        def report(row: Row, target: str = target, out: Path = out) -> None:
-            case_id, done = int(Path(row.output).stem), row.status == "done"
-            file = (out / row.output).relative_to(folder).as_posix() if done else ""
-            _tell(Predicted(0, target, case_id, file, "" if done else row.message))
-
-        segment_folder(names, out, asked, report=report)
-    return 0
-
-
-def _tell(predicted: Predicted) -> None:
-    sys.stdout.write(json.dumps(asdict(predicted)) + "\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from error

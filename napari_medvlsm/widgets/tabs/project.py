@@ -185,12 +185,12 @@ class ProjectTab(QWidget):
         row.addWidget(self.next)
         column.addLayout(row)
         self.submit = _button(
-            f"Submit, next  {keys.SUBMIT_KEY}",
+            f"Submit  {keys.SUBMIT_KEY}",
             f"Hand the outline over to a second person, and show the next scan to do ({keys.SUBMIT_KEY})",
             self.submitRequested,
         )
         self.absent = _button(
-            f"Not there, next  {keys.NOT_THERE_KEY}",
+            f"Not there  {keys.NOT_THERE_KEY}",
             f"Answer that this scan does not show it, and show the next scan to do ({keys.NOT_THERE_KEY})",
             self.absentRequested,
         )
