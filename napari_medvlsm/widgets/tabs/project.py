@@ -60,6 +60,8 @@ class ProjectTab(QWidget):
     reviewRequested = Signal()
     versionsRequested = Signal()
     effortRequested = Signal()
+    counts: QLabel
+    now: QLabel
 
     def __init__(self) -> None:
         super().__init__()
