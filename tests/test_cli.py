@@ -219,3 +219,14 @@ def test_effect_of_a_set_goes_into_the_card(tmp_path, samples, model_folder, cap
     assert main(["prompts", "effect", "--data", str(folder), "--split", "dev"]) == 2
     assert "it has val" in capsys.readouterr().err
     assert main(["prompts", "effect"]) == 2 and "--data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rule", "fraction"), [("nonzero", 0.5), ("2", 0.25), ("1,2", 0.5)])
+def test_a_mask_of_labels_is_described_by_what_is_said_of_them(tmp_path, capsys, rule, fraction):
+    labels = np.zeros((8, 8), np.uint8)
+    labels[:2], labels[2:4] = 1, 2
+    Image.fromarray(labels).save(tmp_path / "m.png")
+    assert main(["prompts", "describe", str(tmp_path / "m.png")]) == 2
+    assert "could mean several things" in (said := capsys.readouterr().err) and "say it with --foreground" in said
+    assert main(["prompts", "describe", str(tmp_path / "m.png"), "--foreground", rule]) == 0
+    assert json.loads(capsys.readouterr().out)["fraction"] == fraction

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+
+def add_foreground(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what the values of masks mean, where these could mean several things."""
+    parser.add_argument(
+        "--foreground",
+        type=_foreground,
+        default="",
+        metavar="RULE",
+        help="of masks whose values could mean several things: nonzero, half, dark, alpha, or values such as 1,3",
+    )
+
+
+def _foreground(text: str) -> str | tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        pass
+    if text not in ("", "nonzero", "half", "dark", "alpha"):  # "" is the default
+        raise argparse.ArgumentTypeError(f"nonzero, half, dark, alpha, or values such as 1,3, but not {text!r}")
+    return text
 
 
 def find_scans(names: Sequence[str]) -> Iterator[Path]:

@@ -139,7 +139,12 @@ def _begin(options: argparse.Namespace, project: Path) -> Round | int:
             return FAILED
         vocabulary, recipe = load_vocabulary(own_words_path()), options.recipe or RECIPE
         if options.dry_run:
-            changed = {"recipe": recipe, "changes": options.set, "without": without, "progress": _bar("scan")}
+            changed: dict[str, Any] = {
+                "recipe": recipe,
+                "changes": options.set,
+                "without": without,
+                "progress": _bar("scan"),
+            }
             with trial_round(store, chosen.cases, base, vocabulary, **changed) as trial:
                 print(by_trial(trial).sentence)
             return OK

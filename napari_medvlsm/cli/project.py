@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import FAILED, OK, SOME_FAILED
 from napari_medvlsm.cli._progress import scan_bar
+from napari_medvlsm.cli._scans import add_foreground
 from napari_medvlsm.core.projects.states import State
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def add_to(commands: Any) -> Any:
     add.add_argument("--dataset", type=Path, metavar="FOLDER", help="a data set: the paper's layout, or an export")
     add.add_argument("--coco", type=Path, metavar="FILE", help="COCO annotations of the scans in the folder given")
     add.add_argument("--target", default="", help="what the masks show, where they do not say so")
+    add_foreground(add)
     add.add_argument("--author", default="", help="who drew the masks, where they do not say so")
     add.add_argument(
         "--as",
@@ -171,7 +173,9 @@ def _sources(options: argparse.Namespace) -> tuple[list[NewScan], list[GivenMask
         if not inside:
             raise ValueError(f"The folder {path} holds no scan.")
         scans += inside
-    return scans, masks_beside(scans, options.masks, options.target, options.author) if options.masks else []
+    return scans, masks_beside(
+        scans, options.masks, options.target, options.author, options.foreground
+    ) if options.masks else []
 
 
 def _rule(options: argparse.Namespace, salt: str) -> GroupRule | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_medvlsm.cli._codes import OK, SOME_FAILED
-from napari_medvlsm.cli._scans import find_scans
+from napari_medvlsm.cli._scans import add_foreground, find_scans
 from napari_medvlsm.core.models.store.registry import STARTER
 from napari_medvlsm.core.prompts import LABELS, Attributes, Vocabulary, build, load_vocabulary, parse
 from napari_medvlsm.core.prompts.attributes import LISTS
@@ -46,6 +46,7 @@ def add_to(commands: Any) -> None:
 
     describer = prompts.add_parser("describe", help="a mask to attributes, as JSON")
     describer.add_argument("mask", type=Path, help="a mask file, read by what it holds: 0 and 1, 0 and 255, alpha, ...")
+    add_foreground(describer)
     describer.add_argument("--image", type=Path, help="its scan, for the colour and for the pixel size")
     describer.add_argument(
         "--rules",
@@ -143,13 +144,16 @@ def _parse(options: argparse.Namespace) -> int:
 def _describe(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.describe import describe, describe_upstream
     from napari_medvlsm.core.io.images import read_scan
-    from napari_medvlsm.core.io.mask_files import read_foreground, read_grey
+    from napari_medvlsm.core.io.mask_files import AmbiguousMask, read_foreground, read_grey
 
     if options.rules == "upstream":
         seen = describe_upstream(read_grey(options.mask))
         print(json.dumps(seen.measured, indent=1))
         return OK
-    mask = read_foreground(options.mask).mask
+    try:
+        mask = read_foreground(options.mask, options.foreground).mask
+    except AmbiguousMask as error:
+        raise ValueError(f"{error} Here, say it with --foreground.") from error
     scan = read_scan(options.image) if options.image else None
     if scan is not None and scan.size != mask.shape:
         raise ValueError(f"The mask is {mask.shape} but the scan is {scan.size}; they must have one size.")

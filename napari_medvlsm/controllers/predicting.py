@@ -101,8 +101,12 @@ class Predicting:
             remember_request(work.store, work.request)
         for predicted in lying_there(work.store, work.request):
             self._take(work, predicted)
-        if work.stopped or work.left:
-            return ""
+        ended = "" if work.stopped or work.left else self._read_process(work)
+        if work.stopped or not work.left:
+            remember_request(work.store, None)
+        return ended
+
+    def _read_process(self, work: _Work) -> str:
         with start_process(work.store) as child:
             work.child = child
             if work.stopped or work.left:  # said while it was being started
@@ -117,8 +121,6 @@ class Predicting:
             code = child.wait()
             last = child.stderr_tail().splitlines()[-1:]
         work.child = None
-        if work.stopped or not work.left:
-            remember_request(work.store, None)
         return "" if not code or work.stopped or work.left else " ".join(last) or f"exit code {code}"
 
     def _take(self, work: _Work, predicted: Predicted) -> None:

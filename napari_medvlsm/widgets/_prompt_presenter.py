@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QDialog, QWidget
+from qtpy.QtWidgets import QDialog, QLabel, QLineEdit, QTreeView, QWidget
 
 from napari_medvlsm.controllers.familiarity import Familiarity
 from napari_medvlsm.controllers.session import Session
@@ -95,4 +95,11 @@ class PromptPresenter(QObject):
 def open_dialog(dialog: QDialog) -> None:
     """Show a dialog beside the panel; it is deleted when it is closed."""
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    label = dialog.findChild(QLabel)
+    if label is not None:
+        # napari's style leaves editors and trees out.
+        label.ensurePolished()
+        for kind in (QLineEdit, QTreeView):
+            for widget in dialog.findChildren(kind):
+                widget.setFont(label.font())
     dialog.show()

@@ -231,7 +231,7 @@ class Panel(QWidget):
         """Be as wide as the font of napari's preferences asks for, and let the prompt have it too."""
         self.setMinimumWidth(max(330, _LEAST_WIDTH * self._character()))
         # napari's style leaves editors out.
-        for editor in (self.prompt_section.text, self.save_section.author):
+        for editor in (self.prompt_section.text, self.save_section.author, self.project_tab.search):
             editor.setFont(self.footer.status.font())
         self.footer.follow_font()
         self.scan_section.follow_font()

@@ -1,6 +1,8 @@
 """One whole cycle in a real window: segment, correct, submit, improve, compare, promote, segment again; with pictures.
 
-Usage: python tests/bench/cycle.py OUT [--data FOLDER] [--scans N] [--epochs N] [--size 1280x800] [--font POINTS]
+Usage: python tests/bench/cycle.py OUT [--data FOLDER] [--scans N] [--epochs N] [--size 1280x800 1920x1080 1280x800@14]
+
+Each picture is taken in every size of the window that is named, with the points of the font behind "@".
 
 OUT gets the pictures, the project and what was measured. The scans are drawn by the script, or are those of FOLDER:
 `images/` with `masks/` of the same names, of the target that `--target` names. Under a display.
@@ -14,7 +16,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # A session of its own.
@@ -23,6 +25,7 @@ os.environ["NAPARI_CONFIG"] = ""
 
 import numpy as np
 import psutil
+from napari.settings import get_settings
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
@@ -84,21 +87,21 @@ class Clinician:
     ----------
     out : Path
         For pictures.
-    size : (int, int)
-        Width and height of the window.
-    font : int
-        Points; 0 for napari's own.
+    sizes : sequence of str
+        Width and height of the window, with the points of the font where it is not napari's own: "1280x800@14".
     """
 
-    def __init__(self, out: Path, size: tuple[int, int], font: int) -> None:
-        self.out, self.measured, self._pictures = out, {}, 0
-        if font:
-            from napari.settings import get_settings
-
-            get_settings().appearance.font_size = font
+    def __init__(self, out: Path, sizes: Sequence[str]) -> None:
+        self.out, self.sizes, self.measured, self._pictures = out, sizes, {}, 0
+        self._font = get_settings().appearance.font_size
         self.viewer, self.panel = open_window([])
-        self.viewer.window.resize(*size)
-        self._longest = 0.0
+        self.resize(sizes[0])
+
+    def resize(self, size: str) -> None:
+        """Give the window a size and its font."""
+        pixels, _, points = size.partition("@")
+        get_settings().appearance.font_size = int(points or self._font)
+        self.viewer.window.resize(*map(int, pixels.split("x")))
 
     def wait(self, condition: Callable[[], object], seconds: float = 600) -> float:
         """Run the event loop until something holds; the longest time for which the window did not answer."""
@@ -121,11 +124,14 @@ class Clinician:
     def picture(self, name: str) -> None:
         """Keep the window as it looks now."""
         self._pictures += 1
-        if name != "late":
-            self.rest()
-        path = self.out / f"{self._pictures:02d}_{name}.png"
-        Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3]).save(path)
-        print(path.name, flush=True)
+        for size in self.sizes if name != "late" else self.sizes[:1]:
+            if name != "late":
+                self.resize(size)
+                self.rest()
+            path = self.out / f"{self._pictures:02d}_{name}_{size}.png"
+            Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3]).save(path)
+            print(path.name, flush=True)
+        self.resize(self.sizes[0])
 
     def tab(self, number: int) -> None:
         """Turn to a tab: 0 segments, 1 is the project, 2 improves."""
@@ -150,6 +156,7 @@ class Clinician:
         panel.project.add([scans])
         self.wait(lambda: panel.project.case is not None and panel.project.store.counts().cases == len(truths))
         self.picture("nothing_to_learn_from")
+        self.suggest()
         self.tab(0)
         self.measured["segment_s"] = self.segment()
         panel.start_correction()
@@ -163,6 +170,23 @@ class Clinician:
         self.tab(2)
         self.improve(epochs)
         self.decide(truths, target)
+
+    def suggest(self) -> None:
+        """Which scans first: those that the model names."""
+        panel, tab = self.panel, self.panel.project_tab
+        self.tab(1)
+        tab.sort.setCurrentIndex(tab.sort.findData("suggested"))
+        tab.sort.activated.emit(tab.sort.currentIndex())
+        begun = time.monotonic()
+        tab.suggest.click()
+        self.wait(lambda: panel.suggestions.far is None or panel.suggestions.far[0] > 2)
+        self.picture("looking_at_scans")
+        self.wait(lambda: panel.suggestions.far is None)
+        self.measured["suggest_s"] = time.monotonic() - begun
+        assert panel.suggestions.ids, tab.suggested.text()
+        panel.project.open_case(panel.suggestions.ids[0])
+        self.wait(lambda: panel.project.case is not None and panel.project.case.id == panel.suggestions.ids[0])
+        self.picture("suggested")
 
     def correct(self, truth: np.ndarray) -> None:
         """Paint the true outline, as a brush would."""
@@ -193,6 +217,16 @@ class Clinician:
         self.wait(lambda: improve.startable)
         self.rest()
         self.picture("what_would_be_learned")
+        begun = time.monotonic()
+        tab.measure.click()
+        self.wait(lambda: improve.doing.startswith("Training") or not improve.doing)
+        self.picture("how_long")
+        self.wait(lambda: not improve.doing)
+        assert improve.time is not None, tab.status.text()
+        self.measured["how_long_s"] = time.monotonic() - begun
+        tab.options.toggle.click()
+        self.picture("options")
+        tab.options.toggle.click()
         begun = time.monotonic()
         tab.start.click()
         self.wait(lambda: improve.view is not None or improve.found)
@@ -255,8 +289,7 @@ def main() -> None:
     parser.add_argument("--target", default="skin melanoma")
     parser.add_argument("--scans", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=0)
-    parser.add_argument("--size", default="1280x800")
-    parser.add_argument("--font", type=int, default=0)
+    parser.add_argument("--size", nargs="+", default=["1280x800"])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.data:
@@ -264,8 +297,7 @@ def main() -> None:
     else:
         scans = options.out / "scans"
         truths = make_scans(scans, options.scans)
-    width, height = map(int, options.size.split("x"))
-    clinician = Clinician(options.out, (width, height), options.font)
+    clinician = Clinician(options.out, options.size)
     try:
         clinician.work(scans, truths, options.target, options.epochs)
     finally:

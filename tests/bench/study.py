@@ -156,13 +156,15 @@ def several(data: Path) -> frozenset[tuple[str, str]]:
 
 
 def points(values: Sequence[float], groups: Sequence[str]) -> str:
-    """A mean in points with its 95 % interval."""
+    """A mean in points with its 95 % interval, which a single group does not have."""
     from napari_medvlsm.core.statistics import estimate
 
     if not values:
         return ""
     found = estimate([100 * value for value in values], groups)
-    return f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f})"
+    if found.low != found.low:  # one group has no interval
+        return f"{found.mean:z.1f}"
+    return f"{found.mean:z.1f} ({found.low:z.1f} to {found.high:z.1f})"
 
 
 def dice_table(scores: dict[Condition, list[Score]]) -> str:

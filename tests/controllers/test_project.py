@@ -389,7 +389,7 @@ def test_the_outline_in_view_follows_the_review(desk):
     desk.open()
     case = desk.project.case.id
     desk.draw(3)
-    desk.project.submit()
+    desk.project.answers.submit()
     desk.rest()
     desk.project.open_case(case)
     desk.rest()
@@ -411,7 +411,7 @@ def test_the_outline_in_view_follows_the_review(desk):
 def test_a_review_takes_no_stroke_from_who_paints_and_retracts_an_answer_in_view(desk):
     desk.open()
     case = desk.project.case.id
-    desk.project.declare_absent()
+    desk.project.answers.declare_absent()
     desk.rest()
     desk.project.open_case(case)
     desk.rest()

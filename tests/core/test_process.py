@@ -269,6 +269,8 @@ def test_a_child_ends_with_its_parent_though_another_process_holds_its_pipe():
     [
         (ValueError("The scan is\nempty."), ExitCode.FAILED, "medvlsm: The scan is empty.\n"),
         (OSError(28, "No space left"), ExitCode.FAILED, "medvlsm: The disk is full; make room, then"),
+        (FileNotFoundError(2, "No such", "/gone/.x-abc.csv"), ExitCode.FAILED, "medvlsm: There is no folder /gone.\n"),
+        (FileExistsError(17, "Exists", "out"), ExitCode.FAILED, "medvlsm: out exists already; choose another name.\n"),
         (MemoryError(), ExitCode.FAILED, "medvlsm: The memory of this computer does not suffice"),
         (KeyboardInterrupt(), INTERRUPTED, "medvlsm: stopped;"),
         (KeyError("x"), ExitCode.CRASHED, "Traceback"),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from medvlsm_training.__main__ import main
 from medvlsm_training.callbacks.checkpoints import read_checkpoint
+from medvlsm_training.command import _no_room_in_words
 from medvlsm_training.fingerprint import read_fingerprint
 from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.runs.folder import BEST_FILE, DATA_FILE, LAST_FILE
@@ -132,3 +133,25 @@ def test_checkpoints_hold_no_path_and_a_run_may_move(whole, disks, disks_recipe,
     assert train(disks_recipe, disks, moved) == 0
     states = torch.load(moved / LAST_FILE, weights_only=True)["callbacks"]
     assert states["best_checkpoint"]["best_model_path"] == BEST_FILE and states["best_checkpoint"]["dirpath"] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--accelerator", "cpu", "--devices", "0"], "devices must be at least 1, but is 0."),
+        (["--minutes", "-1"], "The minutes of a training must be more than 0, but are -1."),
+        (["trainer.batch_size=99"], "leaves unfinished batches out; set trainer.batch_size=16"),
+    ],
+)
+def test_what_this_computer_cannot_do_is_a_sentence(disks, disks_recipe, tmp_path, capsys, words, said):
+    assert train(disks_recipe, disks, tmp_path / "run", *words) == 2
+    error = capsys.readouterr().err
+    assert said in error.splitlines()[-1] and "Traceback" not in error
+
+
+def test_too_little_memory_is_a_sentence_whoever_says_so(tmp_path):
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")):
+        with pytest.raises(ValueError, match="memory of this computer does not suffice"), _no_room_in_words(tmp_path):
+            raise error
+    with pytest.raises(RuntimeError, match="something else"), _no_room_in_words(tmp_path):
+        raise RuntimeError("something else")

@@ -75,8 +75,9 @@ def disagreements(panel):
     claim(np.array_equal(view.scan.pixels, np.asarray(data[view.slice.index])), "the pixels are others")
     claim(view.scan_hash == content_hash(np.asarray(data[view.slice.index])), "the pixels were not read")
     claim(viewer.dims.ndisplay == 2 and tuple(viewer.dims.order) == tuple(range(viewer.dims.ndim)), "the axes")
-    text = panel.session.prompt.text
-    claim(" ".join(panel.prompt_section.text.text().split()) == text, "the prompt shown is another")
+    said = panel.session.typed
+    said = panel.session.vocabulary.shown(panel.session.prompt) if said is None else said
+    claim(panel.prompt_section.text.text().split() == said.split(), "the prompt shown is another")
     for target, annotation in panel.corrections.of_scan().items():
         layer = panel.layers.correction(view.image, target)
         plane = np.asarray(layer.data[view.slice.index]) > 0

@@ -115,7 +115,7 @@ def _train(options: argparse.Namespace) -> int:
         recipe = replace(recipe, accept=(*recipe.accept, *options.accept))
         machine = Machine(options.accelerator, options.devices, options.nodes)
         logging.getLogger(__name__).info("The run is kept in %s.", options.folder)
-        with _full_disk_in_words(options.folder), _alone_in(options.folder, report):
+        with _no_room_in_words(options.folder), _alone_in(options.folder, report):
             stopped = train(recipe, options.data, options.folder, options.minutes, machine, report, requests=requests)
             if stopped.reason == "diverged":
                 return ExitCode.DIVERGED
@@ -137,7 +137,7 @@ def _package(options: argparse.Namespace) -> int:
             raise ValueError(f"{options.folder} holds no run; name the folder that `medvlsm train` wrote.")
         recipe = load_recipe(options.folder / RECIPE_FILE)
         out = options.out or options.folder / MODEL_FOLDER
-        with _full_disk_in_words(options.folder), _alone_in(options.folder, report):
+        with _no_room_in_words(options.folder), _alone_in(options.folder, report):
             package(recipe, options.data, options.folder, out, report, options.changed_data)
         return ExitCode.OK
 
@@ -151,11 +151,18 @@ def _write_model(recipe: Recipe, data: Path, run: Path, out: Path, report: Event
 
 
 @contextmanager
-def _full_disk_in_words(folder: Path) -> Iterator[None]:
-    """A full disk ends a command with a sentence, from whichever library the error comes."""
+def _no_room_in_words(folder: Path) -> Iterator[None]:
+    """A full disk or memory ends a command with a sentence, from whichever library the error comes."""
     try:
         yield
     except Exception as error:
+        from napari_medvlsm.core.devices import out_of_memory
+
+        if out_of_memory(error):
+            raise ValueError(
+                "The memory of this computer does not suffice; lower trainer.batch_size (and raise trainer.accumulate "
+                "by as much) or model.image_size, or close other programs."
+            ) from error
         if not is_full(error):
             raise
         why = reason(error)

@@ -24,6 +24,11 @@ class Machine:
     devices: int = 1
     nodes: int = 1
 
+    def __post_init__(self) -> None:
+        for name in ("devices", "nodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
+
     @property
     def processes(self) -> int:
         """One a device."""

@@ -1,6 +1,7 @@
-"""`python -m napari_medvlsm.core.bulk.project PROJECT`: the process that predicts unseen scans of a project.
+"""The process that predicts what is unseen in a project (`core.projects.predicting`). Imports torch.
 
-What it is to do, the project remembers (`core.projects.predicting`). It prints a line of JSON for each scan.
+`python -m napari_medvlsm.core.bulk.project PROJECT` prints a line of JSON with the number of outlines to be predicted,
+and then one for each that is done or failed. It changes nothing of the project: masks go into a folder of their own.
 """
 
 from __future__ import annotations
@@ -9,50 +10,49 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from napari_medvlsm.core.bulk.manifest import Row
+from napari_medvlsm.core.bulk.manifest import DONE, Row
 from napari_medvlsm.core.bulk.run import PredictionRequest, segment_folder
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.projects.predicting import PREDICTING_FOLDER, Predicted, remembered_request
 from napari_medvlsm.core.projects.reading import to_predict
 from napari_medvlsm.core.projects.store import ProjectStore
-from napari_medvlsm.core.prompts import free_text, load_vocabulary
+from napari_medvlsm.core.prompts import Prompt, free_text, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
 
 
 def main() -> int:
     """Predict what the project remembers."""
     if hasattr(os, "nice"):
-        os.nice(10)  # what the person works on comes first
+        os.nice(5)  # what the person works on comes first
     with ProjectStore(Path(sys.argv[1]), read_only=True) as store:
         request = remembered_request(store)
         if request is None:
             return 0
         entry, vocabulary = find_model(request.model), load_vocabulary(own_words_path())
-        weights, work = weights_hash(entry.folder), []
+        weights = weights_hash(entry.folder)
+        work: list[tuple[str, Path, Prompt, dict[Path, str]]] = []
         for number, (target, text) in enumerate(request.prompts.items()):
+            out = store.folder / PREDICTING_FOLDER / str(number)
             ids = to_predict(store.database, target, text, weights)
             names = {store.scan_path(case_id): f"{case_id:06d}.tif" for case_id in ids}
-            work.append((number, target, free_text(text, vocabulary), names))
-        folder = store.folder
+            work.append((target, out, free_text(text, vocabulary), names))
     _tell(Predicted(of=sum(len(names) for *_, names in work)))
-    for number, target, prompt, names in work:
-        if not names:
-            continue
-        out = folder / PREDICTING_FOLDER / str(number)
-        asked = PredictionRequest(
-            entry, prompt, device=request.device, precision=request.precision, vocabulary_hash=vocabulary.digest
-        )
-
-        def report(row: Row, target: str = target, out: Path = out) -> None:
-            case_id, done = int(Path(row.output).stem), row.status == "done"
-            file = (out / row.output).relative_to(folder).as_posix() if done else ""
-            _tell(Predicted(0, target, case_id, file, "" if done else row.message))
-
-        segment_folder(names, out, asked, report=report)
+    for target, out, prompt, names in work:
+        if names:
+            asked = PredictionRequest(
+                entry, prompt, device=request.device, precision=request.precision, vocabulary_hash=vocabulary.digest
+            )
+            segment_folder(names, out, asked, report=partial(_report, target, out))
     return 0
+
+
+def _report(target: str, out: Path, row: Row) -> None:
+    file = f"{PREDICTING_FOLDER}/{out.name}/{row.output}" if row.status == DONE else ""
+    _tell(Predicted(0, target, int(Path(row.output).stem), file, "" if file else row.message))
 
 
 def _tell(predicted: Predicted) -> None:

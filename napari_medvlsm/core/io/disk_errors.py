@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 
 _WORDS = {
     errno.ENOSPC: "the disk is full",
@@ -14,6 +16,16 @@ _WORDS = {
     errno.EIO: "the disk reports a fault",
     errno.EMFILE: "too many files are open",
     errno.ENFILE: "too many files are open",
+}
+# Of names that are not what they should be.
+_NAMES = {
+    errno.ENOENT: "There is no file {}.",
+    errno.EEXIST: "{} exists already; choose another name.",
+    errno.ENOTDIR: "{} cannot be reached: a part of its name is a file and no folder.",
+    errno.EISDIR: "{} is a folder; a file is needed.",
+    errno.ENOTEMPTY: "The folder {} is not empty.",
+    errno.ENAMETOOLONG: "The name {} is too long for this disk.",
+    errno.ELOOP: "{} is a link that leads to itself.",
 }
 # Those after which there is no room for more, whatever is written.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -53,6 +65,11 @@ def sentence(error: BaseException) -> str:
             "No temporary folder can be written; make room on its disk, or let the variable TMPDIR name a folder that "
             "has room."
         )
+    if isinstance(error, OSError) and error.errno in _NAMES and error.filename:
+        path = Path(os.fsdecode(error.filename))
+        # A temporary file beside the one that is meant, or one below a folder that is not there.
+        lacks_folder = error.errno == errno.ENOENT and not path.parent.is_dir()
+        return f"There is no folder {path.parent}." if lacks_folder else _NAMES[error.errno].format(path)
     if not isinstance(error, OSError) or error.errno not in _WORDS:
         return str(error) or type(error).__name__
     about = f" ({error.filename})" if error.filename else ""

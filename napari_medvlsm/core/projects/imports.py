@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_medvlsm.core.annotation import Annotation, from_dict, is_record, new_provenance
+from napari_medvlsm.core.datasets.info import read_info
 from napari_medvlsm.core.datasets.layouts import ALL, LISTS, ListedMask, image_stem, layout_of, read_split, split_files
-from napari_medvlsm.core.datasets.reader import stated_attributes
+from napari_medvlsm.core.datasets.reader import mask_rule, stated_attributes
 from napari_medvlsm.core.datasets.splits import SPLITS
 from napari_medvlsm.core.io.images import walk_pictures
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask
-from napari_medvlsm.core.io.mask_files import read_foreground
+from napari_medvlsm.core.io.mask_files import AmbiguousMask, Foreground, read_foreground
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.projects.adding import AddReport, NewScan, Progress, add_scans
 from napari_medvlsm.core.projects.errors import ProjectError
@@ -96,7 +97,9 @@ def import_outlines(
     return report
 
 
-def masks_beside(scans: Sequence[NewScan], folder: Path, target: str, author: str = "") -> list[GivenMask]:
+def masks_beside(
+    scans: Sequence[NewScan], folder: Path, target: str, author: str = "", foreground: Foreground = ""
+) -> list[GivenMask]:
     """The masks of scans in a folder: with the scan's name, or with "_mask" or the target behind it.
 
     Several with such a word, as "_mask" and "_mask_1", are united.
@@ -109,6 +112,8 @@ def masks_beside(scans: Sequence[NewScan], folder: Path, target: str, author: st
         That masks show which do not say so themselves.
     author : str
         Who drew them, where they do not say so.
+    foreground : Foreground
+        What is known of their values; see `pictures.foreground`.
 
     Raises
     ------
@@ -141,7 +146,7 @@ def masks_beside(scans: Sequence[NewScan], folder: Path, target: str, author: st
         paths = same or next((with_word[stem] for stem in stems if stem in with_word), [])
         if paths:
             name = " and ".join(path.name for path in paths)
-            found.append(GivenMask(scan.path, name, _Reader(tuple(paths), target, author)))
+            found.append(GivenMask(scan.path, name, _Reader(tuple(paths), target, author, foreground)))
     if not found:
         raise ProjectError(
             f"{folder} holds no mask of these scans; a mask has the name of its scan, such as "
@@ -157,6 +162,7 @@ class _Reader:
     paths: tuple[Path, ...]
     target: str
     author: str = ""
+    foreground: Foreground = ""
 
     def __call__(self) -> Annotation:
         if len(self.paths) == 1 and is_own_mask(self.paths[0]):
@@ -164,7 +170,10 @@ class _Reader:
             return own if own.target else replace(own, target=self.target)
         if not self.target:
             raise ProjectError("nothing says what the mask shows; name the target.")
-        first, *rest = (read_foreground(path).mask for path in self.paths)
+        try:
+            first, *rest = (read_foreground(path, self.foreground).mask for path in self.paths)
+        except AmbiguousMask as error:
+            raise ProjectError(f"{error} Without a dataset.yaml, say it with --foreground.") from error
         for other in rest:
             if other.shape != first.shape:
                 raise ProjectError(f"the masks have {first.shape} and {other.shape} rows and columns.")
@@ -202,12 +211,16 @@ def read_dataset(
     """
     scans: dict[Path, NewScan] = {}
     masks = []
+    info = read_info(folder)
+    rule = info.foreground if info else ""
     for split, entry in _entries(folder, target, group_column):
         image = entry.image_path()
         known = split if split in SPLITS else ""
         modality = str(entry.record.get("modality") or "")
         scans.setdefault(image, NewScan(image, entry.image, entry.group, known, modality))
-        masks.append(GivenMask(image, entry.mask, _ListedReader(entry, target, vocabulary)))
+        masks.append(
+            GivenMask(image, entry.mask, _ListedReader(entry, target, vocabulary, mask_rule(entry.record, rule)))
+        )
     if not masks:
         raise ProjectError(f"{folder} lists no masks.")
     return list(scans.values()), masks
@@ -228,10 +241,11 @@ class _ListedReader:
     entry: ListedMask
     target: str
     vocabulary: Vocabulary
+    foreground: Foreground = ""
 
     def __call__(self) -> Annotation:
         path, record = self.entry.mask_path(), self.entry.record
-        mask = read_foreground(path).mask
+        mask = read_foreground(path, self.foreground).mask
         own = record.get("annotation")
         if is_record(own):
             return from_dict(own, mask)

@@ -97,7 +97,8 @@ def _margins_table(effects: dict[str, Any]) -> str:
 def _table(heads: list[str], rows: dict[str, list[str | None]]) -> str:
     """A table; rows of which nothing is known are left out, and "" comes of none."""
     style = "style='padding: 2px 10px'"
-    head = "".join(f"<td {style}><b>{escape(what)}</b></td>" for what in heads)
+    # Set and split above one another: four sets are to fit in.
+    head = "".join(f"<td {style}><b>{escape(what).replace(', ', '<br>', 1)}</b></td>" for what in heads)
     lines = []
     for name, values in rows.items():
         if any(value is not None for value in values):

@@ -27,7 +27,7 @@ from napari_medvlsm.core.prompts import LABELS
 from napari_medvlsm.core.prompts.english import joined
 
 # Cards in a row, and the longest side of a picture.
-_COLUMNS, _SIDE = 5, 156
+_COLUMNS, _SIDE = 6, 156
 # Title, picture, agreement, words, button, and a gap.
 _LINES = 6
 

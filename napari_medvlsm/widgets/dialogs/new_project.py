@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
@@ -99,13 +100,8 @@ class NewProjectDialog(QDialog):
         )  # fmt: skip
         self.ok = buttons.button(QDialogButtonBox.StandardButton.Ok)
         self.ok.setText("Make the project")
-        # Enter in a field adds a target, or nothing.
-        self.ok.setAutoDefault(False)
-        self.ok.setDefault(False)
         buttons.accepted.connect(self._accept)
         buttons.rejected.connect(self.reject)
-        for button in self.findChildren(QPushButton):
-            button.setAutoDefault(False)
         column = QVBoxLayout(self)
         column.addWidget(self.scans, 1)
         column.addWidget(self.problem)
@@ -145,6 +141,11 @@ class NewProjectDialog(QDialog):
         """Say why the project could not be made."""
         self.problem.setText(sentence)
         self.problem.setVisible(bool(sentence))
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Enter adds a target, and makes no project: its button is the default one, whatever it was told."""
+        if event is not None and event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            super().keyPressEvent(event)
 
     def _typed(self) -> str:
         text = " ".join(self.target.currentText().split())

@@ -110,7 +110,8 @@ class ImproveTab(QWidget):
         row.addWidget(self.time, 1)
         row.addWidget(self.measure, 0, Qt.AlignmentFlag.AlignTop)
         column.addLayout(row)
-        column.addWidget(Disclosure("Options", self._build_options()))
+        self.options = Disclosure("Options", self._build_options())
+        column.addWidget(self.options)
         self.round = RoundBox()
         self.verdict = VerdictBox()
         self.models = ModelsBox()
@@ -124,7 +125,8 @@ class ImproveTab(QWidget):
         self.base = narrow_combo()
         self.base.setToolTip("The model that the new one starts from, and that it is compared with")
         self.base.activated.connect(self._report)
-        self.approved = QCheckBox("Only what a second person approved")
+        self.approved = QCheckBox("Approved outlines only")
+        self.approved.setToolTip("Leave out what no second person approved")
         self.approved.toggled.connect(self._report)
         self.epochs = QSpinBox()
         self.epochs.setRange(0, 500)
@@ -137,8 +139,8 @@ class ImproveTab(QWidget):
         self.minutes.setSpecialValueText("no limit")
         self.minutes.setToolTip("The training ends after this time, with the best model until then")
         self.minutes.valueChanged.connect(self._report)
-        self.replay = QCheckBox("Show it scans that it knows, too, so that it forgets nothing")
-        self.replay.setToolTip("One scan in four is of those that came with the model")
+        self.replay = QCheckBox("Keep what it knows in mind")
+        self.replay.setToolTip("One scan in four is of those that came with the model, so that it forgets nothing")
         self.replay.toggled.connect(self._report)
         self.more = QLineEdit()
         self.more.setPlaceholderText("key=value …")
@@ -186,7 +188,7 @@ class ImproveTab(QWidget):
 
     def set_bases(self, bases: Sequence[tuple[str, str]], options: Options) -> None:
         """Offer models to start from, each (text, name), and show what is chosen."""
-        fill_combo(self.base, [("the present model", ""), *bases], options.base)
+        fill_combo(self.base, [("present model", ""), *bases], options.base)
         choices = (self.approved, self.epochs, self.minutes, self.replay)
         for choice in choices:
             choice.blockSignals(True)  # what was chosen is shown, and not chosen anew
@@ -236,7 +238,7 @@ class ImproveTab(QWidget):
 
 
 def _table(targets: Sequence[tuple[str, int, int, int, int]]) -> str:
-    pad = "style='padding: 1px 10px 1px 0'"
+    pad = "style='padding: 1px 6px 1px 0'"
     head = "".join(f"<td {pad}><b>{t}</b></td>" for t in ("Target", "learn", "watch", "judge", "not there"))
     rows = "".join("<tr>" + "".join(f"<td {pad}>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in targets)
     return f"<table><tr>{head}</tr>{rows}</table>"

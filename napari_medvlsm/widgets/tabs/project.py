@@ -5,7 +5,6 @@ from __future__ import annotations
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -37,7 +36,7 @@ _SORTS = (
     ("group", "group"),
     ("added last", "added"),
     ("changed last", "changed"),
-    ("suggested first", "suggested"),
+    ("suggested", "suggested"),
 )
 
 
@@ -61,6 +60,8 @@ class ProjectTab(QWidget):
     reviewRequested = Signal()
     versionsRequested = Signal()
     effortRequested = Signal()
+    counts: QLabel
+    now: QLabel
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,6 +93,9 @@ class ProjectTab(QWidget):
         column.addWidget(self.body, 1)
         self.room = QWidget()
         column.addWidget(self.room, 1)
+        for label in (self.hint, self.counts, self.now):
+            # Or else as high as if it were as narrow as can be, and so the window higher than the screen.
+            label.setMinimumHeight(1)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SEARCH_MS)
@@ -114,16 +118,11 @@ class ProjectTab(QWidget):
         self.group.setToolTip("Scans of one patient or sequence")
         for combo in (self.filter, self.sort, self.group):
             combo.activated.connect(self._report_query)
-        grid = QGridLayout()
-        grid.setVerticalSpacing(4)
-        grid.addWidget(self.search, 0, 0, 1, 2)
-        grid.addWidget(self.group, 0, 2)
-        grid.addWidget(self.filter, 1, 0)
-        grid.addWidget(self.target_filter(), 1, 1)
-        grid.addWidget(self.sort, 1, 2)
-        for place in range(3):
-            grid.setColumnStretch(place, 1)
-        column.addLayout(grid)
+        for widgets in ((self.search, self.group), (self.filter, self.target_filter(), self.sort)):
+            row = QHBoxLayout()
+            for widget in widgets:
+                row.addWidget(widget, 1)
+            column.addLayout(row)
         column.addWidget(self._build_suggestion())
         self.cases = CaseList()
         column.addWidget(self.cases, 1)
@@ -185,12 +184,12 @@ class ProjectTab(QWidget):
         row.addWidget(self.next)
         column.addLayout(row)
         self.submit = _button(
-            f"Submit, next  {keys.SUBMIT_KEY}",
+            f"Submit  {keys.SUBMIT_KEY}",
             f"Hand the outline over to a second person, and show the next scan to do ({keys.SUBMIT_KEY})",
             self.submitRequested,
         )
         self.absent = _button(
-            f"Not there, next  {keys.NOT_THERE_KEY}",
+            f"Not there  {keys.NOT_THERE_KEY}",
             f"Answer that this scan does not show it, and show the next scan to do ({keys.NOT_THERE_KEY})",
             self.absentRequested,
         )
@@ -262,9 +261,9 @@ class ProjectTab(QWidget):
 
     def set_choices(self, targets: tuple[str, ...], groups: dict[str, int]) -> None:
         """Offer the targets and groups of the project."""
-        every = [("every target", ""), *((target_name(t), t) for t in targets)]
+        every = [("any target", ""), *((target_name(t), t) for t in targets)]
         fill_combo(self.targets, every, self.targets.currentData() or "")
-        found = [("every group", ""), *((f"{g} ({n})", g) for g, n in groups.items())]
+        found = [("any group", ""), *((f"{g} ({n})", g) for g, n in groups.items())]
         fill_combo(self.group, found, self.group.currentData() or "")
         self.targets.setVisible(len(targets) > 1)
         self.group.setEnabled(bool(groups))

@@ -29,7 +29,7 @@ def score(i, dice, kind="class", present=True, outlined=0.1, set_="data", level=
 
 
 def results(folder, scores):
-    folder.mkdir()
+    folder.mkdir(parents=True)
     sets = {name: facts for name, facts in SETS.items() if name in {s.set for s in scores}}
     write_results(folder, ABOUT, sets, Measurements(list(scores)))
     return folder

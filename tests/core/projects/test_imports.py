@@ -78,6 +78,28 @@ def test_masks_are_known_by_content_several_are_united_and_a_choice_is_refused(t
         masks_beside(scans, m, "polyp")
 
 
+def test_masks_that_could_mean_several_things_are_settled_by_what_is_said(tmp_path, empty):
+    scans = list(scans_in(write_scans(tmp_path / "s", 1)))
+    labels = outline().mask.astype(np.uint8)
+    labels[labels > 0] = 7
+    labels[0, 0] = 3
+    (tmp_path / "m").mkdir()
+    Image.fromarray(labels).save(tmp_path / "m" / "scan1.png")
+    report = import_outlines(empty, scans, masks_beside(scans, tmp_path / "m", "polyp"))
+    assert report.outlines == 0 and "say it with --foreground" in report.failed[0]
+    report = import_outlines(empty, scans, masks_beside(scans, tmp_path / "m", "polyp", foreground=(7,)))
+    assert report.outlines == 1
+    np.testing.assert_array_equal(empty.load(empty.current(1, "polyp")).mask, outline().mask)
+    # A data set says it for all who read it.
+    folder = tmp_path / "set"
+    (folder / "images").mkdir(parents=True)
+    (tmp_path / "m").rename(folder / "masks")
+    scans[0].path.rename(folder / "images" / "scan1.png")
+    (folder / "dataset.yaml").write_text("foreground: [3]")
+    given = read_dataset(folder, VOCABULARY, "polyp")[1]
+    assert given[0].load().mask.sum() == 1
+
+
 def test_an_import_never_replaces_what_a_person_did(tmp_path, store):
     store.submit(1, "polyp", outline())
     store.approve(1, "polyp")

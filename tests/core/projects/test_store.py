@@ -342,6 +342,13 @@ def test_next_and_previous_keep_their_place_when_a_scan_leaves_the_filter(store)
     assert store.neighbour(None, 1, CaseQuery(text="none")) is None
 
 
+def test_scans_that_come_first_lead_the_list_and_are_what_is_next(store):
+    query = CaseQuery(states=(State.UNSEEN,), first=(5, 99, 2))
+    assert store.case_ids(query) == [5, 2, 1, 3, 4, 6] and store.neighbour(None, 1, query) == 5
+    store.submit(5, "polyp", outline())
+    assert store.neighbour(5, 1, query) == 2 and store.neighbour(2, 1, query) == 1
+
+
 def test_a_project_remembers_where_one_stopped(folder):
     with ProjectStore(folder) as store:
         store.remember("last case", "4")

@@ -25,6 +25,8 @@ class TimeLimit(Callback):
 
     def __init__(self, minutes: float | None) -> None:
         self.reached = False
+        if minutes is not None and not minutes > 0:
+            raise ValueError(f"The minutes of a training must be more than 0, but are {minutes:g}.")
         self._end = math.inf if minutes is None else time.monotonic() + 60 * minutes
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
