@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from datetime import datetime
 from html import escape
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -29,25 +27,25 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.controllers.review import Item, Look, Review, Side
-from napari_medvlsm.core.contrast import OUTLINE_COLORS
-from napari_medvlsm.core.differences import Differences
-from napari_medvlsm.core.projects.outlines import PREDICTION
 from napari_medvlsm.core.projects.states import State
-from napari_medvlsm.core.projects.values import Event, Version
+from napari_medvlsm.core.projects.values import Version
 from napari_medvlsm.core.prompts import target_name
+from napari_medvlsm.widgets.dialogs._review_words import (
+    FIRST_COLOR,
+    SECOND_COLOR,
+    difference_words,
+    event_words,
+    legend_words,
+    origin_words,
+    side_words,
+    state_words,
+    version_words,
+)
 from napari_medvlsm.widgets.dialogs._scan_view import ScanView
 from napari_medvlsm.widgets.sections._section import PROBLEM, WARNING, keep_narrow, quiet_label
 
-_FIRST, _SECOND = OUTLINE_COLORS[:2]
 _SIDE_WIDTH = 350
 _COLUMNS = ("", "what", "by", "pixels", "Dice")
-_WORDS = {
-    State.UNSEEN: "Not outlined",
-    State.DRAFT: "Being outlined",
-    State.SUBMITTED: "Waits for your answer",
-    State.APPROVED: "Approved",
-    State.ABSENT: "Nothing here, says the answer",
-}
 
 
 class ReviewDialog(QDialog):
@@ -109,8 +107,8 @@ class ReviewDialog(QDialog):
         self.second_choice.activated.connect(self._on_second)
         pictures = QHBoxLayout()
         for name, color, choice, view in (
-            ("Outline", _FIRST, self.first_choice, self.first_view),
-            ("beside", _SECOND, self.second_choice, self.second_view),
+            ("Outline", FIRST_COLOR, self.first_choice, self.first_view),
+            ("beside", SECOND_COLOR, self.second_choice, self.second_view),
         ):
             keep_narrow(choice)
             head = QHBoxLayout()
@@ -252,8 +250,8 @@ class ReviewDialog(QDialog):
             return
         group = f", {escape(look.case.group)}" if look.case.group else ""
         self.heading.setText(f"<b>{escape(target_name(look.target))}</b> in <b>{escape(look.case.name)}</b>{group}")
-        self.state.setText(_state_words(look))
-        self.history.setHtml("".join(_event_words(event, look) for event in reversed(look.events)))
+        self.state.setText(state_words(look))
+        self.history.setHtml("".join(event_words(event, look) for event in reversed(look.events)))
 
     def _show_answer(self, look: Look | None) -> None:
         review = self.review
@@ -287,7 +285,7 @@ class ReviewDialog(QDialog):
                 if alone:
                     choice.addItem("the scan alone", None)
                 for side in sides:
-                    choice.addItem(_side_words(side), side)
+                    choice.addItem(side_words(side), side)
                 choice.setCurrentIndex(
                     max(0, next((i for i in range(choice.count()) if choice.itemData(i) == shown), 0))
                 )
@@ -302,7 +300,7 @@ class ReviewDialog(QDialog):
                 agreement = self.review.agreements.get(version.id)
                 cells = (
                     f"{version.number}",
-                    _origin_words(version) + (" (now)" if version.current else ""),
+                    origin_words(version) + (" (now)" if version.current else ""),
                     version.author or version.model,
                     "lost" if version.lost else "none" if version.absent else f"{version.foreground:,}",
                     "" if agreement is None else f"{agreement:.3f}",
@@ -310,7 +308,7 @@ class ReviewDialog(QDialog):
                 for column, text in enumerate(cells):
                     item = QTableWidgetItem(text)
                     item.setData(Qt.ItemDataRole.UserRole, version)
-                    item.setToolTip(_version_words(version))
+                    item.setToolTip(version_words(version))
                     if column >= 3:
                         item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                     self.table.setItem(row, column, item)
@@ -340,19 +338,19 @@ class ReviewDialog(QDialog):
     def _draw_lines(self) -> None:
         pair, shown = self.review.pair, self.review.scan is not None and self.outlines.isChecked()
         found = pair.differences if pair else None
-        self.numbers.setText("" if found is None else _difference_words(found))
+        self.numbers.setText("" if found is None else difference_words(found))
         self.legend.clear()
         self.second_view.set_tint(None)
         if pair is None or not shown:
             self.first_view.set_outlines([])
             self.second_view.set_outlines([])
             return
-        first, second = (pair.first, _FIRST), (pair.second, _SECOND)
+        first, second = (pair.first, FIRST_COLOR), (pair.second, SECOND_COLOR)
         self.first_view.set_outlines([first])
         if pair.differing is not None and self.tint.isChecked():
             self.second_view.set_outlines([first, second])
-            self.second_view.set_tint(pair.differing, pair.step, (_FIRST, _SECOND))
-            self.legend.setText(_legend(self.review.first, self.review.second, found))
+            self.second_view.set_tint(pair.differing, pair.step, (FIRST_COLOR, SECOND_COLOR))
+            self.legend.setText(legend_words(self.review.first, self.review.second, found))
         else:
             self.second_view.set_outlines([second])
 
@@ -436,85 +434,8 @@ class ReviewDialog(QDialog):
             super().keyPressEvent(event)
 
 
-# Words ----------------------------------------------------------------------------------------------------------------
-
-
 def _swatch(color: str) -> QLabel:
     label = QLabel()
     label.setFixedSize(12, 12)
     label.setStyleSheet(f"background: {color}; border: 1px solid #000;")
     return label
-
-
-def _time_words(at: datetime) -> str:
-    return f"{at.astimezone():%d %b %Y %H:%M}"
-
-
-def _origin_words(version: Version) -> str:
-    if version.absent:
-        return "nothing here"
-    return version.origin
-
-
-def _side_words(side: Side) -> str:
-    version = side.version
-    if side.began_from:
-        return f"the prediction that version {version.number} began from"
-    who = version.model if version.origin == PREDICTION else version.author
-    now = " (now)" if version.current else ""
-    return f"version {version.number}{now}: {_origin_words(version)}{f', {who}' if who else ''}"
-
-
-def _version_words(version: Version) -> str:
-    work = f"{version.seconds:.0f} s, {version.strokes} strokes, {version.clicks} clicks"
-    lines = [f"Version {version.number}: {_origin_words(version)}, {_time_words(version.created)}", work]
-    lines += [f"Words: {version.prompt}"] if version.prompt else []
-    lines += [f"Model: {version.model} {version.weights_hash[:8]}"] if version.model else []
-    return "\n".join(lines)
-
-
-def _state_words(look: Look) -> str:
-    now, handed = look.current, look.submitted
-    who = f", handed over by {escape(handed.person)}" if handed and handed.person else ""
-    text = f"<b>{_WORDS[look.state]}</b>{who}"
-    if now is not None:
-        model = f"from {escape(now.model or 'a prediction')}" if now.predicted else "without a prediction"
-        changed = "" if now.pixels_changed is None or not now.predicted else f", {now.pixels_changed:,} pixels changed"
-        text += f"<br>{now.seconds:.0f} s of work and {now.strokes} strokes, {model}{changed}."
-    return text
-
-
-def _event_words(event: Event, look: Look) -> str:
-    number = next((v.number for v in look.versions if v.id == event.version), None)
-    version = "" if number is None else f" (version {number})"
-    who = f" by {escape(event.person)}" if event.person else ""
-    remark = f"<br>“{escape(event.remark)}”" if event.remark else ""
-    return (
-        f"<p style='margin: 0 0 6px 0'><b>{escape(event.what)}</b>{version}{who}, {_time_words(event.at)}{remark}</p>"
-    )
-
-
-def _legend(first: Side | None, second: Side | None, found: Differences | None) -> str:
-    if first is None or second is None or found is None:
-        return ""
-    names = [("prediction" if side.began_from else f"version {side.version.number}") for side in (first, second)]
-    parts = [
-        f"<span style='background-color: {color}'>&nbsp;&nbsp;&nbsp;&nbsp;</span> only in the {name} ({count:,})"
-        if name == "prediction"
-        else f"<span style='background-color: {color}'>&nbsp;&nbsp;&nbsp;&nbsp;</span> only in {name} ({count:,})"
-        for color, name, count in zip((_FIRST, _SECOND), names, (found.only_first, found.only_second), strict=True)
-    ]
-    return "&nbsp;&nbsp; ".join(parts)
-
-
-def _difference_words(found: Differences) -> str:
-    if found.same:
-        return "Not one pixel differs (Dice 1)."
-    unit, digits = ("mm", 2) if found.in_mm else ("pixels", 1)
-    text = f"Dice {found.dice:.3f} (1 is the same). {found.first:,} and {found.second:,} pixels."
-    if not math.isnan(found.mean_distance):
-        text += (
-            f" The edges are {found.mean_distance:.{digits}f} {unit} apart on average, "
-            f"{found.largest_distance:.{digits}f} at most."
-        )
-    return text
