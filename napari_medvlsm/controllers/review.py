@@ -464,4 +464,7 @@ def _before(sides: Sequence[Side], first: Side | None) -> Side | None:
     place = sides.index(first)
     older = sides[:place]
     predicted = [side for side in older if side.began_from or side.version.origin == PREDICTION]
+    # Other models may have predicted since.
+    name = first.version.model_version
+    predicted = [side for side in predicted if side.version.model_version == name] or predicted
     return next(reversed(predicted or older), None)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPainter, QPainterPath, QPen, QPixmap, QPolygonF, QResizeEvent, QWheelEvent
+from qtpy.QtGui import (
+    QColor,
+    QImage,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPen,
+    QPixmap,
+    QPolygonF,
+    QResizeEvent,
+    QWheelEvent,
+)
 from qtpy.QtWidgets import QFrame, QGraphicsPixmapItem, QGraphicsScene, QGraphicsView, QWidget
 
 from napari_medvlsm.core.contours import Line
@@ -36,7 +47,7 @@ class ScanView(QGraphicsView):
         for item in (self._scan, self._tint):
             self._scene.addItem(item)
         self._lines: list[object] = []
-        self._aspect, self._fitted = 1.0, True
+        self._aspect, self._fitted, self._dragged = 1.0, True, False
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setBackgroundBrush(QColor("#101216"))
         self.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -128,14 +139,24 @@ class ScanView(QGraphicsView):
         if notches:
             self.zoom(_ZOOM**notches)
 
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Begin to drag."""
+        self._dragged = True
+        super().mousePressEvent(event)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        """End of a drag."""
+        super().mouseReleaseEvent(event)
+        self._dragged = False
+
     def mouseDoubleClickEvent(self, event: object) -> None:
         """Show all of the scan."""
         self.fit()
 
     def scrollContentsBy(self, dx: int, dy: int) -> None:
-        """Tell of a scan that is dragged."""
+        """Tell of a scan that is dragged; a new size of the view scrolls, too."""
         super().scrollContentsBy(dx, dy)
-        if self.underMouse():
+        if self._dragged:
             self._fitted = False
             self.moved.emit()
 

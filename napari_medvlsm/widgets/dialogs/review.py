@@ -108,7 +108,7 @@ class ReviewDialog(QDialog):
         pictures = QHBoxLayout()
         for name, color, choice, view in (
             ("Outline", FIRST_COLOR, self.first_choice, self.first_view),
-            ("beside", SECOND_COLOR, self.second_choice, self.second_view),
+            ("Compared with", SECOND_COLOR, self.second_choice, self.second_view),
         ):
             keep_narrow(choice)
             head = QHBoxLayout()
@@ -127,19 +127,18 @@ class ReviewDialog(QDialog):
             box.toggled.connect(self._draw_lines)
         fit = self._button("Whole scan (0)", "", lambda: self.first_view.fit())
         fit.setToolTip("Show all of the scan; the wheel zooms, dragging moves")
-        self.legend = QLabel()
-        self.legend.setTextFormat(Qt.TextFormat.RichText)
-        self.numbers = QLabel()
-        self.numbers.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        # These wrap: the window must fit a small screen with large letters.
+        self.legend, self.numbers = quiet_label(rich=True), quiet_label()
         switches = QHBoxLayout()
         for widget in (self.outlines, self.tint):
             switches.addWidget(widget)
-        switches.addWidget(self.legend, 1)
+        switches.addStretch(1)
         switches.addWidget(fit)
 
         left = QVBoxLayout()
         left.addLayout(pictures, 1)
         left.addLayout(switches)
+        left.addWidget(self.legend)
         left.addWidget(self.numbers)
         side = QWidget()
         side.setFixedWidth(_SIDE_WIDTH)
@@ -169,9 +168,6 @@ class ReviewDialog(QDialog):
         self.restore = self._button("Bring this version back", "", self._on_restore)
         self.open = self._button("Open in the viewer", "", self._on_open)
         self.open.setToolTip("Show the scan in the main window, to correct the outline yourself")
-        below = QHBoxLayout()
-        below.addWidget(self.restore, 1)
-        below.addWidget(self.open, 1)
 
         self.remark = QLineEdit()
         self.remark.setPlaceholderText("Remark for the author")
@@ -193,7 +189,8 @@ class ReviewDialog(QDialog):
         for text, widget, stretch in (("What was done", self.history, 3), ("Versions", self.table, 3)):
             column.addWidget(QLabel(f"<b>{text}</b>"))
             column.addWidget(widget, stretch)
-        column.addLayout(below)
+        column.addWidget(self.restore)
+        column.addWidget(self.open)
         column.addWidget(QLabel("<b>Your answer</b>"))
         column.addWidget(self.own)
         column.addWidget(self.remark)
@@ -260,8 +257,11 @@ class ReviewDialog(QDialog):
         self.approve.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT))
         self.send_back.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT, State.APPROVED))
         self.open.setEnabled(look is not None)
-        what = "Confirm: nothing here" if state is State.ABSENT else "Approve"
-        self.approve.setText(f"{what} (A)")
+        absent = state is State.ABSENT
+        self.approve.setText("Confirm (A)" if absent else "Approve (A)")
+        self.approve.setToolTip(
+            "Confirm that the scan does not show it" if absent else "Accept the outline as it is now"
+        )
         waits = self.approve.isEnabled()
         if waits and review.own:
             self.own.setText(
