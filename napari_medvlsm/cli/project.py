@@ -255,7 +255,8 @@ def _status(options: argparse.Namespace) -> int:
         print(f"{store.title}: {every.cases} scans ({splits}), {len(store.groups())} groups")
         for target, one in counts.items():
             states = ", ".join(f"{n} {state}" for state, n in one.states.items() if n) or "none"
-            waiting = f"; {one.predictions} predictions wait" if one.predictions else ""
+            wait = "prediction waits" if one.predictions == 1 else "predictions wait"
+            waiting = f"; {one.predictions} {wait}" if one.predictions else ""
             print(f"  {target}: {states}{waiting}")
         if blind or assisted:
             print(f"Hold-out outlines: {blind} made blind, {assisted} begun from a prediction")

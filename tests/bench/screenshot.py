@@ -211,7 +211,7 @@ class Photographer:
         panel.session.choose(target="breast tumor", location="left")
         self.segment()
         wait(lambda: not panel.result_section.badge.isHidden())
-        keep(self.dialog(panel.result_section.compare, seconds=90), self.guide / "picks.png", width=960)
+        keep(self.dialog(panel.result_section.compare, seconds=90), self.guide / "picks.png")
 
     def close(self) -> None:
         """End the engine and the window."""

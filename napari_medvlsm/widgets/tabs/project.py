@@ -278,12 +278,10 @@ class ProjectTab(QWidget):
             f'<span style="color: {color};">{sign} {counts.states[state]} {word}</span>'
             for state, (sign, color, word) in STATES.items()
         ]
-        waiting = (
-            f'; <span style="color: {QUIET};">{counts.predictions} predictions wait</span>'
-            if counts.predictions
-            else ""
-        )
-        self.counts.setText(f"{counts.cases} scans: {', '.join(parts)}{waiting}")
+        wait = "1 prediction waits" if counts.predictions == 1 else f"{counts.predictions} predictions wait"
+        waiting = f'; <span style="color: {QUIET};">{wait}</span>' if counts.predictions else ""
+        scans = "1 scan" if counts.cases == 1 else f"{counts.cases} scans"
+        self.counts.setText(f"{scans}: {', '.join(parts)}{waiting}")
 
     def set_waiting(self, count: int) -> None:
         """Show how many outlines of the list wait for a second person."""
