@@ -95,7 +95,7 @@ def test_any_version_is_looked_at_and_brought_back(store, qtbot):
     assert not dialog.restore.isEnabled()
     dialog.table.selectRow(1)
     qtbot.waitUntil(lambda: drawn(dialog) and "only in version 1" in dialog.legend.text(), timeout=WAIT_MS)
-    assert dialog.first_choice.currentText().startswith("version 1")
+    assert dialog.first_choice.currentText().startswith("1: ")
     assert dialog.restore.text() == "Bring version 1 back"
     dialog.restore.click()
     qtbot.waitUntil(lambda: dialog.table.rowCount() == 3 and drawn(dialog), timeout=WAIT_MS)
