@@ -235,15 +235,19 @@ def test_labels_exports_and_autosaves_name_nobody(home, tmp_path, number):
 
 
 def test_a_round_names_scans_and_groups_where_the_page_says_so_alone(home, tmp_path, capsys):
-    project = tmp_path / "project"
+    project, scans = tmp_path / "project", home / "data" / SET / "images"
+    groups = [f"{path.name},{FOLDER} {number}" for number, path in enumerate(sorted(scans.iterdir()))]
+    (home / "groups.csv").write_text("\n".join(["image,patient", *groups]), "utf-8")
     assert main(["project", "new", str(project), "--target", "polyp"]) == 0
-    data = ["--dataset", str(home / "data" / SET), "--group-name", "{patient}_*", "--as", "approved"]
-    assert main(["project", "add", str(project), *data]) == 0
+    data = ["--masks", str(scans.parent / "masks"), "--target", "polyp", "--group-table", str(home / "groups.csv")]
+    data += ["--group-column", "patient"]
+    assert main(["project", "add", str(project), str(scans), *data, "--as", "approved"]) == 0
     assert main(["improve", str(project), "--prepare", "--person", USER]) == 0
     capsys.readouterr()
     assert main(["improve", "promote", str(project), "starter", "--person", USER]) == 2, "it is present already"
     found = everything(project / "models")
-    assert set(found) == {"1/round.json"}, found
+    assert found.pop("1/round.json") == {FILE, FOLDER, USER}
+    assert all(path.startswith("1/data/") and names == {FOLDER} for path, names in found.items()), "groups alone"
 
 
 def test_the_page_that_the_readme_links_lists_what_may_hold_a_file_name():

@@ -172,12 +172,21 @@ def test_the_starters_table_is_the_cards():
 
 def test_the_table_of_words_is_the_cards():
     effects = json.loads((find_model("starter").folder / "model_card.json").read_text())["prompt_effect"]
-    table = BENCH.split("when the words are changed.")[1].split("So the name")[0]
+    table = BENCH.split("how much of the outline changes")[1].split("So the name")[0]
     head, rule, *rows = (line for line in table.splitlines() if line.startswith("|"))
     assert [int(n) for n in re.findall(r"\((\d+)\)", head)] == [found["cases"] for found in effects.values()]
     names = dict.fromkeys(name for found in effects.values() for name in found["contrasts"] if name != "your words")
-    assert len(rows) == len(names) and set(rule) <= set("|-:")
-    for row, name in zip(rows, names, strict=True):
+    told = {
+        name: [f"{found['contrasts'][name]['change']:.1%}".replace("%", " %") for found in effects.values()]
+        for name in names
+    }
+    for name in ("the opposite side", "the wrong size"):
+        margins = [f"{100 * found['contrasts'][name]['margin']:.1f}" for found in effects.values()]
+        told[f"{name}, points behind"] = margins
+    told["the right one of two"] = [
+        f"{found['one of two']['picked']:.0%}".replace("%", " %") for found in effects.values()
+    ]
+    assert len(rows) == len(told) and set(rule) <= set("|-:")
+    for row, (name, values) in zip(rows, told.items(), strict=True):
         what, *shown = (cell.strip() for cell in row.strip("|").split("|"))
-        assert what.startswith(name)
-        assert shown == [f"{found['contrasts'][name]['change']:.1%}".replace("%", " %") for found in effects.values()]
+        assert what.startswith(name) and shown == values

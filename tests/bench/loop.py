@@ -179,6 +179,8 @@ class Clinic:
         recipe = self.recipe(plan)
         start, busy = time.monotonic(), time.process_time()
         stopped = train(recipe, data, folder / "run")
+        if stopped.reason == "asked to stop":
+            raise SystemExit(stopped.sentence)
         training, busy = time.monotonic() - start, time.process_time() - busy
         whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
         model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)

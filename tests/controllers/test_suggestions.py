@@ -37,7 +37,8 @@ def test_the_model_says_which_scans_come_first_and_why(suggestions, desk, folder
     assert first.states[desk.project.target] is State.ABSENT and suggestions.reason(first) == ""
     desk.project.close()
     assert suggestions.ids == ()
-    desk.open()
+    desk.rest()
+    assert desk.open()
     assert suggestions.ids[0] == first.id
 
 

@@ -82,6 +82,7 @@ def test_the_guide_has_a_page_of_all_keys():
     named = set(re.findall(r"`([^`]+)`", page))
     every = {*keys.NAPARI_KEYS.values(), *keys.POINTING_KEYS.values(), *keys.EDIT_KEYS.values()}
     every |= {keys.SMALLER_KEY, keys.LARGER_KEY, keys.UNDO_KEYS, keys.REDO_KEYS}
+    every |= {keys.SUBMIT_KEY, keys.NOT_THERE_KEY, keys.REOPEN_KEY}
     assert every | {keys.FILLED_KEY, keys.HIDE_KEY, keys.ADD_NEXT_KEY} <= named
 
 

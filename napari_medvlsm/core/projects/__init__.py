@@ -10,10 +10,11 @@ Begin with `store.ProjectStore`; `folder.create_project` makes a project, `addin
 `holdout`    training, validation or hold-out for every group
 `grouping`   which scans belong together: a table, a part of the name, a field of the header
 `imports`    outlines that exist already: masks beside scans, data sets
-`predicting` predictions of a model for the unseen scans, made in a process of its own
+`predicting`  predictions of a model for the unseen scans, made in a process of its own
 `coco`       annotations in COCO's JSON
 `export`     a data set to train on
 `ledger`     what outlines cost, and whether another model made that less
+`agreement`  predictions of two models on the same scans: which came nearer
 `chart`      that as a chart
 `effort`     how far an outline is from its prediction
 `check`      what is wrong with a folder
