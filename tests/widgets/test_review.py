@@ -8,6 +8,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QFileDialog
 
 from napari_medvlsm.core.annotation import Annotation, new_provenance
+from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.projects.adding import NewScan, add_scans
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.states import State
@@ -95,7 +96,7 @@ def test_any_version_is_looked_at_and_brought_back(store, qtbot):
     assert not dialog.restore.isEnabled()
     dialog.table.selectRow(1)
     qtbot.waitUntil(lambda: drawn(dialog) and "only in version 1" in dialog.legend.text(), timeout=WAIT_MS)
-    assert dialog.first_choice.currentText().startswith("version 1")
+    assert dialog.first_choice.currentText().startswith("1: ")
     assert dialog.restore.text() == "Bring version 1 back"
     dialog.restore.click()
     qtbot.waitUntil(lambda: dialog.table.rowCount() == 3 and drawn(dialog), timeout=WAIT_MS)
@@ -126,8 +127,9 @@ def test_the_window_of_effort_answers_draws_and_saves(store, qtbot, tmp_path, mo
     dialog.close()
 
 
-def test_review_and_effort_open_from_the_tab_of_the_project_and_close_before_it(panel, store, tmp_path, qtbot):
+def test_review_and_effort_open_from_the_tab_of_the_project_and_close_before_it(open_panel, store, tmp_path, qtbot):
     store.close()
+    panel = open_panel(AutosaveStore(tmp_path / "autosave"))
     tab, projects = panel.project_tab, panel.projects
     panel.tabs.setCurrentWidget(tab)
     assert panel.project.open(tmp_path / "p")

@@ -42,7 +42,7 @@ def side_words(side: Side) -> str:
         return f"the prediction that version {version.number} began from"
     who = version.model if version.origin == PREDICTION else version.author
     now = " (now)" if version.current else ""
-    return f"version {version.number}{now}: {origin_words(version)}{f', {who}' if who else ''}"
+    return f"{version.number}{now}: {origin_words(version)}{f', {who}' if who else ''}"
 
 
 def version_words(version: Version) -> str:

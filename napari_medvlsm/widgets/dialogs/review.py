@@ -107,8 +107,8 @@ class ReviewDialog(QDialog):
         self.second_choice.activated.connect(self._on_second)
         pictures = QHBoxLayout()
         for name, color, choice, view in (
-            ("Outline", FIRST_COLOR, self.first_choice, self.first_view),
-            ("Compared with", SECOND_COLOR, self.second_choice, self.second_view),
+            ("Version", FIRST_COLOR, self.first_choice, self.first_view),
+            ("beside", SECOND_COLOR, self.second_choice, self.second_view),
         ):
             keep_narrow(choice)
             head = QHBoxLayout()
