@@ -234,6 +234,7 @@ class Panel(QWidget):
         for editor in (self.prompt_section.text, self.save_section.author, self.project_tab.search):
             editor.setFont(self.footer.status.font())
         self.footer.follow_font()
+        self.prompt_section.follow_font()
         self.scan_section.follow_font()
 
     def showEvent(self, event: Any) -> None:

@@ -76,7 +76,6 @@ class PromptSection(Section):
         self.back.hide()
         self.star = QPushButton("☆")
         self.star.setCheckable(True)
-        self.star.setFixedWidth(self.star.fontMetrics().horizontalAdvance("★") + 16)
         self.star.setToolTip("Keep this prompt as a favourite")
         self.star.clicked.connect(self.favouriteToggled)
         self.history = QPushButton("Earlier…")
@@ -198,6 +197,10 @@ class PromptSection(Section):
         with QSignalBlocker(self.star):
             self.star.setChecked(favourite)
         self.star.setText("★" if favourite else "☆")
+
+    def follow_font(self) -> None:
+        """Be as wide as the font asks for, where a button would be wider than its sign."""
+        self.star.setFixedWidth(self.star.fontMetrics().horizontalAdvance("★") + 16)
 
     def set_queue(self, prompts: Sequence[Prompt]) -> None:
         """Show the prompts that are segmented in one go."""
