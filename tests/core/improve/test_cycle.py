@@ -90,7 +90,7 @@ def test_a_round_that_is_killed_goes_on_and_its_model_is_promoted_and_taken_back
             "busi": "val",
             "dsb2018_nuclei": "val",
         }
-    replayed = json.loads((round_.run.folder / "data.json").read_text("utf-8"))["replay"]
+    replayed = json.loads((round_.run.folder / "data.json").read_text("utf-8"))["splits"]["replay"]
     assert len(replayed) == 48, "no scan of which forgetting is measured"
 
     capsys.readouterr()
