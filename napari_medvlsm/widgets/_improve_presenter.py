@@ -145,7 +145,7 @@ class ImprovePresenter(QObject):
         pair, worst = verdict.overall, verdict.worst
         count = pair.difference.cases
         counted = (
-            f"Of {count} outlines that no model learned from, {pair.wins} got better, {pair.losses} worse"
+            f"Of {count} outlines that are held out, {pair.wins} got better, {pair.losses} worse"
             f"{f', {pair.ties} stayed' if pair.ties else ''}."
             if count
             else ""

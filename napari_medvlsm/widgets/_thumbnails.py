@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -86,8 +87,9 @@ class Thumbnails(QObject):
         self._pictures[case_id] = None if shown is None else _pixmap(shown, self._side, self._ratio)
         while len(self._pictures) > KEPT:
             self._pictures.popitem(last=False)
-        self.made.emit(case_id)
-        self._go_on()
+        with suppress(RuntimeError):  # the window, and this object with it, is gone
+            self.made.emit(case_id)
+            self._go_on()
 
 
 def _picture(path: Callable[[int], Path], case_id: int, side: int) -> Bytes:
