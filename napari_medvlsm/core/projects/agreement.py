@@ -193,11 +193,7 @@ def _comparison(target: str, first: str, second: str, both: Sequence[Agreement])
         [
             _verdict(target, first, second, measured),
             *([_false_alarms(first, second, len(absent), outlined)] if absent else []),
-            *(
-                f"{count} of these outlines began from a prediction of {name}, which favours it."
-                for count, name in zip(favoured, (first, second), strict=True)
-                if count
-            ),
+            *_head_starts(first, second, favoured),
             *([f"Left out, since a model may have learned from them: {left_out} more."] if left_out else []),
         ]
     )
@@ -220,6 +216,11 @@ def _verdict(target: str, first: str, second: str, found: Paired) -> str:
         f"{gain.mean:+.3f} on average (95 % interval {gain.low:+.3f} to {gain.high:+.3f}); better on {found.wins}, "
         f"worse on {found.losses}, the same on {found.ties}."
     )
+
+
+def _head_starts(first: str, second: str, favoured: tuple[int, int]) -> list[str]:
+    named = [f"{name} ({count})" for name, count in zip((first, second), favoured, strict=True) if count]
+    return [f"Outlines that began from a prediction favour it: {' and '.join(named)}."] if named else []
 
 
 def _false_alarms(first: str, second: str, absent: int, outlined: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QPalette
+from qtpy.QtGui import QPalette, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -16,10 +16,12 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFileDialog,
+    QFrame,
     QHBoxLayout,
     QHeaderView,
     QLabel,
     QPushButton,
+    QScrollArea,
     QTableWidget,
     QTableWidgetItem,
     QToolTip,
@@ -97,7 +99,7 @@ class EffortDialog(QDialog):
         self.same_scans.setFont(font)
 
         self.canvas = FigureCanvasQTAgg(Figure(layout="constrained"))
-        self.canvas.setMinimumHeight(220)
+        self.canvas.setMinimumHeight(180)
         self.canvas.mpl_connect("motion_notify_event", self._on_pointed)
         self.table = QTableWidget(0, len(MEASURES) + 2)
         self.table.verticalHeader().hide()
@@ -124,9 +126,7 @@ class EffortDialog(QDialog):
         below.addWidget(buttons)
         column = QVBoxLayout(self)
         column.addLayout(top)
-        column.addWidget(self.answer)
-        column.addWidget(self.caution)
-        column.addWidget(self.same_scans)
+        column.addWidget(self._build_words())
         column.addWidget(self.canvas, 3)
         column.addLayout(over)
         column.addWidget(self.table, 1)
@@ -134,6 +134,31 @@ class EffortDialog(QDialog):
         self.caution.hide()
         self.same_scans.hide()
         self.save.setEnabled(False)
+
+    def _build_words(self) -> QScrollArea:
+        """The answers, which scroll where there are many: the window must fit a small screen with large letters."""
+        inside = QWidget()
+        column = QVBoxLayout(inside)
+        column.setContentsMargins(0, 0, 0, 0)
+        for label in (self.answer, self.caution, self.same_scans):
+            column.addWidget(label)
+        self.words = QScrollArea()
+        self.words.setWidget(inside)
+        self.words.setWidgetResizable(True)
+        self.words.setFrameShape(QFrame.Shape.NoFrame)
+        self.words.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        return self.words
+
+    def _fit_words(self) -> None:
+        """Give the answers the room that they take, but no more than a third of the window."""
+        inside = self.words.widget()
+        needed = inside.layout().totalHeightForWidth(self.words.viewport().width())
+        self.words.setFixedHeight(min(needed, self.height() // 3))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Lines break elsewhere then."""
+        super().resizeEvent(event)
+        self._fit_words()
 
     def _show(self) -> None:
         report, found = self.report, self.report.report
@@ -154,6 +179,7 @@ class EffortDialog(QDialog):
         self.caution.setVisible(bool(found.answers))
         self.same_scans.setText("\n".join(found.same_scans))
         self.same_scans.setVisible(bool(found.same_scans))
+        self._fit_words()
         self.save.setEnabled(bool(found.ledger))
         roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
         ink, ground = (self.palette().color(role).name() for role in roles)
