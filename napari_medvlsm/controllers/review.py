@@ -180,13 +180,13 @@ class Review:
 
     @property
     def own(self) -> bool:
-        """Whether who reviews is who drew the outline, or handed it over."""
+        """Whether who reviews is who drew the outline or, where that is not known, handed it over."""
         person = self._store.person.strip().casefold()
         if self.look is None or not person:
             return False
-        authors = [version.author for version in self.look.versions if version.current]
-        authors += [self.look.submitted.person] if self.look.submitted else []
-        return any(author.strip().casefold() == person for author in authors)
+        current, handed = self.look.current, self.look.submitted
+        author = (current.author if current else "") or (handed.person if handed else "")
+        return author.strip().casefold() == person
 
     @property
     def person(self) -> str:

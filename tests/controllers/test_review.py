@@ -141,6 +141,7 @@ def test_an_earlier_version_is_brought_back_and_waits_for_the_answer(store):
     at.settle()
     assert at.review.item == Item(1, "polyp") and at.review.look.state is State.SUBMITTED
     assert len(at.review.look.versions) == 4 and at.review.first.version.number == 4
+    assert not at.review.own, "Ann drew it, whoever brought it back"
     assert store.load(store.current(1, "polyp")).mask.sum() == 320
 
 
