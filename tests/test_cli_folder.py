@@ -320,7 +320,12 @@ def test_ctrl_c_stops_a_run_between_two_masks(run, tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(share, "save_mask", interrupted)
-    code, said = run("--batch-size", "1")
+    # A shell starts what goes on in the background with Ctrl+C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, said = run("--batch-size", "1")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130 and said.endswith("medvlsm: stopped; what is written so far is complete.\n")
     assert len(masks(tmp_path / "out")) == 2
 
