@@ -144,7 +144,7 @@ class Comparer:
         if result.model is not session.model:
             return  # another model was picked: loading this one again is not worth a badge
         step = max(1, max(result.probability.shape) // _DESCRIBED_SIDE)
-        seen = describe(binarize(result.probability[::step, ::step], session.threshold))
+        seen = describe(binarize(result.probability[::step, ::step], session.threshold), suggest=False)
         variants = self._contrasts(result, seen.measured)
         size = compare_size(session.scan.size)
         session.compare([v.prompt.text for v in variants], size, lambda maps: self._keep(result, variants, maps))
@@ -214,4 +214,4 @@ def _picks(yours: Wording, opposite: Wording | None) -> str:
 
 def _place(mask: Mask) -> str:
     """Where in the image an outline lies, as one says it: "top left and center"."""
-    return joined([place for place in describe(mask).location.split(", ") if place])
+    return joined([place for place in describe(mask, suggest=False).location.split(", ") if place])

@@ -170,7 +170,7 @@ def measure(segmenter: SegmenterLike, cases: Iterable[EffectCase], vocabulary: V
         segmenter.set_image(case.scan)
         (own,) = segmenter.segment([case.prompt.text], size=size)
         yours = own.mask()
-        variants = contrasts(case.prompt, describe(yours).measured, vocabulary, segmenter.card.targets)
+        variants = contrasts(case.prompt, describe(yours, suggest=False).measured, vocabulary, segmenter.card.targets)
         texts = {v.contrast.value: v.prompt.text for v in variants} | dict(case.also)
         answers = segmenter.segment(list(texts.values()), size=size)
         masks = {what: answer.mask() for what, answer in zip(texts, answers, strict=True)}

@@ -20,55 +20,9 @@ def small_texts():
 def small_builders():
     """By family, a function that builds a model with the same random weights each time."""
     import torch
-    from transformers import BertTokenizer
 
-    from medvlsm_training.models import ClipSegSizes, clipseg_config
-    from medvlsm_training.tokenizer import cut_tokenizer
-    from napari_medvlsm.core.models.architectures.biomedclipseg import BiomedCLIPSeg, BiomedCLIPSegConfig
-    from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
-    from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
-
-    clip = cut_tokenizer(SMALL_TEXTS)
-    letters = "abcdefghijklmnopqrstuvwxyz,"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters), "polyp", "pink"]
-    bert = BertTokenizer(vocab={word: i for i, word in enumerate(words)})
-    sizes = ClipSegSizes(patch_size=16, hidden_size=64, layers=6, heads=2, text_size=32, decoder_mlp=64)
-
-    def clipseg():
-        config = clipseg_config(sizes, clip, 64)
-        config.extract_layers = [0, 1, 3]
-        return CLIPSeg.from_config(config, clip, 64)
-
-    def cris():
-        config = CRISConfig(
-            vision_layers=(1, 1, 1, 1),
-            vision_width=8,
-            vision_size=64,
-            text_width=32,
-            text_layers=2,
-            text_heads=2,
-            vocab_size=len(clip),
-            embed_dim=64,
-            neck_widths=(16, 32, 64),
-            decoder_layers=2,
-            decoder_heads=4,
-            decoder_mlp=64,
-        )
-        return CRIS.from_config(config, clip, 96)
-
-    def biomedclipseg():
-        config = BiomedCLIPSegConfig(
-            vision="test_vit",
-            embed_dim=32,
-            text_width=32,
-            text_layers=2,
-            text_heads=2,
-            text_mlp=64,
-            vocab_size=len(bert),
-            extract_layers=(0, 1, 3),
-            decoder_mlp=64,
-        )
-        return BiomedCLIPSeg.from_config(config, bert, 160)
+    from napari_medvlsm.core.models.families import IMPORTABLE
+    from tests.core.models.small_models import SMALL
 
     def seeded(build):
         def made():
@@ -77,8 +31,7 @@ def small_builders():
 
         return made
 
-    builders = {"clipseg": clipseg, "cris": cris, "biomedclipseg": biomedclipseg, "biomedclipseg-d": biomedclipseg}
-    return {family: seeded(build) for family, build in builders.items()}
+    return {family: seeded(SMALL[family].build) for family in IMPORTABLE}
 
 
 @pytest.fixture(scope="session")

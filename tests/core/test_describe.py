@@ -293,6 +293,14 @@ def test_spacing_turns_a_disc_into_a_slender_thing():
     assert describe(ellipse(20, 20), spacing=(3, 1)).shape == "elongated"
 
 
+def test_what_is_measured_does_not_need_the_suggestions():
+    mask = ellipse(20, 20)
+    image = np.full((*mask.shape, 3), (200, 30, 30), np.uint8)
+    whole, quick = describe(mask, image), describe(mask, image, suggest=False)
+    assert quick.measured == whole.measured and whole.shape == "round" and whole.color
+    assert set(quick.suggested.values()) == {""}
+
+
 def test_holes_do_not_change_the_shape():
     assert describe(ellipse(40, 40) & ~np.pad(ellipse(30, 30), 10)).shape == "round"
 

@@ -104,7 +104,7 @@ def paste(image: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor, rng: n
 
 def distinguishing(first: Mask, second: Mask) -> tuple[str, ...]:
     """Which of `DISTINGUISHING` fit only one of two masks (S, S): no word of the one fits the other."""
-    seen = [describe(mask).measured for mask in (first, second)]
+    seen = [describe(mask, suggest=False).measured for mask in (first, second)]
     if "zero" in (seen[0]["number"], seen[1]["number"]):
         return ()
     return tuple(name for name in DISTINGUISHING if _apart(*(facts[name].split(", ") for facts in seen)))
@@ -120,7 +120,7 @@ def sentence(
     sayable = [name for name in told if name in vocabulary.family(target).attributes]
     if not sayable:
         return None
-    facts = Attributes(target, **describe(mask).measured)
+    facts = Attributes(target, **describe(mask, suggest=False).measured)
     kept = {sayable[int(rng.integers(len(sayable)))]}
     kept |= {name for name in sorted(facts.named()) if rng.random() < 0.4}
     return build(facts.only(frozenset(kept)), vocabulary).text

@@ -229,7 +229,7 @@ def _nonsense(rng: np.random.Generator) -> str:
 
 def known_attributes(item: Item, name: str, mask: Mask) -> Attributes:
     """The attributes of a target: measured on its mask, and annotated."""
-    seen = describe(mask).measured
+    seen = describe(mask, suggest=False).measured
     if seen["number"] == "zero":
         return Attributes(name)
     stated = item.masks[name].attributes if name in item.masks else Attributes()

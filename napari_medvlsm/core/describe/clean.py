@@ -13,7 +13,9 @@ from napari_medvlsm.core.masks import SPECK_FRACTION, bounding_box
 from napari_medvlsm.core.prompts.english import number_word
 
 
-def describe(mask: Array, image: Array | None = None, spacing: tuple[float, float] | None = None) -> Description:
+def describe(
+    mask: Array, image: Array | None = None, spacing: tuple[float, float] | None = None, *, suggest: bool = True
+) -> Description:
     """Describe a mask as the interface and the training do.
 
     Parameters
@@ -25,6 +27,8 @@ def describe(mask: Array, image: Array | None = None, spacing: tuple[float, floa
         The scan, as in `images.Scan.pixels`; colour is suggested where it has colour.
     spacing : (float, float), optional
         Size of a pixel as (row, col), in any unit; only their ratio matters, and only to the shape.
+    suggest : bool
+        Whether shape and colour are looked for too, which takes most of the time; else they are empty.
 
     Returns
     -------
@@ -58,8 +62,8 @@ def describe(mask: Array, image: Array | None = None, spacing: tuple[float, floa
         number=number_word(kept.size) if kept.size <= COUNTED else MANY,
         size=list_sizes(fractions),
         location=", ".join(CELLS[r][c] for r, c in sorted({_cell(p, b, box, mask.shape) for p, b in parts})),
-        shape=shape_word(parts[0][0], spacing or (1.0, 1.0)),
-        color="" if image is None else color_word(image, foreground, box),
+        shape=shape_word(parts[0][0], spacing or (1.0, 1.0)) if suggest else "",
+        color=color_word(image, foreground, box) if suggest and image is not None else "",
         fraction=int(areas[kept].sum()) / mask.size,
         parts=tuple(float(f) for f in fractions[:PARTS]),
     )

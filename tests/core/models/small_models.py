@@ -36,10 +36,10 @@ def bert_tokenizer() -> BertTokenizer:
 
 def small_clipseg() -> CLIPSeg:
     tokenizer = clip_tokenizer()
-    sizes = ClipSegSizes(patch_size=16, hidden_size=48, layers=6, heads=3, text_size=32)
+    sizes = ClipSegSizes(patch_size=16, hidden_size=64, layers=6, heads=2, text_size=32, decoder_mlp=64)
     config = clipseg_config(sizes, tokenizer, 64)
     config.extract_layers = [0, 1, 3]
-    return CLIPSeg.from_config(config, tokenizer, 96)
+    return CLIPSeg.from_config(config, tokenizer, 64)
 
 
 CRIS_SIZES = CRISConfig(
@@ -80,10 +80,7 @@ def small_biomedclipseg() -> BiomedCLIPSeg:
 
 
 def small_biomedclipseg_d() -> BiomedCLIPSeg:
-    sizes = ClipSegSizes(patch_size=16, hidden_size=64, layers=6, heads=2, text_size=32, decoder_mlp=64)
-    return small_biomedclipseg().with_decoder_of(
-        CLIPSeg.from_config(clipseg_config(sizes, clip_tokenizer(), 64), clip_tokenizer(), 64)
-    )
+    return small_biomedclipseg().with_decoder_of(small_clipseg())
 
 
 def small_wordunet() -> WordUNet:

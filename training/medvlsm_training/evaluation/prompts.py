@@ -108,7 +108,9 @@ def evaluation_prompts(
         return asked
     if wanted.wording == UPSTREAM and dataset is None and case.prompts:  # nobody knows the wrong ones of such texts
         return asked + (_annotated(case, wanted, PromptKind.ORACLE) if PromptKind.ORACLE in wanted.kinds else [])
-    known = case.upstream or replace(case.annotation.attributes, target=case.target, **describe(truth).measured)
+    known = case.upstream or replace(
+        case.annotation.attributes, target=case.target, **describe(truth, suggest=False).measured
+    )
     for level in wanted.levels:
         writer = _PromptWriter(case, wanted, vocabulary, dataset if theirs else None, level)
         right = writer.text(known)

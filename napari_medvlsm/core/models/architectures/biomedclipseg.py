@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import timm
@@ -18,16 +17,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertTokenizer, CLIPSegConfig, ViTImageProcessor
 from transformers.models.clipseg.modeling_clipseg import CLIPSegDecoder
 
-from napari_medvlsm.core.models.architectures.base import VLSM, Activations, Attention, Conditions, projections
+from napari_medvlsm.core.models.architectures.base import Activations, Attention, Conditions, projections
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
-from napari_medvlsm.core.models.architectures.weights import (
-    loading,
-    read_config,
-    read_weights,
-    write_config,
-    write_weights,
-)
-from napari_medvlsm.core.models.store.card import read_card
+from napari_medvlsm.core.models.architectures.own_folder import OwnFolderVLSM
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ class BiomedCLIPSegConfig:
             raise ValueError(f"{self.vision!r} is no vision transformer that timm knows.")
 
 
-class BiomedCLIPSeg(VLSM):
+class BiomedCLIPSeg(OwnFolderVLSM):
     """BiomedCLIP's vision transformer and BERT; CLIPSeg's decoder on three of the vision blocks.
 
     The logits are as large as the input.
@@ -87,39 +79,17 @@ class BiomedCLIPSeg(VLSM):
         If the images are not of the size that the vision transformer takes.
     """
 
+    FAMILY, CONFIG, TOKENIZER, IMAGE_SIZE = "biomedclipseg", BiomedCLIPSegConfig, BertTokenizer, 224
     ENCODERS = "biomedclip"
+    config: BiomedCLIPSegConfig
 
     def __init__(self, config: BiomedCLIPSegConfig, tokenizer: BertTokenizer, preprocessing: ViTImageProcessor) -> None:
-        super().__init__(tokenizer, preprocessing)
-        self.config = config
+        super().__init__(config, tokenizer, preprocessing)
         self.biomedclip = _BiomedCLIP(config)
         self.decoder = _random_decoder(config, self.biomedclip.visual.trunk)
         side, _ = self.biomedclip.visual.trunk.patch_embed.img_size
         if self.image_size != side:
             raise ValueError(f"{config.vision} takes images of {side} x {side} pixels, not {self.image_size}.")
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Load a folder written by `save`."""
-        read_card(folder)
-        with loading(folder):
-            tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
-            preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
-            model = cls(read_config(BiomedCLIPSegConfig, folder), tokenizer, preprocessing)
-            read_weights(model, folder)
-        return model.eval()
-
-    @classmethod
-    def from_config(cls, config: BiomedCLIPSegConfig, tokenizer: BertTokenizer, image_size: int = 224) -> Self:
-        """A model with random weights."""
-        return cls(config, tokenizer, cls.default_preprocessing(image_size))
-
-    def save(self, folder: Path) -> None:
-        """Write configuration, weights, tokenizer and preprocessing into `folder`."""
-        write_config(self.config, folder, "biomedclipseg")
-        write_weights(self, folder)
-        self.tokenizer.save_pretrained(folder)
-        self.preprocessing.save_pretrained(folder)
 
     def with_decoder_of(self, clipseg: CLIPSeg) -> Self:
         """Take the decoder of a trained CLIPSeg, which makes this a BiomedCLIPSeg-D."""

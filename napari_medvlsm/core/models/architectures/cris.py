@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +15,11 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import CLIPTokenizer, ViTImageProcessor
 
-from napari_medvlsm.core.models.architectures.base import VLSM, Activations, Attention, Conditions, projections
+from napari_medvlsm.core.models.architectures.base import Activations, Attention, Conditions, projections
 from napari_medvlsm.core.models.architectures.cris_backbone import STRIDE, Backbone, ResNetEncoder
 from napari_medvlsm.core.models.architectures.cris_decoder import Decoder, Neck, Projector, conv_norm
+from napari_medvlsm.core.models.architectures.own_folder import OwnFolderVLSM
 from napari_medvlsm.core.models.architectures.smp_encoder import SMPEncoder
-from napari_medvlsm.core.models.architectures.weights import (
-    loading,
-    read_config,
-    read_weights,
-    write_config,
-    write_weights,
-)
-from napari_medvlsm.core.models.store.card import read_card
 
 # The id that pads a text: OpenAI's tokenizer fills with zeros.
 PADDING_ID = 0
@@ -110,7 +102,7 @@ class CRISConfig:
             raise ValueError(f"word_length {self.word_length} is above context_length {self.context_length}.")
 
 
-class CRIS(VLSM):
+class CRIS(OwnFolderVLSM):
     """CLIP's residual network and text transformer; a pyramid led by the sentence; a decoder that attends to words.
 
     The logits are as large as the input, whose side is a multiple of 32.
@@ -127,17 +119,16 @@ class CRIS(VLSM):
         If the side of the images is not, or the library has no such encoder.
     """
 
+    FAMILY, CONFIG, TOKENIZER, IMAGE_SIZE = "cris", CRISConfig, CLIPTokenizer, 416
     ENCODERS = "backbone"
+    config: CRISConfig
     STRIDE = STRIDE
 
     # A prompt at true size takes some 50 MiB in this decoder, five times as much as in CLIPSeg's.
     PROMPT_BATCH = 4
 
     def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
-        super().__init__(tokenizer, preprocessing)
-        if self.image_size % self.STRIDE:
-            raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
-        self.config = config
+        super().__init__(config, tokenizer, preprocessing)
         width = config.neck_widths[1]
         self.backbone = Backbone(
             _image_encoder(config),
@@ -155,29 +146,6 @@ class CRIS(VLSM):
             conv_norm(level, out, 1) for level, out in zip(_skipped(finer, fine), config.skip_widths, strict=True)
         )
         self.proj = Projector(config.embed_dim, width, config.skip_widths)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Load a folder written by `save`."""
-        read_card(folder)
-        with loading(folder):
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-            preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
-            model = cls(read_config(CRISConfig, folder), tokenizer, preprocessing)
-            read_weights(model, folder)
-        return model.eval()
-
-    @classmethod
-    def from_config(cls, config: CRISConfig, tokenizer: CLIPTokenizer, image_size: int = 416) -> Self:
-        """A model with random weights."""
-        return cls(config, tokenizer, cls.default_preprocessing(image_size))
-
-    def save(self, folder: Path) -> None:
-        """Write configuration, weights, tokenizer and preprocessing into `folder`."""
-        write_config(self.config, folder, "cris")
-        write_weights(self, folder)
-        self.tokenizer.save_pretrained(folder)
-        self.preprocessing.save_pretrained(folder)
 
     @property
     def attention(self) -> Attention:

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -26,22 +24,14 @@ from transformers import CLIPTokenizer, ViTImageProcessor
 from napari_medvlsm.core.models.architectures.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    VLSM,
     Activations,
     Attention,
     Conditions,
     projections,
 )
 from napari_medvlsm.core.models.architectures.cris_decoder import plane_positions
+from napari_medvlsm.core.models.architectures.own_folder import OwnFolderVLSM
 from napari_medvlsm.core.models.architectures.smp_encoder import smp_encoder
-from napari_medvlsm.core.models.architectures.weights import (
-    loading,
-    read_config,
-    read_weights,
-    write_config,
-    write_weights,
-)
-from napari_medvlsm.core.models.store.card import read_card
 
 # What fills a text up to the longest of its batch: the id of no token.
 PADDING_ID = -1
@@ -92,7 +82,7 @@ class WordUNetConfig:
             )
 
 
-class WordUNet(VLSM):
+class WordUNet(OwnFolderVLSM):
     """A library encoder, a UNet of the image, a small text transformer, and a narrow decoder for each prompt.
 
     Parameters
@@ -109,43 +99,19 @@ class WordUNet(VLSM):
     """
 
     MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
+    FAMILY, CONFIG, TOKENIZER, IMAGE_SIZE = "wordunet", WordUNetConfig, CLIPTokenizer, 192
     ENCODERS = "encoders"
+    config: WordUNetConfig
     STRIDE = 32
 
     def __init__(self, config: WordUNetConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
-        super().__init__(tokenizer, preprocessing)
-        if self.image_size % self.STRIDE:
-            raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
-        self.config = config
+        super().__init__(config, tokenizer, preprocessing)
         image = smp_encoder(config.vision)
         *finer, coarse = image.out_channels[1:]
         self.encoders = nn.ModuleDict({"image": image, "text": TextTower(config)})
         self.planes = ImageDecoder(coarse, finer[::-1], config)
         self.prompt = PromptDecoder(config)
         self.decoder = MaskDecoder(config)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Load a folder written by `save`."""
-        read_card(folder)
-        with loading(folder):
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-            preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
-            model = cls(read_config(WordUNetConfig, folder), tokenizer, preprocessing)
-            read_weights(model, folder)
-        return model.eval()
-
-    @classmethod
-    def from_config(cls, config: WordUNetConfig, tokenizer: CLIPTokenizer, image_size: int = 192) -> Self:
-        """A model with random weights."""
-        return cls(config, tokenizer, cls.default_preprocessing(image_size))
-
-    def save(self, folder: Path) -> None:
-        """Write configuration, weights, tokenizer and preprocessing into `folder`."""
-        write_config(self.config, folder, "wordunet")
-        write_weights(self, folder)
-        self.tokenizer.save_pretrained(folder)
-        self.preprocessing.save_pretrained(folder)
 
     @property
     def attention(self) -> Attention:
