@@ -148,6 +148,10 @@ def _require_one_source(options: argparse.Namespace) -> None:
         raise ValueError("Name the scans, or folders of scans, that are to be added.")
     if options.coco and (len(options.scans) != 1 or not options.scans[0].is_dir()):
         raise ValueError("With --coco, name the one folder that holds its images.")
+    if options.coco and (options.masks or options.target):
+        raise ValueError("COCO annotations name their targets and hold the outlines: leave out --masks and --target.")
+    if options.foreground and not (options.masks or options.dataset):
+        raise ValueError("--foreground says what the values of masks mean: it goes with --masks or --dataset only.")
 
 
 def _sources(options: argparse.Namespace) -> tuple[list[NewScan], list[GivenMask]]:
@@ -159,7 +163,7 @@ def _sources(options: argparse.Namespace) -> tuple[list[NewScan], list[GivenMask
 
     vocabulary = load_vocabulary(own_words_path())
     if options.dataset:
-        return read_dataset(options.dataset, vocabulary, options.target, options.group_column)
+        return read_dataset(options.dataset, vocabulary, options.target, options.group_column, options.foreground)
     if options.coco:
         return read_coco(options.coco, options.scans[0], vocabulary)
     scans: list[NewScan] = []

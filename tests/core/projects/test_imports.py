@@ -96,8 +96,24 @@ def test_masks_that_could_mean_several_things_are_settled_by_what_is_said(tmp_pa
     (tmp_path / "m").rename(folder / "masks")
     scans[0].path.rename(folder / "images" / "scan1.png")
     (folder / "dataset.yaml").write_text("foreground: [3]")
-    given = read_dataset(folder, VOCABULARY, "polyp")[1]
-    assert given[0].load().mask.sum() == 1
+    (given,) = read_dataset(folder, VOCABULARY, "polyp")[1]
+    assert given.load().mask.sum() == 1
+    (given,) = read_dataset(folder, VOCABULARY, "polyp", foreground=(7,))[1]
+    np.testing.assert_array_equal(given.load().mask, outline().mask & (labels == 7))
+
+
+def test_masks_of_one_target_in_a_data_set_are_united_as_training_unites_them(tmp_path, empty):
+    root = tmp_path / "set"
+    write_scans(root / "images", 1)
+    one, two = outline(rows=(0, 3)).mask, outline(rows=(10, 13)).mask
+    grey(root / "masks" / "a.png", one)
+    grey(root / "masks" / "b.png", two)
+    lines = ["scan1.png,a.png,polyp", "scan1.png,b.png,polyp", "scan1.png,b.png,polyp", "scan1.png,a.png,gallstone"]
+    (root / "targets.csv").write_text("\n".join(["image,mask,target", *lines]))
+    report = import_outlines(empty, *read_dataset(root, VOCABULARY))
+    assert report.outlines == 2 and not report.failed
+    np.testing.assert_array_equal(empty.load(empty.current(1, "polyp")).mask, one | two)
+    np.testing.assert_array_equal(empty.load(empty.current(1, "gallstone")).mask, one)
 
 
 def test_an_import_never_replaces_what_a_person_did(tmp_path, store):
