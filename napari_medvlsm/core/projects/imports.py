@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_medvlsm.core.annotation import Annotation, from_dict, is_record, new_provenance
+from napari_medvlsm.core.datasets.check import ListedPair, check_pairs
 from napari_medvlsm.core.datasets.info import read_info
 from napari_medvlsm.core.datasets.items import TargetMask
 from napari_medvlsm.core.datasets.layouts import (
@@ -21,6 +23,7 @@ from napari_medvlsm.core.datasets.layouts import (
 )
 from napari_medvlsm.core.datasets.reader import mask_rule, stated_attributes
 from napari_medvlsm.core.datasets.splits import SPLITS
+from napari_medvlsm.core.datasets.vocabularies import known_target, require_modality
 from napari_medvlsm.core.io.images import walk_pictures
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask
 from napari_medvlsm.core.io.mask_files import AmbiguousMask, Foreground
@@ -43,11 +46,17 @@ class GivenMask:
         Of the mask, for sentences.
     load : callable
         Gives the annotation; raises ValueError with a sentence if it cannot be read.
+    paths : tuple of Path
+        Its files, where it has some of its own.
+    foreground : Foreground
+        What is known of their values.
     """
 
     scan: Path
     name: str
     load: Callable[[], Annotation]
+    paths: tuple[Path, ...] = ()
+    foreground: Foreground = ""
 
 
 @dataclass
@@ -107,6 +116,24 @@ def import_outlines(
     return report
 
 
+def refuse_misleading(masks: Iterable[GivenMask], accept: Collection[str] = ()) -> None:
+    """See that masks are not inverted, and are turned as their scans are; kinds of findings as of the data check.
+
+    Raises
+    ------
+    ProjectError
+        With the first of the findings that are not in `accept`.
+    """
+    pairs = [
+        ListedPair("", given.scan, path, "", foreground=given.foreground) for given in masks for path in given.paths
+    ]
+    hints = {"inverted-masks": "say it with --foreground dark, or ", "turned-image": ""}
+    for found in check_pairs(pairs):
+        if found.kind in hints and found.kind not in accept:
+            hint = f"{hints[found.kind]}go on with --accept {found.kind}"
+            raise ProjectError(f"{found.sentence} Nothing was added; here, {hint}.")
+
+
 def masks_beside(
     scans: Sequence[NewScan], folder: Path, target: str, author: str = "", foreground: Foreground = ""
 ) -> list[GivenMask]:
@@ -156,7 +183,8 @@ def masks_beside(
         paths = same or next((with_word[stem] for stem in stems if stem in with_word), [])
         if paths:
             name = " and ".join(path.name for path in paths)
-            found.append(GivenMask(scan.path, name, _Reader(tuple(paths), target, author, foreground)))
+            reader = _Reader(tuple(paths), target, author, foreground)
+            found.append(GivenMask(scan.path, name, reader, tuple(paths), foreground))
     if not found:
         raise ProjectError(
             f"{folder} holds no mask of these scans; a mask has the name of its scan, such as "
@@ -225,7 +253,8 @@ def read_dataset(
     for split, entry in _entries(folder, target, group_column):
         image = entry.image_path()
         known = split if split in SPLITS else ""
-        modality = str(entry.record.get("modality") or "")
+        modality = str(entry.record.get("modality") or "") or (info.modality if info else "")
+        require_modality(modality, vocabulary, f"The data set {folder.name}")
         scans.setdefault(image, NewScan(image, entry.image, entry.group, known, modality))
         reader = _ListedReader((entry,), target, vocabulary, mask_rule(entry.record, rule))
         shown = reader.shown()
@@ -235,7 +264,11 @@ def read_dataset(
         readers[key] = reader
     if not readers:
         raise ProjectError(f"{folder} lists no masks.")
-    return list(scans.values()), [GivenMask(image, reader.name, reader) for (image, *_), reader in readers.items()]
+    given = [
+        GivenMask(image, reader.name, reader, reader.paths(), reader.foreground)
+        for (image, *_), reader in readers.items()
+    ]
+    return list(scans.values()), given
 
 
 def _entries(folder: Path, target: str, group_column: str) -> Iterator[tuple[str, ListedMask]]:
@@ -257,7 +290,15 @@ class _ListedReader:
 
     @property
     def name(self) -> str:
-        return " and ".join(entry.mask for entry in self.entries)
+        return " and ".join(entry.mask or entry.image for entry in self.entries)
+
+    def paths(self) -> tuple[Path, ...]:
+        """The files, as far as they may be opened."""
+        found = []
+        for entry in self.entries:
+            with suppress(ValueError):
+                found.append(entry.mask_path())
+        return tuple(found)
 
     def with_another(self, entry: ListedMask) -> _ListedReader:
         """The same with one more mask, unless that is one of them."""
@@ -297,7 +338,7 @@ class _ListedReader:
             stated = parse(max(texts, key=len, default=""), self.vocabulary).attributes
             shortest = min(texts, key=len, default="")
             stated = replace(stated, target=stated.target or shortest)
-        return self.target or entry.target or stated.target, stated
+        return known_target(self.target or entry.target or stated.target, self.vocabulary), stated
 
 
 def _texts(prompts: object) -> Iterator[str]:
