@@ -310,7 +310,7 @@ class _ListedReader:
         """What the masks show; "" where nothing says it, or what says it is damaged."""
         try:
             own = self.entries[0].record.get("annotation")
-            if is_record(own):
+            if isinstance(own, dict) and is_record(own):
                 return str(own.get("target") or "")
             return self._said()[0]
         except ValueError:

@@ -187,7 +187,7 @@ def _palette_values(raster: Raster, rule: Foreground) -> tuple[AnyArray, Names]:
     if not opaque and rule == "" and len(np.unique(index[alpha > 0])) == 1:
         return alpha > 0, {}
     if not opaque and rule == "nonzero":  # all that is not black
-        return raster.palette[:, :3].any(axis=1)[index] & (alpha > 0), {}
+        return (raster.palette[:, :3].max(axis=1)[index] > 0) & (alpha > 0), {}
     # Values that are given are those of the file.
     values, names = _indices(index, raster.palette, numbered=not isinstance(rule, str))
     return (values, names) if opaque or not isinstance(rule, str) else (_with_alpha(values, alpha, rule), names)
