@@ -173,6 +173,8 @@ def test_check_and_repair(stones, capsys):
         (["add", "stones", "scans", "--group-table", "t.csv"], "Name the column"),
         (["add", "stones", "scans", "--group-name", "{a}", "--group-header", "b"], "Choose one way"),
         (["add", "stones", "scans", "--coco", "nowhere.json"], "cannot be read"),
+        (["add", "stones", "scans", "--coco", "a.json", "--foreground", "1"], "goes with --masks or --dataset only"),
+        (["add", "stones", "scans", "--coco", "a.json", "--target", "polyp"], "leave out --masks and --target"),
         (["add", "stones", "--dataset", "scans"], "holds no data set"),
         (["export", "stones", "out"], "nothing to export"),
         (["status", "scans"], "is no project"),

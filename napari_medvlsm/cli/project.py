@@ -54,6 +54,13 @@ def add_to(commands: Any) -> Any:
         default="submitted",
         help="state of outlines that come along (default: %(default)s)",
     )
+    add.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        choices=("inverted-masks", "turned-image"),
+        help="a kind of finding of the data check to go on with; may be given again",
+    )
     add.add_argument("--modality", default="", help="kind of scan, as in 'medvlsm prompts list'")
     add.add_argument("--group-name", metavar="RULE", help="group by the file's name, such as '{patient}_*'")
     add.add_argument("--group-table", type=Path, metavar="FILE", help="group by a table (CSV) with a column 'image'")
@@ -123,7 +130,7 @@ def _new(options: argparse.Namespace) -> int:
 
 def _add(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.projects.adding import grouped
-    from napari_medvlsm.core.projects.imports import import_outlines
+    from napari_medvlsm.core.projects.imports import import_outlines, refuse_misleading
     from napari_medvlsm.core.projects.store import ProjectStore
 
     _require_one_source(options)
@@ -134,6 +141,7 @@ def _add(options: argparse.Namespace) -> int:
     if options.preview:
         _preview(scans)
         return OK
+    refuse_misleading(masks, options.accept)
     with ProjectStore(options.project, options.author) as store:
         _tell(store.notices)
         with scan_bar() as progress:
@@ -148,18 +156,22 @@ def _require_one_source(options: argparse.Namespace) -> None:
         raise ValueError("Name the scans, or folders of scans, that are to be added.")
     if options.coco and (len(options.scans) != 1 or not options.scans[0].is_dir()):
         raise ValueError("With --coco, name the one folder that holds its images.")
+    if options.coco and (options.masks or options.target):
+        raise ValueError("COCO annotations name their targets and hold the outlines: leave out --masks and --target.")
+    if options.foreground and not (options.masks or options.dataset):
+        raise ValueError("--foreground says what the values of masks mean: it goes with --masks or --dataset only.")
 
 
 def _sources(options: argparse.Namespace) -> tuple[list[NewScan], list[GivenMask]]:
+    from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary, require_modality
     from napari_medvlsm.core.projects.adding import NewScan, scans_in
     from napari_medvlsm.core.projects.coco import read_coco
     from napari_medvlsm.core.projects.imports import masks_beside, read_dataset
-    from napari_medvlsm.core.prompts import load_vocabulary
-    from napari_medvlsm.core.prompts.own_words import own_words_path
 
-    vocabulary = load_vocabulary(own_words_path())
+    vocabulary = dataset_vocabulary([options.dataset] if options.dataset else [])
+    require_modality(options.modality, vocabulary, "--modality")
     if options.dataset:
-        return read_dataset(options.dataset, vocabulary, options.target, options.group_column)
+        return read_dataset(options.dataset, vocabulary, options.target, options.group_column, options.foreground)
     if options.coco:
         return read_coco(options.coco, options.scans[0], vocabulary)
     scans: list[NewScan] = []

@@ -211,7 +211,12 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
         If it cannot be read, lacks one of `columns`, or has a row of more fields than its head.
     """
     head, rows = _rows(read_text(path), path)
-    rows = [{name: value.strip() for name, value in row.items()} for row in rows]
+    # Written with capitals, they are the same.
+    names = {name: name for name in head} | {
+        name: name.lower() for name in head if name.lower() in columns and name.lower() not in head
+    }
+    rows = [{names[name]: value.strip() for name, value in row.items()} for row in rows]
+    head = list(names.values())
     if missing := [column for column in columns if column not in head]:
         there = ", ".join(shown(name, 40) for name in head[:20]) or "none"
         raise ValueError(f"{shown(path)} lacks the column {missing[0]!r}; it has {there}.")

@@ -297,14 +297,22 @@ class LayerManager:
             and (not role(layer) or (role(layer).get("kind") == "correction" and role(layer)["image"] not in present))
         ]
 
-    def disown(self, layer: Layer) -> None:
-        """Let a copy of a layer of ours be a layer of the person's own: two cannot be the same correction."""
+    def disown(self, layer: Layer) -> Layer | None:
+        """Let a copy of a layer of ours be a layer of the person's own: two cannot be the same correction.
+
+        Returns
+        -------
+        Layer or None
+            The correction that it is a copy of.
+        """
         ours = role(layer)
         twins = (other for other in self._viewer.layers if other is not layer and role(other) == ours)
-        if ours and next(twins, None) is not None:
-            # A new dictionary: a copied layer shares what is within the old one.
-            layer.metadata = {k: v for k, v in layer.metadata.items() if not k.startswith(KEY)}
-            layer.editable = True
+        if not ours or (twin := next(twins, None)) is None:
+            return None
+        # A new dictionary: a copied layer shares what is within the old one.
+        layer.metadata = {k: v for k, v in layer.metadata.items() if not k.startswith(KEY)}
+        layer.editable = True
+        return twin if ours["kind"] == "correction" else None
 
     def park(self, image: Image) -> None:
         """Take the corrections of an image that is gone out of the viewer; they wait for it with all undo steps."""

@@ -177,7 +177,8 @@ class ScanPresenter(QObject):
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         layer.events.visible.connect(self._on_visible)
-        self._layers.disown(layer)
+        if (saved := self._layers.disown(layer)) is not None:
+            self.message.emit(f"{layer.name} is yours to keep, and is not saved: {saved.name} is.", False)
         if layer in scan_layers(self._viewer):
             self._sync()
             # What came is what is worked on, whatever was active.

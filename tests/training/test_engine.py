@@ -407,9 +407,3 @@ def test_a_run_goes_on_with_its_own_recipe_only(trained):
 def test_a_run_without_an_epoch_is_no_model(tmp_path):
     with pytest.raises(ValueError, match="completed no epoch"):
         model_weights(tmp_path / BEST_FILE)
-
-
-@pytest.mark.parametrize("change", ["trainer.batch_size=0", "trainer.accumulate=0", "seed=-1"])
-def test_numbers_that_no_run_can_use_are_a_sentence(disks_recipe, change):
-    with pytest.raises(ValueError, match="must be at least"):
-        load_recipe(disks_recipe, [change])

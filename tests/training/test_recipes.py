@@ -3,8 +3,9 @@
 import csv
 import json
 import re
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, DistributedSampler
 
 from medvlsm_training.__main__ import main
-from medvlsm_training.config import LossConfig, ModelConfig, PromptConfig
+from medvlsm_training.config import LossConfig, ModelConfig, PromptConfig, Recipe
 from medvlsm_training.data import Batch
 from medvlsm_training.losses import mean_over_images, presence_loss, prompt_loss
 from medvlsm_training.models import starting_model
@@ -53,6 +54,15 @@ def scan(rng, radius, size=48):
     row, col = rng.integers(12, size - 12, 2)
     mask = (y - row) ** 2 + (x - col) ** 2 < radius**2
     return (rng.integers(0, 80, (size, size, 3)) + 150 * mask[..., None]).astype(np.uint8), mask
+
+
+def numbers(kind, where=""):
+    """Keys of all numbers of a recipe, and their types as text."""
+    for key, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            yield from numbers(hint, f"{where}{key}.")
+        elif hint in (int, float) or hint == tuple[float, float]:
+            yield f"{where}{key}", str(hint)
 
 
 def upstream_set(root, name, rng, counts=(6, 2, 2)):
@@ -256,14 +266,24 @@ class TestWords:
             ("paper/isic", ["prompts.mix={p6"], r"prompts.mix is no valid YAML"),
             ("paper/isic", ["epochs"], r"'epochs' changes no key; write key=value"),
             ("paper/isic", ["seed.sub=1"], r"seed.sub cannot be set: seed holds 42"),
-            ("paper/isic", ["trainer.max_epochs=-1"], r"max_epochs must be at least 0"),
+            ("paper/isic", ["trainer.max_epochs=-1"], r"max_epochs: .*greater than or equal to 0, but it is -1"),
             ("paper/isic", ["sources=[isic, isic]"], r"The source isic stands in the recipe twice"),
             ("paper/zero_shot", ["trainer.max_epochs=5"], r"All sources are tested_only"),
+            ("best/isic", ["augmentation.zoom=[2, 1]"], r"zoom goes from the smaller to the larger"),
+            ("best/isic", ["loss={dice: 0, bce: 0}"], r"nothing would be learned"),
+            ("best/isic", ["model.lora.projections=[]"], r"LoRA's projections must be some of"),
         ],
     )
     def test_mistakes_are_named_with_the_nearest(self, name, words, sentence):
         with pytest.raises(ValueError, match=sentence):
             load_recipe(name, words)
+
+    @pytest.mark.parametrize("value", ["-1", "1.0e+12", ".nan", ".inf"])
+    def test_every_number_has_a_range(self, value):
+        """Also one that is added to the configuration."""
+        for key, hint in numbers(Recipe):
+            with pytest.raises(ValueError, match=rf"isic.yaml: {re.escape(key)}\b.*Input should"):
+                load_recipe("best/isic", [f"{key}={f'[{value}, 1]' if 'tuple' in hint else value}"])
 
 
 class TestLoss:

@@ -139,6 +139,7 @@ def test_checkpoints_hold_no_path_and_a_run_may_move(whole, disks, disks_recipe,
     ("words", "said"),
     [
         (["--accelerator", "cpu", "--devices", "0"], "devices must be at least 1, but is 0."),
+        (["--accelerator", "tpu"], "accelerator must be one of auto, cpu, gpu, cuda, mps, but is 'tpu'."),
         (["--minutes", "-1"], "The minutes of a training must be more than 0, but are -1."),
         (["trainer.batch_size=99"], "leaves unfinished batches out; set trainer.batch_size=16"),
     ],

@@ -390,3 +390,27 @@ def test_large_sets_get_fewer_epochs(images, epochs, early):
     found = trainer.for_images(images)
     assert (found.max_epochs, found.early_epochs) == (epochs, early)
     assert replace(trainer, max_images=0).for_images(images).max_epochs == 40
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "sentence"),
+    [
+        ("clipseg", {"patch_size": 0}, r"patch_size must be at least 1"),
+        ("clipseg", {"hidden_size": -8}, r"hidden_size must be from 0 to 65536"),
+        ("clipseg", {"layers": 2}, r"layers must be at least 3"),
+        ("clipseg", {"hidden_size": 7}, r"The model\.sizes make no clipseg \(.*multiple of"),
+        ("wordunet", {"heads": 0}, r"The model\.sizes make no wordunet"),
+        ("wordunet", {"width": "many"}, r"model\.sizes: width: .* but it is 'many'"),
+        ("image-only", {"targets": ["polyp"], "decoder_channels": [0] * 5}, r"decoder_channels must be at least 1"),
+    ],
+)
+def test_sizes_that_make_no_model_are_a_sentence(recipe, family, sizes, sentence):
+    wanted = ModelConfig(family=family, image_size=32, sizes=sizes)
+    with pytest.raises(ValueError, match=sentence):
+        starting_model(replace(recipe, model=wanted), [], VOCABULARY)
+
+
+def test_the_side_must_fit_the_base(recipe):
+    wanted = ModelConfig(family="wordunet", base="starter", image_size=100)
+    with pytest.raises(ValueError, match="must be a multiple of 32 for this base, but is 100"):
+        starting_model(replace(recipe, model=wanted), [], VOCABULARY)

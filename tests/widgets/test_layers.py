@@ -204,8 +204,7 @@ def test_a_copy_of_a_correction_is_the_persons_own(viewer):
     drawn = layers.new_correction(image, POLYP)
     copy = Labels(drawn.data.copy(), metadata=drawn.metadata)
     viewer.add_layer(copy)
-    layers.disown(copy)
-    layers.disown(image)
+    assert layers.disown(copy) is drawn and layers.disown(copy) is None and layers.disown(image) is None
     assert layers.corrections(image) == [drawn] and layers.adoptable(image) == [copy]
     assert layers.correction(image, "polyp") is drawn
 

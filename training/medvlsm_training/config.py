@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict, field, replace
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from napari_medvlsm.core.datasets.source import SourceConfig as SourceConfig
+from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.prompts import LEVELS
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+# Ranges of numbers; the upper bounds are far above what is of use, and below what no computer could do.
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=10**9)]
+_Some: TypeAlias = Annotated[int, Field(ge=1, le=10**6)]
+_Side: TypeAlias = Annotated[int, Field(ge=0, le=4096)]
+_Part: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+_BelowOne: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+_Weight: TypeAlias = Annotated[float, Field(ge=0, le=1000)]
+_Zoom: TypeAlias = Annotated[float, Field(ge=0.1, le=10)]
 IMAGE_ONLY = "image-only"
 # Kinds of prompts beside the levels; see `PromptConfig.mix`.
 RANDOM, TYPED, SYNONYM, ATTRIBUTES = "random", "typed", "synonym", "attributes"
@@ -27,11 +36,14 @@ INTERFACE, UPSTREAM = "interface", "upstream"
 class LoraConfig:
     """Adapters that train instead of the weights of the encoders; fields as in `core.models.lora.LoraSettings`."""
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    alpha: Annotated[float, Field(gt=0, le=1e4)] = 16.0
+    dropout: _BelowOne = 0.0
     encoders: tuple[str, ...] = ("vision", "text")
     projections: tuple[str, ...] = ("query", "value")
+
+    def __post_init__(self) -> None:
+        LoraSettings(**asdict(self))
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -73,7 +85,7 @@ class ModelConfig:
     base: str = ""
     trained: Literal["all", "decoder", "lora"] = "all"
     lora: LoraConfig = field(default_factory=LoraConfig)
-    image_size: int = 0
+    image_size: _Side = 0
     sizes: dict[str, Any] = field(default_factory=dict)
     encoder_weights: str = ""
     least_change: bool = False
@@ -89,7 +101,7 @@ class ModelConfig:
             raise ValueError("norms: kept needs a base, whose statistics are kept.")
         if self.least_change and (not self.base or self.trained == "lora"):
             raise ValueError("least_change needs a base, and trains its own weights and not adapters.")
-        if not self.base and self.image_size <= 0:
+        if not self.base and not self.image_size:
             raise ValueError("A model without a base needs an image_size.")
         if not self.base and self.family.startswith("biomedclipseg"):
             raise ValueError(f"{self.family} is made of public encoders and needs a base.")
@@ -142,39 +154,31 @@ class PromptConfig:
         Kind of the prompts of the validation; "" for the mix. They depend on the image and the seed alone.
     """
 
-    mix: dict[str, float] = field(default_factory=lambda: {"p1": 1.0})
+    mix: dict[str, _Weight] = field(default_factory=lambda: {"p1": 1.0})
     wording: Literal["interface", "upstream"] = "interface"
     typed: str = ""
-    per_image: int = 1
+    per_image: Annotated[int, Field(ge=0, le=100)] = 1
     per_mask: bool = False
-    attribute_dropout: float = 0.0
-    wrong: float = 0.0
-    absent: float = 0.0
-    absent_same: float = 0.5
-    absent_described: float = 0.0
+    attribute_dropout: _Part = 0.0
+    wrong: _Part = 0.0
+    absent: _Part = 0.0
+    absent_same: _Part = 0.5
+    absent_described: _Part = 0.0
     opposed: bool = False
-    negatives_start_epoch: int = 0
+    negatives_start_epoch: _Count = 0
     templates: tuple[str, ...] = ()
-    template_prob: float = 0.0
-    nonsense_prob: float = 0.0
+    template_prob: _Part = 0.0
+    nonsense_prob: _Part = 0.0
     validation: str = ""
 
     def __post_init__(self) -> None:
         for kind in (*self.mix, *([self.validation] if self.validation else ())):
             if kind not in KINDS:
                 raise ValueError(f"There is no kind of prompt {kind!r}; there are {', '.join(KINDS)}.")
-        if not self.mix or min(self.mix.values()) < 0 or sum(self.mix.values()) <= 0:
-            raise ValueError(f"The weights of the prompts must be at least 0 and not all 0, but are {self.mix}.")
+        if not any(self.mix.values()):
+            raise ValueError(f"The weights of the prompts must not all be 0, but are {self.mix}.")
         if (TYPED in self.mix or self.validation == TYPED) and not self.typed.strip():
             raise ValueError("The prompts are to be typed, but `typed` is empty.")
-        if self.per_image < 0:
-            raise ValueError(f"per_image must be at least 0, but is {self.per_image}.")
-        if self.negatives_start_epoch < 0:
-            raise ValueError(f"negatives_start_epoch must be at least 0, but is {self.negatives_start_epoch}.")
-        parts = ("attribute_dropout", "wrong", "absent", "absent_same", "absent_described", "template_prob")
-        for name in (*parts, "nonsense_prob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
         if self.wrong + self.absent >= 1:
             raise ValueError("With wrong and absent at 1 together no prompt would ask for what is there.")
         if self.wording == UPSTREAM and (self.attribute_dropout or {SYNONYM, ATTRIBUTES} & {*self.mix}):
@@ -192,6 +196,7 @@ class AugmentationConfig:
     degrees, shift, shear : float
         Largest turn in degrees, shift as a part of the side, shear in degrees.
     zoom : tuple of two floats
+        Smallest and largest; below 1 the image becomes smaller.
     flip : bool
         Mirror both ways, but never an image with a lateralised target.
     brightness, contrast, saturation, hue : float
@@ -203,22 +208,21 @@ class AugmentationConfig:
         Part of the mosaics in which the image keeps its frame, and only the other's lesion is put into it.
     """
 
-    degrees: float = 0.0
-    shift: float = 0.0
-    shear: float = 0.0
-    zoom: tuple[float, float] = (1.0, 1.0)
+    degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shift: _Part = 0.0
+    shear: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    zoom: tuple[_Zoom, _Zoom] = (1.0, 1.0)
     flip: bool = False
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    mosaic: float = 0.0
-    paste: float = 0.0
+    brightness: _Part = 0.0
+    contrast: _Part = 0.0
+    saturation: _Part = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    mosaic: _Part = 0.0
+    paste: _Part = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("mosaic", "paste"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a part between 0 and 1, but is {getattr(self, name)}.")
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError(f"zoom goes from the smaller to the larger, but is {list(self.zoom)}.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -236,13 +240,17 @@ class LossConfig:
     `presence` times the loss of the presence score is added to each prompt's; see `losses.presence_loss`.
     """
 
-    dice: float = 1.0
-    bce: float = 1.0
-    smooth: float = 1.0
-    opposition: float = 0.0
-    opposition_lead: float = 2.0
-    consistency: float = 0.0
-    presence: float = 0.0
+    dice: _Weight = 1.0
+    bce: _Weight = 1.0
+    smooth: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    opposition: _Weight = 0.0
+    opposition_lead: _Weight = 2.0
+    consistency: _Weight = 0.0
+    presence: _Weight = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.dice and not self.bce:
+            raise ValueError("With loss.dice and loss.bce at 0 nothing would be learned of the masks.")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -268,17 +276,17 @@ class OptimizerConfig:
     """
 
     name: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = 1e-3
-    encoder_rate: float = 1.0
-    weight_decay: float = 0.05
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    encoder_rate: Annotated[float, Field(gt=0, le=100)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.05
     decay_all: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_BelowOne, _BelowOne] = (0.9, 0.999)
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    warmup: float = 0.05
-    plateau_factor: float = 0.1
-    plateau_patience: int = 5
-    clip: float = 1.0
-    ema: float = 0.999
+    warmup: _BelowOne = 0.05
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    plateau_patience: _Count = 5
+    clip: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    ema: _BelowOne = 0.999
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -316,35 +324,28 @@ class TrainerConfig:
         Count empty masks in the validation Dice too, as 1 where nothing is predicted and as 0 otherwise.
     """
 
-    batch_size: int = 16
-    accumulate: int = 1
+    batch_size: _Some = 16
+    accumulate: _Some = 1
     drop_last: bool = True
-    min_epochs: int = 1
-    max_epochs: int = 20
-    max_images: int = 0
-    patience: int = 0
-    min_delta: float = 1e-4
-    early_size: int = 0
-    early_epochs: int = 0
+    min_epochs: _Count = 1
+    max_epochs: _Count = 20
+    max_images: _Count = 0
+    patience: _Count = 0
+    min_delta: _Part = 1e-4
+    early_size: _Side = 0
+    early_epochs: _Count = 0
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
-    workers: int = 0
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     keep_scans: bool = False
-    threshold: float = 0.5
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     tune_threshold: bool = True
     count_empty: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_epochs < 0:
-            raise ValueError(f"max_epochs must be at least 0, but is {self.max_epochs}.")
-        if self.early_epochs and self.early_size <= 0:
+        if self.early_epochs and not self.early_size:
             raise ValueError("early_epochs needs an early_size above 0.")
         if self.min_epochs > self.max_epochs > 0:
             raise ValueError(f"min_epochs ({self.min_epochs}) is above max_epochs ({self.max_epochs}).")
-        if self.max_images < 0:
-            raise ValueError(f"max_images must be at least 0, but is {self.max_images}; 0 is for no bound.")
-        for name in ("batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")
 
     def for_images(self, images: int) -> TrainerConfig:
         """The same with the epochs that `max_images` leaves to a run whose epochs show so many images."""
@@ -369,15 +370,8 @@ class CacheConfig:
         then does not fit is encoded every time.
     """
 
-    views: int = 0
-    limit_gb: float = 20.0
-
-    def __post_init__(self) -> None:
-        if self.views < 0 or self.limit_gb <= 0:
-            raise ValueError(
-                f"The cache takes views of at least 0 and a limit_gb above 0, but these are {self.views} and "
-                f"{self.limit_gb:g}; views: 0 turns it off."
-            )
+    views: Annotated[int, Field(ge=0, le=1000)] = 0
+    limit_gb: Annotated[float, Field(gt=0, le=1e6)] = 20.0
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -387,19 +381,17 @@ class ReplayConfig:
     Attributes
     ----------
     share : float
-        Part of the images of each epoch that are such; 0 for none.
+        Part of the images of each epoch that are such, at most 0.9; 0 for none.
     folders : tuple of str
         Data sets whose training split is replayed: folders, or names inside the data folder. "shipped" stands for
         the scans that come with the starter, which are of its own training. What the run validates or tests is never
         replayed.
     """
 
-    share: float = 0.0
+    share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     folders: tuple[str, ...] = (SHIPPED_REPLAY,)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise ValueError(f"replay.share is a part from 0 to less than 1, but is {self.share}.")
         if self.share and not self.folders:
             raise ValueError("replay.share needs replay.folders; for none, set replay.share to 0.")
 
@@ -464,7 +456,7 @@ class Recipe:
     cache: CacheConfig = field(default_factory=CacheConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     accept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -502,8 +494,6 @@ class Recipe:
                 "Activations are kept of images of the model's own size only; set trainer.early_epochs or cache.views "
                 "to 0."
             )
-        if self.seed < 0:
-            raise ValueError(f"The seed must be at least 0, but is {self.seed}.")
 
     @property
     def measured_levels(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 from transformers import CLIPSegConfig, CLIPTokenizer
 
@@ -23,7 +24,12 @@ from napari_medvlsm.core.models.architectures.wordunet import WordUNet, WordUNet
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.registry import find_model
+from napari_medvlsm.core.plain_files import shown
 from napari_medvlsm.core.prompts import Vocabulary
+from napari_medvlsm.core.validation_errors import first_problem
+
+# Of any number of sizes.
+_LARGEST = 2**16
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,13 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     """
     wanted = recipe.model
     if not wanted.base:
-        return _fresh(recipe, items, vocabulary)
+        try:
+            return _fresh(recipe, items, vocabulary)
+        except (ValueError, MemoryError):
+            raise
+        except Exception as error:  # sizes that do not fit one another make the libraries raise nearly anything
+            said = " ".join(str(error).split())
+            raise ValueError(f"The model.sizes make no {wanted.family} ({shown(said, 200)}).") from error
     entry = find_model(wanted.base)
     if entry.card.family != wanted.family:
         raise ValueError(
@@ -68,6 +80,10 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
     model = load_model(entry.folder).train()
     if model.adapter is not None and wanted.trained != "lora":
         merge_lora(model)  # the result is a plain model
+    if wanted.image_size % model.STRIDE:
+        raise ValueError(
+            f"model.image_size must be a multiple of {model.STRIDE} for this base, but is {wanted.image_size}."
+        )
     if wanted.image_size and wanted.image_size != model.image_size:
         model.preprocessing.size = {"height": wanted.image_size, "width": wanted.image_size}
     if wanted.sizes:
@@ -146,13 +162,27 @@ def _sized(kind: Any, values: dict[str, Any]) -> Any:
     known = [f.name for f in fields(kind)]
     if unknown := [key for key in values if key not in known]:
         raise ValueError(f"model.sizes has no {unknown[0]!r}; for this family there are {', '.join(known)}.")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    try:
+        sizes = TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise ValueError(f"model.sizes: {first_problem(error)}") from error
+    for name, value in vars(sizes).items():
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and not 0 <= number <= _LARGEST:
+                raise ValueError(f"model.sizes.{name} must be from 0 to {_LARGEST}, but is {number}.")
+            if number == 0 and isinstance(number, int) and not (isinstance(number, bool) or name.endswith("layers")):
+                raise ValueError(f"model.sizes.{name} must be at least 1, but is 0.")
+    return sizes
 
 
 def clipseg_config(sizes: ClipSegSizes, tokenizer: CLIPTokenizer, image_size: int) -> CLIPSegConfig:
     """The `transformers` configuration for the recipe's sizes; three taps, evenly spread."""
     if image_size % sizes.patch_size:
         raise ValueError(f"image_size {image_size} is not a multiple of patch_size {sizes.patch_size}.")
+    if sizes.layers < 3:
+        raise ValueError(
+            f"model.sizes.layers must be at least 3, as the decoder looks at three, but is {sizes.layers}."
+        )
     third = sizes.layers // 3
     return CLIPSegConfig(
         text_config={

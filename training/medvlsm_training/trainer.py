@@ -15,6 +15,8 @@ from medvlsm_training.callbacks.checkpoints import AtomicCheckpointIO, BestCheck
 from medvlsm_training.callbacks.early_stopping import ResumableEarlyStopping
 from medvlsm_training.config import Recipe, TrainerConfig
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -25,6 +27,8 @@ class Machine:
     nodes: int = 1
 
     def __post_init__(self) -> None:
+        if self.accelerator not in ACCELERATORS:
+            raise ValueError(f"accelerator must be one of {', '.join(ACCELERATORS)}, but is {self.accelerator!r}.")
         for name in ("devices", "nodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}.")

@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from napari_medvlsm.core.datasets.layouts import (
 )
 from napari_medvlsm.core.datasets.reader import mask_rule, stated_attributes
 from napari_medvlsm.core.datasets.splits import SPLITS
+from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary, known_target, near_target, require_modality
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.images import read_image, to_scan
 from napari_medvlsm.core.io.mask_files import AmbiguousMask, Foreground, read_foreground
@@ -58,6 +59,7 @@ KINDS = {
     "size-mismatch": FindingKind("masks of another size than their image", STOP),
     "ambiguous-mask": FindingKind("masks whose values could mean several things", STOP, acceptable=False),
     "turned-image": FindingKind("images that are turned by a tag that their masks lack", STOP),
+    "unknown-modality": FindingKind("kinds of scans that no vocabulary has", STOP, acceptable=False),
     "inverted-masks": FindingKind("sets whose masks seem to be inverted", STOP),
     "image-in-two-splits": FindingKind("images listed in two splits", STOP),
     "copy-in-two-splits": FindingKind("images with a copy in another split", STOP),
@@ -66,6 +68,7 @@ KINDS = {
     "target-not-shown": FindingKind("targets that a split does not show", WARNING),
     "listed-twice": FindingKind("masks listed twice in one split", WARNING),
     "copy-in-split": FindingKind("images with a copy in their own split", WARNING),
+    "unknown-target": FindingKind("targets that no vocabulary has, but one that is written nearly so", WARNING),
     "empty-split": FindingKind("splits that list nothing", WARNING),
     "in-no-split": FindingKind(f"images of {TABLE} that no split lists", WARNING),
     "repeated-file": FindingKind("lists that repeat another list of the set", WARNING),
@@ -216,14 +219,29 @@ def check_data(
     splits = [split for split in SPLITS if split in files] if files else [ALL]
     info = read_info(folder)
     rule = info.foreground if info else ""
+    vocabulary = dataset_vocabulary([folder])
     findings: list[Finding] = []
     pairs: list[ListedPair] = []
+    targets = {target}
+    modalities = {info.modality if info else ""}
     for split in splits:
         entries = list(read_split(folder, layout, split, target, group_column))
         if not entries:
             listed = files.get(split, folder / "images").relative_to(folder)
             findings.append(_finding("empty-split", split, str(listed), f"{listed} lists nothing."))
-        pairs += _pairs(folder, entries, findings, rule)
+        targets |= {entry.target for entry in entries}
+        modalities |= {str(entry.record.get("modality") or "") for entry in entries}
+        known = [replace(entry, target=known_target(entry.target, vocabulary)) for entry in entries]
+        pairs += _pairs(folder, known, findings, rule)
+    for modality in sorted(modalities):
+        try:
+            require_modality(modality, vocabulary, "The data set")
+        except ValueError as error:
+            findings.append(_finding("unknown-modality", "", modality, str(error)))
+    for named in sorted(targets):
+        if near := near_target(named, vocabulary):
+            sentence = f"The target {shown(repr(named))} is in no vocabulary; is {near!r} meant?"
+            findings.append(_finding("unknown-target", "", named, sentence))
     for split in SPLITS if files else ():
         if split not in files:
             sentence = f"There is no list of the split {split!r}."

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from napari_medvlsm.core.datasets.annotation_files import annotation_files, located, read_annotations, split_folders
 from napari_medvlsm.core.datasets.groups import read_groups
-from napari_medvlsm.core.io.images import list_pictures
+from napari_medvlsm.core.datasets.splits import SPLITS
+from napari_medvlsm.core.io.images import list_pictures, walk_pictures
 from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, lines_of, read_table, read_text, shown
 
 Layout = Literal["upstream", "lists"]
@@ -93,7 +94,12 @@ def not_there(path: Path, name: str, what: str = "file") -> str:
     first, _, rest = plain.partition("/")
     if rest and is_there(path.parents[name.count("/")] / rest):
         return f"{sentence}; list it without {name[: len(first) + 1]}."
-    near = next((p for p in _siblings(path) if p.stem == path.stem), None)
+    if is_folder(path):
+        return f"The {what} {shown(name)} is listed, but {shown(path, 300)} is a folder."
+    beside = [p for p in _siblings(path) if p != path]
+    near = next((p for p in beside if p.stem == path.stem), None) or next(
+        (p for p in beside if path.stem in p.stem and p.suffix), None
+    )
     return f"{sentence}; is {shown(near.name)} meant?" if near else f"{sentence}."
 
 
@@ -131,11 +137,22 @@ def split_files(folder: Path, layout: str) -> dict[str, Path]:
     Raises
     ------
     ValueError
-        If a layout with annotation files has none.
+        If a layout with annotation files has none, or a split seems to be listed in another way.
     """
     if layout == UPSTREAM:
         return annotation_files(folder)
-    return {path.stem: path for path in sorted((folder / "splits").glob("*.txt")) if not is_system_file(path)}
+    listed, others = {}, []
+    for path in _siblings(folder / "splits" / "train.txt"):
+        if path.suffix.lower() == ".txt":
+            listed[path.stem] = path
+        elif path.stem.lower().startswith(SPLITS):
+            others.append(path.name)
+    if others:
+        raise ValueError(
+            f"{folder / 'splits'} holds {', '.join(map(shown, others[:3]))}, but a split is listed in a text file such "
+            "as train.txt, with the name of an image a line; write it so, or put the file elsewhere."
+        )
+    return listed
 
 
 def read_split(folder: Path, layout: str, split: str, target: str = "", group_column: str = "") -> Iterator[ListedMask]:
@@ -208,7 +225,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _image_names(folder: Path) -> list[str]:
-    return [path.name for path in list_pictures(folder / "images")]
+    return [path.relative_to(folder / "images").as_posix() for path in walk_pictures(folder / "images")]
 
 
 # What programs add to an image's name for its masks' names, of which there may be several.

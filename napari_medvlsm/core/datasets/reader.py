@@ -26,7 +26,7 @@ from napari_medvlsm.core.datasets.layouts import (
 )
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.datasets.splits import SPLITS
-from napari_medvlsm.core.datasets.vocabularies import require_modality
+from napari_medvlsm.core.datasets.vocabularies import known_target, require_modality
 from napari_medvlsm.core.io.mask_files import Foreground
 from napari_medvlsm.core.plain_files import is_folder, is_there, read_table, shown
 from napari_medvlsm.core.prompts import ATTRIBUTES, Attributes, Vocabulary, parse
@@ -251,6 +251,7 @@ def _mask(
     if not entry.record:
         if not (target := source.target or entry.target):
             raise ValueError(f"{source.folder}: nothing says what the masks show; name the target, or add targets.csv.")
+        target = known_target(target, vocabulary)
         return target, TargetMask((path,), entry.mask, Attributes(target))
     prompts: Prompts = entry.record["prompts"]
     if known is not None:

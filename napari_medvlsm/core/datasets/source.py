@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from napari_medvlsm.core.io.mask_files import Foreground, check_rule
@@ -58,7 +58,7 @@ class SourceConfig:
     licence: str = ""
     citation: str = ""
     target: str = ""
-    repeat: int = 1
+    repeat: Annotated[int, Field(ge=1, le=1000)] = 1
     split_lungs: bool = False
     only: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
@@ -69,6 +69,4 @@ class SourceConfig:
     foreground: Foreground = ""
 
     def __post_init__(self) -> None:
-        if self.repeat < 1:
-            raise ValueError(f"{self.folder}: repeat must be at least 1, but is {self.repeat}.")
         check_rule(self.foreground)

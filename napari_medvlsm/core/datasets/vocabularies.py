@@ -98,6 +98,21 @@ def require_modality(modality: str, vocabulary: Vocabulary, where: str) -> None:
     raise ValueError(f"{where} names the modality {said}, which the vocabulary does not have; {known}")
 
 
+def known_target(phrase: str, vocabulary: Vocabulary) -> str:
+    """A target as the vocabulary writes it, whatever its capitals and underscores; another as it is."""
+    if phrase in vocabulary.targets:
+        return phrase
+    plain = normalise(phrase)
+    return next((target for target in vocabulary.targets if normalise(target) == plain), phrase)
+
+
+def near_target(phrase: str, vocabulary: Vocabulary) -> str:
+    """The target of a vocabulary that one it does not have may be meant for; "" where none is near."""
+    if known_target(phrase, vocabulary) in vocabulary.targets:
+        return ""
+    return next(iter(difflib.get_close_matches(normalise(phrase)[:200], vocabulary.targets, n=1, cutoff=0.8)), "")
+
+
 def _dumped(raw: Raw) -> str:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     plain = {key: raw[key] for key in ("version", *_SECTIONS)}

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_medvlsm.core.annotation import Annotation, from_dict, is_record, new_provenance
+from napari_medvlsm.core.datasets.check import ListedPair, check_pairs
 from napari_medvlsm.core.datasets.info import read_info
-from napari_medvlsm.core.datasets.layouts import ALL, LISTS, ListedMask, image_stem, layout_of, read_split, split_files
+from napari_medvlsm.core.datasets.items import TargetMask
+from napari_medvlsm.core.datasets.layouts import (
+    ALL,
+    LISTS,
+    ListedMask,
+    existing,
+    image_stem,
+    layout_of,
+    read_split,
+    split_files,
+)
 from napari_medvlsm.core.datasets.reader import mask_rule, stated_attributes
 from napari_medvlsm.core.datasets.splits import SPLITS
+from napari_medvlsm.core.datasets.vocabularies import known_target, require_modality
 from napari_medvlsm.core.io.images import walk_pictures
 from napari_medvlsm.core.io.labels import is_own_mask, load_mask
-from napari_medvlsm.core.io.mask_files import AmbiguousMask, Foreground, read_foreground
+from napari_medvlsm.core.io.mask_files import AmbiguousMask, Foreground
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.projects.adding import AddReport, NewScan, Progress, add_scans
 from napari_medvlsm.core.projects.errors import ProjectError
@@ -33,11 +46,17 @@ class GivenMask:
         Of the mask, for sentences.
     load : callable
         Gives the annotation; raises ValueError with a sentence if it cannot be read.
+    paths : tuple of Path
+        Its files, where it has some of its own.
+    foreground : Foreground
+        What is known of their values.
     """
 
     scan: Path
     name: str
     load: Callable[[], Annotation]
+    paths: tuple[Path, ...] = ()
+    foreground: Foreground = ""
 
 
 @dataclass
@@ -97,6 +116,24 @@ def import_outlines(
     return report
 
 
+def refuse_misleading(masks: Iterable[GivenMask], accept: Collection[str] = ()) -> None:
+    """See that masks are not inverted, and are turned as their scans are; kinds of findings as of the data check.
+
+    Raises
+    ------
+    ProjectError
+        With the first of the findings that are not in `accept`.
+    """
+    pairs = [
+        ListedPair("", given.scan, path, "", foreground=given.foreground) for given in masks for path in given.paths
+    ]
+    hints = {"inverted-masks": "say it with --foreground dark, or ", "turned-image": ""}
+    for found in check_pairs(pairs):
+        if found.kind in hints and found.kind not in accept:
+            hint = f"{hints[found.kind]}go on with --accept {found.kind}"
+            raise ProjectError(f"{found.sentence} Nothing was added; here, {hint}.")
+
+
 def masks_beside(
     scans: Sequence[NewScan], folder: Path, target: str, author: str = "", foreground: Foreground = ""
 ) -> list[GivenMask]:
@@ -146,7 +183,8 @@ def masks_beside(
         paths = same or next((with_word[stem] for stem in stems if stem in with_word), [])
         if paths:
             name = " and ".join(path.name for path in paths)
-            found.append(GivenMask(scan.path, name, _Reader(tuple(paths), target, author, foreground)))
+            reader = _Reader(tuple(paths), target, author, foreground)
+            found.append(GivenMask(scan.path, name, reader, tuple(paths), foreground))
     if not found:
         raise ProjectError(
             f"{folder} holds no mask of these scans; a mask has the name of its scan, such as "
@@ -171,14 +209,10 @@ class _Reader:
         if not self.target:
             raise ProjectError("nothing says what the mask shows; name the target.")
         try:
-            first, *rest = (read_foreground(path, self.foreground).mask for path in self.paths)
+            mask = TargetMask(self.paths, foreground=self.foreground).load()
         except AmbiguousMask as error:
             raise ProjectError(f"{error} Without a dataset.yaml, say it with --foreground.") from error
-        for other in rest:
-            if other.shape != first.shape:
-                raise ProjectError(f"the masks have {first.shape} and {other.shape} rows and columns.")
-            first = first | other
-        return by_a_person(self.target, first, self.author)
+        return by_a_person(self.target, mask, self.author)
 
 
 def by_a_person(target: str, mask: Mask, author: str = "", said: Attributes | None = None) -> Annotation:
@@ -188,11 +222,12 @@ def by_a_person(target: str, mask: Mask, author: str = "", said: Attributes | No
 
 
 def read_dataset(
-    folder: Path, vocabulary: Vocabulary, target: str = "", group_column: str = ""
+    folder: Path, vocabulary: Vocabulary, target: str = "", group_column: str = "", foreground: Foreground = ""
 ) -> tuple[list[NewScan], list[GivenMask]]:
     """The scans and masks of a data set: the paper's layout, a folder that was exported, or images/ and masks/.
 
-    Its own splits are kept: "test" becomes the hold-out. Splits of other names are left to the project.
+    Its own splits are kept: "test" becomes the hold-out. Splits of other names are left to the project. Several masks
+    of one target in one image are united.
 
     Parameters
     ----------
@@ -203,6 +238,8 @@ def read_dataset(
         That all masks show; "" to take it from each.
     group_column : str
         See `datasets.groups.read_groups`.
+    foreground : Foreground
+        What is known of the masks' values; "" to take it from `dataset.yaml`.
 
     Raises
     ------
@@ -210,20 +247,28 @@ def read_dataset(
         If the folder is no data set, or lists nothing.
     """
     scans: dict[Path, NewScan] = {}
-    masks = []
+    readers: dict[tuple[Path, str, str], _ListedReader] = {}
     info = read_info(folder)
-    rule = info.foreground if info else ""
+    rule = foreground if foreground != "" or info is None else info.foreground
     for split, entry in _entries(folder, target, group_column):
         image = entry.image_path()
         known = split if split in SPLITS else ""
-        modality = str(entry.record.get("modality") or "")
+        modality = str(entry.record.get("modality") or "") or (info.modality if info else "")
+        require_modality(modality, vocabulary, f"The data set {folder.name}")
         scans.setdefault(image, NewScan(image, entry.image, entry.group, known, modality))
-        masks.append(
-            GivenMask(image, entry.mask, _ListedReader(entry, target, vocabulary, mask_rule(entry.record, rule)))
-        )
-    if not masks:
+        reader = _ListedReader((entry,), target, vocabulary, mask_rule(entry.record, rule))
+        shown = reader.shown()
+        key = (image, shown, "" if shown else entry.mask)
+        if key in readers:
+            reader = readers[key].with_another(entry)
+        readers[key] = reader
+    if not readers:
         raise ProjectError(f"{folder} lists no masks.")
-    return list(scans.values()), masks
+    given = [
+        GivenMask(image, reader.name, reader, reader.paths(), reader.foreground)
+        for (image, *_), reader in readers.items()
+    ]
+    return list(scans.values()), given
 
 
 def _entries(folder: Path, target: str, group_column: str) -> Iterator[tuple[str, ListedMask]]:
@@ -236,30 +281,64 @@ def _entries(folder: Path, target: str, group_column: str) -> Iterator[tuple[str
 
 @dataclass(frozen=True)
 class _ListedReader:
-    """Reads a mask that a data set lists."""
+    """Reads the masks that a data set lists for one target of one image; the first one's words count."""
 
-    entry: ListedMask
+    entries: tuple[ListedMask, ...]
     target: str
     vocabulary: Vocabulary
     foreground: Foreground = ""
 
+    @property
+    def name(self) -> str:
+        return " and ".join(entry.mask or entry.image for entry in self.entries)
+
+    def paths(self) -> tuple[Path, ...]:
+        """The files, as far as they may be opened."""
+        found = []
+        for entry in self.entries:
+            with suppress(ValueError):
+                found.append(entry.mask_path())
+        return tuple(found)
+
+    def with_another(self, entry: ListedMask) -> _ListedReader:
+        """The same with one more mask, unless that is one of them."""
+        if any(entry.mask == other.mask for other in self.entries):
+            return self
+        return replace(self, entries=(*self.entries, entry))
+
+    def shown(self) -> str:
+        """What the masks show; "" where nothing says it, or what says it is damaged."""
+        try:
+            own = self.entries[0].record.get("annotation")
+            if isinstance(own, dict) and is_record(own):
+                return str(own.get("target") or "")
+            return self._said()[0]
+        except ValueError:
+            return ""
+
     def __call__(self) -> Annotation:
-        path, record = self.entry.mask_path(), self.entry.record
-        mask = read_foreground(path, self.foreground).mask
+        record = self.entries[0].record
+        paths = tuple(existing(entry.mask_path(), entry.mask) for entry in self.entries)
+        mask = TargetMask(paths, foreground=self.foreground).load()
         own = record.get("annotation")
         if is_record(own):
             return from_dict(own, mask)
-        stated = stated_attributes(record)
-        if stated is None:
-            texts = [text for text in _texts(record.get("prompts", {})) if text]
-            stated = parse(max(texts, key=len, default=""), self.vocabulary).attributes
-            shortest = min(texts, key=len, default="")
-            stated = replace(stated, target=stated.target or shortest)
-        target = self.target or self.entry.target or stated.target
+        target, said = self._said()
         if not target:
             raise ProjectError("nothing says what the mask shows; name the target.")
         absent = bool(record.get("absent")) and not mask.any()
-        return replace(by_a_person(target, mask, said=replace(stated, target=target)), absent=absent)
+        return replace(by_a_person(target, mask, said=replace(said, target=target)), absent=absent)
+
+    def _said(self) -> tuple[str, Attributes]:
+        """The target, and the attributes that are said of it."""
+        entry = self.entries[0]
+        stated = stated_attributes(entry.record)
+        if stated is None:
+            texts = [text for text in _texts(entry.record.get("prompts", {})) if text]
+            stated = parse(max(texts, key=len, default=""), self.vocabulary).attributes
+            shortest = min(texts, key=len, default="")
+            stated = replace(stated, target=stated.target or shortest)
+        return known_target(self.target or entry.target or stated.target, self.vocabulary), stated
 
 
 def _texts(prompts: object) -> Iterator[str]:

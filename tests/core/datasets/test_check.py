@@ -255,6 +255,27 @@ def test_a_plain_folder_with_lists_and_without(tmp_path, rng):
         check_data(folder)
     (folder / "targets.csv").write_text("image,mask,target\n0.jpg,0.png,polyp\n0.jpg,1.png,lungs\n")
     assert check_data(folder).masks == {"train": 2}
+    # In folders below, with other ways of writing; what is written nearly so is named.
+    (folder / "splits" / "val.txt").rename(folder / "splits" / "VAL.TXT")
+    with pytest.raises(ValueError, match="no list of the split 'val', but one called VAL"):
+        read_source(tmp_path, source("plain", "lists"), VOCABULARY)
+    (folder / "splits" / "VAL.TXT").rename(folder / "splits" / "val.csv")
+    with pytest.raises(ValueError, match=r"holds val\.csv, but a split is listed in a text file such as train\.txt"):
+        check_data(folder)
+    shutil.rmtree(folder / "splits")
+    for part in ("images", "masks"):
+        (folder / part / "new").mkdir()
+        for path in [*(folder / part).glob("*.*")]:
+            path.rename(folder / part / "new" / path.name)
+    rows = "new/0.jpg;new/0.png;Polyp\nnew/1.jpg;new/1.png;pollyp\nnew/2.jpg;new/2.png;POLYP\nnew/3.jpg;new/3.tif;polyp"
+    (folder / "targets.csv").write_text(f"Image;Mask;Target\n{rows}\n")
+    (folder / "dataset.yaml").write_text("modality: endoscpy\n")
+    report = check_data(folder)
+    assert report.masks == {"all": 4} and report.counts() == {"unknown-modality": 1, "unknown-target": 1}
+    assert "did you mean 'endoscopy'" in report.of("unknown-modality")[0].sentence
+    assert "'pollyp' is in no vocabulary; is 'polyp' meant" in report.of("unknown-target")[0].sentence
+    items = read_source(tmp_path, source("plain", "lists"), VOCABULARY)["test"]
+    assert [target for item in items for target in item.masks] == ["polyp", "pollyp", "polyp", "polyp"]
     with pytest.raises(ValueError, match="holds no data set"):
         check_data(folder / "images")
 

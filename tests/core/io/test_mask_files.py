@@ -63,6 +63,45 @@ def test_colours_palettes_and_alpha(tmp_path, truth):
     np.testing.assert_array_equal(read_foreground(tmp_path / "m.gif").mask, truth)
 
 
+def test_what_is_transparent_in_a_palette_is_background(tmp_path, truth):
+    index = np.where(truth, 0, 1)
+    for colours in ((RED, WHITE), (RED, GREEN), (BLACK, BLACK), (BLACK, WHITE)):
+        for suffix, alpha in ((".png", 1), (".gif", 1), (".png", bytes([255, 0]))):
+            path = tmp_path / f"p{suffix}"
+            palette(index, *colours).save(path, transparency=alpha)
+            np.testing.assert_array_equal(read_foreground(path).mask, truth)
+    index[0, :4] = 2
+    path = tmp_path / "p.png"
+    palette(index, RED, GREEN, WHITE).save(path, transparency=1)
+    with pytest.raises(AmbiguousMask, match="in colour and in transparency"):
+        read_foreground(path)
+    for rule, mask in (("alpha", index != 1), ("nonzero", index != 1), (0, truth), ((0, 2), index != 1)):
+        np.testing.assert_array_equal(read_foreground(path, rule).mask, mask)
+
+
+def test_the_key_that_a_sentence_names_settles_it(tmp_path, truth):
+    """Of a palette the index, whole numbers of colours, and of colour beside transparency either."""
+    index = np.where(truth, 1, 2)
+    index[0, :4] = 3
+    palette(index, WHITE, RED, BLACK, GREEN).save(tmp_path / "p.png")
+    with pytest.raises(AmbiguousMask, match=r"such as 'foreground: \[3\]'"):
+        read_foreground(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_foreground(tmp_path / "p.png", (3,)).mask, index == 3)
+    white = np.uint8(255) * truth
+    Image.fromarray(np.dstack([white, white, white, 255 - white])).save(tmp_path / "a.png")
+    with pytest.raises(AmbiguousMask, match="'foreground: nonzero'"):
+        read_foreground(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_foreground(tmp_path / "a.png", "nonzero").mask, truth)
+    colours = np.array([BLACK, RED, GREEN], np.uint8)[np.where(index == 3, 2, truth)]
+    Image.fromarray(colours).save(tmp_path / "c.png")
+    for rule in ("", "half"):  # half of a colour is nothing
+        with pytest.raises(AmbiguousMask, match=rf"such as 'foreground: \[{255 << 16}\]'"):
+            read_foreground(tmp_path / "c.png", rule)
+    Image.fromarray(colours).save(tmp_path / "c.jpg")
+    with pytest.raises(AmbiguousMask, match="colours that JPEG has changed"):
+        read_foreground(tmp_path / "c.jpg")
+
+
 def test_soft_edges_and_noise_of_jpeg_are_cut_in_the_middle(tmp_path, truth):
     big = truth.repeat(4, 0).repeat(4, 1)
     small = Image.fromarray(big.astype(np.uint8) * 255)
@@ -118,9 +157,10 @@ def test_several_pages_and_frames_stop(tmp_path, truth):
         read_foreground(tmp_path / "s.tif")
     assert np.array_equal(read_foreground(tmp_path / "s.tif", "nonzero").mask, pages.any(axis=0))
     frames = [Image.fromarray(page * 255) for page in pages]
-    frames[0].save(tmp_path / "f.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(AmbiguousMask, match="holds 2 pictures"):
-        read_foreground(tmp_path / "f.gif")
+    for name in ("f.gif", "f.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        with pytest.raises(AmbiguousMask, match="holds 2 pictures"):
+            read_foreground(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])

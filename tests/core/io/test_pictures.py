@@ -105,6 +105,11 @@ def test_other_colour_spaces_come_as_rgb(tmp_path):
         found = read_scan(tmp_path / "x.tif")
         assert found.kind == "colour, 8 bit"
         assert np.abs(found.pixels.astype(int) - np.asarray(picture)).mean() < 6
+    # As profiles have it, a and b without a sign.
+    for depth in (np.uint8, np.uint16):
+        codes = (np.asarray(lab) ^ np.array([0, 128, 128], np.uint8)).astype(depth) << (8 if depth == np.uint16 else 0)
+        tifffile.imwrite(tmp_path / "icc.tif", codes, photometric="icclab")
+        np.testing.assert_array_equal(read_scan(tmp_path / "icc.tif").pixels, found.pixels)
     tifffile.imwrite(
         tmp_path / "x.tif", np.zeros((8, 8), np.uint16), photometric=32803, extratags=[(33421, 3, 2, (2, 2), 1)]
     )
@@ -258,6 +263,11 @@ def test_formats_without_a_bound_are_decoded_in_another_process(tmp_path, rgb):
     np.testing.assert_array_equal(read_image(tmp_path / "z.tif").pixels, rgb)
     with pytest.raises(ValueError, match="more than 0 seconds"):
         child.decode_apart(tmp_path / "z.tif", seconds=0.0)
+    cut = (tmp_path / "z.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(cut.replace(b"\x28\xb5\x2f\xfd", bytes(4)))  # how zstd begins
+    with pytest.raises(ValueError, match=r"^cut\.tif is broken") as refused:
+        read_image(tmp_path / "cut.tif")
+    assert str(refused.value).count("is broken") == 1
     np.testing.assert_array_equal(read_image(tmp_path / "z.tif").pixels, rgb)
 
 

@@ -27,6 +27,30 @@ def test_wrappers_are_taken_off(tmp_path, prefix, place):
     assert checkpoint.named.keys() == weights().keys() and checkpoint.kind().name == "cris"
 
 
+def test_wrappers_that_nobody_knows_are_taken_off_where_one_alone_is_there(tmp_path):
+    path, own = tmp_path / "a.pt", weights()
+    other = {name: value + 5 for name, value in own.items()}
+    states = [{f"segmentor.inner.{name}": value for name, value in own.items()}]
+    states += [{f"{a}.{k}": v for a, s in (("online_model", own), ("ema_model", other)) for k, v in s.items()}]
+    optimizer = {"state": {0: {"step": torch.ones(1)}}, "param_groups": [{"lr": 0.1}]}
+    found = [*states, {"best": {"swa": own}, "optimizer": optimizer}, (own, 3), {"teachers": own, "epoch": 2}]
+    for content in found:
+        torch.save(content, path)
+        checkpoint = read_checkpoint(path)
+        assert checkpoint.kind().name == "cris"
+        assert {k: v.tolist() for k, v in checkpoint.named.items()} == {k: v.tolist() for k, v in own.items()}
+    torch.save({"student": own, "teacher": other}, path)
+    with pytest.raises(ValueError, match=r"holds several state dicts \(student, teacher\); save the one"):
+        read_checkpoint(path)
+    # The same dict very often is looked into once.
+    inner = {str(i): 0 for i in range(1000)}
+    for _ in range(3):
+        inner = dict.fromkeys(map(str, range(1000)), inner)
+    torch.save(inner, path)
+    with pytest.raises(ValueError, match="holds no state dict"):
+        read_checkpoint(path)
+
+
 def test_the_trained_weights_are_taken_and_what_is_beside_them_named(tmp_path):
     own, average = weights(), {name: value + 5 for name, value in weights().items()}
     torch.save({"model": own, "model_ema": average}, tmp_path / "a.pt")

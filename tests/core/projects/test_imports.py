@@ -15,7 +15,7 @@ from napari_medvlsm.core.projects.adding import scans_in
 from napari_medvlsm.core.projects.coco import decode, read_coco
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.folder import create_project
-from napari_medvlsm.core.projects.imports import import_outlines, masks_beside, read_dataset
+from napari_medvlsm.core.projects.imports import import_outlines, masks_beside, read_dataset, refuse_misleading
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.prompts import load_vocabulary
@@ -96,8 +96,42 @@ def test_masks_that_could_mean_several_things_are_settled_by_what_is_said(tmp_pa
     (tmp_path / "m").rename(folder / "masks")
     scans[0].path.rename(folder / "images" / "scan1.png")
     (folder / "dataset.yaml").write_text("foreground: [3]")
-    given = read_dataset(folder, VOCABULARY, "polyp")[1]
-    assert given[0].load().mask.sum() == 1
+    (given,) = read_dataset(folder, VOCABULARY, "polyp")[1]
+    assert given.load().mask.sum() == 1
+    (given,) = read_dataset(folder, VOCABULARY, "polyp", foreground=(7,))[1]
+    np.testing.assert_array_equal(given.load().mask, outline().mask & (labels == 7))
+
+
+def test_masks_of_one_target_in_a_data_set_are_united_as_training_unites_them(tmp_path, empty):
+    root = tmp_path / "set"
+    write_scans(root / "images", 1)
+    one, two = outline(rows=(0, 3)).mask, outline(rows=(10, 13)).mask
+    grey(root / "masks" / "a.png", one)
+    grey(root / "masks" / "b.png", two)
+    lines = ["scan1.png,a.png,polyp", "scan1.png,b.png,polyp", "scan1.png,b.png,polyp", "scan1.png,a.png,gallstone"]
+    (root / "targets.csv").write_text("\n".join(["image,mask,target", *lines]))
+    report = import_outlines(empty, *read_dataset(root, VOCABULARY))
+    assert report.outlines == 2 and not report.failed
+    np.testing.assert_array_equal(empty.load(empty.current(1, "polyp")).mask, one | two)
+    np.testing.assert_array_equal(empty.load(empty.current(1, "gallstone")).mask, one)
+
+
+def test_masks_that_are_inverted_or_not_turned_with_their_scans_are_refused(tmp_path):
+    scans = list(scans_in(write_scans(tmp_path / "s", 2)))
+    for scan in scans:
+        grey(tmp_path / "m" / scan.path.name, ~outline().mask)
+    refuse_misleading(masks_beside(scans, tmp_path / "m", "polyp", foreground="dark"))
+    masks = masks_beside(scans, tmp_path / "m", "polyp")
+    with pytest.raises(ProjectError, match=r"2 of 2 masks .* --foreground dark, or go on with --accept inverted-masks"):
+        refuse_misleading(masks)
+    refuse_misleading(masks, ["inverted-masks"])
+    grey(tmp_path / "m" / "scan1.png", outline().mask)
+    with Image.open(scans[0].path) as picture:
+        tag = picture.getexif()
+        tag[0x0112] = 3
+        picture.save(scans[0].path, exif=tag)
+    with pytest.raises(ProjectError, match=r"scan1\.png is turned .* go on with --accept turned-image"):
+        refuse_misleading(masks_beside(scans[:1], tmp_path / "m", "polyp"))
 
 
 def test_an_import_never_replaces_what_a_person_did(tmp_path, store):
@@ -185,7 +219,12 @@ def test_plain_folders_of_images_and_masks(tmp_path, empty):
     write_scans(root / "images", 3)
     for i in (1, 2):
         grey(root / "masks" / f"scan{i}.png", outline().mask)
+    (root / "dataset.yaml").write_text("modality: endoscopy")
     report = import_outlines(empty, *read_dataset(root, VOCABULARY, "polyp"))
+    assert {case.modality for case in empty.cases()} == {"endoscopy"}
+    (root / "dataset.yaml").write_text("modality: endoscpy")
+    with pytest.raises(ValueError, match="did you mean 'endoscopy'"):
+        read_dataset(root, VOCABULARY, "polyp")
     assert report.outlines == 2 and len(report.failed) == 1 and "scan3.png" in report.failed[0]
     assert states(empty) == ["submitted", "submitted", "unseen"]
 

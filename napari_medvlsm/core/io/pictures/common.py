@@ -98,16 +98,19 @@ def decode(path: Path, planned: CommonPlan) -> Raster:
         orientation = _orientation(image)
         palette, transparent = (_palette(image), image.info.get("transparency")) if space == PALETTE else (None, None)
         pixels: AnyArray = np.asarray(image)
-        frames = getattr(image, "n_frames", 1) if planned.kind == GIF else 1
+        frames = getattr(image, "n_frames", 1) if planned.kind in (GIF, PNG) else 1
         description = str(image.info.get("Description", ""))
         software = str(image.info.get("Software", ""))
         if image.mode == "RGBX":
             pixels, samples = pixels[..., :3], 3
     if pixels.dtype == np.int32 and pixels.min() >= 0 and pixels.max() < 2**16:  # 16-bit PNGs of older writers
         pixels = pixels.astype(np.uint16)
-    if palette is not None and isinstance(transparent, bytes):
+    if palette is not None and transparent is not None:
         alpha = np.full(len(palette), 255, np.uint8)
-        alpha[: len(transparent)] = np.frombuffer(transparent, np.uint8)[: len(palette)]
+        if isinstance(transparent, bytes):
+            alpha[: len(transparent)] = np.frombuffer(transparent, np.uint8)[: len(palette)]
+        elif 0 <= transparent < len(alpha):  # the only one
+            alpha[transparent] = 0
         palette = np.column_stack([palette, alpha])
     notes = (f"It holds {frames} frames; the first is used.",) if frames > 1 else ()
     channels = pixels.ndim == 3

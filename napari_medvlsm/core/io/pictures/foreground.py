@@ -116,7 +116,7 @@ def _values(raster: Raster, rule: Foreground) -> tuple[AnyArray, Names]:
     """(one value a pixel, shape (..., H, W), 0 for what is background if that can be known; names of values)."""
     space, pixels = raster.space, raster.pixels
     if space == PALETTE:
-        return _palette_values(raster)
+        return _palette_values(raster, rule)
     count = COLOURS[space]
     if raster.channels and pixels.shape[-1] > count + raster.alpha:
         raise AmbiguousMask(f"holds {pixels.shape[-1]} channels; save the one that is the mask as a file of its own")
@@ -133,16 +133,18 @@ def _values(raster: Raster, rule: Foreground) -> tuple[AnyArray, Names]:
     else:
         rgb, _ = displayed(Raster(pixels[..., :count], space, channels=True))
         colour, names = _colour_values(rgb, raster.lossy)
-    return (colour, names) if alpha is None else (_with_alpha(colour, alpha), names)
+    return (colour, names) if alpha is None else (_with_alpha(colour, alpha, rule), names)
 
 
-def _with_alpha(colour: AnyArray, alpha: AnyArray) -> AnyArray:
+def _with_alpha(colour: AnyArray, alpha: AnyArray, rule: Foreground) -> AnyArray:
     if (alpha == alpha.flat[0]).all():
         return colour
     if (colour == colour.flat[0]).all():
         return alpha
     seen: AnyArray = np.where(alpha > 0, colour, np.zeros((), colour.dtype))
     if ((seen != 0) != (alpha > 0)).any():
+        if rule:
+            return colour
         raise AmbiguousMask(
             "is drawn both in colour and in transparency; write 'foreground: nonzero' (the colour) or 'foreground: "
             "alpha' into dataset.yaml"
@@ -155,9 +157,11 @@ def _colour_values(rgb: AnyArray, lossy: bool) -> tuple[AnyArray, Names]:
     wide = rgb.astype(np.int32)
     if int((wide.max(axis=-1) - wide.min(axis=-1)).max(initial=0)) <= (_NOISE if lossy else 0):
         return rgb[..., 1], {}
-    used = [c for c in range(3) if (rgb[..., c] != 0).any()]
+    used = [c for c in range(3) if (rgb[..., c] > (_FAINT if lossy else 0)).any()]
     if len(used) == 1:
         return rgb[..., used[0]], {}
+    if lossy:
+        raise AmbiguousMask("holds colours that JPEG has changed; save the mask as PNG, or in grey")
     if rgb.dtype != np.uint8:
         raise AmbiguousMask("holds colours of 16 bit; save the mask as grey")
     code = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
@@ -165,18 +169,40 @@ def _colour_values(rgb: AnyArray, lossy: bool) -> tuple[AnyArray, Names]:
     return code, {int(c): f"#{c:06x}" for c in found[:_SHOWN]}
 
 
-def _palette_values(raster: Raster) -> tuple[AnyArray, Names]:
-    """Grey where the palette is grey; else the index, 0 for the colour that is black or comes first."""
+def _palette_values(raster: Raster, rule: Foreground) -> tuple[AnyArray, Names]:
+    """Grey where the palette is grey; else the index, 0 for the colour that is black or comes first.
+
+    Where some of the colours are transparent, these are the background.
+    """
     assert raster.palette is not None
     index = raster.pixels[..., 0] if raster.channels else raster.pixels
+    alpha = raster.palette[:, 3:].ravel()
+    if raster.channels and raster.alpha:
+        alpha = raster.pixels[..., 1]
+    elif alpha.size:
+        alpha = alpha[np.minimum(index, len(alpha) - 1)]
+    if alpha.size and rule == "alpha":
+        return alpha, {}
+    opaque = not alpha.size or (alpha == alpha.flat[0]).all()
+    if not opaque and rule == "" and len(np.unique(index[alpha > 0])) == 1:
+        return alpha > 0, {}
+    if not opaque and rule == "nonzero":  # all that is not black
+        return (raster.palette[:, :3].max(axis=1)[index] > 0) & (alpha > 0), {}
+    # Values that are given are those of the file.
+    values, names = _indices(index, raster.palette, numbered=not isinstance(rule, str))
+    return (values, names) if opaque or not isinstance(rule, str) else (_with_alpha(values, alpha, rule), names)
+
+
+def _indices(index: AnyArray, palette: AnyArray, numbered: bool) -> tuple[AnyArray, Names]:
+    """Values of indices, as they are where `numbered` and the palette is not grey; and their names."""
     used = np.flatnonzero(np.bincount(index.ravel(), minlength=1))
-    table = raster.palette[np.minimum(np.arange(int(used[-1]) + 1), len(raster.palette) - 1)].astype(np.int64)
+    table = palette[np.minimum(np.arange(int(used[-1]) + 1), len(palette) - 1)].astype(np.int64)
     colours = table[used, :3]
     if (colours == colours[:, :1]).all() and len(np.unique(colours[:, 0])) == len(used):
         return table[:, 0].astype(np.uint8)[index], {}
     names = {int(i): f"{i} (#{r:02x}{g:02x}{b:02x})" for i, (r, g, b) in zip(used, colours, strict=True)}
     black = used[(colours == 0).all(axis=1)]
-    if black.size == 1 and black[0] != 0:
+    if black.size == 1 and black[0] != 0 and not numbered:
         value = np.arange(len(table), dtype=np.int64) + 1
         value[black[0]] = 0
         return value[index], {int(value[i]): name for i, name in names.items()}
@@ -201,7 +227,7 @@ def _read(values: AnyArray, names: Names, rule: Foreground, lossy: bool) -> Read
     if rule in ("nonzero", "alpha"):
         return Reading(values > 0)
     full = 1.0 if values.dtype.kind == "f" and values.max() <= 1 else _full(values)
-    if rule == "half":
+    if rule == "half" and not names:
         return _halved(values, full)
     return _seen(values, names, full, lossy)
 
@@ -276,6 +302,12 @@ def _distinct(values: AnyArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     return np.array(keys, np.float64), np.array([total[k] for k in keys], np.int64)
 
 
+def _number(value: float, names: Names) -> str:
+    """A value as it is to be written into a rule; of a palette the index."""
+    name = names.get(int(value), "#")
+    return f"{value:.12g}" if name.startswith("#") else name.split()[0]
+
+
 def _shown(found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], names: Names, key: str) -> str:
     """The values with their shares, as the words of an error."""
     shares = 100 * counts / counts.sum()
@@ -283,7 +315,7 @@ def _shown(found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], names:
     more = f" and {len(found) - _SHOWN} others" if len(found) > _SHOWN else ""
     words = {
         "nonzero": "'foreground: nonzero' if all above 0 is the target, or the values that are, such as "
-        f"'foreground: [{found[-1]:g}]'",
+        f"'foreground: [{_number(found[-1], names)}]'",
         "half": "'foreground: half' to cut at one half, or 'foreground: nonzero' if all above 0 is the target",
     }[key]
     return (

@@ -33,13 +33,14 @@ def read_raster(path: Path) -> Raster:
         planned = plan(path, kind)
         if planned.bounded:
             return decode(path, planned)
+    except MemoryError:
+        raise ValueError(f"{name} does not fit into this computer's memory.") from None
+    except Exception as error:  # a damaged file makes the decoders raise nearly anything
+        raise ValueError(sentence(name, error)) from error
+    try:
         return decode_apart(path)
     except MemoryError:
         raise ValueError(f"{name} does not fit into this computer's memory.") from None
-    except ValueError as error:
-        raise ValueError(sentence(name, error)) from error
-    except Exception as error:  # a damaged file makes the decoders raise nearly anything
-        raise ValueError(sentence(name, error)) from error
 
 
 def read_description(path: Path) -> str:

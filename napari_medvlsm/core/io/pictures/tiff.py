@@ -41,8 +41,9 @@ from napari_medvlsm.core.io.pictures.tiff_directories import (
     sub_directories,
 )
 
-_SPACES = {0: WHITE_IS_ZERO, 1: GREY, 2: RGB, 3: PALETTE, 5: CMYK, 6: YCBCR, 8: LAB, 9: LAB, 10: LAB}
+_SPACES = {0: WHITE_IS_ZERO, 1: GREY, 2: RGB, 3: PALETTE, 5: CMYK, 6: YCBCR, 8: LAB, 9: LAB}
 _UNSUPPORTED = {4: "a transparency mask", 32803: "raw data of a camera's sensor", 34892: "raw data of a camera"}
+_ICC_LAB = 9
 _NONE, _JPEG = 1, (6, 7, 33007)
 # None, LZW, deflate (two numbers), PackBits, and fax: their decoders stop at the size that they are told.
 _BOUNDED = (1, 5, 8, 32946, 32773)
@@ -149,10 +150,12 @@ def decode(path: Path, planned: TiffPlan) -> Raster:
     page = planned.page
     photometric = page.number(tags.PHOTOMETRIC, 1)
     if photometric not in _SPACES:
-        kind = _UNSUPPORTED.get(photometric, f"of an unknown colour space ({photometric})")
+        kind = _UNSUPPORTED.get(photometric, f"colours of an unknown kind ({photometric})")
         raise ValueError(f"holds {kind}; save the scan as grey or RGB")
     pixels, channels = _decode_pages(path, planned)
     space = _SPACES[photometric]
+    if photometric == _ICC_LAB and pixels.dtype.kind == "u":  # its a and b have no sign, but 0 in the middle
+        pixels[..., 1:3] ^= pixels.dtype.type(1 << 8 * pixels.dtype.itemsize - 1)
     compression = page.number(tags.COMPRESSION, _NONE)
     if space == YCBCR and compression in _JPEG:
         space = RGB  # the decoder has converted it

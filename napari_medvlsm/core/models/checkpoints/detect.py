@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ _PLACES = (
 )
 _DEEPEST = 4
 # The first parts of names under which a trainer's module holds the network; the moving average last.
-_HOLDERS = ("net", "model", "network", "module", "_orig_mod", "ema_model", "model_ema", "ema")
+_HOLDERS = ("net", "model", "network", "module", "_orig_mod", "online_model", "ema_model", "model_ema", "ema")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class CheckpointKind:
     title: str
     marks: tuple[str, ...]
     families: tuple[str, ...]
+
+    def fits(self, names: Iterable[str]) -> bool:
+        """Whether there is an entry for each mark."""
+        return all(any(name.startswith(mark) for name in names) for mark in self.marks)
 
 
 _BIOMED = ("biomedclipseg", "biomedclipseg-d")
@@ -123,7 +127,7 @@ class Checkpoint:
                 f"{self.path} holds {len(self.state) - len(found)} entries twice under different names; save the state "
                 "dict of the one model that is meant."
             )
-        return found
+        return _without_common_part(found)
 
     def kind(self, family: str | None = None) -> CheckpointKind:
         """What the weights are, by their names.
@@ -140,7 +144,7 @@ class Checkpoint:
         """
         names = self.named
         for kind in KINDS:
-            if all(any(name.startswith(mark) for name in names) for mark in kind.marks):
+            if kind.fits(names):
                 if family is not None and family not in kind.families:
                     raise ValueError(
                         f"{self.path} holds weights of {kind.title}; they can become {' or '.join(kind.families)}, "
@@ -195,6 +199,17 @@ def _without_others(state: Mapping[str, Tensor], depth: int = 0) -> dict[str, Te
     return dict(state) if found is None or depth >= _DEEPEST else _without_others(found, depth + 1)
 
 
+def _without_common_part(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same without what a trainer that is not known puts before all names, if they then tell a model."""
+    found = state
+    while not any(kind.fits(found) for kind in KINDS):
+        first = {name.partition(".")[0] for name in found}
+        if len(first) != 1 or not all("." in name for name in found):
+            return state
+        found = {name.partition(".")[2]: value for name, value in found.items()}
+    return found
+
+
 def _finite(value: Tensor) -> bool:
     try:
         return bool(value.isfinite().all())
@@ -240,7 +255,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
 def _read_torch(path: Path) -> Checkpoint:
     with TorchFile(path) as file:
-        stored, beside = _state_dict(file.content)
+        stored, beside = _state_dict(file.content, path)
         if not stored:
             named = f" (it names {shown(first_few(file.unknown))}, which are never made)" if file.unknown else ""
             raise ValueError(
@@ -250,10 +265,15 @@ def _read_torch(path: Path) -> Checkpoint:
         return Checkpoint(path, {name: file.tensor(value) for name, value in stored.items()}, (*file.unknown, *beside))
 
 
-def _state_dict(content: object) -> tuple[dict[str, StoredTensor], list[str]]:
-    """(the tensors by name, other state dicts beside them), from where programs put them in a checkpoint."""
+def _state_dict(content: object, path: Path) -> tuple[dict[str, StoredTensor], list[str]]:
+    """(the tensors by name, other state dicts beside them), from where programs put them in a checkpoint.
+
+    Where none of the usual places is there, any other one is taken, if it is the only one.
+    """
     stored: dict[str, StoredTensor] = {}
     for _ in range(_DEEPEST):
+        if isinstance(content, list | tuple):  # with its epoch or optimizer behind it
+            content = next((part for part in content if isinstance(part, dict)), None)
         if not isinstance(content, dict):
             break
         inside = {key: found for key in _PLACES if isinstance(found := content.get(key), dict)}
@@ -261,8 +281,30 @@ def _state_dict(content: object) -> tuple[dict[str, StoredTensor], list[str]]:
         if full:
             return _tensors(inside[full[0]]), full[1:]
         stored = stored or _tensors(content)
+        if not inside and not stored:
+            seen: set[int] = set()
+            inside = {key: found for key, found in content.items() if isinstance(key, str) and _holds(found, seen)}
+            if len(inside) > 1:
+                raise ValueError(
+                    f"{path} holds several state dicts ({shown(first_few([*inside]))}); save the one that is meant "
+                    "with torch.save(model.state_dict(), ...)."
+                )
+            if full := [key for key, found in inside.items() if _tensors(found)]:
+                return _tensors(inside[full[0]]), []
         content = next(iter(inside.values()), None)
     return stored, []
+
+
+def _holds(content: object, seen: set[int], depth: int = 1) -> bool:
+    """Whether a dict, or one of those inside it, holds tensors by names, as those of optimizers do not.
+
+    `seen` are those that were looked into: of what a file names many times once is enough.
+    """
+    if not isinstance(content, dict) or id(content) in seen:
+        return False
+    seen.add(id(content))
+    inside = (found for key, found in content.items() if isinstance(key, str))
+    return bool(_tensors(content)) or (depth < _DEEPEST and any(_holds(found, seen, depth + 1) for found in inside))
 
 
 def _tensors(content: Mapping[object, object]) -> dict[str, StoredTensor]:
