@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QDialog, QLabel, QLineEdit, QTreeView, QWidget
 from napari_medvlsm.controllers.familiarity import Familiarity
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.prompts.own_words import own_words_path
-from napari_medvlsm.widgets.dialogs import OwnWordsDialog, PromptHistoryDialog
+from napari_medvlsm.widgets import dialogs
 from napari_medvlsm.widgets.sections import PromptSection
 
 
@@ -80,14 +80,14 @@ class PromptPresenter(QObject):
 
     def _show_history(self) -> None:
         target = self._session.vocabulary.targets.get(self._session.said.target)
-        dialog = PromptHistoryDialog(self._session.history, target, self._session.vocabulary, self._parent)
+        dialog = dialogs.PromptHistoryDialog(self._session.history, target, self._session.vocabulary, self._parent)
         dialog.chosen.connect(self._session.use)
         dialog.changed.connect(self._show_favourite)
         dialog.failed.connect(lambda text: self.message.emit(text, True))
         open_dialog(dialog)
 
     def _show_own_words(self) -> None:
-        dialog = OwnWordsDialog(own_words_path(), self._session.said.target, self._parent)
+        dialog = dialogs.OwnWordsDialog(own_words_path(), self._session.said.target, self._parent)
         dialog.saved.connect(self._session.set_vocabulary)
         open_dialog(dialog)
 

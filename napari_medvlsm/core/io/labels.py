@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from PIL import Image, PngImagePlugin
 
 from napari_medvlsm.core.annotation import Annotation, dumps, from_dict, is_corrected, is_record
@@ -53,6 +52,8 @@ def save_mask(path: Path, annotation: Annotation, *, revision: int = 0, private:
             info.add_text(_PNG_KEY, text)
             Image.fromarray(labels * 255).save(temporary, pnginfo=info)
         else:
+            import tifffile  # here: no start of the window waits for it
+
             tifffile.imwrite(
                 temporary,
                 labels,
