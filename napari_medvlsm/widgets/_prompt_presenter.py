@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QDialog, QLabel, QLineEdit, QTreeView, QWidget
+from qtpy.QtCore import QObject, QSize, Qt, Signal
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialog,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QTableView,
+    QTreeView,
+    QWidget,
+)
 
 from napari_medvlsm.controllers.familiarity import Familiarity
 from napari_medvlsm.controllers.session import Session
@@ -93,13 +104,19 @@ class PromptPresenter(QObject):
 
 
 def open_dialog(dialog: QDialog) -> None:
-    """Show a dialog beside the panel; it is deleted when it is closed."""
+    """Show a dialog beside the panel, in napari's letters and as large as they ask for; closing deletes it."""
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     label = dialog.findChild(QLabel)
     if label is not None:
-        # napari's style leaves editors and trees out.
         label.ensurePolished()
-        for kind in (QLineEdit, QTreeView):
+        # A heading may be bold.
+        font = QFont(label.font())
+        font.setBold(False)
+        # napari's style leaves these out.
+        for kind in (QLineEdit, QPlainTextEdit, QTreeView, QTableView, QHeaderView):
             for widget in dialog.findChildren(kind):
-                widget.setFont(label.font())
+                widget.setFont(font)
+        larger = max(1.0, font.pointSizeF() / QApplication.font().pointSizeF())
+        screen = QApplication.primaryScreen().availableSize() - QSize(40, 60)
+        dialog.resize((dialog.size() * larger).boundedTo(screen))
     dialog.show()

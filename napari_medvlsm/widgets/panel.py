@@ -12,10 +12,12 @@ from qtpy.QtWidgets import (
     QDialog,
     QFrame,
     QMainWindow,
+    QMenu,
     QScrollArea,
     QShortcut,
     QSizePolicy,
     QTabWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -262,12 +264,12 @@ class Panel(QWidget):
     def _follow_font(self) -> None:
         """Be as wide as the font of napari's preferences asks for, and let the prompt have it too."""
         self.setMinimumWidth(max(330, _LEAST_WIDTH * self._character()))
-        # napari's style leaves editors out.
-        editors = [self.prompt_section.text, self.save_section.author]
+        # napari's style leaves editors, menus and such buttons out.
+        left_out = [self.prompt_section.text, self.save_section.author, *self.findChildren(QMenu)]
         if self._work is not None:
-            editors.append(self._work.project_tab.search)
-        for editor in editors:
-            editor.setFont(self.footer.status.font())
+            left_out += [self._work.project_tab.search, *self._work.improve_tab.findChildren(QToolButton)]
+        for widget in left_out:
+            widget.setFont(self.footer.status.font())
         self.footer.follow_font()
         self.prompt_section.follow_font()
         self.scan_section.follow_font()

@@ -31,9 +31,10 @@ def settle(panel):
         wait(lambda done=done: done)
         wait(lambda: panel.scans.worklist.opening is None and not panel.view.moving)
     panel.corrections.flush()
-    done = []
-    panel.background.run(lambda: None, done.append)
-    wait(lambda: done)
+    for background in (panel.autosaving, panel.background):
+        done = []
+        background.run(lambda: None, done.append)
+        wait(lambda done=done: done)
     QApplication.processEvents()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QPalette, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -180,10 +180,13 @@ class EffortDialog(QDialog):
         self.same_scans.setText("\n".join(found.same_scans))
         self.same_scans.setVisible(bool(found.same_scans))
         self._fit_words()
+        # The labels have their letters when they are shown.
+        QTimer.singleShot(0, self._fit_words)
         self.save.setEnabled(bool(found.ledger))
         roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
         ink, ground = (self.palette().color(role).name() for role in roles)
-        self._plotted = draw_chart(self.canvas.figure, found.ledger, report.measure, ink, ground)
+        letters = max(10.0, self.caution.font().pointSizeF())
+        self._plotted = draw_chart(self.canvas.figure, found.ledger, report.measure, ink, ground, letters)
         self.canvas.draw_idle()
         self._fill_table()
 

@@ -75,7 +75,7 @@ class NewProjectDialog(QDialog):
         self.add = QPushButton("Add")
         self.add.clicked.connect(self.add_target)
         self.targets = QListWidget()
-        self.targets.setFixedHeight(4 * self.targets.fontMetrics().lineSpacing())
+        self.targets.setMinimumHeight(4 * self.targets.fontMetrics().lineSpacing())
         self.targets.setToolTip("What is outlined in every scan")
         self.remove = QPushButton("Remove")
         self.remove.clicked.connect(self._remove_target)
