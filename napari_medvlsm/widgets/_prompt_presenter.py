@@ -106,7 +106,8 @@ class PromptPresenter(QObject):
 def open_dialog(dialog: QDialog) -> None:
     """Show a dialog beside the panel, in napari's letters and as large as they ask for; closing deletes it."""
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    label = dialog.findChild(QLabel)
+    parent = dialog.parentWidget()
+    label = dialog.findChild(QLabel) or (parent.findChild(QLabel) if parent is not None else None)
     if label is not None:
         label.ensurePolished()
         # A heading may be bold.

@@ -12,6 +12,7 @@ from napari_medvlsm.core.annotation import Annotation, dumps, from_dict, is_corr
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.pictures.formats import display_name
 from napari_medvlsm.core.io.pictures.reading import read_description, read_raster
+from napari_medvlsm.core.prompts.vocabulary import Target
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 _PNG_KEY = "Description"
@@ -19,6 +20,11 @@ _PNG_KEY = "Description"
 
 class ForeignMask(ValueError):
     """A readable mask that holds no annotation record of this program."""
+
+
+def file_stem(scan: str, target: Target) -> str:
+    """A file name without suffix for a target of a scan: "case 7_left-lung"."""
+    return "".join("-" if c in '/\\:*?"<>|' or c < " " else c for c in f"{scan}_{target.name.replace(' ', '-')}")[:120]
 
 
 def save_mask(path: Path, annotation: Annotation, *, revision: int = 0, private: bool = False) -> None:
