@@ -217,6 +217,7 @@ def clicks() -> None:
     The first scan of a session takes the steps of a session's beginning, the second those of every further one.
     """
     with tempfile.TemporaryDirectory() as folder, panel_window() as (viewer, panel):
+        (Path(folder) / "set").mkdir()
         panel.training_set.choose(Path(folder) / "set")
         panel.training_set.agree()
         window = viewer.window._qt_window

@@ -72,6 +72,7 @@ class EffortDialog(QDialog):
         fill_combo(self.measure, [(name, name) for name in MEASURES], self.report.measure)
         fill_combo(self.by, _LINES, self.report.by)
         self.target.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.target.setMinimumContentsLength(12)
         self.measure.activated.connect(lambda: self.report.choose(measure=self.measure.currentData()))
         self.target.activated.connect(lambda: self.report.choose(target=self.target.currentData()))
         self.by.activated.connect(lambda: self.report.choose(by=self.by.currentData()))
@@ -110,7 +111,7 @@ class EffortDialog(QDialog):
         self._name_columns()
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setStretchLastSection(True)
 
         over = QHBoxLayout()
         over.addWidget(QLabel("<b>Means</b>, with intervals of 95 % where there are several patients or scans"), 1)
@@ -158,7 +159,7 @@ class EffortDialog(QDialog):
         for label in shown:
             label.ensurePolished()
         width, spacing = self.words.viewport().width(), self.words.widget().layout().spacing()
-        needed = sum(label.heightForWidth(width) for label in shown) + spacing * (len(shown) - 1)
+        needed = sum(label.heightForWidth(width) + spacing for label in shown)
         self.words.setFixedHeight(min(needed, self.height() // 3))
 
     def showEvent(self, event: QShowEvent) -> None:
