@@ -118,6 +118,30 @@ def test_what_a_scan_probably_does_not_show_is_said_and_outlined_only_when_asked
     assert "is probably not in" not in said and {row["message"] for row in rows(tmp_path / "present").values()} == {""}
 
 
+def test_several_targets_make_a_mask_each_as_in_the_panel(run, scans, tmp_path, model_folder):
+    code, said = run("--batch-size", "2", prompt="left and right lung")
+    out = tmp_path / "out"
+    assert code == 0 and "10 of 10 outlines made, 2 of each scan" in said
+    found = rows(out)
+    assert sorted(found)[:2] == ["measured_left-lung.tif", "measured_right-lung.tif"] and len(masks(out)) == 10
+    segmenter = Segmenter.load(str(model_folder), "cpu")
+    segmenter.set_image(read_scan(scans / "scan1.png"))
+    for target, alone in zip(("left lung", "right lung"), segmenter.segment(["left lung", "right lung"]), strict=True):
+        name = f"scan1_{target.replace(' ', '-')}.tif"
+        kept = load_mask(out / name)
+        assert (kept.target, found[name]["prompt"]) == (target, target)
+        differ = kept.mask != alone.mask()
+        level = np.rint(alone.threshold * 255)
+        assert np.abs(alone.probability[differ].astype(int) - level).max(initial=0) <= 1, "but for rounding"
+    (out / "scan2_left-lung.tif").unlink()
+    before = writings(out)
+    assert "9 of them before" in run(prompt="left and right lung")[1]
+    assert redone(before, writings(out)) == {"scan2_left-lung.tif"}
+    (scans / "scan0_left-lung.tif").write_bytes((scans / "measured.tif").read_bytes())
+    code, said = run(prompt="left and right lung", out="scans")
+    assert code == 2 and "would replace the scan" in said
+
+
 # What is done again ---------------------------------------------------------------------------------------------------
 
 

@@ -99,3 +99,11 @@ def test_dependencies_name_no_qt_binding():
 def test_importing_the_package_is_instant():
     code = "import sys, napari_medvlsm; print([m for m in ('torch', 'napari', 'qtpy', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_start_of_the_window_waits_for_nothing_that_is_used_later():
+    late = {"scipy.ndimage", "scipy.sparse", "skimage.graph", "tifffile", "ruamel.yaml", "matplotlib.figure"}
+    late |= {"napari_medvlsm.controllers.project", "napari_medvlsm.core.projects.store"}
+    code = f"import sys, napari_medvlsm.widgets.panel; print(sorted({late} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

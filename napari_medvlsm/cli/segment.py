@@ -1,4 +1,4 @@
-"""`medvlsm segment`: outline one thing in many scans."""
+"""`medvlsm segment`: outline one thing, or several, in many scans."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 def add_to(commands: Any) -> None:
     """Add the command to the subparsers of `medvlsm`."""
-    segment = commands.add_parser("segment", help="outline one thing in many scans")
+    segment = commands.add_parser("segment", help="outline one thing, or several, in many scans")
     segment.add_argument("images", nargs="+", help="scans, folders of scans, or patterns such as 'case*.png'")
-    segment.add_argument("--prompt", required=True, help="what to outline, for example 'polyp'")
+    segment.add_argument(
+        "--prompt",
+        required=True,
+        help="what to outline, for example 'polyp', or several things: 'left lung and right lung'",
+    )
     segment.add_argument("--model", default=STARTER, help="name or folder of a model (default: %(default)s)")
     segment.add_argument("--threshold", type=float, help="certainty from 0 to 1 (default: the model's own)")
     segment.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
@@ -39,7 +43,10 @@ def add_to(commands: Any) -> None:
         help="segment this rectangle only, in pixels; the last row and column are not part of it",
     )
     segment.add_argument(
-        "--out", type=Path, required=True, help="folder for the masks, one <scan>.tif each, and their manifest.csv"
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the masks (<scan>.tif, or <scan>_<target>.tif where there are several) and their manifest.csv",
     )
     segment.add_argument(
         "--anyway", action="store_true", help="outline what is probably not in a scan, too, rather than nothing"
@@ -61,6 +68,7 @@ def _segment(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.models.store.registry import find_model
     from napari_medvlsm.core.prompts import free_text, load_vocabulary
     from napari_medvlsm.core.prompts.own_words import own_words_path
+    from napari_medvlsm.core.prompts.several import parts
 
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise ValueError(f"The threshold must lie between 0 and 1, but is {options.threshold}.")
@@ -69,21 +77,24 @@ def _segment(options: argparse.Namespace) -> int:
     region = tuple(options.rectangle) if options.rectangle else None
     where = SegmentOptions(Tiling() if options.tiles else None, region)
     sharing = Sharing(options.batch_size, options.processes, options.nodes)
-    outputs = _outputs(_scans(options.images, options.out), options.out)
+    paths = _scans(options.images, options.out)
     entry = find_model(options.model)
     vocabulary = load_vocabulary(own_words_path())
-    prompt = free_text(options.prompt, vocabulary)
-    if prompt.attributes.number == "zero":
-        raise ValueError(f"{prompt.text!r} says that there is nothing to outline; name a target.")
+    prompts = tuple(free_text(part, vocabulary) for part in parts(options.prompt, vocabulary))
+    for prompt in prompts:
+        if prompt.attributes.number == "zero":
+            raise ValueError(f"{prompt.text!r} says that there is nothing to outline; name a target.")
+    names = _names(paths, options.out, prompts, vocabulary)
     launched = find_launcher()
     if launched is None or launched.first:
-        _warn_of_unknown(prompt, entry.card, vocabulary)
+        for prompt in prompts:
+            _warn_of_unknown(prompt, entry.card, vocabulary)
     outcome = segment_folder(
-        {path: output.name for path, output in outputs.items()},
+        names,
         options.out,
         PredictionRequest(
             entry,
-            prompt,
+            prompts,
             options.threshold,
             where,
             options.device,
@@ -96,7 +107,7 @@ def _segment(options: argparse.Namespace) -> int:
         progress=True,
         notify=_notice,
     )
-    return OK if outcome is None else _conclude(outcome, options.out)
+    return OK if outcome is None else _conclude(outcome, options.out, len(prompts))
 
 
 def _warn_of_unknown(prompt: Prompt, card: ModelCard, vocabulary: Vocabulary) -> None:
@@ -109,12 +120,14 @@ def _warn_of_unknown(prompt: Prompt, card: ModelCard, vocabulary: Vocabulary) ->
         _notice(f"the model {card.name} was not trained on {prompt.text!r}; {words}.")
 
 
-def _conclude(outcome: Outcome, out: Path) -> int:
+def _conclude(outcome: Outcome, out: Path, targets: int) -> int:
     there = outcome.done + outcome.skipped
     before = (
         f"; {outcome.skipped} of them before, and left as they are (--again redoes them)" if outcome.skipped else ""
     )
-    print(f"{there} of {there + outcome.failed} scans outlined, in {out}{before}")
+    every = there + outcome.failed
+    what = f"{every} scans outlined" if targets == 1 else f"{every} outlines made, {targets} of each scan"
+    print(f"{there} of {what}, in {out}{before}")
     return OK if not outcome.failed else SOME_FAILED if there else FAILED
 
 
@@ -132,14 +145,25 @@ def _scans(names: Sequence[str], out: Path) -> list[Path]:
     return [path for path in paths if not (path.parent.resolve() == out.resolve() and is_own_mask(path))]
 
 
-def _outputs(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Where each mask goes. Two scans with one name, or a mask over its own scan, are refused before any work."""
-    outputs = {path: out / f"{path.stem}.tif" for path in paths}
-    taken: dict[Path, Path] = {}
-    for path, output in outputs.items():
-        if output in taken:
-            raise ValueError(f"{taken[output]} and {path} would both be written to {output}; segment them apart.")
-        if output.resolve() == path.resolve():
-            raise ValueError(f"The mask of {path} would replace the scan itself; choose another folder with --out.")
-        taken[output] = path
-    return outputs
+def _names(
+    paths: Sequence[Path], out: Path, prompts: Sequence[Prompt], vocabulary: Vocabulary
+) -> dict[Path, tuple[str, ...]]:
+    """The names of each scan's masks. Two with one name, or a mask over a scan, are refused before any work."""
+    from napari_medvlsm.core.io.labels import file_stem
+
+    targets = [vocabulary.target(prompt.attributes.target or prompt.text) for prompt in prompts]
+    names: dict[Path, tuple[str, ...]] = {}
+    taken: dict[str, Path] = {}
+    scans = {path.resolve() for path in paths}
+    for path in paths:
+        stems = [path.stem] if len(targets) == 1 else [path.stem + file_stem("", target) for target in targets]
+        names[path] = tuple(f"{stem}.tif" for stem in stems)
+        for name in names[path]:
+            if name in taken:
+                raise ValueError(f"{taken[name]} and {path} would both be written to {out / name}; segment them apart.")
+            if (out / name).resolve() in scans:
+                raise ValueError(
+                    f"The mask of {path} would replace the scan {out / name}; choose another folder with --out."
+                )
+            taken[name] = path
+    return names

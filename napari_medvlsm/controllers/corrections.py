@@ -146,7 +146,10 @@ class Corrections:
         self._autosave = Autosave(store, run, call_later)
         self._autosave.message.connect(self.message.emit)
         self._autosave.failing.connect(self._on_failing)
+        # In the order in which they were begun: what is listed of a scan moves under no hand.
         self._open: dict[Key, Annotation] = {}
+        # In the order of the last change; the values mean nothing.
+        self._recent: dict[Key, None] = {}
         # States that steps of ours led from and to: where an undo arrives at one of them, it came from where that did.
         self._steps: dict[Key, list[Annotation]] = {}
         # What there was before the answer that there is nothing.
@@ -259,9 +262,11 @@ class Corrections:
         before, scan = self._canvas.slice_before(self._key[1]), self._session.scan
         if before is not None and before.any():
             return before
-        for key, found in reversed(self._open.items()):
-            same = scan is not None and key[1] == self._key[1] and found.mask.shape == scan.size
-            if same and key != self._key and found.mask.any():
+        for key in reversed([*self._open, *self._recent]):
+            found = self._open.get(key)
+            if found is None or scan is None or key == self._key:
+                continue
+            if key[1] == self._key[1] and found.mask.shape == scan.size and found.mask.any():
                 return found.mask
         return None
 
@@ -619,8 +624,9 @@ class Corrections:
         provenance = replace(annotation.provenance, created=now, author=self._settings.author)
         annotation = self._completed(replace(annotation, provenance=provenance))
         key = provenance.scan_hash, annotation.target
-        self._open.pop(key, None)  # the last one worked on is the last
         self._open[key] = annotation
+        self._recent.pop(key, None)  # the last one worked on is the last
+        self._recent[key] = None
         self._canvas.note(annotation)
         if dirty:
             self._in_file.discard(key)

@@ -11,9 +11,8 @@ from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.export import export_case
-from napari_medvlsm.core.io.labels import load_mask, save_mask
+from napari_medvlsm.core.io.labels import file_stem, load_mask, save_mask
 from napari_medvlsm.core.io.listing import named
-from napari_medvlsm.core.prompts import Target
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -146,11 +145,6 @@ class Saving:
             text = f"Added to the training set in {folder.name}: case {case.number}, {split}."
         self.message.emit(text, False)
         return True
-
-
-def file_stem(scan: str, target: Target) -> str:
-    """A file name without suffix for a target of a scan: "case 7_left-lung"."""
-    return "".join("-" if c in '/\\:*?"<>|' or c < " " else c for c in f"{scan}_{target.name.replace(' ', '-')}")[:120]
 
 
 def _free(folder: Path, stem: str, suffix: str, found: Annotation) -> Path:

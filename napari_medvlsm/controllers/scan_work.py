@@ -11,9 +11,9 @@ import numpy as np
 from napari_medvlsm.controllers.said import Said
 from napari_medvlsm.core.annotation import Annotation, Provenance, new_provenance
 from napari_medvlsm.core.images import Scan
-from napari_medvlsm.core.improve.versions import read_trained
 from napari_medvlsm.core.masks import Bytes, Mask, MaskSettings
 from napari_medvlsm.core.models.store.registry import ModelEntry
+from napari_medvlsm.core.models.store.trained_on import read_trained
 from napari_medvlsm.core.options import WHOLE_SCAN, SegmentOptions
 from napari_medvlsm.core.presence import probably_absent
 from napari_medvlsm.core.prompts import Prompt, Vocabulary

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter, minimum_filter
-from skimage.measure import find_contours
+import scipy
+import skimage
 
 from napari_medvlsm.core.masks import Mask, bounding_box
 
@@ -21,7 +21,7 @@ def contours(mask: Mask) -> list[Line]:
     # A mask that reaches the border of the scan has an edge there, too.
     part = np.pad(mask[box], 1).astype(np.float32)
     corner = np.array([s.start - 1 for s in box], np.float32)
-    return [line.astype(np.float32) + corner for line in find_contours(part, 0.5)]
+    return [line.astype(np.float32) + corner for line in skimage.measure.find_contours(part, 0.5)]
 
 
 def boundaries(labels: Labels, thickness: int, background: int = 0) -> Labels:
@@ -48,6 +48,7 @@ def boundaries(labels: Labels, thickness: int, background: int = 0) -> Labels:
         # With the background around it, where it does not reach the edge of the image.
         around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
         part = labels[around]
-        inside = minimum_filter(part, 2 * thickness + 1, mode="nearest") == maximum_filter(part, 3, mode="nearest")
+        low = scipy.ndimage.minimum_filter(part, 2 * thickness + 1, mode="nearest")
+        inside = low == scipy.ndimage.maximum_filter(part, 3, mode="nearest")
         lines[around] = np.where(inside, background, part)
     return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from skimage.color import rgb2lab
+import skimage
 
 from napari_medvlsm.core.images import AnyArray, to_unit_rgb
 
@@ -35,8 +35,8 @@ def outline_color(pixels: AnyArray, taken: Collection[str] = (), colors: Sequenc
         That with the largest distance in CIELAB to nine tenths of the scan; the first of equal ones.
     """
     strides = [max(1, n // _SAMPLES) for n in pixels.shape[:2]]
-    seen = rgb2lab(to_unit_rgb(np.ascontiguousarray(pixels[:: strides[0], :: strides[1]])).reshape(-1, 3))
+    seen = skimage.color.rgb2lab(to_unit_rgb(np.ascontiguousarray(pixels[:: strides[0], :: strides[1]])).reshape(-1, 3))
     free = [color for color in colors if color not in taken] or list(colors)
-    values = rgb2lab(np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in free]))
+    values = skimage.color.rgb2lab(np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in free]))
     apart = np.linalg.norm(seen[:, None] - values[None], axis=-1)
     return free[int(np.percentile(apart, _UNLIKE_ALL_BUT, axis=0).argmax())]

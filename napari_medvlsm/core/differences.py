@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_medvlsm.core.masks import Mask, bounding_box
 from napari_medvlsm.core.metrics import dice, same_shape
@@ -74,12 +74,12 @@ def _edge_distances(first: Mask, second: Mask, spacing: tuple[float, float]) -> 
         return math.nan, math.nan
     # Beyond the box there is no edge, so nothing farther away is ever the nearest.
     edges = [_edge(mask[box]) for mask in (first, second)]
-    away = [ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in edges]
+    away = [scipy.ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in edges]
     found = np.concatenate([away[1][edges[0]], away[0][edges[1]]])
     return float(found.mean()), float(found.max())
 
 
 def _edge(mask: Mask) -> Mask:
     """Pixels of a mask that touch what is outside of it with a side; the border of the scan is outside, too."""
-    edge: Mask = mask & ~ndimage.binary_erosion(mask)
+    edge: Mask = mask & ~scipy.ndimage.binary_erosion(mask)
     return edge

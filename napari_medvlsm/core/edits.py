@@ -6,7 +6,7 @@ Lengths are in pixels. `step_of` gives the length by which one press of a button
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_medvlsm.core.masks import Mask, bounding_box
 
@@ -35,7 +35,7 @@ def smooth(mask: Mask) -> Mask:
     margin = int(np.ceil(3 * sigma))
     part = _padded(mask, box, margin)
     # A mask that reaches the edge of the scan goes on beyond it.
-    evened = ndimage.gaussian_filter(part.astype(np.float32), sigma, mode="nearest") >= 0.5
+    evened = scipy.ndimage.gaussian_filter(part.astype(np.float32), sigma, mode="nearest") >= 0.5
     return _put_back(mask, box, margin, evened) if evened.any() else mask.copy()
 
 
@@ -46,7 +46,7 @@ def grow(mask: Mask, pixels: float) -> Mask:
         return mask.copy()
     margin = int(np.ceil(pixels))
     part = _padded(mask, box, margin)
-    return _put_back(mask, box, margin, ndimage.distance_transform_edt(~part) <= pixels)
+    return _put_back(mask, box, margin, scipy.ndimage.distance_transform_edt(~part) <= pixels)
 
 
 def shrink(mask: Mask, pixels: float) -> Mask:
@@ -58,7 +58,7 @@ def shrink(mask: Mask, pixels: float) -> Mask:
     if box is None or mask.all():
         return mask.copy()
     part = _padded(mask, box, 1)
-    return _put_back(mask, box, 1, part & (ndimage.distance_transform_edt(part) > pixels))
+    return _put_back(mask, box, 1, part & (scipy.ndimage.distance_transform_edt(part) > pixels))
 
 
 def part_at(mask: Mask, row: int, col: int) -> Mask | None:
@@ -66,7 +66,7 @@ def part_at(mask: Mask, row: int, col: int) -> Mask | None:
     rows, cols = mask.shape
     if not (0 <= row < rows and 0 <= col < cols) or not mask[row, col]:
         return None
-    labels, _ = ndimage.label(mask, structure=_TOUCHING)
+    labels, _ = scipy.ndimage.label(mask, structure=_TOUCHING)
     part: Mask = labels == labels[row, col]
     return part
 
@@ -74,7 +74,7 @@ def part_at(mask: Mask, row: int, col: int) -> Mask | None:
 def count_parts(mask: Mask) -> int:
     """How many parts (8-connected) a mask (H, W) has."""
     box = bounding_box(mask)
-    return 0 if box is None else int(ndimage.label(mask[box], structure=_TOUCHING)[1])
+    return 0 if box is None else int(scipy.ndimage.label(mask[box], structure=_TOUCHING)[1])
 
 
 def _padded(mask: Mask, box: tuple[slice, slice], margin: int) -> Mask:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 # Components of at most this fraction of the image are specks; upstream medvlsm gives them no size.
 SPECK_FRACTION = 0.0001
@@ -64,7 +64,7 @@ class Cleanup:
         return result
 
     def _select(self, mask: Mask, image_pixels: int) -> Mask:
-        labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        labels, count = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
         areas = np.bincount(labels.ravel(), minlength=count + 1)
         areas[0] = 0
         keep = areas > (SPECK_FRACTION * image_pixels if self.drop_specks else 0)
@@ -96,8 +96,8 @@ def bounding_box(mask: Mask) -> tuple[slice, slice] | None:
 
 
 def _fill_holes(mask: Mask) -> Mask:
-    # One labelling of the background instead of ndimage.binary_fill_holes, whose repeated dilation takes
+    # One labelling of the background instead of `binary_fill_holes`, whose repeated dilation takes
     # seconds on a 2048 x 2048 scan.
-    labels, count = ndimage.label(np.pad(~mask, 1, constant_values=True))
+    labels, count = scipy.ndimage.label(np.pad(~mask, 1, constant_values=True))
     outside: Mask = labels[1:-1, 1:-1] == labels[0, 0]
     return ~outside if count > 1 else mask

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from scipy.spatial import ConvexHull
+import scipy
 
 from napari_medvlsm.core.masks import Mask, bounding_box
 
@@ -72,7 +71,7 @@ def measure(mask: Mask, spacing: tuple[float, float] | None) -> Measurement | No
     if box is None:
         return None
     scale = np.asarray(spacing or (1.0, 1.0), np.float64)
-    labels, count = ndimage.label(mask[box], structure=_TOUCHING)
+    labels, count = scipy.ndimage.label(mask[box], structure=_TOUCHING)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     largest = labels == 1 + int(areas[1:].argmax())
     longest, shortest = _axes(_corners(largest) * scale)
@@ -108,7 +107,7 @@ def _corners(part: Mask) -> npt.NDArray[np.float64]:
 
 def _axes(points: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Largest distance of two points, and the extent of all of them at right angles to it."""
-    hull = points[ConvexHull(points).vertices]
+    hull = points[scipy.spatial.ConvexHull(points).vertices]
     distances = np.hypot(*(hull[:, None] - hull[None]).transpose(2, 0, 1))
     one, other = np.unravel_index(int(distances.argmax()), distances.shape)
     along = (hull[other] - hull[one]) / distances[one, other]

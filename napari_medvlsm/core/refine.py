@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy
+import skimage
 from PIL import Image
-from scipy import ndimage, sparse
-from scipy.sparse.linalg import cg
-from skimage.graph import MCP_Geometric
 
 from napari_medvlsm.core.images import AnyArray, Window, to_unit_rgb, window_of
 from napari_medvlsm.core.masks import Bytes, Mask
@@ -221,10 +220,10 @@ def _distances(colors: _Floats, seeds: tuple[npt.NDArray[np.intp], npt.NDArray[n
     steep = np.sqrt((rows**2 + cols**2).sum(-1))
     steep = np.minimum(steep / (steep.mean() + 1e-4), 4) / 4
     spread = colors.reshape(-1, colors.shape[-1]).std(axis=0).mean() + 1e-3
-    smooth = ndimage.uniform_filter(colors, (3, 3, 0), mode="nearest")
+    smooth = scipy.ndimage.uniform_filter(colors, (3, 3, 0), mode="nearest")
     unlike = np.sqrt(((colors - smooth[seeds].mean(axis=0)) ** 2).sum(-1)) / spread
     costs = 1 + _EDGE_COST * steep + _COLOR_COST * np.minimum(unlike, 3) / 3
-    return MCP_Geometric(costs).find_costs(list(zip(*seeds, strict=True)))[0].astype(np.float32)
+    return skimage.graph.MCP_Geometric(costs).find_costs(list(zip(*seeds, strict=True)))[0].astype(np.float32)
 
 
 def _random_walk(
@@ -233,6 +232,8 @@ def _random_walk(
     seeds: Sequence[tuple[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], bool]],
 ) -> _Floats:
     """Probability (0 to 1) of each pixel of the grid to belong to the target."""
+    from scipy.sparse.linalg import cg  # here: no start of the window waits for it
+
     rows, cols = odds.shape
     steps = [(np.diff(colors, axis=axis) ** 2).sum(-1) for axis in (0, 1)]
     mean = max(1e-6, float(np.mean([s.mean() if s.size else 0.0 for s in steps])))
@@ -251,20 +252,20 @@ def _random_walk(
     beside = np.zeros((rows, cols), np.float32)
     beside[:, :-1] = -right
     offsets = [diagonal.ravel(), beside.ravel()[:-1], beside.ravel()[:-1], -down.ravel(), -down.ravel()]
-    matrix = sparse.diags(offsets, [0, 1, -1, cols, -cols], shape=(rows * cols, rows * cols), format="csr")
+    matrix = scipy.sparse.diags(offsets, [0, 1, -1, cols, -cols], shape=(rows * cols, rows * cols), format="csr")
     found, _ = cg(
         matrix,
         (strength * prior).ravel(),
         x0=prior.ravel(),
         rtol=1e-3,
         maxiter=60,
-        M=sparse.diags(1 / diagonal.ravel()),
+        M=scipy.sparse.diags(1 / diagonal.ravel()),
     )
     return found.reshape(rows, cols).astype(np.float32)
 
 
 def _touched(changed: Mask, seeds: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]) -> Mask:
     """Of what would change, the regions that the seeds lie in; all of it where they lie in none."""
-    labels, _ = ndimage.label(changed)
+    labels, _ = scipy.ndimage.label(changed)
     hit = np.setdiff1d(labels[seeds], [0])
     return np.isin(labels, hit) if hit.size else changed

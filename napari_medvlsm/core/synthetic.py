@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from napari_medvlsm.core.masks import Mask
 
@@ -28,7 +28,7 @@ def polyp_picture(seed: int = 0) -> tuple[npt.NDArray[np.uint8], Mask]:
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[-1 : 1 : _SIDE * 1j, -1 : 1 : _SIDE * 1j]
-    coarse, fine = (ndimage.gaussian_filter(rng.normal(size=(_SIDE, _SIDE)), s) for s in (24, 2))
+    coarse, fine = (scipy.ndimage.gaussian_filter(rng.normal(size=(_SIDE, _SIDE)), s) for s in (24, 2))
     coarse, fine = coarse / coarse.std(), fine / fine.std()
     # The tube goes away to the upper left, where it is dark; folds are rings around there.
     away = np.hypot(x + 0.45, y + 0.5)
@@ -40,7 +40,7 @@ def polyp_picture(seed: int = 0) -> tuple[npt.NDArray[np.uint8], Mask]:
     dome = from_middle < 1
     height = np.sqrt(np.clip(1 - from_middle**2, 0, None))
     lit = 0.45 + 0.55 * height - 0.15 * (x - 0.15 + y - 0.18) / edge
-    cover = ndimage.gaussian_filter(dome.astype(float), 1.5)[..., None]
+    cover = scipy.ndimage.gaussian_filter(dome.astype(float), 1.5)[..., None]
     shadow = 1 - 0.35 * np.exp(-(((from_middle - 1.06) / 0.12) ** 2)) * ~dome
     picture = (wall * shadow)[..., None] * _WALL * (1 - cover) + lit[..., None] * _POLYP * cover
     picture += 0.015 * fine[..., None] + 0.01 * coarse[..., None]

@@ -18,10 +18,10 @@ from napari_medvlsm.core.effect import compare_size
 from napari_medvlsm.core.images import resize, to_unit_rgb
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Prompt
+from napari_medvlsm.widgets import dialogs
 from napari_medvlsm.widgets._prompt_presenter import open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._workers import Background
-from napari_medvlsm.widgets.dialogs import ComparisonDialog
 from napari_medvlsm.widgets.sections import PromptSection, ResultSection
 
 
@@ -117,7 +117,7 @@ class ComparisonPresenter(QObject):
             return
         small = np.rint(resize(to_unit_rgb(scan.pixels), compare_size(scan.size)) * 255).astype(np.uint8)
         color = self._session.vocabulary.target(result.target).display_color
-        dialog = ComparisonDialog(small, comparison, color, self._parent)
+        dialog = dialogs.ComparisonDialog(small, comparison, color, self._parent)
         whose = self._session.scan_hash
         dialog.chosen.connect(lambda prompt: self._take_wording(prompt, whose))
         open_dialog(dialog)

@@ -20,9 +20,9 @@ from napari_medvlsm.core.models.store.download import download_and_import
 from napari_medvlsm.core.models.store.naming import ModelExists
 from napari_medvlsm.core.models.store.registry import available_models, fetched_folder
 from napari_medvlsm.core.models.store.sources import SOURCES, find_source
+from napari_medvlsm.widgets import dialogs
 from napari_medvlsm.widgets._prompt_presenter import open_dialog
 from napari_medvlsm.widgets._workers import Background
-from napari_medvlsm.widgets.dialogs import CardDialog, ModelsDialog
 from napari_medvlsm.widgets.sections import ModelSection
 
 # Progress is shown at most this often.
@@ -73,7 +73,7 @@ class ModelPresenter(QObject):
         # Of its own: a long download keeps no scan waiting.
         self._background = Background(self)
         self._job = _Job()
-        self._dialog: ModelsDialog | None = None
+        self._dialog: dialogs.ModelsDialog | None = None
         self._plan: hub.Plan | None = None
         section.modelChosen.connect(session.set_model)
         section.cardRequested.connect(self._show_card)
@@ -105,13 +105,13 @@ class ModelPresenter(QObject):
 
     def _show_card(self) -> None:
         if self._session.model is not None:
-            open_dialog(CardDialog(self._session.model.card, self._session.vocabulary, self._parent))
+            open_dialog(dialogs.CardDialog(self._session.model.card, self._session.vocabulary, self._parent))
 
     def _show_more(self) -> None:
         if self._dialog is not None:
             self._dialog.raise_()
             return
-        self._dialog = dialog = ModelsDialog(list(SOURCES.values()), self._parent)
+        self._dialog = dialog = dialogs.ModelsDialog(list(SOURCES.values()), self._parent)
         dialog.set_present(self._session.models)
         dialog.planRequested.connect(self._ask)
         dialog.fetchRequested.connect(lambda: self._fetch())

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QDialog, QLabel, QLineEdit, QTreeView, QWidget
+from qtpy.QtCore import QObject, QSize, Qt, Signal
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialog,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QTableView,
+    QTreeView,
+    QWidget,
+)
 
 from napari_medvlsm.controllers.familiarity import Familiarity
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.prompts.own_words import own_words_path
-from napari_medvlsm.widgets.dialogs import OwnWordsDialog, PromptHistoryDialog
+from napari_medvlsm.widgets import dialogs
 from napari_medvlsm.widgets.sections import PromptSection
 
 
@@ -80,26 +91,33 @@ class PromptPresenter(QObject):
 
     def _show_history(self) -> None:
         target = self._session.vocabulary.targets.get(self._session.said.target)
-        dialog = PromptHistoryDialog(self._session.history, target, self._session.vocabulary, self._parent)
+        dialog = dialogs.PromptHistoryDialog(self._session.history, target, self._session.vocabulary, self._parent)
         dialog.chosen.connect(self._session.use)
         dialog.changed.connect(self._show_favourite)
         dialog.failed.connect(lambda text: self.message.emit(text, True))
         open_dialog(dialog)
 
     def _show_own_words(self) -> None:
-        dialog = OwnWordsDialog(own_words_path(), self._session.said.target, self._parent)
+        dialog = dialogs.OwnWordsDialog(own_words_path(), self._session.said.target, self._parent)
         dialog.saved.connect(self._session.set_vocabulary)
         open_dialog(dialog)
 
 
 def open_dialog(dialog: QDialog) -> None:
-    """Show a dialog beside the panel; it is deleted when it is closed."""
+    """Show a dialog beside the panel, in napari's letters and as large as they ask for; closing deletes it."""
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    label = dialog.findChild(QLabel)
+    parent = dialog.parentWidget()
+    label = dialog.findChild(QLabel) or (parent.findChild(QLabel) if parent is not None else None)
     if label is not None:
-        # napari's style leaves editors and trees out.
         label.ensurePolished()
-        for kind in (QLineEdit, QTreeView):
+        # A heading may be bold.
+        font = QFont(label.font())
+        font.setBold(False)
+        # napari's style leaves these out.
+        for kind in (QLineEdit, QPlainTextEdit, QTreeView, QTableView, QHeaderView):
             for widget in dialog.findChildren(kind):
-                widget.setFont(label.font())
+                widget.setFont(font)
+        larger = max(1.0, font.pointSizeF() / QApplication.font().pointSizeF())
+        screen = QApplication.primaryScreen().availableSize() - QSize(40, 60)
+        dialog.resize((dialog.size() * larger).boundedTo(screen))
     dialog.show()

@@ -8,8 +8,9 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_medvlsm.controllers.corrections import Corrections
-from napari_medvlsm.controllers.saving import Saving, file_stem
+from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.io.labels import file_stem
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.widgets.sections import SaveSection
 

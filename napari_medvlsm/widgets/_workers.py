@@ -14,6 +14,9 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.engine.protocol import Array, Message
 
+# The window's end waits no longer for what is being written, should the disk not answer.
+AUTOSAVE_FINISH_SECONDS = 10.0
+
 
 class EngineThreads(QObject):
     """A `Transport`: one thread writes to the engine's pipe, one reads from it.

@@ -12,26 +12,23 @@ from qtpy.QtWidgets import (
     QDialog,
     QFrame,
     QMainWindow,
+    QMenu,
     QScrollArea,
     QShortcut,
     QSizePolicy,
     QTabWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_medvlsm.controllers.before_after import BeforeAfter
 from napari_medvlsm.controllers.corrections import Corrections
 from napari_medvlsm.controllers.editing import Editing
 from napari_medvlsm.controllers.engine import EngineController
-from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.outlines import Outlines
-from napari_medvlsm.controllers.predicting import Predicting
-from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.controllers.status import Status
-from napari_medvlsm.controllers.suggestions import Suggestions
 from napari_medvlsm.controllers.training_set import TrainingSet
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.io.autosave import AutosaveStore
@@ -39,28 +36,24 @@ from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.models.store.registry import available_models
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 from napari_medvlsm.core.prompts.own_words import own_words_path
-from napari_medvlsm.widgets import _ways_in
+from napari_medvlsm.widgets import _ways_in, dialogs
 from napari_medvlsm.widgets._closing import Closing
 from napari_medvlsm.widgets._comparison_presenter import ComparisonPresenter
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._correction_presenter import CorrectionPresenter
 from napari_medvlsm.widgets._first_hint import FirstHint
-from napari_medvlsm.widgets._improve_presenter import ImprovePresenter
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
 from napari_medvlsm.widgets._measure_presenter import MeasurePresenter
 from napari_medvlsm.widgets._model_presenter import ModelPresenter
 from napari_medvlsm.widgets._planes import PlaneReader
-from napari_medvlsm.widgets._project_presenter import ProjectPresenter
 from napari_medvlsm.widgets._prompt_presenter import PromptPresenter, open_dialog
 from napari_medvlsm.widgets._result_presenter import ResultPresenter
 from napari_medvlsm.widgets._save_presenter import SavePresenter
 from napari_medvlsm.widgets._scan_presenter import ScanPresenter
 from napari_medvlsm.widgets._segment_presenter import SegmentPresenter
-from napari_medvlsm.widgets._suggestions_presenter import SuggestionsPresenter
 from napari_medvlsm.widgets._tools_presenter import ToolsPresenter
 from napari_medvlsm.widgets._training_set_presenter import TrainingSetPresenter
-from napari_medvlsm.widgets._workers import Background, EngineThreads, call_later
-from napari_medvlsm.widgets.dialogs import GuideDialog
+from napari_medvlsm.widgets._workers import AUTOSAVE_FINISH_SECONDS, Background, EngineThreads, call_later
 from napari_medvlsm.widgets.sections import (
     CorrectionSection,
     Footer,
@@ -74,14 +67,18 @@ from napari_medvlsm.widgets.sections import (
 from napari_medvlsm.widgets.sections._section import rule
 from napari_medvlsm.widgets.sections.footer import CANCEL_KEYS, HELP_KEYS, SEGMENT_KEYS
 from napari_medvlsm.widgets.sections.scan import NEXT_KEYS, PREVIOUS_KEYS
-from napari_medvlsm.widgets.tabs.improve import ImproveTab
-from napari_medvlsm.widgets.tabs.project import ProjectTab
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-# The window's end waits no longer for the last autosave, should the disk not answer.
-AUTOSAVE_FINISH_SECONDS = 10.0
+    from napari_medvlsm.controllers.improve import Improve
+    from napari_medvlsm.controllers.project import Project
+    from napari_medvlsm.controllers.suggestions import Suggestions
+    from napari_medvlsm.widgets._project_presenter import ProjectPresenter
+    from napari_medvlsm.widgets._project_work import ProjectWork
+    from napari_medvlsm.widgets.tabs.improve import ImproveTab
+    from napari_medvlsm.widgets.tabs.project import ProjectTab
+
 # Of the panel, in characters of its font: at this width no button is clipped.
 _WIDTH, _LEAST_WIDTH = 50, 46
 
@@ -103,6 +100,7 @@ class Panel(QWidget):
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.store = store or AutosaveStore()
         self._closed = False
+        self._work: ProjectWork | None = None
         vocabulary, problem = _own_vocabulary()
         # No parent: it outlives the panel's C++ side long enough to end the engine.
         self.transport = EngineThreads()
@@ -111,20 +109,13 @@ class Panel(QWidget):
         # Of its own: a file that is being opened, however slowly, keeps no stroke from the disk.
         self.autosaving = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
 
-        # The same holds for projects; adding hundreds of scans keeps no stroke waiting either.
-        self.project_writing = Background(self, finish_seconds=AUTOSAVE_FINISH_SECONDS)
-        self.project_work = Background(self)
-        self.predicting = Background(self)
-        self.improve_work = Background(self)
-        self.suggesting = Background(self)
-
         planes = PlaneReader(self.background.run, lambda: self.view.move())
         self.view = ViewState(lambda image: slice_in_view(self.viewer, image, planes))
         self.engine = EngineController(self.transport, call_later(self))
         self.session = Session(self.engine, vocabulary, available_models(), self.view)
         self.layers = LayerManager(self.viewer)
         self.correction_layers = CorrectionLayers(self.viewer, self.layers, self.view)
-        settings = Settings()
+        self._settings = settings = Settings()
         self.corrections = Corrections(
             self.session, self.correction_layers, self.store, settings, self.autosaving.run, call_later(self)
         )
@@ -141,6 +132,56 @@ class Panel(QWidget):
         self.engine.start()
         if problem:
             self.status.say(problem, problem=True)
+
+    # Projects: put together when they are first looked at, so that no start waits for them -----------------------
+
+    @property
+    def work(self) -> ProjectWork:
+        """What the tabs Project and Improve consist of."""
+        if self._work is None:
+            from napari_medvlsm.widgets._project_work import ProjectWork
+
+            self._work = ProjectWork(
+                self.session,
+                self.corrections,
+                self.scans.worklist,
+                self._settings,
+                self.tabs,
+                self.status.say,
+                self,
+            )
+            self._follow_font()
+        return self._work
+
+    @property
+    def project(self) -> Project:
+        """The project, open or not."""
+        return self.work.project
+
+    @property
+    def projects(self) -> ProjectPresenter:
+        """The project, joined with its tab."""
+        return self.work.presenter
+
+    @property
+    def suggestions(self) -> Suggestions:
+        """Which scans of the project to outline next."""
+        return self.work.suggestions
+
+    @property
+    def improve(self) -> Improve:
+        """Training the project's model further."""
+        return self.work.improve
+
+    @property
+    def project_tab(self) -> ProjectTab:
+        """The tab of projects."""
+        return self.work.project_tab
+
+    @property
+    def improve_tab(self) -> ImproveTab:
+        """The tab of trainings."""
+        return self.work.improve_tab
 
     # What the window does -------------------------------------------------------------------------------------
 
@@ -170,7 +211,7 @@ class Panel(QWidget):
 
     def show_help(self) -> None:
         """Open the guide beside the window, or bring it to the front."""
-        guide = self.findChild(GuideDialog) or GuideDialog(parent=self)
+        guide = self.findChild(dialogs.GuideDialog) or dialogs.GuideDialog(parent=self)
         open_dialog(guide)
         guide.raise_()
 
@@ -184,12 +225,8 @@ class Panel(QWidget):
         for dialog in self.findChildren(QDialog):
             dialog.close()
         self.corrections.close()
-        self.improving.close()
-        self.improve.close()
-        self.suggested.close()
-        self.suggestions.close()
-        self.projects.close()
-        self.project.close()
+        if self._work is not None:
+            self._work.close()
         self.tools.close()
         self.measuring.close()
         self.hint.close()
@@ -200,11 +237,8 @@ class Panel(QWidget):
         self.engine.close()
         self.background.close()
         self.autosaving.close()
-        self.improve_work.close()
-        self.suggesting.close()
-        self.project_work.close()
-        self.predicting.close()
-        self.project_writing.close()
+        if self._work is not None:
+            self._work.finish()
         self.store.close()
 
     def sizeHint(self) -> QSize:
@@ -230,9 +264,12 @@ class Panel(QWidget):
     def _follow_font(self) -> None:
         """Be as wide as the font of napari's preferences asks for, and let the prompt have it too."""
         self.setMinimumWidth(max(330, _LEAST_WIDTH * self._character()))
-        # napari's style leaves editors out.
-        for editor in (self.prompt_section.text, self.save_section.author, self.project_tab.search):
-            editor.setFont(self.footer.status.font())
+        # napari's style leaves editors, menus and such buttons out.
+        left_out = [self.prompt_section.text, self.save_section.author, *self.findChildren(QMenu)]
+        if self._work is not None:
+            left_out += [self._work.project_tab.search, *self._work.improve_tab.findChildren(QToolButton)]
+        for widget in left_out:
+            widget.setFont(self.footer.status.font())
         self.footer.follow_font()
         self.prompt_section.follow_font()
         self.scan_section.follow_font()
@@ -296,10 +333,9 @@ class Panel(QWidget):
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.addTab(scroll, "Segment")
-        self.project_tab = ProjectTab()
-        self.tabs.addTab(self.project_tab, "Project")
-        self.improve_tab = ImproveTab()
-        self.tabs.addTab(self.improve_tab, "Improve")
+        for title in ("Project", "Improve"):
+            self.tabs.addTab(QWidget(), title)
+        self.tabs.currentChanged.connect(lambda place: self.work if place else None)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 4, 0, 0)
         outer.setSpacing(0)
@@ -332,28 +368,6 @@ class Panel(QWidget):
         self.scans = ScanPresenter(
             self.viewer, self.view, self.layers, self.scan_section, self.background, settings, self
         )
-        self.project = Project(
-            session,
-            self.corrections,
-            self.scans.worklist,
-            settings,
-            self.project_writing.run,
-            self.project_work.run,
-            call_later(self),
-            Predicting(self.predicting.run),
-        )
-        self.project.predicting.message.connect(status)
-        self.projects = ProjectPresenter(self.project, self.project_tab, settings, session, self.project_work.run, self)
-        self.suggestions = Suggestions(self.project, session, self.suggesting.run, call_later(self))
-        self.suggested = SuggestionsPresenter(self.suggestions, self.project, self.project_tab, self.projects.model)
-        self.suggestions.message.connect(status)
-        self.improve = Improve(self.project, session, self.improve_work.run, call_later(self))
-        before_after = BeforeAfter(self.project, session, self.improve_work.run)
-        self.improving = ImprovePresenter(
-            self.improve, before_after, session, self.improve_tab, self.tabs, settings, self
-        )
-        self.improve.message.connect(status)
-        self.improve_tab.openRequested.connect(self.project_tab.openRequested)
         self.hint = FirstHint(self.viewer, settings)
         self.measuring = MeasurePresenter(
             session, self.corrections, self.results, self.layers, self.result_section, self.background, self
@@ -384,7 +398,6 @@ class Panel(QWidget):
         self.correcting.started.connect(lambda: self.result_section.certainty.setChecked(False))
         session.model_changed.connect(lambda: self.result_section.set_threshold(session.threshold))
         self.corrections.message.connect(status)
-        self.project.message.connect(status)
         self.footer.helpRequested.connect(self.show_help)
         for presenter in (self.prompts, self.comparison, self.scans, self.saves):
             presenter.message.connect(status)
@@ -394,8 +407,8 @@ class Panel(QWidget):
 
     def _step(self, by: int) -> None:
         """Show the next scan: of the project while one of its scans is in view, or else of the list."""
-        if self.project.case is not None:
-            self.project.step(by)
+        if self._work is not None and self._work.project.case is not None:
+            self._work.project.step(by)
         else:
             self.scans.worklist.step(by)
 

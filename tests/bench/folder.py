@@ -70,9 +70,9 @@ def measure(name: str, folder: Path) -> None:
     from napari_medvlsm.core.prompts import free_text, load_vocabulary
 
     model = clipseg(folder / "clipseg") if name == "clipseg" else name
-    question = PredictionRequest(find_model(model), free_text("polyp", load_vocabulary()))
+    question = PredictionRequest(find_model(model), (free_text("polyp", load_vocabulary()),))
     paths = scans(folder, SCANS[name])
-    names = {path: f"{path.stem}.tif" for path in paths}
+    names = {path: (f"{path.stem}.tif",) for path in paths}
 
     def plainly() -> None:
         segmenter = Segmenter.load(model)
@@ -81,7 +81,7 @@ def measure(name: str, folder: Path) -> None:
             scan = read_scan(path)
             segmenter.set_image(scan)
             (prediction,) = segmenter.segment("polyp")
-            save_mask(folder / "plain" / names[path], Annotation("polyp", prediction.mask()))
+            save_mask(folder / "plain" / names[path][0], Annotation("polyp", prediction.mask()))
 
     def outline(size: int, again: bool = True) -> None:
         segment_folder(names, folder / "out", question, Sharing(size), again=again)

@@ -55,7 +55,7 @@ def project_window(folder: Path) -> Iterator:
 
 def rest(panel) -> None:
     """Let all that goes on in the background end."""
-    for background in (panel.background, panel.project_work, panel.project_writing):
+    for background in (panel.background, panel.work.running, panel.work.writing):
         done = []
         background.run(lambda: None, done.append)
         wait(lambda done=done: done)

@@ -585,3 +585,7 @@ def test_outlines_of_all_targets_are_saved_in_one_go(corrections, layers, sessio
     assert said[-1][0].startswith("Saved 2 outlines to")
     saving.export_all(tmp_path / "set")
     assert said[-1][0].startswith("2 added, 0 replaced in set")
+    session.choose(target="lungs")
+    corrections.begin()
+    layers.paint("foot ulcer", slice(4, 5))
+    assert list(corrections.of_scan()) == ["foot ulcer", "lungs"], "a stroke moves nothing in the list"

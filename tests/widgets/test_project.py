@@ -82,7 +82,7 @@ def test_a_project_from_its_dialog_to_its_answers(panel, scans, qtbot):
 def test_a_project_of_another_window_is_offered_read_only(panel, scans, qtbot):
     folder = made(panel, scans, qtbot)
     panel.project.close()
-    panel.project_writing.run(lambda: None, lambda _: None)
+    panel.work.writing.run(lambda: None, lambda _: None)
     qtbot.waitUntil(lambda: not (folder / "project.open").exists(), timeout=20_000)
     with ProjectStore(folder):
         assert not panel.projects.open(folder)

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from app_model.types import KeyBinding
 from napari.utils.shortcuts import default_shortcuts
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtGui import QKeySequence
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QKeySequence, QWheelEvent
 from qtpy.QtWidgets import QApplication, QShortcut
 
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.widgets._training_set_presenter import WordsDialog
 from napari_medvlsm.widgets.dialogs.guide import guide_folder
-from napari_medvlsm.widgets.sections import keys
+from napari_medvlsm.widgets.sections import ResultSection, keys
+from napari_medvlsm.widgets.sections._section import narrow_combo
+from napari_medvlsm.widgets.sections.tools import ToolBox
 
 TARGET = "skin melanoma"
 
@@ -211,3 +213,24 @@ def test_the_first_hint_goes_with_the_first_scan_and_stays_away(open_panel, stor
     )
     viewer.add_image(lesion)
     assert not panel.hint.shown and not viewer.canvas.overlays.text.visible
+
+
+def test_the_wheel_scrolls_the_panel_and_changes_no_value(qtbot):
+    result, tools, combo = ResultSection(), ToolBox(), narrow_combo()
+    combo.addItems(["one", "two"])
+    result.slider.setValue(60)
+    values = [result.slider.value(), tools.size.value(), combo.currentIndex()]
+    for widget in (result.slider, tools.size, combo):
+        turn = QWheelEvent(
+            QPointF(5, 5),
+            QPointF(5, 5),
+            QPoint(),
+            QPoint(0, -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(widget, turn)
+        assert not turn.isAccepted(), "it goes on to what scrolls"
+    assert [result.slider.value(), tools.size.value(), combo.currentIndex()] == values

@@ -34,17 +34,17 @@ def main() -> int:
             return 0
         entry, vocabulary = find_model(request.model), load_vocabulary(own_words_path())
         weights = weights_hash(entry.folder)
-        work: list[tuple[str, Path, Prompt, dict[Path, str]]] = []
+        work: list[tuple[str, Path, Prompt, dict[Path, tuple[str, ...]]]] = []
         for number, (target, text) in enumerate(request.prompts.items()):
             out = store.folder / PREDICTING_FOLDER / str(number)
             ids = to_predict(store.database, target, text, weights)
-            names = {store.scan_path(case_id): f"{case_id:06d}.tif" for case_id in ids}
+            names = {store.scan_path(case_id): (f"{case_id:06d}.tif",) for case_id in ids}
             work.append((target, out, free_text(text, vocabulary), names))
     _tell(Predicted(of=sum(len(names) for *_, names in work)))
     for target, out, prompt, names in work:
         if names:
             asked = PredictionRequest(
-                entry, prompt, device=request.device, precision=request.precision, vocabulary_hash=vocabulary.digest
+                entry, (prompt,), device=request.device, precision=request.precision, vocabulary_hash=vocabulary.digest
             )
             segment_folder(names, out, asked, report=partial(_report, target, out))
     return 0

@@ -1,4 +1,4 @@
-"""Segment one target in many scans: one process or many, on one computer or several. Imports torch.
+"""Segment one target or several in many scans: one process or many, on one computer or several. Imports torch.
 
 Every process loads the model, takes every n-th scan, and writes its masks and its part of the manifest; the first then
 makes one manifest of the parts. Model, precision and what happens when memory runs out are the `Segmenter`'s.
@@ -6,7 +6,7 @@ makes one manifest of the parts. Model, precision and what happens when memory r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ __all__ = ["Outcome", "PredictionRequest", "Sharing", "segment_folder"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many scans were segmented now, were segmented before, and failed."""
+    """How many masks were made now, were made before, and failed; a scan has one for each prompt."""
 
     done: int
     skipped: int
@@ -30,7 +30,7 @@ class Outcome:
 
 
 def segment_folder(
-    names: Mapping[Path, str],
+    names: Mapping[Path, Sequence[str]],
     out: Path,
     request: PredictionRequest,
     sharing: Sharing | None = None,
@@ -42,13 +42,14 @@ def segment_folder(
 ) -> Outcome | None:
     """Segment many scans into a folder that holds a manifest (see `manifest.Row`).
 
-    A scan is skipped if its mask lies there and the manifest says that it was made of the same pixels and spacing, with
+    A mask is left if it lies there and the manifest says that it was made of the same pixels and spacing, with
     the same prompt, weights, threshold and tiles or rectangle, and in the same precision where one is asked for.
 
     Parameters
     ----------
     names : mapping
-        From the path of each scan to the name of its mask in `out`; no two may be the same.
+        From the path of each scan to the names of its masks in `out`, one for each prompt of the request; no two may
+        be the same.
     out : Path
         Made if need be.
     request : PredictionRequest
@@ -95,7 +96,7 @@ def segment_folder(
             after = read_manifest(out)
     except Timeout as error:
         raise ValueError(f"Another run is writing to {out}; wait for it, or choose another folder.") from error
-    rows = [(before.get(name), after.get(name)) for name in names.values()]
+    rows = [(before.get(name), after.get(name)) for each in names.values() for name in each]
     done = [(old, new) for old, new in rows if new is not None and new["status"] == DONE]
     skipped = sum(old == new for old, new in done)
     return Outcome(len(done) - skipped, skipped, len(rows) - len(done))

@@ -44,7 +44,8 @@ class PredictionRequest:
     Attributes
     ----------
     model : ModelEntry
-    prompt : Prompt
+    prompts : tuple of Prompt
+        Each makes a mask of its own; a scan is encoded once for all of them.
     threshold : float or None
         Probability from 0 to 1; None for the model's own.
     options : SegmentOptions
@@ -52,13 +53,13 @@ class PredictionRequest:
     device, precision : str
         See `Segmenter`.
     vocabulary_hash : str
-        `Vocabulary.digest` of the words that the prompt was read with.
+        `Vocabulary.digest` of the words that the prompts were read with.
     anyway : bool
         Outline what a scan probably does not show (`core.presence`), too.
     """
 
     model: ModelEntry
-    prompt: Prompt
+    prompts: tuple[Prompt, ...]
     threshold: float | None = None
     options: SegmentOptions = WHOLE_SCAN
     device: str = AUTO
@@ -74,7 +75,7 @@ class Job:
     Attributes
     ----------
     names : mapping
-        Path of each scan to the name of its mask.
+        Path of each scan to the names of its masks, one for each prompt.
     out : Path
         Folder of the masks and the manifest.
     request : PredictionRequest
@@ -85,7 +86,7 @@ class Job:
     notify, report : callable, optional
     """
 
-    names: Mapping[Path, str]
+    names: Mapping[Path, Sequence[str]]
     out: Path
     request: PredictionRequest
     batch_size: int | None = None
@@ -99,16 +100,19 @@ class Job:
 class _Plan:
     """What the first process found on disk. All use it, since each could see a shared folder in another state."""
 
-    names: Sequence[tuple[Path, str]]
+    names: Sequence[tuple[Path, Sequence[str]]]
     found: Mapping[str, Texts]
     weights: str
 
 
 @dataclass(frozen=True, eq=False)
 class _LoadedScan:
-    """A scan to segment: its row so far, where it lies, its spacing, and what the model gets."""
+    """A scan to segment: its rows so far, one for each prompt, where it lies, its spacing, and what the model gets.
 
-    row: Row
+    A row is None where that mask is done.
+    """
+
+    rows: tuple[Row | None, ...]
     path: Path
     spacing: tuple[float, float] | None
     model_input: ModelInput | Scan
@@ -127,7 +131,7 @@ def segment_share(process: Process, job: Job) -> None:
 def _plan(job: Job) -> _Plan:
     """What was not done comes first, so that every n-th scan is an equal share of it."""
     found = tidy(job.out)
-    names = sorted(job.names.items(), key=lambda pair: pair[1] in found and found[pair[1]]["status"] == DONE)
+    names = sorted(job.names.items(), key=lambda pair: all(n in found and found[n]["status"] == DONE for n in pair[1]))
     return _Plan(names, found, weights_hash(job.request.model.folder))
 
 
@@ -150,7 +154,7 @@ class _Share:
             source="",
             status=FAILED,
             message="",
-            prompt=request.prompt.text,
+            prompt="",
             model=entry.card.name,
             weights=plan.weights,
             threshold=entry.card.threshold if request.threshold is None else request.threshold,
@@ -185,22 +189,30 @@ class _Share:
             if batch:
                 yield batch
 
-    def _read(self, scan: tuple[Path, str]) -> _LoadedScan | tuple[Row, Path, Exception] | None:
+    def _read(self, scan: tuple[Path, Sequence[str]]) -> _LoadedScan | tuple[list[Row], Path, Exception] | None:
         """A scan, or why it cannot be read, or None for one that is done."""
-        path, name = scan
-        row = replace(self._template, output=name, source=_relative(path, self._job.out))
+        path, names = scan
+        source = _relative(path, self._job.out)
+        rows = [
+            replace(self._template, output=name, source=source, prompt=prompt.text)
+            for name, prompt in zip(names, self._request.prompts, strict=True)
+        ]
         try:
             image = read_scan(path)
             if image.notes and self._job.notify is not None:
                 self._job.notify(f"{path}: {' '.join(image.notes)}")
-            row = _with_facts(row, image)
-            exists = (self._job.out / name).is_file()
-            if not self._job.again and exists and is_done(self._found.get(name), row, self._precision):
+            rows = [_with_facts(row, image) for row in rows]
+            wanted = tuple(None if self._is_done(row) else row for row in rows)
+            if not any(wanted):
                 return None
             whole = self._request.options.whole
-            return _LoadedScan(row, path, image.spacing, self._segmenter.prepare(image) if whole else image)
+            return _LoadedScan(wanted, path, image.spacing, self._segmenter.prepare(image) if whole else image)
         except Exception as error:  # one scan's failure must not stop the others
-            return row, path, error
+            return rows, path, error
+
+    def _is_done(self, row: Row) -> bool:
+        exists = (self._job.out / row.output).is_file()
+        return not self._job.again and exists and is_done(self._found.get(row.output), row, self._precision)
 
     # Predicting and writing -----------------------------------------------------------------------------------------
 
@@ -211,36 +223,40 @@ class _Share:
             predictions = self._predict(batch)
         except Exception as error:  # one scan's failure must not stop the others
             if len(batch) == 1:
-                self._fail(batch[0].row, batch[0].path, error)
+                self._fail([row for row in batch[0].rows if row], batch[0].path, error)
                 return
             for scan in batch:
                 self._segment([scan])
             return
-        each = (time.perf_counter() - start) / len(batch)
-        for scan, prediction in zip(batch, predictions, strict=True):
-            try:
-                self._write(scan, prediction, each)
-            except Exception as error:
-                self._fail(scan.row, scan.path, error)
+        each = (time.perf_counter() - start) / sum(row is not None for scan in batch for row in scan.rows)
+        for scan, found in zip(batch, predictions, strict=True):
+            for row, prompt, prediction in zip(scan.rows, self._request.prompts, found, strict=True):
+                if row is not None:
+                    try:
+                        self._write(scan, row, prompt, prediction, each)
+                    except Exception as error:
+                        self._fail([row], scan.path, error)
 
-    def _predict(self, batch: Sequence[_LoadedScan]) -> list[Prediction]:
-        text, options, segmenter = self._request.prompt.text, self._request.options, self._segmenter
+    def _predict(self, batch: Sequence[_LoadedScan]) -> list[list[Prediction]]:
+        """For each scan the answers to all prompts."""
+        texts = [prompt.text for prompt in self._request.prompts]
+        options, segmenter = self._request.options, self._segmenter
         inputs = [scan.model_input for scan in batch if isinstance(scan.model_input, ModelInput)]
         if inputs:
-            return [prediction for (prediction,) in segmenter.segment_batch(inputs, text)]
-        predictions: list[Prediction] = []
+            return segmenter.segment_batch(inputs, texts)
+        predictions: list[list[Prediction]] = []
         for scan in batch:
             assert isinstance(scan.model_input, Scan)
             segmenter.set_image(scan.model_input, encode=False)
             if options.tiling is None:
-                predictions += segmenter.segment(text, region=options.region)
+                predictions.append(segmenter.segment(texts, region=options.region))
             else:
                 tiling = options.tiling
-                predictions += segmenter.segment_tiled(text, tiling.side, tiling.overlap, region=options.region)
+                predictions.append(segmenter.segment_tiled(texts, tiling.side, tiling.overlap, region=options.region))
         return predictions
 
-    def _write(self, loaded: _LoadedScan, prediction: Prediction, seconds: float) -> None:
-        start, row, request = time.perf_counter(), loaded.row, self._request
+    def _write(self, loaded: _LoadedScan, row: Row, prompt: Prompt, prediction: Prediction, seconds: float) -> None:
+        start, request = time.perf_counter(), self._request
         path = self._job.out / row.output
         if is_correction(path):
             raise ValueError(
@@ -251,7 +267,6 @@ class _Share:
         absent = probably_absent(prediction.probability, request.model.card, request.options)
         if absent and not request.anyway:
             mask = np.zeros_like(mask)
-        prompt = request.prompt
         provenance = new_provenance(
             scan_hash=row.scan_hash,
             scan_size=mask.shape,
@@ -281,9 +296,10 @@ class _Share:
             )
         )
 
-    def _fail(self, row: Row, path: Path, error: Exception) -> None:
+    def _fail(self, rows: Sequence[Row], path: Path, error: Exception) -> None:
         message = " ".join(str(error).split()) or type(error).__name__
-        self._add(replace(row, status=FAILED, message=message))
+        for row in rows:
+            self._add(replace(row, status=FAILED, message=message))
         if self._job.notify is not None:
             self._job.notify(f"skipped {path}: {message}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from napari_medvlsm.core.images import to_unit_rgb
 from napari_medvlsm.core.io.images import read_scan
@@ -115,14 +115,14 @@ def split_lungs(lungs: Mask) -> tuple[Mask, Mask] | None:
     The patient's left is the right side of the image. None unless the two largest components lie on
     different sides of one another and hold nearly everything.
     """
-    labels, count = ndimage.label(lungs)
+    labels, count = scipy.ndimage.label(lungs)
     if count < 2:
         return None
     areas = np.bincount(labels.ravel())[1:]
     first, second = np.argsort(areas)[::-1][:2]
     if areas[second] < 0.2 * areas[first]:
         return None
-    columns = [ndimage.center_of_mass(labels == i + 1)[1] for i in (first, second)]
+    columns = [scipy.ndimage.center_of_mass(labels == i + 1)[1] for i in (first, second)]
     image_left, image_right = (first, second) if columns[0] < columns[1] else (second, first)
     return labels == image_right + 1, labels == image_left + 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_medvlsm.core.describe.color import color_word
 from napari_medvlsm.core.describe.components import Array, Bool, Box, areas_of, list_sizes, plane
@@ -49,14 +49,14 @@ def describe(
     box = bounding_box(foreground)
     if box is None:
         return Description(number_word(0))
-    labels, count = ndimage.label(foreground[box])
+    labels, count = scipy.ndimage.label(foreground[box])
     areas = areas_of(labels, count)
     kept = np.flatnonzero(areas > max(SPECK_FRACTION * mask.size, CRUMB_FRACTION * areas.max()))
     if kept.size == 0:
         kept = np.arange(count)
     kept = kept[np.argsort(-areas[kept], kind="stable")]
     fractions = areas[kept] / mask.size
-    boxes = ndimage.find_objects(labels)
+    boxes = scipy.ndimage.find_objects(labels)
     parts = [(labels[boxes[i]] == i + 1, boxes[i]) for i in kept[:PARTS]]
     return Description(
         number=number_word(kept.size) if kept.size <= COUNTED else MANY,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_medvlsm.core.describe.components import Bool
 
@@ -38,7 +38,7 @@ def shape_word(part: Bool, spacing: tuple[float, float]) -> str:
     step = max(1, round(max(part.shape) / _SHAPE_SIDE))
     if step > 1:
         part = block_reduce(part, (step, step), np.max)
-    region = regionprops(ndimage.binary_fill_holes(part).astype(np.uint8), spacing=spacing)[0]
+    region = regionprops(scipy.ndimage.binary_fill_holes(part).astype(np.uint8), spacing=spacing)[0]
     if region.axis_major_length >= _ELONGATED * region.axis_minor_length:
         return "elongated" if region.solidity >= _SOLID_LONG else "irregular"
     if region.solidity < _SOLID:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from napari_medvlsm.core.describe.components import Array, Bool, Box, areas_of, list_sizes, plane
 from napari_medvlsm.core.describe.description import CELLS, MANY, NAMED, PARTS, Description
@@ -39,12 +39,12 @@ def describe_upstream(mask: Array) -> Description:
         foreground = mask > (127.5 if grey else 0.5)
         # Upstream counts pixels of exactly 255. JPEG specks have none.
         full = mask >= 255 if grey else foreground
-    labels, count = ndimage.label(foreground)
+    labels, count = scipy.ndimage.label(foreground)
     if count == 0:
         return Description(number_word(0))
     areas = areas_of(labels, count)
     fractions = areas / mask.size
-    boxes = ndimage.find_objects(labels)
+    boxes = scipy.ndimage.find_objects(labels)
     return Description(
         number=number_word(count) if count <= NAMED else MANY,
         size=list_sizes(f for f in fractions if f > SPECK_FRACTION),

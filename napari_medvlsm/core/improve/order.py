@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from scipy.cluster.vq import kmeans2
+import scipy
 
 from napari_medvlsm.core.effect import LITTLE
 from napari_medvlsm.core.masks import Bytes, Mask, binarize
@@ -227,7 +226,7 @@ def _clusters(unit: Features, count: int, rng: np.random.Generator) -> npt.NDArr
         return np.arange(len(unit))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One of the clusters is empty")
-        _, labels = kmeans2(unit.astype(np.float64), count, minit="++", seed=rng)
+        _, labels = scipy.cluster.vq.kmeans2(unit.astype(np.float64), count, minit="++", seed=rng)
     return np.asarray(labels)
 
 
@@ -258,6 +257,6 @@ def _entropy(probability: Bytes) -> npt.NDArray[np.float64]:
 def _rim(mask: Mask) -> Mask:
     """A band on both sides of the edge of a mask that is not empty."""
     width = max(_LEAST_RIM, round(_RIM * float(mask.sum()) ** 0.5))
-    both = ndimage.distance_transform_edt(mask) + ndimage.distance_transform_edt(~mask)
+    both = scipy.ndimage.distance_transform_edt(mask) + scipy.ndimage.distance_transform_edt(~mask)
     rim: Mask = both <= width
     return rim

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +21,12 @@ from napari_medvlsm.core.improve.history import (
 )
 from napari_medvlsm.core.improve.plan import Base
 from napari_medvlsm.core.improve.rounds import Round, delete_round, find_round, find_rounds
-from napari_medvlsm.core.io.atomic import making_folder, replacing
+from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.store.card import ModelCard, read_card
 from napari_medvlsm.core.models.store.registry import STARTER, find_model
+from napari_medvlsm.core.models.store.trained_on import read_trained, write_trained
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
-from napari_medvlsm.core.plain_files import read_json
 
-# Beside the weights: hashes of the pixels of all scans that a model was trained on.
-TRAINED_FILE = "trained_on.json"
 _log = logging.getLogger(__name__)
 
 
@@ -166,18 +162,6 @@ def trained_scans(model: ProjectModel) -> dict[str, str]:
     return dict.fromkeys(read_trained(model.folder), model.name)
 
 
-def read_trained(folder: Path) -> list[str]:
-    """The pixel hashes that `write_trained` left in a model's folder; empty where it did not."""
-    path = folder / TRAINED_FILE
-    if not path.is_file():
-        return []
-    raw = read_json(path)
-    scans = raw.get("scans") if isinstance(raw, dict) else None
-    if not isinstance(scans, list):
-        raise ValueError(f"{path} does not list the scans that the model was trained on; copy the folder again.")
-    return [str(scan) for scan in scans]
-
-
 def unlisted_bases(round_: Round) -> dict[str, tuple[str, ...]]:
     """Installed models that the two models of a round come from and whose training scans are not known one by one.
 
@@ -205,12 +189,6 @@ def unlisted_bases(round_: Round) -> dict[str, tuple[str, ...]]:
 def was_trained_on(model: ProjectModel, pixels_hash: str) -> bool:
     """Whether a model was trained on a scan, so that a prediction on it is of no use for judging the model."""
     return pixels_hash in trained_scans(model)
-
-
-def write_trained(folder: Path, scans: Mapping[str, str]) -> None:
-    """Write the pixel hashes of the scans that a model was trained on beside its weights."""
-    with replacing(folder / TRAINED_FILE) as temporary:
-        temporary.write_text(json.dumps({"scans": sorted(scans)}, indent=1) + "\n", "utf-8")
 
 
 def _changed(project: Path, what: str, model: ProjectModel, person: str, remark: str, default: str) -> Entry:

@@ -20,8 +20,8 @@ from napari_medvlsm.core.exit_codes import ExitCode, carry_out, exit_sentence
 from napari_medvlsm.core.improve.history import called
 from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER, read_plan
 from napari_medvlsm.core.improve.rounds import FAILURE_FILE, ROOM_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
-from napari_medvlsm.core.improve.versions import write_trained
 from napari_medvlsm.core.io.disk_errors import sentence
+from napari_medvlsm.core.models.store.trained_on import write_trained
 from napari_medvlsm.core.runs.events import EventSink, ignore_event
 from napari_medvlsm.core.runs.folder import MODEL_FOLDER
 from napari_medvlsm.core.runs.results import SUMMARY_FILE

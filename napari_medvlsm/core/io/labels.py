@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from PIL import Image, PngImagePlugin
 
 from napari_medvlsm.core.annotation import Annotation, dumps, from_dict, is_corrected, is_record
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.io.pictures.formats import display_name
 from napari_medvlsm.core.io.pictures.reading import read_description, read_raster
+from napari_medvlsm.core.prompts.vocabulary import Target
 
 LABEL_SUFFIXES = (".tif", ".tiff", ".png")
 _PNG_KEY = "Description"
@@ -20,6 +20,11 @@ _PNG_KEY = "Description"
 
 class ForeignMask(ValueError):
     """A readable mask that holds no annotation record of this program."""
+
+
+def file_stem(scan: str, target: Target) -> str:
+    """A file name without suffix for a target of a scan: "case 7_left-lung"."""
+    return "".join("-" if c in '/\\:*?"<>|' or c < " " else c for c in f"{scan}_{target.name.replace(' ', '-')}")[:120]
 
 
 def save_mask(path: Path, annotation: Annotation, *, revision: int = 0, private: bool = False) -> None:
@@ -53,6 +58,8 @@ def save_mask(path: Path, annotation: Annotation, *, revision: int = 0, private:
             info.add_text(_PNG_KEY, text)
             Image.fromarray(labels * 255).save(temporary, pnginfo=info)
         else:
+            import tifffile  # here: no start of the window waits for it
+
             tifffile.imwrite(
                 temporary,
                 labels,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,12 +15,19 @@ from napari_medvlsm.core.projects.ledger import MEASURES, Effort, summary
 _COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
 _SIGNS = "osD^vPX"
 _UNITS = {"seconds": "seconds of work", "accepted unchanged": "accepted unchanged (1: yes)"}
+# Of numbers and legend, to the other letters.
+_SMALL = 0.8
 # Days that are named on the axis.
 _DAYS = 7
 
 
 def draw_chart(
-    figure: Figure, ledger: Sequence[Effort], measure: str, ink: str = "black", ground: str = "white"
+    figure: Figure,
+    ledger: Sequence[Effort],
+    measure: str,
+    ink: str = "black",
+    ground: str = "white",
+    letters: float = 10.0,
 ) -> list[Effort]:
     """Draw a measure (a key of `MEASURES`) over time and by model version.
 
@@ -33,6 +39,8 @@ def draw_chart(
     measure : str
     ink, ground : str
         Colours of text and background.
+    letters : float
+        Their size in points; those of numbers and legend are smaller.
 
     Returns
     -------
@@ -45,7 +53,7 @@ def draw_chart(
     figure.set_facecolor(ground)
     time, means = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     for axes in (time, means):
-        _plain(axes, ink, ground)
+        _plain(axes, ink, ground, letters)
     versions = list(dict.fromkeys(effort.model_version for effort in ledger))
     found = summary(shown)
     for number, version in enumerate(versions):
@@ -66,7 +74,7 @@ def draw_chart(
     means.set_xlim(-0.7, max(1, len(versions)) - 0.3)
     means.set_xlabel("mean, 95 % interval")
     if shown:
-        legend = time.legend(loc="best", fontsize=8, facecolor=ground, edgecolor=ink, labelcolor=ink)
+        legend = time.legend(loc="best", fontsize=_SMALL * letters, facecolor=ground, edgecolor=ink, labelcolor=ink)
         legend.get_frame().set_alpha(0.7)
     else:
         time.text(0.5, 0.5, "no outline has this measure", color=ink, ha="center", transform=time.transAxes)
@@ -80,11 +88,12 @@ def save_chart(ledger: Sequence[Effort], measure: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def _plain(axes: Axes, ink: str, ground: str) -> None:
+def _plain(axes: Axes, ink: str, ground: str, letters: float) -> None:
     axes.set_facecolor(ground)
-    axes.tick_params(colors=ink, labelsize=8)
+    axes.tick_params(colors=ink, labelsize=_SMALL * letters)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(ink)
+        label.set_fontsize(letters)
     for side, spine in axes.spines.items():
         spine.set_color(ink)
         spine.set_visible(side in ("left", "bottom"))
@@ -101,4 +110,6 @@ def _name_days(axes: Axes, shown: Sequence[Effort]) -> None:
         axes.axvline(place - 0.5, color=axes.xaxis.label.get_color(), alpha=0.15, linewidth=1)
     axes.set_xlim(-0.7, max(1, len(shown)) - 0.3)
     if len(shown):
-        axes.set_ylim(bottom=min(0.0, float(np.min(axes.get_ylim()))))
+        low, high = axes.get_ylim()
+        low = min(0.0, low)
+        axes.set_ylim(low, high + 0.04 * (high - low))  # no sign is cut off

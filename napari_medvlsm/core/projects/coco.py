@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from skimage.draw import polygon
+import skimage
 
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.annotation_files import located
@@ -98,7 +98,7 @@ def _polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Mas
         if len(flat) < 6 or len(flat) % 2:
             raise ProjectError(f"a polygon needs x and y of three points or more, but has {len(flat)} numbers.")
         # Half a pixel: COCO's coordinates begin at the corner of the first pixel, and those of arrays at its centre.
-        rows, columns = polygon(np.array(flat[1::2]) - 0.5, np.array(flat[::2]) - 0.5, size)
+        rows, columns = skimage.draw.polygon(np.array(flat[1::2]) - 0.5, np.array(flat[::2]) - 0.5, size)
         mask[rows, columns] = True
     return mask
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from platformdirs import user_config_path
 from pydantic import (
@@ -25,14 +25,15 @@ from pydantic import (
     with_config,
 )
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from typing_extensions import TypedDict
 
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.plain_files import MOST_OWN_BYTES, check_events, read_text, shown
 from napari_medvlsm.core.prompts.attributes import ATTRIBUTES
 from napari_medvlsm.core.prompts.families import load_families
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
 
 OWN_WORDS_VARIABLE = "MEDVLSM_VOCABULARY"
 _HEADER = """\
@@ -97,7 +98,8 @@ class _ModalityEntry(TypedDict, total=False):
     absent: _Words
 
 
-@with_config(ConfigDict(extra="forbid"))
+# Built when a file is first checked, and ruamel imported when one is read: who has none waits for neither.
+@with_config(ConfigDict(extra="forbid", defer_build=True))
 class _File(TypedDict, total=False):
     version: str
     targets: Annotated[dict[_Word, Annotated[_TargetEntry, _MayBeEmpty]], _MayBeEmpty]
@@ -143,6 +145,8 @@ class OwnWords:
         """
         if not path.exists():
             return cls(path, {}, _yaml().load(f"{_HEADER}{{}}\n"))
+        from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
         text = read_text(path, MOST_OWN_BYTES)
         try:
             if "&" in text:
@@ -256,6 +260,8 @@ class OwnWords:
 
 
 def _yaml() -> YAML:
+    from ruamel.yaml import YAML
+
     yaml = YAML(typ="rt")
     yaml.width = 4096  # a word is never folded: its second line could look like a comment
     yaml.allow_unicode = True

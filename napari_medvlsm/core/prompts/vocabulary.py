@@ -270,7 +270,7 @@ def load_vocabulary(own: OwnWords | Path | None = None) -> Vocabulary:
     ValueError
         If a person's file cannot be used; the sentence names the file, the line and the key.
     """
-    if own is None:
+    if own is None or (isinstance(own, Path) and not own.exists()):
         return _shipped()
     words = OwnWords.read(own) if isinstance(own, Path) else own
     if not words.content:

@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
@@ -19,7 +20,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from scipy import ndimage
 
 from napari_medvlsm.controllers.comparison import Comparison, Wording
 from napari_medvlsm.core.masks import Mask
@@ -138,7 +138,7 @@ def outlined(scan: Pixels, mask: Mask, color: str, side: int = _SIDE) -> QPixmap
     picture[mask] = 0.75 * picture[mask] + 0.25 * rgb
     # Two pixels of the picture on the screen: one alone is lost in the scaling.
     thickness = max(2, round(2 * max(mask.shape) / side))
-    edge = mask & ~ndimage.binary_erosion(mask, iterations=thickness)
+    edge = mask & ~scipy.ndimage.binary_erosion(mask, iterations=thickness)
     picture[edge] = rgb
     pixels = np.ascontiguousarray(picture.astype(np.uint8))
     rows, cols = mask.shape

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QPalette, QResizeEvent
+from qtpy.QtGui import QPalette, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -72,6 +72,7 @@ class EffortDialog(QDialog):
         fill_combo(self.measure, [(name, name) for name in MEASURES], self.report.measure)
         fill_combo(self.by, _LINES, self.report.by)
         self.target.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.target.setMinimumContentsLength(12)
         self.measure.activated.connect(lambda: self.report.choose(measure=self.measure.currentData()))
         self.target.activated.connect(lambda: self.report.choose(target=self.target.currentData()))
         self.by.activated.connect(lambda: self.report.choose(by=self.by.currentData()))
@@ -83,9 +84,9 @@ class EffortDialog(QDialog):
         top = QHBoxLayout()
         for text, combo, stretch in (
             ("Show", self.measure, 0),
-            ("of", self.target, 0),
-            ("  Compare", self.second, 1),
-            ("with", self.first, 1),
+            ("of", self.target, 1),
+            ("  Compare", self.second, 2),
+            ("with", self.first, 2),
         ):
             top.addWidget(QLabel(text))
             top.addWidget(combo, stretch)
@@ -107,9 +108,10 @@ class EffortDialog(QDialog):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.table.setShowGrid(False)
+        self._name_columns()
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setStretchLastSection(True)
 
         over = QHBoxLayout()
         over.addWidget(QLabel("<b>Means</b>, with intervals of 95 % where there are several patients or scans"), 1)
@@ -141,6 +143,8 @@ class EffortDialog(QDialog):
         column = QVBoxLayout(inside)
         column.setContentsMargins(0, 0, 0, 0)
         for label in (self.answer, self.caution, self.same_scans):
+            # Or else as high as if it were as narrow as can be, so that one line would scroll.
+            label.setMinimumHeight(1)
             column.addWidget(label)
         self.words = QScrollArea()
         self.words.setWidget(inside)
@@ -151,9 +155,19 @@ class EffortDialog(QDialog):
 
     def _fit_words(self) -> None:
         """Give the answers the room that they take, but no more than a third of the window."""
-        inside = self.words.widget()
-        needed = inside.layout().totalHeightForWidth(self.words.viewport().width())
+        shown = [label for label in (self.answer, self.caution, self.same_scans) if not label.isHidden()]
+        for label in shown:
+            label.ensurePolished()
+        width, spacing = self.words.viewport().width(), self.words.widget().layout().spacing()
+        needed = sum(label.heightForWidth(width) + spacing for label in shown)
         self.words.setFixedHeight(min(needed, self.height() // 3))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Be of one colour until there is something to draw."""
+        super().showEvent(event)
+        if self.report.report is None:
+            self.canvas.figure.set_facecolor(self.palette().color(QPalette.ColorRole.Window).name())
+            self.canvas.draw_idle()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Lines break elsewhere then."""
@@ -183,15 +197,18 @@ class EffortDialog(QDialog):
         self.save.setEnabled(bool(found.ledger))
         roles = (QPalette.ColorRole.WindowText, QPalette.ColorRole.Window)
         ink, ground = (self.palette().color(role).name() for role in roles)
-        self._plotted = draw_chart(self.canvas.figure, found.ledger, report.measure, ink, ground)
+        letters = max(10.0, self.caution.font().pointSizeF())
+        self._plotted = draw_chart(self.canvas.figure, found.ledger, report.measure, ink, ground, letters)
         self.canvas.draw_idle()
         self._fill_table()
+
+    def _name_columns(self) -> None:
+        self.table.setHorizontalHeaderLabels([self.by.currentText().removeprefix("by "), "outlines", *MEASURES])
 
     def _fill_table(self) -> None:
         found = self.report.report
         assert found is not None
-        name = self.by.currentText().removeprefix("by ")
-        self.table.setHorizontalHeaderLabels([name, "outlines", *MEASURES])
+        self._name_columns()
         self.table.setRowCount(len(found.lines))
         for row, (line, measures) in enumerate(found.lines.items()):
             cells = [line, f"{measures['seconds'].cases}"]

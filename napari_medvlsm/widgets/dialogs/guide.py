@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt, QUrl
-from qtpy.QtGui import QColor, QPalette, QTextCharFormat, QTextCursor
+from qtpy.QtGui import QColor, QPalette, QShowEvent, QTextCharFormat, QTextCursor
 from qtpy.QtWidgets import QDialog, QHBoxLayout, QListWidget, QListWidgetItem, QTextBrowser, QWidget
 
 from napari_medvlsm.widgets.sections._section import LINK
@@ -46,7 +46,6 @@ class GuideDialog(QDialog):
         self.setWindowTitle("MedVLSM: guide")
         self.page = page
         self.contents = QListWidget()
-        self.contents.setFixedWidth(210)
         for name, title in guide_pages().items():
             item = QListWidgetItem(title)
             item.setData(Qt.ItemDataRole.UserRole, name)
@@ -61,6 +60,12 @@ class GuideDialog(QDialog):
         row.addWidget(self.text, 1)
         self.resize(1050, 720)
         self.show_page(page)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Give the list the width of its longest title, in whatever letters."""
+        super().showEvent(event)
+        self.contents.ensurePolished()
+        self.contents.setFixedWidth(self.contents.sizeHintForColumn(0) + 2 * self.contents.frameWidth() + 12)
 
     def show_page(self, page: str) -> None:
         """Show a page from its beginning."""

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QListWidget,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -75,7 +76,7 @@ class NewProjectDialog(QDialog):
         self.add = QPushButton("Add")
         self.add.clicked.connect(self.add_target)
         self.targets = QListWidget()
-        self.targets.setFixedHeight(4 * self.targets.fontMetrics().lineSpacing())
+        self.targets.setMaximumHeight(8 * self.targets.fontMetrics().lineSpacing())
         self.targets.setToolTip("What is outlined in every scan")
         self.remove = QPushButton("Remove")
         self.remove.clicked.connect(self._remove_target)
@@ -85,12 +86,14 @@ class NewProjectDialog(QDialog):
         self.problem = note()
         self.problem.setStyleSheet(f"color: {PROBLEM};")
         self.where = note()
+        listed = beside(self.targets, self.remove)
+        listed.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         rows = (
             ("Name", self.name),
             ("In the folder", beside(self.place, choose)),
             ("", self.where),
             ("Outline", beside(self.target, self.add)),
-            ("", beside(self.targets, self.remove)),
+            ("", listed),
         )
         for place, (label, widget) in enumerate(rows):
             self.scans.rows.insertRow(place, label, widget)

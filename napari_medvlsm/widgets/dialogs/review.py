@@ -44,7 +44,8 @@ from napari_medvlsm.widgets.dialogs._review_words import (
 from napari_medvlsm.widgets.dialogs._scan_view import ScanView
 from napari_medvlsm.widgets.sections._section import PROBLEM, WARNING, keep_narrow, quiet_label
 
-_SIDE_WIDTH = 350
+# Of the answers at the right.
+_SIDE_CHARACTERS = 50
 _COLUMNS = ("", "what", "by", "pixels", "Dice")
 
 
@@ -141,7 +142,7 @@ class ReviewDialog(QDialog):
         left.addWidget(self.legend)
         left.addWidget(self.numbers)
         side = QWidget()
-        side.setFixedWidth(_SIDE_WIDTH)
+        self._side = side
         side.setLayout(self._build_side())
         middle = QHBoxLayout()
         middle.addLayout(left, 1)
@@ -223,6 +224,9 @@ class ReviewDialog(QDialog):
             QShortcut(QKeySequence(key), self).activated.connect(act)
 
     def _fit_screen(self) -> None:
+        """Be as large as the screen allows, with room at the side for a line of text in whatever letters."""
+        self.progress.ensurePolished()
+        self._side.setFixedWidth(_SIDE_CHARACTERS * self.progress.fontMetrics().averageCharWidth())
         screen = QApplication.primaryScreen().availableGeometry()
         self.resize(min(1400, screen.width() - 40), min(860, screen.height() - 60))
 

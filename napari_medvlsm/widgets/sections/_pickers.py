@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QComboBox, QMenu, QPushButton, QSizePolicy, QSpinBox, QWidget
 
 from napari_medvlsm.core.prompts.english import NUMBER_WORDS
-from napari_medvlsm.widgets.sections._section import fill_combo, keep_narrow
+from napari_medvlsm.widgets.sections._section import fill_combo, keep_narrow, scroll_past
 
 _ANY = "any"
 
@@ -33,10 +32,6 @@ class WordPicker(QComboBox):
         offered = [*words, *([value] if value and value not in words else [])]
         fill_combo(self, [(_ANY, ""), *((word, word) for word in offered)], value)
 
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        """Scroll the panel, not the choice."""
-        event.ignore()
-
 
 class AgePicker(QSpinBox):
     """Years of age; the value is in words, as prompts have it."""
@@ -50,16 +45,13 @@ class AgePicker(QSpinBox):
         self.setSuffix(" years")
         self.setKeyboardTracking(False)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        scroll_past(self)
         self.valueChanged.connect(lambda years: self.picked.emit(NUMBER_WORDS[years] if years else ""))
 
     def set_value(self, words: Sequence[str], value: str) -> None:
         """Show an age."""
         with QSignalBlocker(self):
             self.setValue(NUMBER_WORDS.index(value) if value in NUMBER_WORDS else 0)
-
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        """Scroll the panel, not the age."""
-        event.ignore()
 
 
 class ListPicker(QPushButton):

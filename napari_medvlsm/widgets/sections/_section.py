@@ -1,10 +1,10 @@
-"""What all sections share: a heading, a column, quiet text, and combo boxes that do not widen the panel."""
+"""What all sections share: a heading, a column, quiet text, combo boxes that do not widen the panel, and the wheel."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 # Colours of text on napari's dark theme.
@@ -53,10 +53,25 @@ def narrow_combo() -> QComboBox:
 
 
 def keep_narrow(combo: QComboBox) -> None:
-    """Let a combo box shrink with the panel."""
+    """Let a combo box shrink with the panel, which the wheel scrolls over it."""
+    scroll_past(combo)
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setMinimumContentsLength(6)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+
+def scroll_past(widget: QWidget) -> None:
+    """Let the wheel scroll the panel over a control, instead of changing a value that nobody looks at."""
+    widget.installEventFilter(_WheelPast(widget))
+
+
+class _WheelPast(QObject):
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Leave a turn of the wheel to what lies beneath."""
+        if event.type() != QEvent.Type.Wheel:
+            return False
+        event.ignore()
+        return True
 
 
 def fill_combo(combo: QComboBox, entries: Sequence[tuple[str, object]], current: object) -> None:

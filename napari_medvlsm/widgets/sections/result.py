@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QPushBut
 
 from napari_medvlsm.core.effect import Effect
 from napari_medvlsm.core.masks import Cleanup
-from napari_medvlsm.widgets.sections._section import LINK, QUIET, WARNING, Section, quiet_label
+from napari_medvlsm.widgets.sections._section import LINK, QUIET, WARNING, Section, quiet_label, scroll_past
 
 
 class ResultSection(Section):
@@ -38,6 +38,7 @@ class ResultSection(Section):
         row = QHBoxLayout()
         row.addWidget(QLabel("Certainty at least"))
         self.slider = QSlider(Qt.Orientation.Horizontal)
+        scroll_past(self.slider)
         self.slider.setRange(1, 99)
         self.slider.setToolTip("Lower: the outline takes in more. Higher: only what the model is surest of.")
         self.slider.valueChanged.connect(self._on_slider)

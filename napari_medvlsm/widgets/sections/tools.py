@@ -6,6 +6,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QSlider, QWidget
 
 from napari_medvlsm.widgets.sections import keys
+from napari_medvlsm.widgets.sections._section import scroll_past
 
 # Name of the tool, what stands on its button, and what it does.
 _TOOLS = (
@@ -55,6 +56,7 @@ class ToolBox(QWidget):
             button.clicked.connect(lambda checked, n=name: self.toolChosen.emit(n if checked else ""))
             grid.addWidget(button, place // 2, place % 2)
         self.size = QSlider(Qt.Orientation.Horizontal)
+        scroll_past(self.size)
         self.size.setRange(1, _STEPS)
         self.size.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.size.setToolTip(

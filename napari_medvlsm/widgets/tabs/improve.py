@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.controllers.outlook import Options
-from napari_medvlsm.widgets.sections._section import PROBLEM, fill_combo, narrow_combo, quiet_label, rule
+from napari_medvlsm.widgets.sections._section import PROBLEM, fill_combo, narrow_combo, quiet_label, rule, scroll_past
 from napari_medvlsm.widgets.tabs.improve_boxes import (
     Disclosure,
     FindingsBox,
@@ -134,6 +134,8 @@ class ImproveTab(QWidget):
         self.epochs.setToolTip("It stops by itself when the watched scans get no better")
         self.epochs.valueChanged.connect(self._report)
         self.minutes = QSpinBox()
+        for box in (self.epochs, self.minutes):
+            scroll_past(box)
         self.minutes.setRange(0, 24 * 60)
         self.minutes.setSingleStep(5)
         self.minutes.setSpecialValueText("no limit")

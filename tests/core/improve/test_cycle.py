@@ -14,9 +14,10 @@ import pytest
 
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.improve.rounds import ROOM_FILE, RoundState, find_round, start_round, stop_round
-from napari_medvlsm.core.improve.versions import TRAINED_FILE, find_project_model
+from napari_medvlsm.core.improve.versions import find_project_model
 from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
 from napari_medvlsm.core.models.store.registry import user_models_folder
+from napari_medvlsm.core.models.store.trained_on import TRAINED_FILE
 from napari_medvlsm.core.runs.folder import LAST_FILE
 from napari_medvlsm.core.runs.results import read_results
 from tests.core.models.small_models import small_wordunet

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tifffile
 from PIL import ExifTags
 
 from napari_medvlsm.core.io.pictures import common
@@ -35,6 +34,8 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def _tiff_fields(path: Path) -> dict[str, Any]:
+    import tifffile
+
     with path.open("rb") as file:
         found = first_directory(file, path.stat().st_size, every_tag=True).tags
     names = tifffile.TIFF.TAGS

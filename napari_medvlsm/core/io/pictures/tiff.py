@@ -11,11 +11,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
 from napari_medvlsm.core.io.pictures import tiff_directories as tags
 from napari_medvlsm.core.io.pictures.limits import check_stack
@@ -41,6 +40,9 @@ from napari_medvlsm.core.io.pictures.tiff_directories import (
     sub_directories,
 )
 
+if TYPE_CHECKING:
+    import tifffile
+
 _SPACES = {0: WHITE_IS_ZERO, 1: GREY, 2: RGB, 3: PALETTE, 5: CMYK, 6: YCBCR, 8: LAB, 9: LAB}
 _UNSUPPORTED = {4: "a transparency mask", 32803: "raw data of a camera's sensor", 34892: "raw data of a camera"}
 _ICC_LAB = 9
@@ -50,8 +52,6 @@ _BOUNDED = (1, 5, 8, 32946, 32773)
 # Tag 254 of files whose smaller copies are not tagged: pages of the same sides' ratio count as such, within this.
 _SAME_RATIO = 0.02
 _LEFT_OUT = "It holds {} more pages of another size or kind, which are not shown."
-# No flag of a maker's own dialect: these read more of a file than is asked for, and other files beside it.
-_PLAIN = {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # errors are told once, by what is raised
 
 
@@ -329,8 +329,12 @@ def _imagej_axes(text: str, wanted: tuple[str, ...] = ("frames", "slices", "chan
 
 def _decode_pages(path: Path, planned: TiffPlan) -> tuple[AnyArray, bool]:
     """(pixels of the shape (planes, H, W) or (planes, H, W, C), whether there are channels)."""
+    import tifffile  # here: no start of the window waits for it
+
     page, workers = planned.page, min(4, os.cpu_count() or 1)
-    with tifffile.TiffFile(path, _multifile=False, **_PLAIN) as tiff:
+    # No flag of a maker's own dialect: these read more of a file than is asked for, and other files beside it.
+    plain = {f"is_{flag}": False for flag in tifffile.TIFF.FILE_FLAGS}
+    with tifffile.TiffFile(path, _multifile=False, **plain) as tiff:
         if planned.repeats > 1:
             return _decode_repeats(path, tiff, planned), page.samples > 1
         decoded: AnyArray | None = None
@@ -361,6 +365,8 @@ def _decode_page(page: tifffile.TiffPage, workers: int) -> AnyArray:
 
 
 def _decode_repeats(path: Path, tiff: tifffile.TiffFile, planned: TiffPlan) -> AnyArray:
+    import tifffile
+
     page = planned.page
     tiff.filehandle.seek(page.offset)
     one = tifffile.TiffPage(tiff, 0)
