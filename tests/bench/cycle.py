@@ -219,9 +219,9 @@ class Clinician:
         self.picture("what_would_be_learned")
         begun = time.monotonic()
         tab.measure.click()
-        self.wait(lambda: improve.doing.startswith("Training") or not improve.doing)
+        self.wait(lambda: improve.doing is None or improve.doing.text.startswith("Training"))
         self.picture("how_long")
-        self.wait(lambda: not improve.doing)
+        self.wait(lambda: improve.doing is None)
         assert improve.time is not None, tab.status.text()
         self.measured["how_long_s"] = time.monotonic() - begun
         tab.options.toggle.click()
