@@ -10,10 +10,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import psutil
 from psygnal import Signal
 
-from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.controllers.memory import spare_memory
 from napari_medvlsm.controllers.outlook import Found, Options, Outlook, look
 from napari_medvlsm.controllers.project import Later, Project
 from napari_medvlsm.controllers.round_begin import Doing, begin_round, start_behind, try_round
@@ -26,7 +25,6 @@ from napari_medvlsm.core.improve.estimate import TrainingTime
 from napari_medvlsm.core.improve.rounds import Round, RoundState, reject_round, stop_round
 from napari_medvlsm.core.improve.stopping import Cancelled, Stop
 from napari_medvlsm.core.improve.verdict import Verdict
-from napari_medvlsm.core.io.atomic import megabytes
 from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -360,26 +358,13 @@ class Improve:
 
     def _on_begun(self, begun: Round | tuple[Finding, ...]) -> None:
         if isinstance(begun, Round):
-            self._spare_memory()
+            self.memory = spare_memory(self._session.engine, TRAINING_BYTES, "a training")
             self._say("The training was started; it goes on without the window, too.")
         else:
             self.found = begun
             self._say(f"Nothing was started: {begun[0].sentence}", True)
             self.changed.emit()
         self._look()
-
-    def _spare_memory(self) -> None:
-        """Where memory is short, let the engine rest: it is started again by the next request."""
-        free, engine = psutil.virtual_memory().available, self._session.engine
-        if free >= TRAINING_BYTES:
-            return
-        resting = engine.state in (EngineState.READY, EngineState.PREPARING, EngineState.STARTING)
-        self.memory = f"Memory is short ({megabytes(free)} free, a training takes up to {megabytes(TRAINING_BYTES)}): "
-        if resting and not engine.waiting:
-            engine.close()
-            self.memory += "the segmentation engine rests meanwhile. Segment starts it again, which is slow now."
-        else:
-            self.memory += "close other programs."
 
     def _on_decided(self, text: str, _: object) -> None:
         self._say(text)
