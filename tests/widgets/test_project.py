@@ -101,7 +101,9 @@ def test_predictions_come_in_beside_the_window_and_can_be_stopped(panel, scans, 
     store = panel.project.store
     tab.predict.click()
     dialog = next(d for d in panel.findChildren(object) if type(d).__name__ == "PredictDialog")
+    assert "never learned “gallstone”" in dialog.warning.text()
     dialog.rows["gallstone"][1].setText("polyp")
+    assert dialog.warning.isHidden()
     dialog.ok.click()
     assert tab.stop.isVisible() and not tab.predict.isEnabled()
     qtbot.waitUntil(lambda: store.counts().predictions == 4, timeout=ENGINE_MS)
