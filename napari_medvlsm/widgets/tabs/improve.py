@@ -110,12 +110,13 @@ class ImproveTab(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
         self.left_out = LeftOutBox()
-        for widget in (self.learned, self.targets, self.findings, self.left_out, self.start):
+        for widget in (self.learned, self.targets, self.findings, self.start):
             column.addWidget(widget)
         row = QHBoxLayout()
         row.addWidget(self.time, 1)
         row.addWidget(self.measure, 0, Qt.AlignmentFlag.AlignTop)
         column.addLayout(row)
+        column.addWidget(self.left_out)
         self.options = Disclosure("Options", self._build_options())
         column.addWidget(self.options)
         self.round = RoundBox()

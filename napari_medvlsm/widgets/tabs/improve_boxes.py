@@ -147,11 +147,11 @@ class LeftOutBox(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)
-        column.addWidget(self.text)
         row = QHBoxLayout()
-        row.addWidget(self.switch)
-        row.addWidget(self.take_all)
+        row.addWidget(self.text, 1)
+        row.addWidget(self.take_all, 0, Qt.AlignmentFlag.AlignTop)
         column.addLayout(row)
+        column.addWidget(self.switch)
 
     def set_names(self, names: Sequence[str]) -> None:
         """Name the scans that are left out."""
