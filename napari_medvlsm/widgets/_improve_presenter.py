@@ -84,7 +84,6 @@ class ImprovePresenter(QObject):
         improve.changed.connect(self._show)
         improve.project.case_changed.connect(self._show_left_out)
         improve.followed.connect(self._show_far)
-        improve.message.connect(tab.set_status)
         before_after.found.connect(self._show_outlines)
         before_after.failed.connect(self._show_no_outlines)
         self._show()
@@ -240,7 +239,7 @@ class ImprovePresenter(QObject):
         models = {model.name: model for model in outlook.models}
         both = [models[n] for n in (view.round.plan.present.name, view.round.name) if n in models]
         if len(both) < 2:
-            self._tab.set_status("One of the two models is not there any more.", True)
+            improve.message.emit("One of the two models is not there any more.", True)
             return
         if self._dialog is not None:
             self._dialog.close()

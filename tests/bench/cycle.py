@@ -109,7 +109,7 @@ class Clinician:
         while not condition():
             if time.monotonic() > end:
                 self.picture("late")
-                raise TimeoutError(self.panel.improve_tab.status.text())
+                raise TimeoutError(self.panel.footer.status.text())
             begun = time.monotonic()
             QApplication.processEvents()
             longest = max(longest, time.monotonic() - begun)
@@ -228,7 +228,7 @@ class Clinician:
         self.wait(lambda: improve.doing is None or improve.doing.text.startswith("Training"))
         self.picture("how_long")
         self.wait(lambda: improve.doing is None)
-        assert improve.time is not None, tab.status.text()
+        assert improve.time is not None, panel.footer.status.text()
         self.measured["how_long_s"] = time.monotonic() - begun
         tab.options.toggle.click()
         self.picture("options")

@@ -76,7 +76,7 @@ def test_data_that_do_not_fit_are_refused_shown_and_left_out_and_a_trial_is_canc
     tab.start.click()
     qtbot.waitUntil(lambda: bool(improve.found), timeout=SOON_MS)
     (found,) = improve.found
-    assert found.kind == "scan-changed" and bad.name in tab.status.text()
+    assert found.kind == "scan-changed" and bad.name in panel.footer.status.text()
     assert not (stones / "models" / "1").exists() and improve.view is None
     shown = []
     panel.project.message.connect(lambda text, problem: shown.append(text))
@@ -101,7 +101,11 @@ def test_data_that_do_not_fit_are_refused_shown_and_left_out_and_a_trial_is_canc
     assert tab.cancel.isVisible()
     tab.cancel.click()
     qtbot.waitUntil(lambda: improve.doing is None, timeout=SOON_MS)
-    assert "Cancelled" in tab.status.text() and improve.time is None and not list((stones / "models").glob(".trial*"))
+    assert (
+        "Cancelled" in panel.footer.status.text()
+        and improve.time is None
+        and not list((stones / "models").glob(".trial*"))
+    )
     tab.left_out.take_all.click()
     qtbot.waitUntil(lambda: improve.outlook.chosen.scans("train") == before, timeout=SOON_MS)
 

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_medvlsm.controllers.outlook import Options
 from napari_medvlsm.controllers.round_begin import Doing
-from napari_medvlsm.widgets.sections._section import PROBLEM, fill_combo, narrow_combo, quiet_label, rule
+from napari_medvlsm.widgets.sections._section import fill_combo, narrow_combo, quiet_label, rule
 from napari_medvlsm.widgets.tabs.improve_boxes import (
     Disclosure,
     FindingsBox,
@@ -70,15 +70,10 @@ class ImproveTab(QWidget):
         self.scroll.setWidgetResizable(True)
         self.scroll.setFrameShape(QFrame.Shape.NoFrame)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        # The status line of the tab "Segment" is not in sight here.
-        self.status = quiet_label()
-        self.status.setContentsMargins(8, 2, 8, 4)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(0)
         outer.addWidget(self.scroll, 1)
-        outer.addWidget(rule())
-        outer.addWidget(self.status)
 
     def _build(self, body: QWidget) -> None:
         self.learned = quiet_label()
@@ -226,11 +221,6 @@ class ImproveTab(QWidget):
         self.doing.setRange(0, of)
         self.doing.setValue(done)
         self.cancel.setEnabled(doing.stop is not None and not doing.stop.asked)
-
-    def set_status(self, text: str, problem: bool) -> None:
-        """Say what happened."""
-        self.status.setText(text)
-        self.status.setStyleSheet(f"color: {PROBLEM};" if problem else "")
 
     def showEvent(self, event: object) -> None:
         """Somebody looks."""

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -63,12 +62,13 @@ class Disclosure(QWidget):
 
     def __init__(self, title: str, content: QWidget) -> None:
         super().__init__()
-        self.toggle = QToolButton()
-        self.toggle.setText(title)
+        # A tool button would not follow the font of napari's preferences.
+        self.toggle = QPushButton()
         self.toggle.setCheckable(True)
-        self.toggle.setAutoRaise(True)
-        self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.toggle.setObjectName("medvlsm-disclosure")
+        self.toggle.setStyleSheet("#medvlsm-disclosure { text-align: left; border: none; background: transparent; }")
         self.toggle.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._title = title
         self.content = content
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -79,7 +79,7 @@ class Disclosure(QWidget):
         self._show(False)
 
     def _show(self, shown: bool) -> None:
-        self.toggle.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+        self.toggle.setText(f"{'▾' if shown else '▸'} {self._title}")
         self.content.setVisible(shown)
 
 
