@@ -354,7 +354,7 @@ class Improve:
     def _on_tried(self, options: Options, found: TrainingTime) -> None:
         if options == self.options:
             self._trial = found
-            self._say(found.sentence)
+            self._say("It was measured how long a training takes; the tab “Improve” says it.")
 
     def _on_begun(self, begun: Round | tuple[Finding, ...]) -> None:
         if isinstance(begun, Round):
