@@ -78,8 +78,8 @@ def how_far(view: RoundView) -> str:
         best = f" Best agreement with the watched scans so far: {progress.best_dice:.2f}." if progress.best_dice else ""
         where = f" On the computer {progress.computer}." if _elsewhere(progress.computer) else ""
         told = {
-            "training": f"Model {name} is being trained: pass {progress.epoch + 1} through all scans, of at most "
-            f"{progress.epochs}.{best}{where}",
+            "training": f"Model {name} is being trained: pass {min(progress.epoch + 1, progress.epochs)} through all "
+            f"scans, of at most {progress.epochs}.{best}{where}",
             "writing": f"Model {name} is trained; it is written, and measured for its card.{where}",
             "measuring": f"Model {name} is trained; it and the present model outline the held-out scans.{where}",
         }
