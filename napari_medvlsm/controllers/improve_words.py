@@ -104,14 +104,17 @@ def time_left(view: RoundView) -> str:
 def before_and_after(verdict: Verdict) -> list[Row]:
     """What was measured with both models, what matters most first.
 
-    Of too few scans nothing is called better; what looks worse is said all the same.
+    Of too few scans of the hold-out nothing is called better or alike; what looks worse is said all the same.
     """
-    rows = _rows(verdict)
-    few = verdict.advice is Advice.TOO_FEW
-    return [replace(row, mark=row.mark if row.mark == WORSE else "") for row in rows] if few else rows
+    rows = _of_hold_out(verdict)
+    if verdict.advice is Advice.TOO_FEW:
+        rows = [replace(row, mark=row.mark if row.mark == WORSE else "") for row in rows]
+    if verdict.older_absent.cases:
+        rows.append(_rates("False alarms in older scans", verdict.older_absent))
+    return rows + [_row(f"Older: {target_name(target)}", pair) for target, pair in verdict.older.items()]
 
 
-def _rows(verdict: Verdict) -> list[Row]:
+def _of_hold_out(verdict: Verdict) -> list[Row]:
     rows = []
     if verdict.overall.difference.cases:
         rows.append(_row("Dice, asked by name", verdict.overall))
@@ -127,11 +130,10 @@ def _rows(verdict: Verdict) -> list[Row]:
     for what, rates in (
         ("False alarms, nothing there", verdict.absent),
         ("False alarms, impossible words", verdict.impossible),
-        ("False alarms in older scans", verdict.older_absent),
     ):
         if rates.cases:
             rows.append(_rates(what, rates))
-    return rows + [_row(f"Older: {target_name(target)}", pair) for target, pair in verdict.older.items()]
+    return rows
 
 
 def _shown(chosen: Chosen) -> str:
@@ -146,9 +148,14 @@ def _shown(chosen: Chosen) -> str:
 
 def _row(what: str, pair: Paired) -> Row:
     found = pair.difference
-    around = "" if isnan(found.low) else f" ({found.low:+.2f} to {found.high:+.2f})"
+    around = "" if isnan(found.low) else f" ({_signed(found.low)} to {_signed(found.high)})"
     mark = BETTER if is_better(pair) else WORSE if is_worse(pair) else "" if isnan(found.low) else ALIKE
-    return Row(what, f"{pair.first:.2f}", f"{pair.second:.2f}", f"{found.mean:+.2f}{around}", mark)
+    return Row(what, f"{pair.first:.2f}", f"{pair.second:.2f}", f"{_signed(found.mean)}{around}", mark)
+
+
+def _signed(number: float) -> str:
+    """With its sign, and never "-0.00"."""
+    return f"{round(number, 2) + 0.0:+.2f}"
 
 
 def _rates(what: str, rates: Rates) -> Row:
