@@ -148,14 +148,9 @@ def _shown(chosen: Chosen) -> str:
 
 def _row(what: str, pair: Paired) -> Row:
     found = pair.difference
-    around = "" if isnan(found.low) else f" ({_signed(found.low)} to {_signed(found.high)})"
+    around = "" if isnan(found.low) else f" ({found.low:+.2f} to {found.high:+.2f})"
     mark = BETTER if is_better(pair) else WORSE if is_worse(pair) else "" if isnan(found.low) else ALIKE
-    return Row(what, f"{pair.first:.2f}", f"{pair.second:.2f}", f"{_signed(found.mean)}{around}", mark)
-
-
-def _signed(number: float) -> str:
-    """With its sign, and never "-0.00"."""
-    return f"{round(number, 2) + 0.0:+.2f}"
+    return Row(what, f"{pair.first:.2f}", f"{pair.second:.2f}", f"{found.mean:+.2f}{around}", mark)
 
 
 def _rates(what: str, rates: Rates) -> Row:
