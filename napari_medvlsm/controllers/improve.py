@@ -342,7 +342,7 @@ class Improve:
         self.memory = ""
         ended = {
             RoundState.FINISHED: f"Model {view.round.name} is trained and measured; “Improve” shows how it did.",
-            RoundState.FAILED: f"The training ended: {view.failure}",
+            RoundState.FAILED: "The training ended early; the tab “Improve” says why.",
         }
         self._say(
             ended.get(view.state, "The training was stopped; what it learned is kept."), view.state is RoundState.FAILED

@@ -215,6 +215,8 @@ class RoundBox(QWidget):
     def set_far(self, text: str, left: str, done: tuple[int, int] | None, memory: str) -> None:
         """Say how far it is; `done` is (steps, of all), (0, 0) where that is not known, None where nothing runs."""
         self.text.setText(text)
+        # napari sets the font of labels, and not that of a widget that draws itself.
+        self.chart.setFont(self.left.font())
         self.left.setText(left)
         self.left.setVisible(bool(left))
         self.memory.setText(memory)
