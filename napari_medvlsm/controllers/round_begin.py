@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psutil
 
@@ -33,7 +33,7 @@ class Doing:
 
     text: str
     done: tuple[int, int] = (0, 0)
-    stop: Stop | None = field(default=None)
+    stop: Stop | None = None
 
     def says(self, text: str) -> None:
         """Something else is done now."""
@@ -83,10 +83,8 @@ def begin_round(
 def try_round(store: ProjectStore, options: Options, vocabulary: Vocabulary, doing: Doing) -> TrainingTime:
     """Train for half a minute on a copy, for its time. Raises `Cancelled`; nothing is left either way."""
     without = left_out(store, options)
-    cases, base = (
-        choose_cases(store, options.states, without=without).cases,
-        versions.base_of(store.folder, options.base),
-    )
+    cases = choose_cases(store, options.states, without=without).cases
+    base = versions.base_of(store.folder, options.base)
     recipe, changes = options.recipe, options.changes
     with trial_round(
         store, cases, base, vocabulary, recipe=recipe, changes=changes, without=without, progress=doing.note
