@@ -180,9 +180,11 @@ class Improve:
 
     def cancel(self) -> None:
         """Do no more of what is being done before a round runs; nothing of it is kept."""
-        if self.doing is not None and self.doing.stop is not None:
-            self.doing.stop.request()
-            self.doing.says("Cancelling…")
+        doing = self.doing
+        stop = doing.stop if doing is not None else None  # the other thread may take it away
+        if doing is not None and stop is not None:
+            stop.request()
+            doing.says("Cancelling…")
             self.followed.emit()
 
     def stop(self) -> None:

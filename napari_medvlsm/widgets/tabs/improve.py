@@ -213,14 +213,15 @@ class ImproveTab(QWidget):
         """Say what is done beside the window, and whether it can be cancelled; None for nothing."""
         for widget in (self.doing_text, self.doing):
             widget.setVisible(doing is not None)
-        self.cancel.setVisible(doing is not None and doing.stop is not None)
+        stop = doing.stop if doing is not None else None
+        self.cancel.setVisible(stop is not None)
+        self.cancel.setEnabled(stop is not None and not stop.asked)
         if doing is None:
             return
         done, of = doing.done
         self.doing_text.setText(f"{doing.text} {done} of {of}" if of else doing.text)
         self.doing.setRange(0, of)
         self.doing.setValue(done)
-        self.cancel.setEnabled(doing.stop is not None and not doing.stop.asked)
 
     def showEvent(self, event: object) -> None:
         """Somebody looks."""
