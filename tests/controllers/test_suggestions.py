@@ -45,9 +45,9 @@ def test_the_model_says_which_scans_come_first_and_why(suggestions, desk, folder
 
 def test_a_survey_that_is_cancelled_writes_nothing_and_one_that_fails_says_why(suggestions, desk, folder, monkeypatch):  # noqa: F811
     engine = desk.session.engine
-    assert engine.state is EngineState.READY
+    assert engine.state is EngineState.PREPARING
     suggestions.make()
-    assert engine.state is EngineState.READY, "there is room for both"
+    assert engine.state is EngineState.PREPARING, "there is room for both"
     suggestions.cancel()
     desk.rest()
     # A model that would take more than any computer has.
