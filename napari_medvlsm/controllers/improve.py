@@ -147,10 +147,13 @@ class Improve:
             others = {other for other in self.left_out if other != case_id}
             left = tuple(sorted(others | {case_id} if out else others))
             self.set_options(replace(self.options, left_out=left))
+            name = self._project.ask(lambda s: s.case(case_id).name, "The scan")
+            self._say(f"{name} is left out of the next training." if out else f"{name} is learned from again.")
 
     def take_all(self) -> None:
         """Leave no scan out."""
         self.set_options(replace(self.options, left_out=()))
+        self._say("No scan is left out of the next training.")
 
     def show(self, case_id: int, target: str = "") -> None:
         """Show a scan of the project."""

@@ -87,6 +87,7 @@ def test_data_that_do_not_fit_are_refused_shown_and_left_out_and_a_trial_is_canc
     press(tab.findings, "Leave out")
     qtbot.waitUntil(lambda: bad.name in tab.left_out.text.text(), timeout=SOON_MS)
     assert improve.outlook.chosen.scans("train") == before - 1 and not improve.found and tab.start.isEnabled()
+    assert panel.footer.status.text() == f"{bad.name} is left out of the next training."
     panel.project.open_case(held_out.id)
     qtbot.waitUntil(lambda: panel.project.case is not None and panel.project.case.id == held_out.id, timeout=SOON_MS)
     assert not tab.left_out.switch.isEnabled() and "held out" in tab.left_out.switch.toolTip()
