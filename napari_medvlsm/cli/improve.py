@@ -95,7 +95,10 @@ def _run(options: argparse.Namespace, project: Path, _: Sequence[str]) -> int:
         round_ = find_round(project, options.go_on)
         require_startable(round_)
         return _work(round_, options.finish)
-    unfinished = [r for r in find_rounds(project) if r.state in (RoundState.RUNNING, RoundState.STOPPED)]
+    rounds = find_rounds(project)
+    unfinished = [r for r in rounds if r.state in (RoundState.RUNNING, RoundState.STOPPED)]
+    # What a full disk cut off, for instance: it goes on.
+    unfinished += [r for r in rounds if r.state is RoundState.FAILED and r.run.last_checkpoint]
     if unfinished and not options.dry_run:
         name = unfinished[-1].name
         raise ValueError(
@@ -203,6 +206,7 @@ def _work(round_: Round, finish: bool) -> int:
         end = work(round_, report, finish, print)
     print(end.sentence, file=sys.stdout if end.done else sys.stderr)
     if not end.done:
+        print(f"'medvlsm improve {round_.project} --go-on {round_.name}' goes on with it.", file=sys.stderr)
         return end.code
     _tell_verdict(round_)
     return OK

@@ -19,7 +19,7 @@ def add_to(actions: Any) -> None:
     order = actions.add_parser("next", help="say which scans to outline next, and why")
     order.add_argument("project", type=Path)
     order.add_argument("--target", default="", help="what is to be outlined, where the project has several targets")
-    order.add_argument("--model", default="starter", help="name or folder of the model (default: %(default)s)")
+    order.add_argument("--model", default="", help="name or folder of the model (default: the project's present one)")
     order.add_argument("--count", type=int, default=20, help="how many scans (default: %(default)s)")
     order.add_argument("--seed", type=int, default=0, help="of what is left to chance (default: %(default)s)")
     order.add_argument("--events", action="store_true", help="print how far it is, as JSON, in place of the scans")
@@ -28,6 +28,7 @@ def add_to(actions: Any) -> None:
 
 def _next(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.improve.survey import survey_project
+    from napari_medvlsm.core.improve.versions import find_project_model
     from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.projects.store import ProjectStore
     from napari_medvlsm.core.prompts import load_vocabulary
@@ -37,7 +38,7 @@ def _next(options: argparse.Namespace) -> int:
         raise ValueError(f"--count must be at least 1, but is {options.count}.")
     with ProjectStore(options.project, read_only=True) as store:
         target = _one_target(options.target, store.all_targets)
-        segmenter = Segmenter.load(options.model)
+        segmenter = Segmenter.load(options.model or str(find_project_model(options.project).folder))
         vocabulary = load_vocabulary(own_words_path())
         with nullcontext(_tell_far) if options.events else scan_bar() as progress:
             order = survey_project(store, segmenter, target, vocabulary, options.count, options.seed, progress)

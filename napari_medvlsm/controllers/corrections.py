@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from psygnal import Signal
 
-from napari_medvlsm.controllers.autosave import Autosave
+from napari_medvlsm.controllers.autosave import Autosave, Key
+from napari_medvlsm.controllers.canvas import Canvas
+from napari_medvlsm.controllers.drawn import Activity, Steps, by_hand, completed, from_prediction, same, with_effort
+from napari_medvlsm.controllers.offers import Offer, Offers
 from napari_medvlsm.controllers.session import Session
-from napari_medvlsm.core.annotation import Annotation, new_provenance
-from napari_medvlsm.core.io.autosave import AutosaveStore, SavedCorrection
+from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.disk_errors import reason
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.masks import Mask
@@ -24,86 +25,6 @@ from napari_medvlsm.core.prompts import Target
 
 # Wait this long after the last change before a correction is written.
 AUTOSAVE_SECONDS = 0.4
-# A longer pause between two strokes is no work on the outline.
-PAUSE_SECONDS = 30.0
-
-# States of a correction that are remembered beside the undo history of its layer.
-_STEPS = 8
-# Hash of the scan, and target.
-Key = tuple[str, str]
-
-
-class Canvas(Protocol):
-    """The correction layers of the image in view, one for each target; they hold the slices of the image.
-
-    What a person changes on them is reported to `Corrections.on_painted`, and a deleted one to `on_deleted`.
-    """
-
-    def targets(self) -> Sequence[str]:
-        """The targets that have a layer."""
-
-    def open(self, target: Target, mask: Mask | None = None) -> None:
-        """Give a target a layer, if it has none; a new one holds the mask, with nothing to undo."""
-
-    def edit(self, target: str) -> None:
-        """Make a layer ready to paint on."""
-
-    def read(self, target: str) -> Mask | None:
-        """A copy of the slice in view, shape (H, W); None without a layer."""
-
-    def slice_before(self, target: str) -> Mask | None:
-        """A copy of the slice before the one in view, shape (H, W); None without a layer, or before the first slice."""
-
-    def replace(self, target: str, mask: Mask) -> int:
-        """Make the slice in view equal to a mask as one undoable step; the number of changed pixels."""
-
-    def undo(self, target: str) -> None:
-        """Take back the last step of a layer, on whichever slice it was, and report what changed."""
-
-    def redo(self, target: str) -> None:
-        """Bring back the last step that was undone, and report what changed."""
-
-    def adoptable(self) -> Sequence[tuple[str, object]]:
-        """Names and layers of the person's own that could become a correction."""
-
-    def adopt(self, layer: object, target: Target) -> None:
-        """Make a layer of the person's own the correction layer of a target."""
-
-    def note(self, annotation: Annotation) -> None:
-        """Let the layer carry the annotation of one of its slices, for a panel that is opened later."""
-
-    def noted(self, target: str) -> Annotation | None:
-        """The annotation that the layer carries for the slice in view."""
-
-    def forget(self, target: str) -> None:
-        """Let the layer carry no annotation for the slice in view any more."""
-
-
-@dataclass
-class _Deleted:
-    """A correction whose layer was deleted, when, and its autosaved copy."""
-
-    annotation: Annotation
-    when: datetime
-    copy: Path | None = None
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A correction that can be brought back.
-
-    Attributes
-    ----------
-    target : str
-    saved : datetime
-        Local time.
-    deleted : bool
-        Whether its layer was deleted in this session; else an earlier session left it.
-    """
-
-    target: str
-    saved: datetime
-    deleted: bool
 
 
 class Corrections:
@@ -142,7 +63,7 @@ class Corrections:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session, self._canvas, self._store, self._settings = session, canvas, store, settings
-        self._run, self._call_later, self._clock = run, call_later, clock
+        self._run, self._call_later = run, call_later
         self._autosave = Autosave(store, run, call_later)
         self._autosave.message.connect(self.message.emit)
         self._autosave.failing.connect(self._on_failing)
@@ -150,17 +71,14 @@ class Corrections:
         self._open: dict[Key, Annotation] = {}
         # In the order of the last change; the values mean nothing.
         self._recent: dict[Key, None] = {}
-        # States that steps of ours led from and to: where an undo arrives at one of them, it came from where that did.
-        self._steps: dict[Key, list[Annotation]] = {}
+        self._steps, self._activity = Steps(), Activity(clock)
         # What there was before the answer that there is nothing.
         self._before_absent: dict[Key, Annotation] = {}
         # Those whose present state is in a file of the person's.
         self._in_file: set[Key] = set()
-        self._deleted: dict[str, list[_Deleted]] = {}
-        self._found: list[SavedCorrection] = []
+        self._offers = Offers(store, run)
         self._dirty: set[Key] = set()
         self._writes = 0
-        self._active: tuple[Key, float] | None = None
         self._closed = False
         session.view.changed.connect(self.refresh)
 
@@ -175,11 +93,7 @@ class Corrections:
     @property
     def offer(self) -> Offer | None:
         """A correction of the scan in view that can be brought back."""
-        for lost in self._deleted.get(self._session.scan_hash, ()):
-            return Offer(lost.annotation.target, lost.when, deleted=True)
-        for found in self._found:
-            return Offer(found.target, found.saved, deleted=False)
-        return None
+        return self._offers.first(self._session.scan_hash)
 
     def of_scan(self) -> dict[str, Annotation]:
         """The corrections of the scan in view that are on a layer, by target."""
@@ -208,7 +122,7 @@ class Corrections:
         self._session.view.settle()
         self._read_canvas()
         current = self.current
-        return self._completed(current) if current is not None else None
+        return completed(self._session, current) if current is not None else None
 
     # What a person does ---------------------------------------------------------------------------------------------
 
@@ -225,7 +139,7 @@ class Corrections:
                 self._enter(start)
             else:
                 self._set(self._open[self._key], dirty=False)
-        self._be_active(self._key)
+        self._activity.seconds(self._key)
         self._canvas.edit(target.phrase)
         self.changed.emit()
 
@@ -248,7 +162,9 @@ class Corrections:
         count = self._canvas.replace(self._key[1], mask)
         if count:
             spent = before.provenance
-            worked = replace(spent, strokes=spent.strokes + 1, seconds=spent.seconds + self._be_active(self._key))
+            worked = replace(
+                spent, strokes=spent.strokes + 1, seconds=spent.seconds + self._activity.seconds(self._key)
+            )
             absent = before.absent and not mask.any()
             self._set(replace(before, mask=mask, absent=absent, corrected=True, provenance=worked))
             self.changed.emit()
@@ -289,12 +205,12 @@ class Corrections:
         if before is not None and before.absent:
             return
         if before is not None:
-            self._remember(before)
+            self._steps.remember(before)
             self._before_absent[self._key] = before
         origin = before or self._from_prediction() or self._by_hand(self._key, self._plane(target.phrase))
         empty = np.zeros_like(origin.mask)
         self._canvas.replace(target.phrase, empty)
-        self._be_active(self._key)
+        self._activity.seconds(self._key)
         self._set(replace(origin, mask=empty, absent=True))
         self.changed.emit()
         self._say(f"{target.label}: answered that this scan does not show it.")
@@ -315,7 +231,7 @@ class Corrections:
             self._autosave.save(replace(current, absent=False), lambda: None)
         else:
             self._canvas.replace(self._key[1], before.mask)
-            self._set(_with_effort(before, current))
+            self._set(with_effort(before, current))
         self.changed.emit()
         self._say(f"{self._session.target_in_view.label}: your answer was taken back.")
 
@@ -346,10 +262,8 @@ class Corrections:
         """Bring back the offered correction, as one undoable step."""
         if not self._ready() or (offer := self.offer) is None:
             return
-        lost = self._deleted[self._session.scan_hash][0] if offer.deleted else None
-        found = None if offer.deleted else self._found[0]
         try:
-            back = lost.annotation if lost is not None else self._store.load(self._found[0])
+            back = self._offers.load(offer)
         except (ValueError, OSError) as error:
             self._say(str(error), problem=True)
             return
@@ -360,16 +274,16 @@ class Corrections:
         key = session.scan_hash, target.phrase
         self._canvas.open(target)
         if key in self._open:
-            self._remember(self._open[key])
+            self._steps.remember(self._open[key])
             if self._open[key].mask.any():
                 self._run(partial(self._store.set_aside, *key))
         self._canvas.replace(target.phrase, back.mask)
         provenance = replace(back.provenance, scan_hash=key[0], scan_size=back.mask.shape)
         self._set(replace(back, corrected=True, provenance=provenance))
-        self._remember(self._open[key])
+        self._steps.remember(self._open[key])
         self.changed.emit()
         # It is written for this session before the old copy goes.
-        self._write(key, then=lambda: self._drop(lost, found))
+        self._write(key, then=lambda: self._drop(offer))
         if target.phrase in session.vocabulary.targets:
             session.choose(target=target.phrase)
         else:
@@ -378,18 +292,15 @@ class Corrections:
 
     def discard(self) -> None:
         """Drop the offered correction."""
-        offer = self.offer
-        if offer is not None and offer.deleted:
-            self._drop(self._deleted[self._session.scan_hash][0], None)
-        elif offer is not None:
-            self._drop(None, self._found[0])
+        if (offer := self.offer) is not None:
+            self._drop(offer)
 
     def completed(self, target: str) -> Annotation | None:
         """The correction of a target of the scan in view as it is now, with all that is known of it."""
         self._session.view.settle()
         self._read_canvas()
         found = self.of_scan().get(target)
-        return self._completed(found) if found is not None else None
+        return completed(self._session, found) if found is not None else None
 
     def bring(self, annotation: Annotation) -> bool:
         """Put a stored outline of the scan in view on a layer; False where its target has something that is not stored.
@@ -402,12 +313,12 @@ class Corrections:
         known = self._open.get(key) if key[1] in self._canvas.targets() else None
         if known is None:
             self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
-        elif key not in self._in_file or key in self._dirty or _same(known, annotation):
+        elif key not in self._in_file or key in self._dirty or same(known, annotation):
             return False
         else:
-            self._remember(known)
+            self._steps.remember(known)
             self._canvas.replace(key[1], annotation.mask)
-            self._remember(annotation)
+            self._steps.remember(annotation)
         if not np.array_equal(self._plane(key[1]), annotation.mask):
             return False
         self._open[key] = annotation
@@ -434,8 +345,8 @@ class Corrections:
         """Forget the corrections of a scan whose layers are taken out of the viewer; they are kept elsewhere."""
         for key in [key for key in self._open if key[0] == scan_hash]:
             del self._open[key]
-            for kept in (self._steps, self._before_absent):
-                kept.pop(key, None)
+            self._steps.forget(key)
+            self._before_absent.pop(key, None)
             self._in_file.discard(key)
 
     def mark_saved(self, target: str | None = None) -> None:
@@ -467,11 +378,11 @@ class Corrections:
             return
         key = scan_hash, target
         before = self._open.get(key) or self._by_hand(key, np.zeros_like(mask))
-        origin = before if stroke else self._origin(key, mask) or before
+        origin = before if stroke else self._steps.origin(key, mask) or before
         provenance = replace(
             origin.provenance,
             strokes=before.provenance.strokes + stroke,
-            seconds=before.provenance.seconds + self._be_active(key),
+            seconds=before.provenance.seconds + self._activity.seconds(key),
         )
         known = key in self._open
         absent = before.absent and not mask.any() and not stroke
@@ -492,9 +403,7 @@ class Corrections:
             self._before_absent.pop((scan_hash, target), None)
             if annotation is not None and (annotation.mask.any() or annotation.absent):
                 kept = True
-                lost = _Deleted(annotation, datetime.now())
-                self._deleted.setdefault(scan_hash, []).insert(0, lost)
-                self._run(partial(self._store.set_aside, scan_hash, target), partial(setattr, lost, "copy"))
+                self._offers.keep(scan_hash, annotation)
         self.changed.emit()
         if kept:
             label = self._session.vocabulary.target(target).label
@@ -507,7 +416,7 @@ class Corrections:
 
     def find_offers(self) -> None:
         """Look for corrections that earlier sessions left for this scan."""
-        self._found = self._store.find(self._session.scan_hash) if self._session.view.slice is not None else []
+        self._offers.look(self._session.scan_hash if self._session.view.slice is not None else "")
         self.changed.emit()
 
     def flush(self) -> None:
@@ -577,52 +486,29 @@ class Corrections:
             if annotation is not self._open.get(key):
                 self._open[key] = annotation
                 self._canvas.note(annotation)
-            # A deleted layer that is there again, for instance by an undo of the viewer, needs no offer.
-            lost = self._deleted.get(scan_hash, [])
-            lost[:] = [d for d in lost if d.annotation.target != target or not np.array_equal(d.annotation.mask, mask)]
+            self._offers.note_present(scan_hash, target, mask)
 
     def _by_hand(self, key: Key, mask: Mask) -> Annotation:
-        vocabulary = self._session.vocabulary
-        scan = self._session.scan if key[0] == self._session.scan_hash else None
-        provenance = new_provenance(
-            scan_hash=key[0],
-            scan_size=mask.shape,
-            spacing=scan.spacing if scan is not None else None,
-            spacing_from=scan.spacing_from if scan is not None else "",
-            vocabulary_version=vocabulary.version,
-            vocabulary_hash=vocabulary.digest,
-        )
-        return Annotation(key[1], mask, corrected=True, provenance=provenance)
+        return by_hand(self._session, key, mask)
 
     def _from_prediction(self) -> Annotation | None:
-        """A correction that nothing was changed in yet."""
-        predicted = self._session.predicted(self._key[1])
-        return None if predicted is None else replace(predicted, corrected=True, prediction=predicted.mask)
+        return from_prediction(self._session, self._key[1])
 
     def _enter(self, start: Annotation) -> int:
         """Put the start of a correction into the one in view; the number of changed pixels."""
         before = self._open[self._key]
-        self._remember(before)
+        self._steps.remember(before)
         count = self._canvas.replace(self._key[1], start.mask)
-        self._be_active(self._key)
-        self._set(_with_effort(start, before))
-        self._remember(self._open[self._key])
+        self._activity.seconds(self._key)
+        self._set(with_effort(start, before))
+        self._steps.remember(self._open[self._key])
         self.changed.emit()
         return count
-
-    def _remember(self, annotation: Annotation) -> None:
-        steps = self._steps.setdefault((annotation.provenance.scan_hash, annotation.target), [])
-        steps.append(annotation)
-        del steps[:-_STEPS]
-
-    def _origin(self, key: Key, mask: Mask) -> Annotation | None:
-        """The latest state with this mask that a step of ours led from or to."""
-        return next((s for s in reversed(self._steps.get(key, [])) if np.array_equal(s.mask, mask)), None)
 
     def _set(self, annotation: Annotation, dirty: bool = True) -> None:
         now = datetime.now(UTC).replace(microsecond=0)
         provenance = replace(annotation.provenance, created=now, author=self._settings.author)
-        annotation = self._completed(replace(annotation, provenance=provenance))
+        annotation = completed(self._session, replace(annotation, provenance=provenance))
         key = provenance.scan_hash, annotation.target
         self._open[key] = annotation
         self._recent.pop(key, None)  # the last one worked on is the last
@@ -635,32 +521,12 @@ class Corrections:
             number = self._writes
             self._call_later(AUTOSAVE_SECONDS, lambda: self.flush() if number == self._writes else None)
 
-    def _completed(self, annotation: Annotation) -> Annotation:
-        """With the pixel size and the words of the prompt as they are now, if they are of its scan and its target."""
-        scan = self._session.scan
-        if scan is None or annotation.provenance.scan_hash != self._key[0]:
-            return annotation
-        made = replace(annotation.provenance, spacing=scan.spacing, spacing_from=scan.spacing_from)
-        annotation = replace(annotation, provenance=made)
-        if annotation.target != self._key[1]:
-            return annotation
-        said, measured = self._session.words_about(annotation.target)
-        return replace(annotation, said=said, measured=measured)
-
-    def _be_active(self, key: Key) -> float:
-        """Seconds of work on a correction since its last change; a long pause, or work on another, counts nothing."""
-        now = self._clock()
-        last, self._active = self._active, (key, now)
-        if last is None or last[0] != key or now - last[1] > PAUSE_SECONDS:
-            return 0.0
-        return now - last[1]
-
     def _write(self, key: Key, then: Callable[[], None] | None = None) -> None:
         self._dirty.discard(key)
         annotation = self._open.get(key)
         if annotation is None:
             return
-        annotation = self._open[key] = self._completed(annotation)
+        annotation = self._open[key] = completed(self._session, annotation)
         if key == self._key and not annotation.absent:
             self.outlined.emit(key[0], annotation.mask)
         self.settled.emit(annotation)
@@ -678,28 +544,12 @@ class Corrections:
         if why and not self._closed:
             self.autosaved.emit(f"Not autosaved: {why}. It is tried again by itself.")
 
-    def _drop(self, lost: _Deleted | None, found: SavedCorrection | None) -> None:
-        if lost is not None:
-            for entries in self._deleted.values():
-                entries[:] = [entry for entry in entries if entry is not lost]
-            if lost.copy is not None:
-                self._run(partial(lost.copy.unlink, missing_ok=True))
-        if found is not None:
-            try:
-                self._store.discard(found)
-            except OSError as error:
-                self._say(f"The stored correction could not be deleted: {reason(error)}.", problem=True)
+    def _drop(self, offer: Offer) -> None:
+        try:
+            self._offers.drop(offer)
+        except OSError as error:
+            self._say(f"The stored correction could not be deleted: {reason(error)}.", problem=True)
         self.find_offers()
 
     def _say(self, text: str, problem: bool = False) -> None:
         self.message.emit(text, problem)
-
-
-def _same(one: Annotation, other: Annotation) -> bool:
-    return one.absent == other.absent and np.array_equal(one.mask, other.mask)
-
-
-def _with_effort(origin: Annotation, worked: Annotation) -> Annotation:
-    """An annotation with the strokes and seconds of another."""
-    spent = worked.provenance
-    return replace(origin, provenance=replace(origin.provenance, strokes=spent.strokes, seconds=spent.seconds))

@@ -11,6 +11,8 @@ from napari_medvlsm.core.prompts.trained import covered, nearest
 
 # Below this mean Dice on test scans the panel warns before the model is used: most outlines need redrawing.
 WEAK_DICE = 0.7
+# Words that are named; of the others it is said how many.
+_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,27 @@ class Familiarity:
     def complete(self) -> bool:
         """Whether the model learned every word that means something, and the targets."""
         return not self.unknown and self.known_target
+
+    @property
+    def sentence(self) -> str:
+        """What it does not know, for people; "" where it knows all."""
+        if self.complete:
+            return ""
+        if not self.unknown:
+            return "This names nothing the model learned to outline."
+        words = ", ".join(f"“{word}”" for word in self.unknown[:_NAMED])
+        rest = len(self.unknown) - _NAMED
+        words += f" and {rest} more {'word' if rest == 1 else 'words'}" if rest > 0 else ""
+        return f"This model never learned {words}; the outline may mean nothing."
+
+    @property
+    def weak_sentence(self) -> str:
+        """How weak it is at the target, for people; "" where it can be relied on."""
+        if self.weak_dice is None:
+            return ""
+        return (
+            f"This model is weak here: mean Dice {self.weak_dice:.2f} on test scans (1 is perfect). Expect to redraw."
+        )
 
 
 def familiarity(

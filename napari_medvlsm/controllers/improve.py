@@ -10,31 +10,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import psutil
 from psygnal import Signal
 
-from napari_medvlsm.controllers.engine import EngineState
+from napari_medvlsm.controllers.memory import spare_memory
 from napari_medvlsm.controllers.outlook import Found, Options, Outlook, look
 from napari_medvlsm.controllers.project import Later, Project
+from napari_medvlsm.controllers.round_begin import Doing, begin_round, start_behind, try_round
 from napari_medvlsm.controllers.round_watch import RoundView, RoundWatch
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.datasets.splits import TEST
 from napari_medvlsm.core.improve import versions
-from napari_medvlsm.core.improve.cases import Finding, check_scans, choose_cases
-from napari_medvlsm.core.improve.estimate import TrainingTime, by_trial
-from napari_medvlsm.core.improve.making import make_round, trial_round
-from napari_medvlsm.core.improve.rounds import (
-    Round,
-    RoundState,
-    reject_round,
-    start_round,
-    stop_round,
-)
+from napari_medvlsm.core.improve.cases import Finding
+from napari_medvlsm.core.improve.estimate import TrainingTime
+from napari_medvlsm.core.improve.rounds import Round, RoundState, reject_round, stop_round
+from napari_medvlsm.core.improve.stopping import Cancelled, Stop
 from napari_medvlsm.core.improve.verdict import Verdict
-from napari_medvlsm.core.io.atomic import megabytes
 from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.projects.store import ProjectStore
-from napari_medvlsm.core.prompts import Vocabulary
 
 # Seconds between two looks at a round that runs.
 LOOK_SECONDS = 1.0
@@ -72,11 +65,12 @@ class Improve:
         # What stops the start, found when the scans were read.
         self.found: tuple[Finding, ...] = ()
         # What is done beside the window, and how far it is.
-        self.doing = ""
-        self.done: tuple[int, int] = (0, 0)
+        self.doing: Doing | None = None
         # The latest round, as long as nobody decided about its model, and what was measured.
         self.view: RoundView | None = None
         self.verdict: Verdict | None = None
+        # Whether the two models may know the hold-out, for people.
+        self.known = ""
         self.memory = ""
         # From a trial with the present options; see `time`.
         self._trial: TrainingTime | None = None
@@ -104,7 +98,7 @@ class Improve:
         return (
             self.outlook is not None
             and self.view is None
-            and not self.doing
+            and self.doing is None
             and not self._project.read_only
             and not any(finding.stops for finding in self.outlook.chosen.findings)
         )
@@ -136,6 +130,31 @@ class Improve:
             self.options, self.found, self._trial = options, (), None
             self._look_soon()
 
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Ids of the scans that the next round leaves out."""
+        if self.options.left_out is not None:
+            return self.options.left_out
+        return tuple(case.id for case in self.outlook.left_out) if self.outlook is not None else ()
+
+    def may_leave_out(self, case_id: int) -> bool:
+        """Whether a scan may be left out: nobody chooses what models are judged by."""
+        return self._project.ask(lambda s: s.case(case_id).split != TEST, False)
+
+    def leave_out(self, case_id: int, out: bool = True) -> None:
+        """Leave a scan out of the next rounds, or take it again."""
+        if self.may_leave_out(case_id):
+            others = {other for other in self.left_out if other != case_id}
+            left = tuple(sorted(others | {case_id} if out else others))
+            self.set_options(replace(self.options, left_out=left))
+            name = self._project.ask(lambda s: s.case(case_id).name, "The scan")
+            self._say(f"{name} is left out of the next training." if out else f"{name} is learned from again.")
+
+    def take_all(self) -> None:
+        """Leave no scan out."""
+        self.set_options(replace(self.options, left_out=()))
+        self._say("No scan is left out of the next training.")
+
     def show(self, case_id: int, target: str = "") -> None:
         """Show a scan of the project."""
         self._project.open_case(case_id)
@@ -150,15 +169,26 @@ class Improve:
         if store is None or self.doing or self.view is not None:
             return
         self.found = ()
-        work = partial(self._begin, store, self.options, self._session.vocabulary)
-        self._do("Checking scans and outlines…", work, self._on_begun)
+        doing = Doing("Checking scans and outlines…", stop=Stop())
+        work = partial(begin_round, store, self.options, self._session.vocabulary, doing)
+        self._do(doing, work, self._on_begun)
 
     def measure_time(self) -> None:
         """Train for half a minute on a copy that is removed afterwards, to see how long a round would take."""
         store = self._writable()
         if store is not None and not self.doing and self.view is None:
-            work = partial(self._try, store, self.options, self._session.vocabulary)
-            self._do("Copying scans and outlines…", work, partial(self._on_tried, self.options))
+            doing = Doing("Copying scans and outlines…", stop=Stop())
+            work = partial(try_round, store, self.options, self._session.vocabulary, doing)
+            self._do(doing, work, partial(self._on_tried, self.options))
+
+    def cancel(self) -> None:
+        """Do no more of what is being done before a round runs; nothing of it is kept."""
+        doing = self.doing
+        stop = doing.stop if doing is not None else None  # the other thread may take it away
+        if doing is not None and stop is not None:
+            stop.request()
+            doing.says("Cancelling…")
+            self.followed.emit()
 
     def stop(self) -> None:
         """Ask the round to stop after its present step; the best model so far is kept."""
@@ -172,10 +202,10 @@ class Improve:
         round_ = self.view.round
 
         def started() -> Round:
-            _start(round_, finish)
+            start_behind(round_, finish)
             return round_
 
-        self._do("Starting…", started, self._on_begun)
+        self._do(Doing("Starting…"), started, self._on_begun)
 
     # Decisions ------------------------------------------------------------------------------------------------------
 
@@ -185,7 +215,7 @@ class Improve:
         name = name or (self.view.round.name if self.view is not None else "")
         if store is not None and name:
             work = partial(versions.promote, store.folder, name, store.person)
-            self._do("Promoting…", work, partial(self._on_decided, f"Model {name} is the present one now."))
+            self._do(Doing("Promoting…"), work, partial(self._on_decided, f"Model {name} is the present one now."))
 
     def keep(self) -> None:
         """Decide against the model of the round."""
@@ -193,14 +223,20 @@ class Improve:
         if store is not None and self.view is not None:
             name = self.view.round.name
             work = partial(reject_round, self.view.round, store.person)
-            self._do("", work, partial(self._on_decided, f"The present model stays; model {name} is kept in the list."))
+            self._do(
+                Doing("…"),
+                work,
+                partial(self._on_decided, f"The present model stays; model {name} is kept in the list."),
+            )
 
     def roll_back(self) -> None:
         """Make the model before the present one the present one again."""
         store = self._writable()
         if store is not None:
             work = partial(versions.roll_back, store.folder, store.person)
-            self._do("Rolling back…", work, partial(self._on_decided, "The model before is the present one again."))
+            self._do(
+                Doing("Rolling back…"), work, partial(self._on_decided, "The model before is the present one again.")
+            )
 
     def export(self, name: str, folder: Path) -> None:
         """Copy a model to a folder that does not exist yet."""
@@ -208,26 +244,28 @@ class Improve:
         if store is not None:
             work = partial(versions.export_model, store.folder, name, folder)
             text = f"Model {name} is in {folder}; “Get more models…” or 'medvlsm models import' takes it."
-            self._do("Copying…", work, lambda _: self._say(text))
+            self._do(Doing("Copying…"), work, lambda _: self._say(text))
 
     def delete(self, name: str) -> None:
         """Delete a model of a round, with its data."""
         store = self._writable()
         if store is not None:
             work = partial(versions.delete_model, store.folder, name)
-            self._do("Deleting…", work, partial(self._on_decided, f"Model {name} is deleted."))
+            self._do(Doing("Deleting…"), work, partial(self._on_decided, f"Model {name} is deleted."))
 
     def close(self) -> None:
-        """Follow nothing any more; what runs goes on."""
+        """Follow nothing any more; what runs goes on, and what has not begun to run does not."""
         self._closed = True
+        self.cancel()
 
     # Within: looking ------------------------------------------------------------------------------------------------
 
     def _on_project(self) -> None:
         store = self._project.store
         if store is not self._store:
+            self.cancel()
             self._store, self.outlook, self.view, self.verdict, self._watch = store, None, None, None, None
-            self.found, self.memory, self.options, self._trial = (), "", Options(), None
+            self.found, self.memory, self.known, self.options, self._trial = (), "", "", Options(), None
             self._session.set_project_models({})
             self.changed.emit()
             if store is not None:
@@ -251,7 +289,7 @@ class Improve:
         if store is not self._store or self._closed:
             return
         first = self.outlook is None
-        self.outlook, self.verdict, self.view = read.outlook, read.verdict, read.view
+        self.outlook, self.verdict, self.known, self.view = read.outlook, read.verdict, read.known, read.view
         round_ = read.view.round if read.view is not None else None
         if round_ is None:
             self._watch = None
@@ -309,7 +347,7 @@ class Improve:
         self.memory = ""
         ended = {
             RoundState.FINISHED: f"Model {view.round.name} is trained and measured; “Improve” shows how it did.",
-            RoundState.FAILED: f"The training ended: {view.failure}",
+            RoundState.FAILED: "The training ended early; the tab “Improve” says why.",
         }
         self._say(
             ended.get(view.state, "The training was stopped; what it learned is kept."), view.state is RoundState.FAILED
@@ -318,71 +356,20 @@ class Improve:
 
     # Within: what is done beside the window -------------------------------------------------------------------------
 
-    def _begin(self, store: ProjectStore, options: Options, vocabulary: Vocabulary) -> Round | tuple[Finding, ...]:
-        """Check, copy and start; what stops it instead. Beside the window."""
-        chosen = choose_cases(store, options.states)
-        stops = tuple(finding for finding in chosen.findings if finding.stops)
-        if stops:
-            return stops
-        base, present = versions.base_of(store.folder, options.base), versions.base_of(store.folder)
-        found = check_scans(store, chosen.cases, base.trained | present.trained, self._note_done)
-        stops = tuple(finding for finding in found if finding.stops)
-        if stops:
-            return stops
-        self.doing, self.done = "Copying scans and outlines…", (0, 0)
-        round_ = make_round(
-            store,
-            chosen.cases,
-            base,
-            vocabulary,
-            present=present,
-            recipe=options.recipe,
-            changes=options.changes,
-            minutes=options.minutes or None,
-            progress=self._note_done,
-        )
-        self.doing = "Starting…"
-        _start(round_)
-        return round_
-
-    def _try(self, store: ProjectStore, options: Options, vocabulary: Vocabulary) -> TrainingTime:
-        """Beside the window."""
-        cases, base = choose_cases(store, options.states).cases, versions.base_of(store.folder, options.base)
-        recipe, changes, progress = options.recipe, options.changes, self._note_done
-        with trial_round(store, cases, base, vocabulary, recipe=recipe, changes=changes, progress=progress) as round_:
-            self.doing, self.done = "Training for half a minute, to see how long it takes…", (0, 0)
-            return by_trial(round_)
-
     def _on_tried(self, options: Options, found: TrainingTime) -> None:
         if options == self.options:
             self._trial = found
-            self._say(found.sentence)
-
-    def _note_done(self, done: int, of: int) -> None:
-        self.done = done, of
+            self._say("It was measured how long a training takes; the tab “Improve” says it.")
 
     def _on_begun(self, begun: Round | tuple[Finding, ...]) -> None:
         if isinstance(begun, Round):
-            self._spare_memory()
+            self.memory = spare_memory(self._session.engine, TRAINING_BYTES, "a training")
             self._say("The training was started; it goes on without the window, too.")
         else:
             self.found = begun
             self._say(f"Nothing was started: {begun[0].sentence}", True)
             self.changed.emit()
         self._look()
-
-    def _spare_memory(self) -> None:
-        """Where memory is short, let the engine rest: it is started again by the next request."""
-        free, engine = psutil.virtual_memory().available, self._session.engine
-        if free >= TRAINING_BYTES:
-            return
-        resting = engine.state in (EngineState.READY, EngineState.PREPARING, EngineState.STARTING)
-        self.memory = f"Memory is short ({megabytes(free)} free, a training takes up to {megabytes(TRAINING_BYTES)}): "
-        if resting and not engine.waiting:
-            engine.close()
-            self.memory += "the segmentation engine rests meanwhile. Segment starts it again, which is slow now."
-        else:
-            self.memory += "close other programs."
 
     def _on_decided(self, text: str, _: object) -> None:
         self._say(text)
@@ -399,23 +386,27 @@ class Improve:
 
         self._run(partial(look, store, self.options), read, partial(self._fail, store))
 
-    def _do(self, doing: str, work: Callable[[], object], done: Callable[..., None]) -> None:
+    def _do(self, doing: Doing, work: Callable[[], object], done: Callable[..., None]) -> None:
         """Carry out something beside the window, one thing at a time."""
         store = self._store
-        if self.doing:
+        if self.doing is not None:
             self._say("Something else is being done; wait for it.", True)
             return
-        self.doing, self.done = doing or "…", (0, 0)
+        self.doing = doing
 
         def ended(value: object) -> None:
-            self.doing = ""
+            self.doing = None
             if store is self._store and not self._closed:
                 done(value)
                 self.changed.emit()
 
         def failed(error: Exception) -> None:
-            self.doing = ""
-            self._fail(store, error)
+            self.doing = None
+            if not isinstance(error, Cancelled):
+                self._fail(store, error)
+            elif store is self._store and not self._closed:
+                self._say("Cancelled; nothing of it was kept.")
+                self.changed.emit()
             self._look()
 
         self.changed.emit()
@@ -452,15 +443,6 @@ class Improve:
         if store is self._store and not self._closed:
             self._say(sentence(error), True)
             self.changed.emit()
-
-
-def _start(round_: Round, finish: bool = False) -> None:
-    """Start its process, behind the window and the engine where all of them want the processor."""
-    number = start_round(round_, finish)
-    try:
-        psutil.Process(number).nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5))
-    except psutil.Error:
-        pass  # it has ended already, or the system does not allow it
 
 
 def _entry_name(store: ProjectStore, model: versions.ProjectModel) -> str:

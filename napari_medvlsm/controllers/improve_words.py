@@ -78,8 +78,8 @@ def how_far(view: RoundView) -> str:
         best = f" Best agreement with the watched scans so far: {progress.best_dice:.2f}." if progress.best_dice else ""
         where = f" On the computer {progress.computer}." if _elsewhere(progress.computer) else ""
         told = {
-            "training": f"Model {name} is being trained: pass {progress.epoch + 1} through all scans, of at most "
-            f"{progress.epochs}.{best}{where}",
+            "training": f"Model {name} is being trained: pass {min(progress.epoch + 1, progress.epochs)} through all "
+            f"scans, of at most {progress.epochs}.{best}{where}",
             "writing": f"Model {name} is trained; it is written, and measured for its card.{where}",
             "measuring": f"Model {name} is trained; it and the present model outline the held-out scans.{where}",
         }
@@ -104,14 +104,17 @@ def time_left(view: RoundView) -> str:
 def before_and_after(verdict: Verdict) -> list[Row]:
     """What was measured with both models, what matters most first.
 
-    Of too few scans nothing is called better; what looks worse is said all the same.
+    Of too few scans of the hold-out nothing is called better or alike; what looks worse is said all the same.
     """
-    rows = _rows(verdict)
-    few = verdict.advice is Advice.TOO_FEW
-    return [replace(row, mark=row.mark if row.mark == WORSE else "") for row in rows] if few else rows
+    rows = _of_hold_out(verdict)
+    if verdict.advice is Advice.TOO_FEW:
+        rows = [replace(row, mark=row.mark if row.mark == WORSE else "") for row in rows]
+    if verdict.older_absent.cases:
+        rows.append(_rates("False alarms in older scans", verdict.older_absent))
+    return rows + [_row(f"Older: {target_name(target)}", pair) for target, pair in verdict.older.items()]
 
 
-def _rows(verdict: Verdict) -> list[Row]:
+def _of_hold_out(verdict: Verdict) -> list[Row]:
     rows = []
     if verdict.overall.difference.cases:
         rows.append(_row("Dice, asked by name", verdict.overall))
@@ -127,11 +130,10 @@ def _rows(verdict: Verdict) -> list[Row]:
     for what, rates in (
         ("False alarms, nothing there", verdict.absent),
         ("False alarms, impossible words", verdict.impossible),
-        ("False alarms in older scans", verdict.older_absent),
     ):
         if rates.cases:
             rows.append(_rates(what, rates))
-    return rows + [_row(f"Older: {target_name(target)}", pair) for target, pair in verdict.older.items()]
+    return rows
 
 
 def _shown(chosen: Chosen) -> str:

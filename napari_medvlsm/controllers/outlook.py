@@ -11,9 +11,11 @@ from napari_medvlsm.core.improve.estimate import TrainingTime, from_rounds
 from napari_medvlsm.core.improve.history import earlier_models, read_history
 from napari_medvlsm.core.improve.plan import RECIPE
 from napari_medvlsm.core.improve.rounds import RoundState, find_rounds
+from napari_medvlsm.core.improve.sentences import known_of_hold_out
 from napari_medvlsm.core.improve.verdict import Verdict, judge
 from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
+from napari_medvlsm.core.projects.values import Case
 
 _DECIDED = (RoundState.PROMOTED, RoundState.REJECTED)
 # Only what a second person accepted, and answers of absence.
@@ -39,6 +41,8 @@ class Options:
     recipe : str
     more : tuple of str
         Further `key=value` words of the recipe.
+    left_out : tuple of int or None
+        Ids of scans that a person leaves out; None for those of the latest round.
     """
 
     base: str = ""
@@ -48,6 +52,7 @@ class Options:
     replay: bool = True
     recipe: str = RECIPE
     more: tuple[str, ...] = ()
+    left_out: tuple[int, ...] | None = None
 
     @property
     def states(self) -> tuple[State, ...]:
@@ -77,6 +82,8 @@ class Outlook:
         Name of the model that rolling back leads to; "" where there is none.
     kept : tuple of str
         Names of models that cannot be deleted.
+    left_out : tuple of Case
+        Scans that a person leaves out.
     """
 
     chosen: Chosen
@@ -84,6 +91,7 @@ class Outlook:
     time: TrainingTime | None
     back: str
     kept: tuple[str, ...]
+    left_out: tuple[Case, ...]
 
     @property
     def present(self) -> versions.ProjectModel | None:
@@ -102,16 +110,28 @@ class Found:
         Of the latest round, as long as nobody decided about its model.
     verdict : Verdict or None
         Where that round is finished and there was a hold-out.
+    known : str
+        Then, whether its models may know the hold-out.
     """
 
     outlook: Outlook
     view: RoundView | None
     verdict: Verdict | None
+    known: str = ""
+
+
+def left_out(store: ProjectStore, options: Options) -> tuple[int, ...]:
+    """Ids of the scans that a person leaves out: those of the options, or of the latest round."""
+    if options.left_out is not None:
+        return options.left_out
+    rounds = find_rounds(store.folder)
+    return rounds[-1].plan.left_out if rounds else ()
 
 
 def look(store: ProjectStore, options: Options) -> Found:
     """All that the folder of a project says; beside the window."""
-    chosen = choose_cases(store, options.states)
+    without = left_out(store, options)
+    chosen = choose_cases(store, options.states, without=without)
     rounds, history = find_rounds(store.folder), read_history(store.folder)
     models = tuple(versions.project_models(store.folder))
     earlier = earlier_models(history)
@@ -122,6 +142,7 @@ def look(store: ProjectStore, options: Options) -> Found:
         from_rounds(rounds, chosen.scans("train")),
         earlier[-1] if earlier else "",
         (present, *earlier),
+        tuple(store.cases(without)),
     )
     latest = rounds[-1] if rounds else None
     if latest is None:
@@ -129,7 +150,7 @@ def look(store: ProjectStore, options: Options) -> Found:
     view = RoundWatch(latest).look()
     if view.state in _DECIDED:
         return Found(outlook, None, None)
-    verdict = None
-    if view.state is RoundState.FINISHED and latest.plan.held_out:
-        verdict = judge(latest.before, latest.after, latest.plan.cases)
-    return Found(outlook, view, verdict)
+    if view.state is not RoundState.FINISHED or not latest.plan.held_out:
+        return Found(outlook, view, None)
+    verdict = judge(latest.before, latest.after, latest.plan.cases)
+    return Found(outlook, view, verdict, known_of_hold_out(versions.unlisted_bases(latest)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
 from psygnal import Signal
@@ -31,6 +32,8 @@ from napari_medvlsm.core.prompts import parse
 
 # Scans that were left stay in the viewer with their undo steps, so many of them; the others go once they are stored.
 LEFT_OPEN = 2
+# So long, opening a project waits for what this window still writes to it.
+CLOSING_SECONDS = 20.0
 # What the project remembers: the scan that was worked on last.
 _LAST = "window case"
 
@@ -102,6 +105,8 @@ class Project:
         self._target_wanted: tuple[int, str] | None = None
         self._entry: Entry | None = None
         self._unreadable: list[Entry] = []
+        # Projects that are being closed, until another program may have them.
+        self._closing: dict[Path, Event] = {}
         self._left: list[_Left] = []
         self._ahead = ReadAhead(session, run)
         session.view.changed.connect(self._on_view)
@@ -137,6 +142,9 @@ class Project:
         """
         if self.store is not None and (self.store.folder, self.read_only) == (folder.resolve(), read_only):
             return True
+        closing = self._closing.get(folder.resolve())
+        if closing is not None and not read_only:
+            closing.wait(CLOSING_SECONDS)
         try:
             store = ProjectStore(folder, self._settings.author, read_only)
         except ProjectError as error:
@@ -169,9 +177,17 @@ class Project:
         self.store = self.case = self._wanted = self._place = None
         self.query, self._left = EVERYTHING, []
         self._ahead.clear()
-        self._write(store.close)
+        self._write(partial(self._shut, store, self._closing.setdefault(store.folder, Event())))
         self.changed.emit()
         self.case_changed.emit()
+
+    def _shut(self, store: ProjectStore, shut: Event) -> None:
+        """Close a store beside the window, after all that is written to it."""
+        try:
+            store.close()
+        finally:
+            self._closing.pop(store.folder, None)
+            shut.set()
 
     def add(self, folders: Sequence[Path], copy: bool = False, rule: GroupRule | None = None) -> None:
         """Add the scans of folders, in the background; `rule` says which belong together."""

@@ -8,6 +8,7 @@ from functools import partial
 
 from psygnal import Signal
 
+from napari_medvlsm.controllers.memory import spare_memory
 from napari_medvlsm.controllers.project import Later, Project
 from napari_medvlsm.controllers.session import Session
 from napari_medvlsm.core.improve.survey import Order, read_order
@@ -20,6 +21,8 @@ from napari_medvlsm.core.prompts import target_name
 
 # Seconds between two looks at how far it is.
 _TELL_SECONDS = 0.2
+# What the process takes beside the model, with the libraries and a scan (tests/bench/cycle.py measures it).
+PROCESS_BYTES = 2**30
 _TO_DO = (State.UNSEEN, State.DRAFT)
 
 
@@ -84,6 +87,9 @@ class Suggestions:
         elif model is None or not self._project.target:
             self.message.emit("Choose a model, and what is to be outlined, first.", True)
         else:
+            needed = PROCESS_BYTES + 2 * sum(path.stat().st_size for path in model.folder.glob("*.safetensors"))
+            if short := spare_memory(self._session.engine, needed, "looking at the scans"):
+                self.message.emit(short, True)
             try:
                 process = start_survey(store.folder, self._project.target, model.folder)
             except OSError as error:

@@ -33,7 +33,7 @@ What imports torch says so; everything else does without.
 `metrics`          agreement of two masks
 `calibration`      reliability of probabilities
 `statistics`       means with intervals, and paired differences
-`surface_metrics`  Hausdorff distance and surface Dice (imports torch)
+`surface_metrics`  Hausdorff distance and surface Dice
 `process`          child processes that run a module of ours
 `plain_files`      text, JSON, YAML and tables from outside, within limits
 `validation_errors`  the first problem of a file's values, as a sentence

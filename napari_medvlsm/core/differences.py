@@ -1,4 +1,4 @@
-"""How two outlines of one scan differ: pure functions on masks. Imports no torch (see `surface_metrics`)."""
+"""How two outlines of one scan differ: pure functions on masks (see `surface_metrics`)."""
 
 from __future__ import annotations
 

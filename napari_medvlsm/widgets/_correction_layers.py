@@ -1,4 +1,4 @@
-"""Correction layers in the viewer: the `Canvas` of `controllers.corrections` on napari's labels layers."""
+"""Correction layers in the viewer: the `Canvas` of `controllers.canvas` on napari's labels layers."""
 
 from __future__ import annotations
 

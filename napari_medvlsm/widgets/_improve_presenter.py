@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from qtpy.QtCore import QObject
@@ -12,6 +13,7 @@ from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.improve_words import before_and_after, by_target, how_far, learned_from, time_left
 from napari_medvlsm.controllers.outlook import Options
 from napari_medvlsm.controllers.session import Session
+from napari_medvlsm.core.datasets.splits import TEST
 from napari_medvlsm.core.improve.rounds import RoundState
 from napari_medvlsm.core.improve.sentences import details, recommendation
 from napari_medvlsm.core.improve.verdict import Advice
@@ -62,7 +64,11 @@ class ImprovePresenter(QObject):
         tab.startRequested.connect(improve.start)
         tab.timeRequested.connect(improve.measure_time)
         tab.optionsChanged.connect(self._on_options)
+        tab.cancelRequested.connect(improve.cancel)
         tab.findings.showRequested.connect(improve.show)
+        tab.findings.leaveOutRequested.connect(improve.leave_out)
+        tab.left_out.takeAllRequested.connect(improve.take_all)
+        tab.left_out.switchRequested.connect(self._switch)
         tab.round.stopRequested.connect(improve.stop)
         tab.round.goOnRequested.connect(improve.go_on)
         tab.round.finishRequested.connect(lambda: improve.go_on(finish=True))
@@ -76,8 +82,8 @@ class ImprovePresenter(QObject):
         tab.models.exportRequested.connect(self._ask_export)
         tab.models.deleteRequested.connect(self._ask_delete)
         improve.changed.connect(self._show)
+        improve.project.case_changed.connect(self._show_left_out)
         improve.followed.connect(self._show_far)
-        improve.message.connect(tab.set_status)
         before_after.found.connect(self._show_outlines)
         before_after.failed.connect(self._show_no_outlines)
         self._show()
@@ -98,7 +104,10 @@ class ImprovePresenter(QObject):
             tab.set_outlook(
                 learned_from(outlook.chosen), by_target(outlook.chosen), improve.time_sentence, improve.time is None
             )
-            tab.findings.set_findings([*improve.found, *outlook.chosen.findings])
+            findings = [*improve.found, *outlook.chosen.findings]
+            numbers = {finding.case_id for finding in findings if finding.stops and finding.case_id is not None}
+            tab.findings.set_findings(findings, {number for number in numbers if improve.may_leave_out(number)})
+            self._show_left_out()
             installed = [(e.card.title, e.name) for e in self._session.models.values() if "/" not in e.name]
             own = [(model.title, model.name) for model in outlook.models if model.round is not None]
             tab.set_bases([*own, *installed], improve.options)
@@ -107,6 +116,23 @@ class ImprovePresenter(QObject):
         tab.models.setVisible(outlook is not None)
         self._show_verdict()
         self._show_far()
+
+    def _show_left_out(self) -> None:
+        improve, outlook = self._improve, self._improve.outlook
+        if self._closed or outlook is None:
+            return
+        case = improve.project.case
+        self._tab.left_out.set_names([other.name for other in outlook.left_out])
+        if case is None:
+            self._tab.left_out.set_scan("", False, False)
+        else:
+            self._tab.left_out.set_scan(case.name, case.id in improve.left_out, case.split == TEST)
+
+    def _switch(self) -> None:
+        """Leave the scan in view out, or take it again."""
+        improve, case = self._improve, self._improve.project.case
+        if case is not None:
+            improve.leave_out(case.id, case.id not in improve.left_out)
 
     def _show_models(self) -> None:
         improve, outlook = self._improve, self._improve.outlook
@@ -134,12 +160,18 @@ class ImprovePresenter(QObject):
         view, verdict = improve.view, improve.verdict
         finished = view is not None and view.state is RoundState.FINISHED
         box.setVisible(finished)
-        box.set_enabled(not improve.doing and not improve.project.read_only)
+        box.set_enabled(improve.doing is None and not improve.project.read_only)
         if not finished or view is None:
             return
         if verdict is None:
             box.set_verdict(
-                "No scan of the hold-out is finished, so nobody can say whether it got better.", (), "", "", (), False
+                "No scan of the hold-out is finished, so nobody can say whether it got better.",
+                (),
+                "",
+                "",
+                "",
+                (),
+                False,
             )
             return
         pair, worst = verdict.overall, verdict.worst
@@ -161,6 +193,7 @@ class ImprovePresenter(QObject):
             before_and_after(verdict),
             counted,
             said,
+            improve.known,
             details(verdict),
             verdict.advice is Advice.PROMOTE,
         )
@@ -169,7 +202,7 @@ class ImprovePresenter(QObject):
         if self._closed:
             return
         improve, tab, view = self._improve, self._tab, self._improve.view
-        tab.set_doing(improve.doing, *improve.done)
+        tab.set_doing(improve.doing)
         for choice in (tab.start, tab.measure):
             choice.setEnabled(improve.startable)
         finished = view is not None and view.state is RoundState.FINISHED
@@ -181,7 +214,7 @@ class ImprovePresenter(QObject):
             done = ((progress.step, progress.steps) if training else (0, 0)) if running else None
             tab.round.set_far(how_far(view), time_left(view), done, improve.memory)
             has_best = view.round.run.best_checkpoint is not None
-            tab.round.set_choices(running, not running and not improve.doing, has_best)
+            tab.round.set_choices(running, not running and improve.doing is None, has_best)
             dice = [(e.epoch + 1.0, e.val_dice) for e in view.epochs if e.val_dice is not None]
             tab.round.chart.set_curves(view.losses, dice, progress.epochs)
             tab.round.chart.setVisible(bool(view.losses))
@@ -195,7 +228,7 @@ class ImprovePresenter(QObject):
     # What is asked for ----------------------------------------------------------------------------------------------
 
     def _on_options(self, options: Options) -> None:
-        self._improve.set_options(options)
+        self._improve.set_options(replace(options, left_out=self._improve.options.left_out))
 
     def _compare(self) -> None:
         """The cases one by one, the worst first."""
@@ -206,7 +239,7 @@ class ImprovePresenter(QObject):
         models = {model.name: model for model in outlook.models}
         both = [models[n] for n in (view.round.plan.present.name, view.round.name) if n in models]
         if len(both) < 2:
-            self._tab.set_status("One of the two models is not there any more.", True)
+            improve.message.emit("One of the two models is not there any more.", True)
             return
         if self._dialog is not None:
             self._dialog.close()

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QDialog, QFileDialog, QMessageBox, QShortcut, QWidget
 
+from napari_medvlsm.controllers.familiarity import familiarity
 from napari_medvlsm.controllers.project import Project
 from napari_medvlsm.controllers.review import Item, count_waiting
 from napari_medvlsm.controllers.session import Session
@@ -18,7 +19,7 @@ from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import Case, CaseQuery, Counts
-from napari_medvlsm.core.prompts import target_name
+from napari_medvlsm.core.prompts import free_text, target_name
 from napari_medvlsm.widgets._prompt_presenter import open_dialog
 from napari_medvlsm.widgets._review_presenter import open_effort, open_review
 from napari_medvlsm.widgets._thumbnails import Thumbnails
@@ -224,8 +225,14 @@ class ProjectPresenter(QObject):
         said = session.prompt.text if self._project.case is not None else ""
         project = self._project
         prompts = {t: said if said and t == project.target else project.spoken(t) for t in unseen}
-        dialog = PredictDialog(session.model.name, unseen, prompts, self._parent)
-        model = str(session.model.folder)
+        model, card = str(session.model.folder), session.model.card
+
+        def warn(text: str) -> str:
+            """As the prompt's own field does."""
+            known = familiarity((free_text(text, session.vocabulary),), session.vocabulary, card, "")
+            return " ".join(sentence for sentence in (known.sentence, known.weak_sentence) if sentence)
+
+        dialog = PredictDialog(session.model.name, unseen, prompts, warn, self._parent)
         dialog.chosen.connect(lambda asked: self._project.predict(asked, model, *session.engine.chosen))
         open_dialog(dialog)
 

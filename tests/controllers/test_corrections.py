@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_medvlsm.controllers.autosave import RETRY_SECONDS
-from napari_medvlsm.controllers.corrections import AUTOSAVE_SECONDS, PAUSE_SECONDS, Corrections
+from napari_medvlsm.controllers.corrections import AUTOSAVE_SECONDS, Corrections
+from napari_medvlsm.controllers.drawn import PAUSE_SECONDS
 from napari_medvlsm.controllers.saving import Saving
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.io.autosave import AutosaveStore

@@ -54,6 +54,7 @@ def test_how_far_a_round_is_and_where_it_runs(tmp_path):
         "Model 3 is being trained: pass 5 through all scans, of at most 80. Best agreement with the watched scans so "
         "far: 0.81."
     )
+    assert "pass 80 through all scans, of at most 80" in how_far(view(tmp_path, epoch=80)), "never one more than all"
     assert time_left(here) == "10 minutes left at most"
     assert how_far(view(tmp_path, computer="tower")).endswith("On the computer tower.")
     assert time_left(view(tmp_path, stage="measuring", seconds_left=9.0)) == ""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from napari_medvlsm.controllers.engine import EngineState
 from napari_medvlsm.controllers.suggestions import Suggestions
 from napari_medvlsm.core.improve.order import AT_RANDOM, UNLIKE
 from napari_medvlsm.core.improve.survey import ORDER_FILE
@@ -42,8 +43,18 @@ def test_the_model_says_which_scans_come_first_and_why(suggestions, desk, folder
     assert suggestions.ids[0] == first.id
 
 
-def test_a_survey_that_is_cancelled_writes_nothing_and_one_that_fails_says_why(suggestions, desk, folder):  # noqa: F811
+def test_a_survey_that_is_cancelled_writes_nothing_and_one_that_fails_says_why(suggestions, desk, folder, monkeypatch):  # noqa: F811
+    engine = desk.session.engine
+    assert engine.state is EngineState.PREPARING
     suggestions.make()
+    assert engine.state is EngineState.PREPARING, "there is room for both"
+    suggestions.cancel()
+    desk.rest()
+    # A model that would take more than any computer has.
+    monkeypatch.setattr("napari_medvlsm.controllers.suggestions.PROCESS_BYTES", 2**60)
+    suggestions.make()
+    assert engine.state is EngineState.OFF and any("engine rests meanwhile" in text for text, _ in desk.heard)
+    desk.heard.clear()
     suggestions.cancel()
     desk.rest()
     assert suggestions.far is None and suggestions.order is None and not (folder / ORDER_FILE).exists()

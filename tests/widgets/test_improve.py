@@ -51,28 +51,64 @@ def looked(qtbot):
     return opened
 
 
+def press(box, text):
+    """Press the button with a text."""
+    next(b for b in box.findChildren(QPushButton) if b.text() == text).click()
+
+
 def test_without_a_project_the_tab_says_what_to_do(panel):
     panel.tabs.setCurrentWidget(panel.improve_tab)
     tab = panel.improve_tab
     assert tab.open.isVisible() and not tab.body.isVisible() and "finish some scans" in tab.hint.text()
 
 
-def test_data_that_do_not_fit_are_refused_and_shown(panel, stones, looked, qtbot):
-    changed = stones.parent / "scan4.png"
-    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(changed)
+def test_data_that_do_not_fit_are_refused_shown_and_left_out_and_a_trial_is_cancelled(panel, stones, looked, qtbot):
+    with ProjectStore(stones) as store:
+        # Not the first one, which comes into view.
+        bad = [case for case in store.cases() if case.split == "train"][-1]
+        held_out = next(case for case in store.cases() if case.split == "test")
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(stones.parent / bad.name)
     looked(panel, stones)
-    tab = panel.improve_tab
+    tab, improve = panel.improve_tab, panel.improve
     assert "learn from" in tab.learned.text() and "no model learns from" in tab.learned.text()
+    before = improve.outlook.chosen.scans("train")
     qtbot.waitUntil(tab.start.isEnabled)
     tab.start.click()
-    qtbot.waitUntil(lambda: bool(panel.improve.found), timeout=SOON_MS)
-    (found,) = panel.improve.found
-    assert found.kind == "scan-changed" and "scan4.png" in tab.status.text()
-    assert not (stones / "models" / "1").exists() and panel.improve.view is None
+    qtbot.waitUntil(lambda: bool(improve.found), timeout=SOON_MS)
+    (found,) = improve.found
+    assert found.kind == "scan-changed" and bad.name in panel.footer.status.text()
+    assert not (stones / "models" / "1").exists() and improve.view is None
     shown = []
     panel.project.message.connect(lambda text, problem: shown.append(text))
-    next(b for b in tab.findings.findChildren(QPushButton) if b.text() == "Show").click()
+    press(tab.findings, "Show")
     qtbot.waitUntil(lambda: any("another picture" in text for text in shown), timeout=SOON_MS)
+
+    # Left out, it stops nothing; what is held out cannot be left out.
+    press(tab.findings, "Leave out")
+    qtbot.waitUntil(lambda: bad.name in tab.left_out.text.text(), timeout=SOON_MS)
+    assert improve.outlook.chosen.scans("train") == before - 1 and not improve.found and tab.start.isEnabled()
+    assert panel.footer.status.text() == f"{bad.name} is left out of the next training."
+    panel.project.open_case(held_out.id)
+    qtbot.waitUntil(lambda: panel.project.case is not None and panel.project.case.id == held_out.id, timeout=SOON_MS)
+    assert not tab.left_out.switch.isEnabled() and "held out" in tab.left_out.switch.toolTip()
+    tab.approved.setChecked(True)
+    assert improve.left_out == (bad.id,), "another option takes nothing in again"
+    tab.approved.setChecked(False)
+
+    # A trial ends at once when it is cancelled, in whatever it is, and leaves nothing.
+    qtbot.waitUntil(lambda: improve.startable, timeout=SOON_MS)
+    tab.measure.click()
+    qtbot.waitUntil(lambda: improve.doing.text.startswith("Training"), timeout=SOON_MS)
+    assert tab.cancel.isVisible()
+    tab.cancel.click()
+    qtbot.waitUntil(lambda: improve.doing is None, timeout=SOON_MS)
+    assert (
+        "Cancelled" in panel.footer.status.text()
+        and improve.time is None
+        and not list((stones / "models").glob(".trial*"))
+    )
+    tab.left_out.take_all.click()
+    qtbot.waitUntil(lambda: improve.outlook.chosen.scans("train") == before, timeout=SOON_MS)
 
 
 @pytest.mark.slow
@@ -93,8 +129,8 @@ def test_a_model_is_improved_while_the_window_is_closed_then_compared_promoted_a
     tab.base.activated.emit(tab.base.currentIndex())
     tab.more.setText("optimizer.ema=0")
     tab.more.editingFinished.emit()
-    tab.epochs.setValue(3)
-    qtbot.waitUntil(lambda: first.improve.options.epochs == 3 and tab.start.isEnabled())
+    tab.epochs.setValue(1)
+    qtbot.waitUntil(lambda: first.improve.options.epochs == 1 and tab.start.isEnabled())
     tab.start.click()
     qtbot.waitUntil(lambda: first.improve.running, timeout=SOON_MS)
     assert tab.round.isVisible() and tab.round.stop.isVisible() and not tab.next.isVisible()
@@ -108,8 +144,9 @@ def test_a_model_is_improved_while_the_window_is_closed_then_compared_promoted_a
     improve, tab = panel.improve, panel.improve_tab
     assert improve.view.round.folder == round_.folder
     qtbot.waitUntil(lambda: improve.verdict is not None, timeout=TRAINED_MS)
-    assert improve.view.state is RoundState.FINISHED and len(improve.view.epochs) == 3
+    assert improve.view.state is RoundState.FINISHED and len(improve.view.epochs) == 1
     assert tab.verdict.isVisible() and "Too few to tell" in tab.verdict.advice.text()
+    assert "Of Starter, only its data sets are known" in tab.verdict.known.text()
     assert "better</span>" not in tab.verdict.table.text(), "of so few nothing is called better"
 
     # The worst case with both outlines, and the scan in view.

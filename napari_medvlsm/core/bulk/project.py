@@ -38,15 +38,15 @@ def main() -> int:
         for number, (target, text) in enumerate(request.prompts.items()):
             out = store.folder / PREDICTING_FOLDER / str(number)
             ids = to_predict(store.database, target, text, weights)
-            names = {store.scan_path(case_id): (f"{case_id:06d}.tif",) for case_id in ids}
+            names: dict[Path, tuple[str, ...]] = {store.scan_path(case_id): (f"{case_id:06d}.tif",) for case_id in ids}
             work.append((target, out, free_text(text, vocabulary), names))
     _tell(Predicted(of=sum(len(names) for *_, names in work)))
-    for target, out, prompt, names in work:
-        if names:
+    for target, out, prompt, outputs in work:
+        if outputs:
             asked = PredictionRequest(
                 entry, (prompt,), device=request.device, precision=request.precision, vocabulary_hash=vocabulary.digest
             )
-            segment_folder(names, out, asked, report=partial(_report, target, out))
+            segment_folder(outputs, out, asked, report=partial(_report, target, out))
     return 0
 
 

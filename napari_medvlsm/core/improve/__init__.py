@@ -13,6 +13,7 @@ written at once or not at all, so that it survives the end of any program and is
 `survey`          what a model sees in the scans that wait, and the order that follows, in the project's folder
 `survey_process`  the survey in a process of its own, for the window
 `estimate`        how long a training takes, from measured steps
+`stopping`        a request to stop, or to cancel, handed on to whatever runs
 `verdict`         candidate beside present model on the hold-out, in numbers
 `sentences`       the same in plain words, with a recommendation
 `history`         who promoted which model when

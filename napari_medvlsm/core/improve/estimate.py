@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_medvlsm.core.improve.plan import DATA_FOLDER
 from napari_medvlsm.core.improve.rounds import Round
+from napari_medvlsm.core.improve.stopping import Stop
 from napari_medvlsm.core.runs.events import Epoch, Started, Step
 from napari_medvlsm.core.runs.log import EventLog
 from napari_medvlsm.core.runs.start import start_training
@@ -74,7 +75,7 @@ def from_rounds(rounds: Sequence[Round], images: int) -> TrainingTime | None:
     return None
 
 
-def by_trial(round_: Round, seconds: float = 20.0) -> TrainingTime:
+def by_trial(round_: Round, seconds: float = 20.0, stop: Stop | None = None) -> TrainingTime:
     """Train for some seconds, or an epoch, in a folder that is removed afterwards.
 
     Parameters
@@ -82,20 +83,29 @@ def by_trial(round_: Round, seconds: float = 20.0) -> TrainingTime:
     round_ : Round
     seconds : float
         From the first step.
+    stop : Stop, optional
+        Asked from another thread, it ends the training at once.
 
     Raises
     ------
     ValueError
         With the run's own words, if it comes to no second step.
+    Cancelled
+        Where it was asked to stop.
     """
     trial = round_.folder / _TRIAL_FOLDER
     arguments = ["train", round_.plan.recipe, *round_.plan.changes, "--data", DATA_FOLDER, "--run", _TRIAL_FOLDER]
     started: Started | None = None
     steps: list[tuple[float, Step]] = []
+    stop = stop or Stop()
     try:
-        with start_training([*arguments, "--no-measure"], Path(_TRIAL_FOLDER), round_.folder) as process:
+        with (
+            start_training([*arguments, "--no-measure"], Path(_TRIAL_FOLDER), round_.folder) as process,
+            stop.reaching(process.kill),
+        ):
             for event in process.events():
                 now = time.monotonic()
+                stop.check()
                 if isinstance(event, Started):
                     started = event
                 elif isinstance(event, Epoch) and started is not None:
@@ -106,6 +116,7 @@ def by_trial(round_: Round, seconds: float = 20.0) -> TrainingTime:
                     if now - steps[0][0] >= seconds and event.step > steps[0][1].step:
                         break
             else:
+                stop.check()
                 raise ValueError(process.end().sentence)
     finally:
         shutil.rmtree(trial, ignore_errors=True)

@@ -17,6 +17,8 @@ from napari_medvlsm.core.improve.history import changing
 from napari_medvlsm.core.improve.plan import DATA_FOLDER, RECIPE, Base, Plan, changes_for, write_plan
 from napari_medvlsm.core.improve.rounds import Round
 from napari_medvlsm.core.io.atomic import making_folder
+from napari_medvlsm.core.io.disk_errors import is_full
+from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.export import export_project
 from napari_medvlsm.core.projects.states import State
 
@@ -141,15 +143,22 @@ def _fill(
 ) -> None:
     """Copy the outlines of a plan, and write it."""
     cases = plan.cases
-    report = export_project(
-        store,
-        folder / DATA_FOLDER,
-        vocabulary,
-        tuple(dict.fromkeys(case.state for case in cases)) or (State.APPROVED,),
-        tuple(dict.fromkeys(case.target for case in cases)),
-        progress=progress,
-        without=plan.left_out,
-    )
+    try:
+        report = export_project(
+            store,
+            folder / DATA_FOLDER,
+            vocabulary,
+            tuple(dict.fromkeys(case.state for case in cases)) or (State.APPROVED,),
+            tuple(dict.fromkeys(case.target for case in cases)),
+            progress=progress,
+            without=plan.left_out,
+        )
+    except ProjectError as error:
+        if not is_full(error):
+            raise
+        raise ValueError(
+            f"Nothing was begun: the disk of {store.folder} is full; make room, then give the same command again."
+        ) from error
     if report.failed:
         raise ValueError(f"Nothing was begun: {report.failed[0]}")
     # Somebody else may have gone on working.

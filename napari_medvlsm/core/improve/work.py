@@ -11,7 +11,6 @@ import argparse
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,6 +19,7 @@ from napari_medvlsm.core.exit_codes import ExitCode, carry_out, exit_sentence
 from napari_medvlsm.core.improve.history import called
 from napari_medvlsm.core.improve.plan import AFTER_FOLDER, BEFORE_FOLDER, DATA_FOLDER, RUN_FOLDER, read_plan
 from napari_medvlsm.core.improve.rounds import FAILURE_FILE, ROOM_FILE, STOP_FILE, WORK_LOCK, Round, write_failure
+from napari_medvlsm.core.improve.stopping import Stop
 from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.models.store.trained_on import write_trained
 from napari_medvlsm.core.runs.events import EventSink, ignore_event
@@ -101,37 +101,10 @@ def _room(round_: Round) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-@dataclass
-class _Stop:
-    """Hands a request to stop on to whatever runs."""
-
-    asked: bool = False
-    ask: Callable[[], None] | None = None
-    mutex: threading.Lock = field(default_factory=threading.Lock)
-
-    def request(self) -> None:
-        with self.mutex:
-            self.asked = True
-            if self.ask is not None:
-                self.ask()
-
-    @contextmanager
-    def reaching(self, ask: Callable[[], None]) -> Iterator[None]:
-        with self.mutex:
-            self.ask = ask
-            if self.asked:
-                ask()
-        try:
-            yield
-        finally:
-            with self.mutex:
-                self.ask = None
-
-
 _STOPPED = RunEnd(128 + 15, "Stopped when asked to; the same command goes on.")
 
 
-def _done(round_: Round, report: EventSink, finish: bool, stop: _Stop, tell: Tell) -> RunEnd:
+def _done(round_: Round, report: EventSink, finish: bool, stop: Stop, tell: Tell) -> RunEnd:
     if round_.run.model is None:
         end = _trained(round_, report, finish, stop)
         if not end.done or stop.asked:
@@ -154,7 +127,7 @@ def _done(round_: Round, report: EventSink, finish: bool, stop: _Stop, tell: Tel
     return RunEnd(ExitCode.OK, "The new model was measured beside the present one.")
 
 
-def _trained(round_: Round, report: EventSink, finish: bool, stop: _Stop) -> RunEnd:
+def _trained(round_: Round, report: EventSink, finish: bool, stop: Stop) -> RunEnd:
     with _process(round_, finish) as process, stop.reaching(process.ask_to_stop):
         for event in process.events():
             report(event)
@@ -170,7 +143,7 @@ def _process(round_: Round, finish: bool) -> RunProcess:
     return start_training(round_.plan.arguments, Path(RUN_FOLDER), round_.folder)
 
 
-def _measured(round_: Round, model: str, out: str, stop: _Stop) -> RunEnd:
+def _measured(round_: Round, model: str, out: str, stop: Stop) -> RunEnd:
     with start_evaluation(model, [Path(DATA_FOLDER)], Path(out), KINDS, round_.folder, replay=True) as child:
         with stop.reaching(child.ask_to_end):
             code = child.wait()
@@ -183,9 +156,9 @@ def _measured(round_: Round, model: str, out: str, stop: _Stop) -> RunEnd:
 
 
 @contextmanager
-def _stoppable(round_: Round) -> Iterator[_Stop]:
+def _stoppable(round_: Round) -> Iterator[Stop]:
     """Look for the file that asks to stop, until the work is done."""
-    stop, done = _Stop(), threading.Event()
+    stop, done = Stop(), threading.Event()
 
     def look() -> None:
         while not done.wait(_LOOK):

@@ -86,6 +86,10 @@ class RunProcess:
         """Ask the run to stop, and end its processes where they have not after `grace` seconds."""
         self._child.stop(grace)
 
+    def kill(self) -> None:
+        """End its processes at once; what is on disk is whole."""
+        self._child.kill()
+
     def end(self) -> RunEnd:
         """Wait for the end and say how it was; call it when `events` has come to its end.
 

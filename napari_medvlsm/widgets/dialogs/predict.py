@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QGridLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_medvlsm.core.prompts import target_name
+from napari_medvlsm.widgets.sections._section import WARNING, quiet_label
 
 
 class PredictDialog(QDialog):
@@ -21,15 +22,23 @@ class PredictDialog(QDialog):
         Scans in which nobody has answered.
     prompts : mapping of target to str
         To begin with.
+    warn : callable
+        What speaks against asking the model a prompt, in sentences; "" for nothing.
     parent : QWidget, optional
     """
 
     chosen = Signal(object)  # dict of target to prompt
 
     def __init__(
-        self, model: str, unseen: Mapping[str, int], prompts: Mapping[str, str], parent: QWidget | None = None
+        self,
+        model: str,
+        unseen: Mapping[str, int],
+        prompts: Mapping[str, str],
+        warn: Callable[[str], str],
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
+        self._warn = warn
         self.setWindowTitle("Predict unseen scans")
         self.rows: dict[str, tuple[QCheckBox, QLineEdit]] = {}
         grid = QGridLayout()
@@ -52,6 +61,8 @@ class PredictDialog(QDialog):
             "Its outlines wait until a person looks at them; none counts as an answer.\n"
             "Of scans held out for judging models, they stay hidden until you have answered."
         )
+        self.warning = quiet_label()
+        self.warning.setStyleSheet(f"color: {WARNING};")
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel
         )  # fmt: skip
@@ -62,6 +73,7 @@ class PredictDialog(QDialog):
         column = QVBoxLayout(self)
         column.addWidget(about)
         column.addLayout(grid)
+        column.addWidget(self.warning)
         column.addStretch(1)
         column.addWidget(buttons)
         self._on_changed()
@@ -73,6 +85,9 @@ class PredictDialog(QDialog):
     def _on_changed(self) -> None:
         asked = self.value()
         self.ok.setEnabled(bool(asked) and all(asked.values()))
+        lines = [(prompt, self._warn(prompt)) for prompt in dict.fromkeys(asked.values()) if prompt]
+        self.warning.setText("\n".join(f"⚠ “{prompt}”: {text}" for prompt, text in lines if text))
+        self.warning.setVisible(bool(self.warning.text()))
 
     def _accept(self) -> None:
         self.chosen.emit(self.value())

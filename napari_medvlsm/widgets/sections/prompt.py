@@ -16,9 +16,6 @@ from napari_medvlsm.widgets.sections._prompt_edit import PromptEdit
 from napari_medvlsm.widgets.sections._section import LINK, WARNING, Section, narrow_combo, quiet_label
 from napari_medvlsm.widgets.sections.describe import DescribeBox
 
-# Unknown words that are named one by one.
-_NAMED = 4
-
 
 class PromptSection(Section):
     """Pickers that build the prompt, the prompt itself, which can be typed over, and the list of prompts."""
@@ -165,20 +162,10 @@ class PromptSection(Section):
         """Say which words the model does not know, with the nearest that it does, and that it is weak at the target."""
         lines = []
         if not known.complete:
-            unknown = known.unknown
-            if unknown:
-                words = ", ".join(f"“{escape(word)}”" for word in unknown[:_NAMED])
-                rest = len(unknown) - _NAMED
-                words += f" and {rest} more {'word' if rest == 1 else 'words'}" if rest > 0 else ""
-                first = f"This model never learned {words}; the outline may mean nothing."
-            else:
-                first = "This names nothing the model learned to outline."
-            lines.append(f'<span style="color: {WARNING}">⚠ {first}</span>{self._offer(known.nearest)}')
+            first = f'<span style="color: {WARNING}">⚠ {escape(known.sentence)}</span>'
+            lines.append(first + self._offer(known.nearest))
         if known.weak_dice is not None:
-            lines.append(
-                f'<span style="color: {WARNING}">⚠ This model is weak here: mean Dice {known.weak_dice:.2f} on test '
-                "scans (1 is perfect). Expect to redraw.</span>"
-            )
+            lines.append(f'<span style="color: {WARNING}">⚠ {known.weak_sentence}</span>')
         self.warning.setText("<br>".join(lines))
         self.warning.setVisible(bool(lines))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
@@ -31,7 +32,7 @@ class CurveChart(QWidget):
         """Show (epochs passed, loss) and (epochs passed, validation Dice), on an axis of at most so many epochs."""
         last = max((x for x, _ in [*losses, *dice]), default=0.0)
         # What has passed fills half of the chart at least, however many are planned.
-        end = max(1.0, min(float(epochs or 1), 2.0 * last))
+        end = float(max(1, min(epochs or 1, ceil(2 * last))))
         if (losses, dice, end) != (self._losses, self._dice, self._end):
             self._losses, self._dice, self._end = losses, dice, end
             said = f"validation Dice {dice[-1][1]:.2f}, best {max(y for _, y in dice):.2f}" if dice else "no epoch yet"

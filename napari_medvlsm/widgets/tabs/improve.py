@@ -22,10 +22,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.controllers.outlook import Options
-from napari_medvlsm.widgets.sections._section import PROBLEM, fill_combo, narrow_combo, quiet_label, rule, scroll_past
+from napari_medvlsm.controllers.round_begin import Doing
+from napari_medvlsm.widgets.sections._section import fill_combo, narrow_combo, quiet_label, rule, scroll_past
 from napari_medvlsm.widgets.tabs.improve_boxes import (
     Disclosure,
     FindingsBox,
+    LeftOutBox,
     ModelsBox,
     RoundBox,
     VerdictBox,
@@ -40,6 +42,7 @@ class ImproveTab(QWidget):
     openRequested = Signal()
     startRequested = Signal()
     timeRequested = Signal()
+    cancelRequested = Signal()
     optionsChanged = Signal(object)  # Options
     shown = Signal(bool)
 
@@ -67,15 +70,10 @@ class ImproveTab(QWidget):
         self.scroll.setWidgetResizable(True)
         self.scroll.setFrameShape(QFrame.Shape.NoFrame)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        # The status line of the tab "Segment" is not in sight here.
-        self.status = quiet_label()
-        self.status.setContentsMargins(8, 2, 8, 4)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(0)
         outer.addWidget(self.scroll, 1)
-        outer.addWidget(rule())
-        outer.addWidget(self.status)
 
     def _build(self, body: QWidget) -> None:
         self.learned = quiet_label()
@@ -100,16 +98,20 @@ class ImproveTab(QWidget):
         self.doing = QProgressBar()
         self.doing.setTextVisible(False)
         self.doing_text = quiet_label()
+        self.cancel = button("Cancel", "Do this no further; nothing of it is kept")
+        self.cancel.clicked.connect(self.cancelRequested)
         self.next = QWidget()
         column = QVBoxLayout(self.next)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
+        self.left_out = LeftOutBox()
         for widget in (self.learned, self.targets, self.findings, self.start):
             column.addWidget(widget)
         row = QHBoxLayout()
         row.addWidget(self.time, 1)
         row.addWidget(self.measure, 0, Qt.AlignmentFlag.AlignTop)
         column.addLayout(row)
+        column.addWidget(self.left_out)
         self.options = Disclosure("Options", self._build_options())
         column.addWidget(self.options)
         self.round = RoundBox()
@@ -118,7 +120,13 @@ class ImproveTab(QWidget):
         column = QVBoxLayout(body)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(6)
-        for widget in (self.next, self.doing_text, self.doing, self.round, self.verdict, rule(), self.models):
+        column.addWidget(self.next)
+        column.addWidget(self.doing_text)
+        row = QHBoxLayout()
+        row.addWidget(self.doing, 1)
+        row.addWidget(self.cancel)
+        column.addLayout(row)
+        for widget in (self.round, self.verdict, rule(), self.models):
             column.addWidget(widget)
 
     def _build_options(self) -> QWidget:
@@ -203,18 +211,19 @@ class ImproveTab(QWidget):
         if not self.more.hasFocus():
             self.more.setText(" ".join(options.more))
 
-    def set_doing(self, text: str, done: int, of: int) -> None:
-        """Say what is done beside the window; "" for nothing."""
+    def set_doing(self, doing: Doing | None) -> None:
+        """Say what is done beside the window, and whether it can be cancelled; None for nothing."""
         for widget in (self.doing_text, self.doing):
-            widget.setVisible(bool(text))
-        self.doing_text.setText(f"{text} {done} of {of}" if of else text)
+            widget.setVisible(doing is not None)
+        stop = doing.stop if doing is not None else None
+        self.cancel.setVisible(stop is not None)
+        self.cancel.setEnabled(stop is not None and not stop.asked)
+        if doing is None:
+            return
+        done, of = doing.done
+        self.doing_text.setText(f"{doing.text} {done} of {of}" if of else doing.text)
         self.doing.setRange(0, of)
         self.doing.setValue(done)
-
-    def set_status(self, text: str, problem: bool) -> None:
-        """Say what happened."""
-        self.status.setText(text)
-        self.status.setStyleSheet(f"color: {PROBLEM};" if problem else "")
 
     def showEvent(self, event: object) -> None:
         """Somebody looks."""

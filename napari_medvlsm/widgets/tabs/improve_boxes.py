@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -36,6 +35,8 @@ _MARKS = {
 }
 # Findings that are shown; the others are counted.
 _MOST_FINDINGS = 6
+# Scans that are left out and named; the others are counted.
+_MOST_NAMES = 5
 _LOG_LINES = 8
 
 
@@ -61,12 +62,13 @@ class Disclosure(QWidget):
 
     def __init__(self, title: str, content: QWidget) -> None:
         super().__init__()
-        self.toggle = QToolButton()
-        self.toggle.setText(title)
+        # A tool button would not follow the font of napari's preferences.
+        self.toggle = QPushButton()
         self.toggle.setCheckable(True)
-        self.toggle.setAutoRaise(True)
-        self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.toggle.setObjectName("medvlsm-disclosure")
+        self.toggle.setStyleSheet("#medvlsm-disclosure { text-align: left; border: none; background: transparent; }")
         self.toggle.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self._title = title
         self.content = content
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -77,7 +79,7 @@ class Disclosure(QWidget):
         self._show(False)
 
     def _show(self, shown: bool) -> None:
-        self.toggle.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+        self.toggle.setText(f"{'▾' if shown else '▸'} {self._title}")
         self.content.setVisible(shown)
 
 
@@ -85,30 +87,32 @@ class FindingsBox(QWidget):
     """What is wrong or missing, one line each, with a button that shows the scan."""
 
     showRequested = Signal(int, str)  # number of the scan, and target
+    leaveOutRequested = Signal(int)  # number of the scan
 
     def __init__(self) -> None:
         super().__init__()
         self.column = QVBoxLayout(self)
         self.column.setContentsMargins(0, 0, 0, 0)
         self.column.setSpacing(4)
-        self._shown: Sequence[Finding] = ()
+        self._shown: list[tuple[Finding, bool]] = []
 
-    def set_findings(self, findings: Sequence[Finding]) -> None:
-        """Show others."""
+    def set_findings(self, findings: Sequence[Finding], leavable: Collection[int] = ()) -> None:
+        """Show others; the scans of the numbers `leavable` can be left out."""
         self.setVisible(bool(findings))
-        if list(findings) == list(self._shown):
+        shown = [(finding, finding.case_id in leavable) for finding in findings]
+        if shown == self._shown:
             return
-        self._shown = findings
+        self._shown = shown
         while (item := self.column.takeAt(0)) is not None:
             if item.widget() is not None:
                 item.widget().deleteLater()
-        for finding in findings[:_MOST_FINDINGS]:
-            self.column.addWidget(self._line(finding))
+        for finding, can_go in shown[:_MOST_FINDINGS]:
+            self.column.addWidget(self._line(finding, can_go))
         more = len(findings) - _MOST_FINDINGS
         if more > 0:
             self.column.addWidget(quiet_label(f"… and {more} more."))
 
-    def _line(self, finding: Finding) -> QWidget:
+    def _line(self, finding: Finding, can_go: bool) -> QWidget:
         line = QWidget()
         row = QHBoxLayout(line)
         row.setContentsMargins(0, 0, 0, 0)
@@ -120,7 +124,49 @@ class FindingsBox(QWidget):
             number, target = finding.case_id, finding.target
             show.clicked.connect(lambda: self.showRequested.emit(number, target))
             row.addWidget(show, 0, Qt.AlignmentFlag.AlignTop)
+            if can_go:
+                leave = button("Leave out", "Let the next model learn nothing from this scan")
+                leave.clicked.connect(lambda: self.leaveOutRequested.emit(number))
+                row.addWidget(leave, 0, Qt.AlignmentFlag.AlignTop)
         return line
+
+
+class LeftOutBox(QWidget):
+    """Scans that the next model learns nothing from, and whether the one in view is among them."""
+
+    takeAllRequested = Signal()
+    switchRequested = Signal()  # of the scan in view
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = quiet_label()
+        self.take_all = button("Take all again", "Let the next model learn from these scans, too")
+        self.take_all.clicked.connect(self.takeAllRequested)
+        self.switch = button("", "")
+        self.switch.clicked.connect(self.switchRequested)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(3)
+        row = QHBoxLayout()
+        row.addWidget(self.text, 1)
+        row.addWidget(self.take_all, 0, Qt.AlignmentFlag.AlignTop)
+        column.addLayout(row)
+        column.addWidget(self.switch)
+
+    def set_names(self, names: Sequence[str]) -> None:
+        """Name the scans that are left out."""
+        more = len(names) - _MOST_NAMES
+        shown = ", ".join([*names[:_MOST_NAMES], *([f"and {more} more"] if more > 0 else [])])
+        self.text.setText(f"Left out of the training: {shown}.")
+        for widget in (self.text, self.take_all):
+            widget.setVisible(bool(names))
+
+    def set_scan(self, name: str, left_out: bool, held_out: bool) -> None:
+        """Offer to leave the scan in view out, or to take it again; "" without one."""
+        self.switch.setText("Learn from the scan in view again" if left_out else "Leave the scan in view out")
+        self.switch.setEnabled(bool(name) and not held_out)
+        why = "it is held out, and nobody chooses what models are judged by" if held_out else "of the next training"
+        self.switch.setToolTip(f"{name}: {why}" if name else "No scan of the project is in view")
 
 
 class RoundBox(QWidget):
@@ -169,6 +215,8 @@ class RoundBox(QWidget):
     def set_far(self, text: str, left: str, done: tuple[int, int] | None, memory: str) -> None:
         """Say how far it is; `done` is (steps, of all), (0, 0) where that is not known, None where nothing runs."""
         self.text.setText(text)
+        # napari sets the font of labels, and not that of a widget that draws itself.
+        self.chart.setFont(self.left.font())
         self.left.setText(left)
         self.left.setVisible(bool(left))
         self.memory.setText(memory)
@@ -211,6 +259,7 @@ class VerdictBox(QWidget):
         self.table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.count = quiet_label()
         self.worst = quiet_label()
+        self.known = quiet_label()
         self.compare = button(
             "Compare…", "Show the scans one by one, with the outlines of both models and yours side by side"
         )
@@ -233,13 +282,21 @@ class VerdictBox(QWidget):
         column.addWidget(self.table)
         column.addWidget(self.count)
         column.addLayout(beside)
+        column.addWidget(self.known)
         column.addWidget(Disclosure("All that was measured", self.details))
         column.addLayout(row)
 
     def set_verdict(
-        self, advice: str, rows: Sequence[Row], count: str, worst: str, details: Sequence[str], prefers_new: bool
+        self,
+        advice: str,
+        rows: Sequence[Row],
+        count: str,
+        worst: str,
+        known: str,
+        details: Sequence[str],
+        prefers_new: bool,
     ) -> None:
-        """Show what was measured."""
+        """Show what was measured, and whether the models may know what they were measured on."""
         self.advice.setText(advice)
         self.table.setText(_table(rows))
         self.table.setVisible(bool(rows))
@@ -248,6 +305,8 @@ class VerdictBox(QWidget):
         self.worst.setText(worst)
         for widget in (self.worst, self.compare):
             widget.setVisible(bool(worst))
+        self.known.setText(known)
+        self.known.setVisible(bool(known))
         self.details.setText("\n".join(details))
         self.promote.setDefault(prefers_new)
 

@@ -8,10 +8,14 @@ from napari_medvlsm.cli import main
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.improve.order import AT_RANDOM, FIRST, UNLIKE
 from napari_medvlsm.core.improve.survey import ORDER_FILE, read_order
+from napari_medvlsm.core.improve.versions import promote
+from napari_medvlsm.core.models.store.card import ModelCard, write_card
+from napari_medvlsm.core.models.store.registry import user_models_folder
 from napari_medvlsm.core.projects.adding import add_scans, scans_in
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import CaseQuery
+from tests.core.models.small_models import small_wordunet
 
 COUNT = 24
 
@@ -44,6 +48,13 @@ def test_the_first_scans_are_of_both_kinds_and_none_is_of_the_hold_out(project, 
     assert all(case.split != "test" for case in cases)
     spread = [case for case, found in zip(cases, order.cases, strict=True) if found.reason == UNLIKE]
     assert {int(case.name[4:-4]) % 2 for case in spread} == {0, 1} and order.cases[4].reason == AT_RANDOM
+
+    # By the project's present model, once another one was promoted.
+    assert order.model == "starter"
+    small_wordunet().save(user_models_folder() / "small")
+    write_card(ModelCard(name="small", title="Small", family="wordunet"), user_models_folder() / "small")
+    promote(project, "small", "Ann")
+    assert main(["project", "next", str(project), "--count", "1"]) == 0 and read_order(project).model == "small"
 
 
 def test_later_scans_go_by_the_models_doubt_and_outlined_ones_are_not_asked_again(project, capsys):
