@@ -40,6 +40,10 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+class InvalidYaml(ValueError):
+    """A text is no YAML."""
+
+
 def is_system_file(path: Path | str) -> bool:
     """Whether a file is one that systems and programs leave behind (.DS_Store, ._x, Thumbs.db, ~$x ...), or hidden.
 
@@ -162,23 +166,21 @@ def check_yaml(text: str, path: Path) -> None:
 
     Raises
     ------
-    ValueError
-        If it is no YAML, or `check_events` refuses it.
-    """
-    try:
-        check_events(yaml.parse(text, _LOADER), path)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{shown(path)} is no valid YAML ({shown(error)}).") from error
-
-
-def check_events(events: Iterable[Any], path: Path) -> None:
-    """The same for what a parser of YAML, of whichever library, finds one after the other.
-
-    Raises
-    ------
+    InvalidYaml
+        If it is no YAML.
     ValueError
         If values are nested too deeply, are part of themselves, or unfold to too many.
     """
+    try:
+        _check_events(yaml.parse(text, _LOADER), path)
+    except yaml.YAMLError as error:
+        if "nesting depth" in str(error):
+            raise _too_deep(path) from error
+        raise InvalidYaml(f"{shown(path)} is no valid YAML ({shown(error)}).") from error
+
+
+def _check_events(events: Iterable[Any], path: Path) -> None:
+    """Raise ValueError if values are nested too deeply, are part of themselves, or unfold to too many."""
     values, begun, sizes = 0, list[tuple[str | None, int]](), dict[str | None, int]()
     for event in events:
         kind = type(event).__name__

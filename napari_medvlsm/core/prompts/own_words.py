@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from io import StringIO
@@ -28,7 +29,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from napari_medvlsm.core.io.atomic import replacing
-from napari_medvlsm.core.plain_files import MOST_OWN_BYTES, check_events, read_text, shown
+from napari_medvlsm.core.plain_files import MOST_OWN_BYTES, InvalidYaml, check_yaml, read_text, shown
 from napari_medvlsm.core.prompts.attributes import ATTRIBUTES
 from napari_medvlsm.core.prompts.families import load_families
 
@@ -148,9 +149,9 @@ class OwnWords:
         from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
         text = read_text(path, MOST_OWN_BYTES)
+        with suppress(InvalidYaml):  # ruamel names the line, but takes half a minute for deeply nested brackets
+            check_yaml(text, path)
         try:
-            if "&" in text:
-                check_events(_yaml().parse(text), path)
             events = _yaml().parse(text) if "!" in text else ()
             tagged = next((event for event in events if getattr(event, "tag", None)), None)
             source = None if tagged else _yaml().load(text)
@@ -158,7 +159,7 @@ class OwnWords:
             line = error.problem_mark.line + 1 if error.problem_mark is not None else "?"
             what = " ".join((error.problem or "it is no YAML").split(" with value")[0].split())
             raise ValueError(f"{path}, line {line}: {what}. Mend this line; nothing of the file is used.") from error
-        # ruamel raises plain errors for invalid dates and numbers, and for deeply nested brackets.
+        # ruamel raises plain errors for invalid dates and numbers.
         except (OSError, ValueError, YAMLError, RecursionError) as error:
             what = shown(error, 200)
             raise ValueError(f"{path} cannot be read ({what}). Save it as UTF-8 text in YAML.") from error
