@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medvlsm.cli._codes import OK, SOME_FAILED
 
 if TYPE_CHECKING:
-    from napari_medvlsm.core.datasets.check import DataReport
+    from napari_medvlsm.core.datasets.findings import DataReport
 
 _EXAMPLES = 3
 

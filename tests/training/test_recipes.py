@@ -24,7 +24,7 @@ from medvlsm_training.module import SegmentationModule
 from medvlsm_training.recipes import SHIPPED, dumped, listing, load_recipe, shipped_recipes
 from medvlsm_training.sources import read_items
 from medvlsm_training.train import train
-from napari_medvlsm.core.datasets.check import KINDS
+from napari_medvlsm.core.datasets.findings import KINDS
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig, plane_names
 from napari_medvlsm.core.models.loading import load_model

@@ -7,10 +7,9 @@ one that was scaled or compressed again is not.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from napari_medvlsm.core.datasets.annotation_files import find_annotations, split_folders
+from napari_medvlsm.core.datasets.findings import (
+    KINDS,
+    DataReport,
+    Finding,
+    finding,
+    in_order,
+    joined,
+    leak,
+)
 from napari_medvlsm.core.datasets.info import read_info
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.datasets.layouts import (
@@ -38,130 +46,6 @@ from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.images import read_image, to_scan
 from napari_medvlsm.core.io.mask_files import AmbiguousMask, Foreground, read_foreground
 from napari_medvlsm.core.plain_files import is_folder, is_system_file, is_there, read_bytes, shown
-
-# "stop": training would fail or give wrong results; "warning": should be known; "note": only counted.
-STOP, WARNING, NOTE = "stop", "warning", "note"
-
-
-@dataclass(frozen=True)
-class FindingKind:
-    """A kind of finding: what it says of several items, how severe it is, and whether one may go on knowingly."""
-
-    words: str
-    severity: str
-    acceptable: bool = True
-
-
-KINDS = {
-    "outside-folder": FindingKind("file names that leave the data folder", STOP, acceptable=False),
-    "missing-file": FindingKind("listed files that are not there", STOP),
-    "unreadable": FindingKind("files that cannot be read", STOP, acceptable=False),
-    "size-mismatch": FindingKind("masks of another size than their image", STOP),
-    "ambiguous-mask": FindingKind("masks whose values could mean several things", STOP, acceptable=False),
-    "turned-image": FindingKind("images that are turned by a tag that their masks lack", STOP),
-    "unknown-modality": FindingKind("kinds of scans that no vocabulary has", STOP, acceptable=False),
-    "inverted-masks": FindingKind("sets whose masks seem to be inverted", STOP),
-    "image-in-two-splits": FindingKind("images listed in two splits", STOP),
-    "copy-in-two-splits": FindingKind("images with a copy in another split", STOP),
-    "group-in-two-splits": FindingKind("patients, sequences or cases in two splits", STOP),
-    "no-validation": FindingKind("sets whose validation cannot choose the best model", STOP),
-    "target-not-shown": FindingKind("targets that a split does not show", WARNING),
-    "listed-twice": FindingKind("masks listed twice in one split", WARNING),
-    "copy-in-split": FindingKind("images with a copy in their own split", WARNING),
-    "unknown-target": FindingKind("targets that no vocabulary has, but one that is written nearly so", WARNING),
-    "empty-split": FindingKind("splits that list nothing", WARNING),
-    "in-no-split": FindingKind(f"images of {TABLE} that no split lists", WARNING),
-    "repeated-file": FindingKind("lists that repeat another list of the set", WARNING),
-    "copy-of-another-set": FindingKind("annotation files that are copies of another set's", WARNING),
-    "fraction-mask": FindingKind("masks of fractions, cut at one half", WARNING),
-    "empty-mask": FindingKind("masks without foreground", NOTE),
-    "non-binary-mask": FindingKind("masks with values between 0 and 255", NOTE),
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table.
-
-    Attributes
-    ----------
-    kind : str
-        Of `KINDS`.
-    severity : str
-        "stop", "warning" or "note".
-    split : str
-        Or several, with commas; "" where it is no matter of splits.
-    item : str
-        The file, group or list that it is about.
-    sentence : str
-    """
-
-    kind: str
-    severity: str
-    split: str
-    item: str
-    sentence: str
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """What a check found.
-
-    Attributes
-    ----------
-    name : str
-        Of the folder or recipe.
-    images, masks : mapping of split to number listed
-        An image listed twice counts once.
-    findings : tuple of Finding
-    """
-
-    name: str
-    images: Mapping[str, int]
-    masks: Mapping[str, int]
-    findings: tuple[Finding, ...]
-
-    def of(self, kind: str) -> tuple[Finding, ...]:
-        """The findings of one kind."""
-        return tuple(f for f in self.findings if f.kind == kind)
-
-    def counts(self) -> dict[str, int]:
-        """How many findings there are of each kind, the severest kinds first."""
-        found = Counter(f.kind for f in self.findings)
-        return {kind: found[kind] for kind in KINDS if found[kind]}
-
-    def refusals(self, accept: Collection[str] = ()) -> dict[str, tuple[Finding, ...]]:
-        """The findings by kind that forbid training, but for the kinds in `accept`.
-
-        Raises
-        ------
-        ValueError
-            If `accept` names a kind that is unknown or cannot be accepted.
-        """
-        _check_accept(accept)
-        stops = {kind: tuple(f for f in self.of(kind) if f.severity == STOP) for kind in KINDS if kind not in accept}
-        return {kind: found for kind, found in stops.items() if found}
-
-    def refuse(self, accept: Collection[str] = (), what: str = "Training") -> None:
-        """Raise ValueError, with one sentence, if training on this data would fail or its results would be wrong.
-
-        Parameters
-        ----------
-        accept : collection of str
-            Kinds of findings with which to go on knowingly.
-        what : str
-            What would mislead, for the sentence.
-        """
-        refused = self.refusals(accept)
-        if not refused:
-            return
-        said = [
-            f"{KINDS[kind].words}: {len(found)} ({kind}), such as {shown(found[0].item)}"
-            for kind, found in refused.items()
-        ]
-        acceptable = [kind for kind in refused if KINDS[kind].acceptable]
-        way = f", or accept {' '.join(acceptable)} to go on knowingly" if acceptable else ""
-        raise ValueError(f"{what} on {self.name} would mislead: {'; '.join(said)}. Mend the data{way}.")
 
 
 @dataclass(frozen=True)
@@ -228,7 +112,7 @@ def check_data(
         entries = list(read_split(folder, layout, split, target, group_column))
         if not entries:
             listed = files.get(split, folder / "images").relative_to(folder)
-            findings.append(_finding("empty-split", split, str(listed), f"{listed} lists nothing."))
+            findings.append(finding("empty-split", split, str(listed), f"{listed} lists nothing."))
         targets |= {entry.target for entry in entries}
         modalities |= {str(entry.record.get("modality") or "") for entry in entries}
         known = [replace(entry, target=known_target(entry.target, vocabulary)) for entry in entries]
@@ -237,18 +121,18 @@ def check_data(
         try:
             require_modality(modality, vocabulary, "The data set")
         except ValueError as error:
-            findings.append(_finding("unknown-modality", "", modality, str(error)))
+            findings.append(finding("unknown-modality", "", modality, str(error)))
     for named in sorted(targets):
         if near := near_target(named, vocabulary):
             sentence = f"The target {shown(repr(named))} is in no vocabulary; is {near!r} meant?"
-            findings.append(_finding("unknown-target", "", named, sentence))
+            findings.append(finding("unknown-target", "", named, sentence))
     for split in SPLITS if files else ():
         if split not in files:
             sentence = f"There is no list of the split {split!r}."
-            findings.append(_finding("empty-split", split, split, sentence))
+            findings.append(finding("empty-split", split, split, sentence))
     for name in () if target or layout == UPSTREAM else rows_in_no_split(folder, files):
         sentence = f"{shown(name)} has a mask in {TABLE}, but no list in splits/ names it, so it is never used."
-        findings.append(_finding("in-no-split", "", name, sentence))
+        findings.append(finding("in-no-split", "", name, sentence))
     findings += _repeated(folder, files)
     if layout == UPSTREAM:
         findings += _copies_of_others(folder, files)
@@ -317,7 +201,7 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
                 if progress is not None:
                     progress(len(looks), total)
     findings = [
-        _finding(seen.kind, _joined(splits[path]), path.name, seen.sentence)
+        finding(seen.kind, joined(splits[path]), path.name, seen.sentence)
         for path, seen in looks.items()
         if isinstance(seen, _Problem)
     ]
@@ -326,7 +210,7 @@ def check_pairs(pairs: Sequence[ListedPair], progress: Progress | None = None, w
     findings += _not_shown(pairs, looks)
     for path, seen in looks.items():
         if isinstance(seen, _Mask):
-            findings += _mask_findings(path, seen, _joined(splits[path]))
+            findings += _mask_findings(path, seen, joined(splits[path]))
     digests = {path: seen.digest for path, seen in looks.items() if isinstance(seen, _Image)}
     return [
         *findings,
@@ -397,17 +281,17 @@ def _look_at_mask(path: Path, rule: Foreground) -> _Mask | _Problem:
 
 def _mask_findings(path: Path, seen: _Mask, split: str) -> Iterator[Finding]:
     if not seen.covered:
-        yield _finding("empty-mask", split, path.name, f"{path.name} holds no foreground.")
+        yield finding("empty-mask", split, path.name, f"{path.name} holds no foreground.")
     if seen.fractions:
         sentence = f"{path.name} holds fractions; what is above one half counts as foreground."
-        yield _finding("fraction-mask", split, path.name, sentence)
+        yield finding("fraction-mask", split, path.name, sentence)
     elif seen.between:
         sentence = (
             f"{seen.between} of {seen.size[0] * seen.size[1]} pixels of {path.name} are neither black nor white; cut "
             f"in the middle, {seen.cut_off} of them are background, which a reader of anything above 0 takes for "
             "foreground."
         )
-        yield _finding("non-binary-mask", split, path.name, sentence)
+        yield finding("non-binary-mask", split, path.name, sentence)
 
 
 def _inverted(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterator[Finding]:
@@ -426,7 +310,7 @@ def _inverted(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iter
                 f"{len(wide)} of {len(masks)} masks in {folder.name}/ cover more than half of their image and of its "
                 f"border, such as {wide[0].name}; if they are inverted, write 'foreground: dark' into dataset.yaml."
             )
-            yield _finding("inverted-masks", _joined(splits[folder]), wide[0].name, sentence)
+            yield finding("inverted-masks", joined(splits[folder]), wide[0].name, sentence)
 
 
 def _not_shown(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterator[Finding]:
@@ -443,7 +327,7 @@ def _not_shown(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Ite
     if not sum(shown_in["val"].values()):
         what = "shows what it is named after" if masks["val"] else "is listed"
         sentence = f"No validation mask {what}, so that the best model cannot be chosen."
-        yield _finding("no-validation", "val", "val", sentence)
+        yield finding("no-validation", "val", "val", sentence)
     for target in dict.fromkeys(target for split in SPLITS for target in masks[split]):
         counts = {split: shown_in[split][target] for split in SPLITS if masks[split]}
         lacking = [split for split, count in counts.items() if not count]
@@ -457,7 +341,7 @@ def _not_shown(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Ite
             "test": "it is not measured",
         }
         sentence = f"The masks that show {named}: {told}; {' and '.join(means[split] for split in lacking)}."
-        yield _finding("target-not-shown", _joined(lacking), target, sentence)
+        yield finding("target-not-shown", joined(lacking), target, sentence)
 
 
 def _sizes(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterator[Finding]:
@@ -475,11 +359,11 @@ def _sizes(pairs: Iterable[ListedPair], looks: Mapping[Path, object]) -> Iterato
                     f"{pair.mask.name} is not (tag {mask.orientation}); save both "
                     "anew, or accept it if they were drawn on the upright image."
                 )
-                yield _finding("turned-image", pair.split, pair.name, sentence)
+                yield finding("turned-image", pair.split, pair.name, sentence)
         else:
             is_size, was_size = (f"{cols} x {rows}" for rows, cols in (image.size, mask.size))
             sentence = f"{pair.name} is {is_size} pixels, but its mask {pair.mask.name} is {was_size}."
-            yield _finding("size-mismatch", pair.split, pair.name, sentence)
+            yield finding("size-mismatch", pair.split, pair.name, sentence)
 
 
 def _sides_tell(image: _Image) -> bool:
@@ -493,8 +377,8 @@ def _in_two_splits(pairs: Iterable[ListedPair], splits: Mapping[Path, set[str]])
             found[pair.image].append(pair)
     for image, same in found.items():
         name, where = same[0].name, splits[image]
-        sentence = f"{name} is listed in {_joined(where)}{_boxes(same)}."
-        yield _leak("image-in-two-splits", where, name, sentence)
+        sentence = f"{name} is listed in {joined(where)}{_boxes(same)}."
+        yield leak("image-in-two-splits", where, name, sentence)
 
 
 def _boxes(pairs: Iterable[ListedPair]) -> str:
@@ -516,12 +400,12 @@ def _copies(
             continue
         where = set().union(*(splits[path] for path in paths))
         first = names[paths[0]]
-        told = ", ".join(f"{names[path]} ({_joined(splits[path])})" for path in paths)
+        told = ", ".join(f"{names[path]} ({joined(splits[path])})" for path in paths)
         sentence = f"These files hold the same image: {told}."
         if len(where) > 1:
-            yield _leak("copy-in-two-splits", where, first, sentence)
+            yield leak("copy-in-two-splits", where, first, sentence)
         else:
-            yield _finding("copy-in-split", _joined(where), first, sentence)
+            yield finding("copy-in-split", joined(where), first, sentence)
 
 
 def _groups(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
@@ -533,8 +417,8 @@ def _groups(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
         count = Counter(split for where in images.values() for split in where)
         # One image in two splits is a finding of its own.
         if len(count) > 1 and len(images) > 1:
-            told = ", ".join(f"{number} in {split}" for split, number in sorted(count.items(), key=_order))
-            yield _leak("group-in-two-splits", set(count), group, f"The images of {group} are spread: {told}.")
+            told = ", ".join(f"{number} in {split}" for split, number in sorted(count.items(), key=in_order))
+            yield leak("group-in-two-splits", set(count), group, f"The images of {group} are spread: {told}.")
 
 
 def _listed_twice(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
@@ -544,7 +428,7 @@ def _listed_twice(pairs: Iterable[ListedPair]) -> Iterator[Finding]:
     for (split, _, mask), same in found.items():
         if len(same) > 1:
             sentence = f"{same[0].name} with {mask.name} is listed {len(same)} times in {split}{_boxes(same)}."
-            yield _finding("listed-twice", split, same[0].name, sentence)
+            yield finding("listed-twice", split, same[0].name, sentence)
 
 
 def _pairs(
@@ -553,12 +437,12 @@ def _pairs(
     for entry in entries:
         if not entry.mask:
             sentence = f"{shown(entry.image)} is listed, but {TABLE} has no row with a mask for it."
-            findings.append(_finding("missing-file", entry.split, entry.image, sentence))
+            findings.append(finding("missing-file", entry.split, entry.image, sentence))
             continue
         try:
             image, mask = entry.image_path(), entry.mask_path()
         except ValueError as error:
-            findings.append(_finding("outside-folder", entry.split, entry.image, str(error)))
+            findings.append(finding("outside-folder", entry.split, entry.image, str(error)))
             continue
         place = "" if entry.images.parent == folder else f"{entry.images.name}/"
         yield ListedPair(
@@ -591,7 +475,7 @@ def _repeated(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
             continue
         first = seen.setdefault((content, split_folders(folder, split)[0]), path)
         if first != path:
-            yield _finding("repeated-file", split, path.name, f"{path.name} repeats {first.name}.")
+            yield finding("repeated-file", split, path.name, f"{path.name} repeats {first.name}.")
 
 
 def _copies_of_others(folder: Path, files: Mapping[str, Path]) -> Iterator[Finding]:
@@ -610,7 +494,7 @@ def _copies_of_others(folder: Path, files: Mapping[str, Path]) -> Iterator[Findi
             if content in own and len(content.strip()) > len(b"[]"):
                 split, mine = own[content]
                 sentence = f"{mine.name} is a copy of {other.name}'s {path.name}: one of them describes other images."
-                yield _finding("copy-of-another-set", split, mine.name, sentence)
+                yield finding("copy-of-another-set", split, mine.name, sentence)
 
 
 def _report(name: str, pairs: Sequence[ListedPair], findings: Iterable[Finding]) -> DataReport:
@@ -618,31 +502,4 @@ def _report(name: str, pairs: Sequence[ListedPair], findings: Iterable[Finding])
     images = Counter(split for split, _ in {(pair.split, pair.image) for pair in pairs})
     masks = Counter(split for split, _, _ in {(pair.split, pair.image, pair.mask) for pair in pairs})
     arranged = sorted(findings, key=lambda f: order[f.kind])
-    return DataReport(name, dict(sorted(images.items(), key=_order)), dict(masks), tuple(arranged))
-
-
-def _finding(kind: str, split: str, item: str, sentence: str) -> Finding:
-    return Finding(kind, KINDS[kind].severity, split, item, sentence)
-
-
-def _leak(kind: str, splits: set[str], item: str, sentence: str) -> Finding:
-    """A finding that misleads where training is one of the splits; between validation and test it is a warning."""
-    return Finding(kind, STOP if "train" in splits else WARNING, _joined(splits), item, sentence)
-
-
-def _joined(splits: Iterable[str]) -> str:
-    return ", ".join(split for split, _ in sorted(((split, 0) for split in splits), key=_order))
-
-
-def _order(item: tuple[str, int]) -> int:
-    return SPLITS.index(item[0]) if item[0] in SPLITS else len(SPLITS)
-
-
-def _check_accept(accept: Collection[str]) -> None:
-    for kind in accept:
-        if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KINDS)}."
-            raise ValueError(f"There is no kind of finding {kind!r}; {hint}")
-        if not KINDS[kind].acceptable:
-            raise ValueError(f"{kind} cannot be accepted: mend the data, or leave these images out.")
+    return DataReport(name, dict(sorted(images.items(), key=in_order)), dict(masks), tuple(arranged))

@@ -17,8 +17,9 @@ from medvlsm_training.train import refuse_misleading, train
 from napari_medvlsm.cli import main
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.datasets.catalogue import load_catalogue
-from napari_medvlsm.core.datasets.check import KINDS, check_data, check_items
+from napari_medvlsm.core.datasets.check import check_data, check_items
 from napari_medvlsm.core.datasets.export import export_case
+from napari_medvlsm.core.datasets.findings import KINDS
 from napari_medvlsm.core.datasets.layouts import read_split
 from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.datasets.splits import require_enough

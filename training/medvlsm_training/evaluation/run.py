@@ -12,7 +12,8 @@ from medvlsm_training.evaluation.measure import measure
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.resume import ResumeState
 from napari_medvlsm import __version__
-from napari_medvlsm.core.datasets.check import NOTE, check_items
+from napari_medvlsm.core.datasets.check import check_items
+from napari_medvlsm.core.datasets.findings import NOTE
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.loading import load_model
