@@ -56,6 +56,11 @@ class ToolsPresenter(QObject):
         super().__init__(parent)
         self._viewer, self._session, self._corrections = viewer, session, corrections
         self._editing, self._layers, self._tools, self._box = editing, layers, tools, box
+        # napari can fill a box behind the circle of the brush, over the pixels that one looks at, and leaves it on the
+        # scan where the brush is laid down.
+        circle = getattr(viewer.canvas.overlays, "_brush_circle", None)
+        if circle is not None:
+            circle.box = False
         self.outline = OutlineView(viewer, self)
         self.pointer = Pointer(viewer)
         self.mark = PointedMark(viewer, self)

@@ -121,7 +121,7 @@ class Background(QObject):
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._finished.connect(lambda call, value: call(value) if call is not None else None)
+        self._finished.connect(self._deliver)
 
     def run(
         self,
@@ -167,6 +167,12 @@ class Background(QObject):
                     self._jobs.get_nowait()
         _finish(self._jobs, self._thread, self._finish_seconds)
         self._thread = None
+
+    def _deliver(self, call: Callable[[Any], None] | None, value: Any) -> None:
+        # What was still running when the window closed would be told to widgets that are gone.
+        dropped = self._closed and not self._finish_seconds
+        if call is not None and not dropped:
+            call(value)
 
 
 def _work_off(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:

@@ -2,6 +2,8 @@ import subprocess
 import sys
 import threading
 
+from qtpy.QtWidgets import QApplication
+
 from napari_medvlsm.widgets._workers import Background
 
 
@@ -31,14 +33,18 @@ def test_close_finishes_what_is_queued(tmp_path):
 
 
 def test_a_job_that_hangs_keeps_neither_another_thread_nor_the_end_waiting(qtbot, tmp_path):
-    hangs, files, autosave = threading.Event(), Background(), Background(finish_seconds=60)
-    files.run(hangs.wait)
+    hangs, files, autosave, came = threading.Event(), Background(), Background(finish_seconds=60), []
+    files.run(hangs.wait, came.append)
+    thread = files._thread
     files.run(lambda: (tmp_path / "dropped").write_text("x"))
     autosave.run(lambda: (tmp_path / "stroke").write_text("x"))
     files.close()
     autosave.close()
     assert (tmp_path / "stroke").exists()
     hangs.set()
+    thread.join()
+    QApplication.processEvents()
+    assert not came, "who would hear it is gone with the window"
     files.run(lambda: (tmp_path / "late").write_text("x"))
     assert not (tmp_path / "late").exists() and not (tmp_path / "dropped").exists()
 
