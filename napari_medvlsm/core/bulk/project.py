@@ -34,7 +34,7 @@ def main() -> int:
             return 0
         entry, vocabulary = find_model(request.model), load_vocabulary(own_words_path())
         weights = weights_hash(entry.folder)
-        work: list[tuple[str, Path, Prompt, dict[Path, tuple[str]]]] = []
+        work: list[tuple[str, Path, Prompt, dict[Path, tuple[str, ...]]]] = []
         for number, (target, text) in enumerate(request.prompts.items()):
             out = store.folder / PREDICTING_FOLDER / str(number)
             ids = to_predict(store.database, target, text, weights)
