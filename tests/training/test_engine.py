@@ -285,7 +285,7 @@ def test_best_is_the_epoch_of_the_best_validation_dice(trained, tmp_path):
 
 @pytest.mark.parametrize(("least", "epochs"), [(1, 2), (3, 3)])
 def test_early_stopping_stops_for_good(trained, tmp_path, least, epochs):
-    changes = ("trainer.patience=1", "trainer.min_delta=2", "trainer.max_epochs=6", f"trainer.min_epochs={least}")
+    changes = ("trainer.patience=1", "trainer.min_delta=1", "trainer.max_epochs=6", f"trainer.min_epochs={least}")
     told = trained("run", *changes)
     assert told[-1].reason == "early stopping" and len(curves(tmp_path / "run")) == epochs
     again = trained("run", *changes)
@@ -293,8 +293,16 @@ def test_early_stopping_stops_for_good(trained, tmp_path, least, epochs):
     assert again[-1].val_dice == told[-1].val_dice
 
 
-def test_what_diverges_reaches_no_checkpoint(words, tmp_path, capfd):
-    code = main([*words(tmp_path / "run", "optimizer.learning_rate=1e30", "optimizer.schedule=constant"), "--events"])
+class TooFast(torch.optim.AdamW):
+    """At a rate that a recipe refuses."""
+
+    def __init__(self, groups, **options):
+        super().__init__([group | {"lr": 1e30} for group in groups], **options)
+
+
+def test_what_diverges_reaches_no_checkpoint(words, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(torch.optim, "AdamW", TooFast)
+    code = main([*words(tmp_path / "run", "optimizer.schedule=constant"), "--events"])
     told = [read_line(line) for line in capfd.readouterr().out.splitlines()]
     assert code == ExitCode.DIVERGED and told[-1].reason == "diverged" and told[-1].checkpoint == ""
     assert re.search(r"gradient became (nan|inf) \(epoch 1, step 2\); try a lower learning_rate", told[-1].sentence)

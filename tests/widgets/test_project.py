@@ -84,7 +84,7 @@ def test_a_project_from_its_dialog_to_its_answers(panel, scans, qtbot):
 def test_a_project_of_another_window_is_offered_read_only(panel, scans, qtbot):
     folder = made(panel, scans, qtbot)
     # In use by nobody, although it is still being closed beside the window.
-    panel.project_writing.run(lambda: time.sleep(0.2))
+    panel.work.writing.run(lambda: time.sleep(0.2))
     panel.project.close()
     assert panel.projects.open(folder)
     panel.project.close()

@@ -277,7 +277,7 @@ class OptimizerConfig:
 
     name: Literal["adamw", "adam"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    encoder_rate: Annotated[float, Field(gt=0, le=100)] = 1.0
+    encoder_rate: Annotated[float, Field(ge=0, le=100)] = 1.0
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.05
     decay_all: bool = False
     betas: tuple[_BelowOne, _BelowOne] = (0.9, 0.999)

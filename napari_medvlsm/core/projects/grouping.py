@@ -42,7 +42,9 @@ class ByTable:
             If it cannot be read, lacks the column, or names no scans.
         """
         rows = read_table(path, column)
-        names = next((name for name in _NAMES if rows and name in rows[0]), None)
+        if not rows:
+            raise ProjectError(f"{path} names no scans: it has a first line and nothing below.")
+        names = next((name for name in _NAMES if name in rows[0]), None)
         if names is None:
             raise ProjectError(f"{path} has no column that names the scans; call it {_NAMES[0]!r}.")
         kind = column.strip().lower()

@@ -165,7 +165,7 @@ def test_a_preview_shows_groups_before_anything_is_added(tmp_path):
 
 
 def test_a_table_says_the_group(tmp_path):
-    (tmp_path / "t.csv").write_text("File,Patient\n", "utf-8")
+    (tmp_path / "t.csv").write_text("File,Sequence\n1.png,7\n", "utf-8")
     with pytest.raises(ValueError, match="lacks the column"):
         ByTable.read(tmp_path / "t.csv", "patient")
     (tmp_path / "t.csv").write_text("image,patient\nscan1.png,7\nscan2,7\ndeep/scan3.png,8\nscan4.png,\n", "utf-8")
@@ -174,6 +174,9 @@ def test_a_table_says_the_group(tmp_path):
         rule.of(tmp_path, name) for name in ("scan1.png", "x/scan2.tif", "deep/scan3.png", "scan4.png", "scan5.png")
     ]
     assert found == ["patient 7", "patient 7", "patient 8", "", ""]
+    (tmp_path / "t.csv").write_text("File,Patient\n", "utf-8")
+    with pytest.raises(ProjectError, match="nothing below"):
+        ByTable.read(tmp_path / "t.csv", "patient")
     (tmp_path / "t.csv").write_text("patient\n7\n", "utf-8")
     with pytest.raises(ProjectError, match="no column that names the scans"):
         ByTable.read(tmp_path / "t.csv", "patient")
