@@ -67,7 +67,7 @@ class Corrections:
         self._autosave = Autosave(store, run, call_later)
         self._autosave.message.connect(self.message.emit)
         self._autosave.failing.connect(self._on_failing)
-        # In the order in which they were begun: what is listed of a scan moves under no hand.
+        # In the order in which they were begun, so that the list of outlines keeps its order while one paints.
         self._open: dict[Key, Annotation] = {}
         # In the order of the last change; the values mean nothing.
         self._recent: dict[Key, None] = {}
