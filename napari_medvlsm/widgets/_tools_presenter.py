@@ -57,10 +57,10 @@ class ToolsPresenter(QObject):
         self._viewer, self._session, self._corrections = viewer, session, corrections
         self._editing, self._layers, self._tools, self._box = editing, layers, tools, box
         # napari can fill a box behind the circle of the brush, over the pixels that one looks at, and leaves it on the
-        # scan where the brush is laid down.
+        # scan where the brush is laid down. Without a box (`box = False`) its canvas crashes in Mesa at closing.
         circle = getattr(viewer.canvas.overlays, "_brush_circle", None)
         if circle is not None:
-            circle.box = False
+            circle.box_color = (0.0, 0.0, 0.0, 0.0)
         self.outline = OutlineView(viewer, self)
         self.pointer = Pointer(viewer)
         self.mark = PointedMark(viewer, self)
