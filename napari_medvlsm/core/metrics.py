@@ -1,4 +1,4 @@
-"""Overlap of a binary mask with the true one: pure functions on arrays (see `surface_metrics` for distances).
+"""Overlap of a binary mask with the true one: pure functions on arrays. Imports no torch (see `surface_metrics`).
 
 Empty masks: Dice and IoU are 1 where both masks are empty and 0 where only one is, as in the paper's mean. Precision
 is NaN where nothing is predicted, recall where nothing is true; leave these out of means and count them.
