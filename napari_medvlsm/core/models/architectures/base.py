@@ -103,6 +103,8 @@ class VLSM(nn.Module, ABC):
     #: Channel means and deviations that the family was pretrained with.
     MEAN: ClassVar[tuple[float, float, float]] = CLIP_MEAN
     STD: ClassVar[tuple[float, float, float]] = CLIP_STD
+    #: Rows and columns of the input where nothing else is said; those that a published family was published with.
+    IMAGE_SIZE: ClassVar[int]
     #: The submodule that holds both encoders; all else is decoder.
     ENCODERS: ClassVar[str]
     #: The side of an input is a multiple of this.

@@ -48,7 +48,7 @@ class CLIPSeg(VLSM):
     preprocessing : ViTImageProcessor
     """
 
-    ENCODERS = "net.clip"
+    ENCODERS, IMAGE_SIZE = "net.clip", 352
 
     # The release normalises with ImageNet's numbers, as the published preprocessing file does.
     MEAN, STD = IMAGENET_MEAN, IMAGENET_STD

@@ -94,7 +94,7 @@ class ImageOnly(VLSM):
     """
 
     MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
-    ENCODERS = "net.encoder"
+    ENCODERS, IMAGE_SIZE = "net.encoder", 256
     # The encoders halve the image five times.
     STRIDE = 32
 
@@ -117,7 +117,7 @@ class ImageOnly(VLSM):
         return model.eval()
 
     @classmethod
-    def from_config(cls, config: ImageOnlyConfig, image_size: int = 256) -> Self:
+    def from_config(cls, config: ImageOnlyConfig, image_size: int = IMAGE_SIZE) -> Self:
         """A model with random weights."""
         return cls(config, cls.default_preprocessing(image_size))
 

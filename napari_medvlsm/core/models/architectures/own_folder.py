@@ -26,8 +26,6 @@ class OwnFolderVLSM(VLSM):
     #: The dataclass of its sizes.
     CONFIG: ClassVar[type[Any]]
     TOKENIZER: ClassVar[type[PreTrainedTokenizerBase]]
-    #: Rows and columns of the input, where nothing else is said.
-    IMAGE_SIZE: ClassVar[int]
 
     def __init__(self, config: Any, tokenizer: PreTrainedTokenizerBase, preprocessing: ViTImageProcessor) -> None:
         super().__init__(tokenizer, preprocessing)

@@ -56,8 +56,7 @@ from napari_medvlsm.core.plain_files import is_there, read_json
 
 Tokenizer = TypeVar("Tokenizer", bound=PreTrainedTokenizerBase)
 PREPROCESSING_FILE = "preprocessor_config.json"
-# The published sizes of the images, and thresholds other than 0.5 (the paper's, and the authors' of CRIS).
-_IMAGE_SIZES = {"clipseg": 352, "cris": 416, "biomedclipseg": 224, "biomedclipseg-d": 224}
+# Thresholds other than 0.5 (the authors' of CRIS).
 _THRESHOLDS = {"cris": 0.35}
 # The public CRIS checkpoint was trained on texts of so many tokens.
 _CRIS_WORDS = 17
@@ -265,7 +264,7 @@ def _clipseg(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLS
     else:
         config = CLIPSegConfig.from_pretrained(options.like, local_files_only=True)
     tokenizer = _clip_tokenizer(options.tokenizer, config.text_config.vocab_size)
-    model = CLIPSeg(CLIPSegForImageSegmentation(config), tokenizer, _preprocessing(CLIPSeg, family, options))
+    model = CLIPSeg(CLIPSegForImageSegmentation(config), tokenizer, _preprocessing(CLIPSeg, options))
     return model.from_upstream_state_dict(checkpoint.named)
 
 
@@ -297,7 +296,7 @@ def _cris_from_clip(checkpoint: Checkpoint, family: str, options: ImportOptions)
 def _empty_cris(config: CRISConfig, family: str, options: ImportOptions) -> CRIS:
     tokenizer = _clip_tokenizer(options.tokenizer, config.vocab_size)
     with _seeded(options.seed):
-        return CRIS(config, tokenizer, _preprocessing(CRIS, family, options))
+        return CRIS(config, tokenizer, _preprocessing(CRIS, options))
 
 
 def _biomedclipseg(checkpoint: Checkpoint, family: str, options: ImportOptions) -> VLSM:
@@ -323,7 +322,7 @@ def _empty_biomedclipseg(family: str, options: ImportOptions) -> BiomedCLIPSeg:
     config = BiomedCLIPSegConfig() if options.like is None else read_config(BiomedCLIPSegConfig, options.like)
     tokenizer = _bert_tokenizer(options.tokenizer, config.vocab_size)
     with _seeded(options.seed):
-        return BiomedCLIPSeg(config, tokenizer, _preprocessing(BiomedCLIPSeg, family, options))
+        return BiomedCLIPSeg(config, tokenizer, _preprocessing(BiomedCLIPSeg, options))
 
 
 _MAKERS: dict[str, Callable[[Checkpoint, str, ImportOptions], VLSM]] = {
@@ -335,12 +334,12 @@ _MAKERS: dict[str, Callable[[Checkpoint, str, ImportOptions], VLSM]] = {
 }
 
 
-def _preprocessing(cls: type[VLSM], family: str, options: ImportOptions) -> ViTImageProcessor:
+def _preprocessing(cls: type[VLSM], options: ImportOptions) -> ViTImageProcessor:
     if options.like is not None and (options.like / PREPROCESSING_FILE).is_file():
         found = ViTImageProcessor.from_pretrained(options.like, local_files_only=True)
         if "height" in found.size:
             return found
-    return cls.default_preprocessing(_IMAGE_SIZES[family])
+    return cls.default_preprocessing(cls.IMAGE_SIZE)
 
 
 def _clip_tokenizer(folder: Path | None, tokens: int) -> CLIPTokenizer:
