@@ -17,6 +17,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import numpy as np
 import psutil
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, however slow the machine. To search for others: pytest --hypothesis-profile search
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, max_examples=5000, database=None)
+settings.load_profile("suite")
 
 SAMPLES = Path(__file__).parents[1] / "napari_medvlsm" / "data" / "samples"
 # A worker with torch, a window and an engine process of its own.

@@ -7,7 +7,8 @@ which the model's outline is wrong), the shipped starter is trained further on a
 `best/own` as it stands, and the result is measured on a hold-out of other patients or sequences that never changes.
 Beside it: the same with cases in a random order, a UNet whose encoder begins with the same weights, trained on the
 cases of the random order, and, without training, the mask of the corrected case that is nearest by the encoder's
-features. Goes on where it stopped; prints tables and draws `loop.png` of what is done.
+features. After each round the targets that the starter knew are measured too: what was forgotten. Goes on where it
+stopped; prints tables and draws `loop.png` of what is done.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.
 # Corrected cases up to which every seed is played.
 LARGE = 40
 ROUND_FILE, WEIGHTS_FILE = "round.json", "weights.safetensors"
+# Test scans of each of the starter's sets, on which forgetting is measured.
+OLDER = 10
 # The rival: as the starter's encoder, with a decoder that learns from nothing at a higher rate.
 UNET_SIZES = {"architecture": "unet", "encoder": "tu-tf_efficientnet_lite0", "decoder_channels": [96, 64, 32, 16, 16]}
 UNET_RATE, UNET_ENCODER_RATE = 0.001, 0.3
@@ -82,10 +85,10 @@ def planned(tasks: Sequence[Task], seeds: Sequence[int]) -> Iterator[Planned]:
 
 
 class Clinic:
-    """One task at play: its hold-out, its features, its rounds."""
+    """One task at play: its hold-out, its features, its rounds; `older` are test scans of the starter's own sets."""
 
-    def __init__(self, task: Task, runs: Path) -> None:
-        self.task, self.runs, self.vocabulary = task, runs, words()
+    def __init__(self, task: Task, runs: Path, older: Sequence[DataSet]) -> None:
+        self.task, self.runs, self.older, self.vocabulary = task, runs, older, words()
         self.folder = runs / task.name
         held = self.folder / "held_out"
         if not (held / "anns" / "test.json").is_file():
@@ -96,7 +99,7 @@ class Clinic:
         """The starter as it ships, on the hold-out."""
         path = self.folder / "starter.json"
         if not path.is_file():
-            path.write_text(json.dumps(asdict(measured(starter(), self.held_out))), "utf-8")
+            path.write_text(json.dumps(asdict(measured(starter(), self.held_out, self.older))), "utf-8")
         return Held(**json.loads(path.read_text("utf-8")))
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +199,7 @@ class Clinic:
             threshold = choose_threshold(sweep(segmenter, validation, known))
         segmenter.card = replace(segmenter.card, threshold=threshold)
         start = time.monotonic()
-        found = measured(segmenter, self.held_out)
+        found = measured(segmenter, self.held_out, self.older)
         played = Round(
             **asdict(plan),
             cases=places,
@@ -234,8 +237,11 @@ class Clinic:
         return float((segmenter.segment(self.task.target)[0].mask() ^ case.load_mask()).mean())
 
 
-def measured(segmenter: Segmenter, data: DataSet) -> Held:
-    """Dice of the hold-out by name and sentence, with wrong side and size, and what is outlined where nothing is."""
+def measured(segmenter: Segmenter, data: DataSet, older: Sequence[DataSet]) -> Held:
+    """Dice of the hold-out by name and sentence, with wrong side and size, and what is outlined where nothing is.
+
+    With it, where the model takes words, Dice by name of the older sets.
+    """
     found: dict[PromptKind, dict[str, float]] = {kind: {} for kind in KINDS}
     absent: list[float] = []
     threshold = segmenter.card.threshold
@@ -250,7 +256,20 @@ def measured(segmenter: Segmenter, data: DataSet) -> Held:
         absent += _elsewhere(segmenter, case.image, case.target, threshold)
     groups = [case.group for case in data.cases]
     columns = {kind.value: [found[kind].get(case.name) for case in data.cases] for kind in KINDS[:4]}
-    return Held(groups, columns, absent)
+    return Held(groups, columns, absent, _known_before(segmenter, older))
+
+
+def _known_before(segmenter: Segmenter, older: Sequence[DataSet]) -> dict[str, list[float]]:
+    """Dice by name of every case of the older sets that shows its target, by target."""
+    found: dict[str, list[float]] = {}
+    if segmenter.model.tokenizer is None:
+        return found
+    for data in older:
+        for answer in answers(segmenter, data, EvaluationPrompts((PromptKind.CLASS,)), data.vocabulary):
+            if answer.truth.any():
+                mask = answer.prediction.mask(segmenter.card.threshold)
+                found.setdefault(answer.case.target, []).append(dice(mask, answer.truth))
+    return found
 
 
 def _elsewhere(segmenter: Segmenter, image: Path, target: str, threshold: float) -> list[float]:
@@ -303,7 +322,8 @@ def main() -> int:
     torch.set_num_threads(1)
     options.runs.mkdir(parents=True, exist_ok=True)
     tasks = [TASKS[name](options.data) for name in options.tasks]
-    clinics = {task.name: Clinic(task, options.runs) for task in tasks}
+    older = recipe_sets(load_recipe("starter"), options.data, "test", words(), limit=OLDER)
+    clinics = {task.name: Clinic(task, options.runs, older) for task in tasks}
     until = time.monotonic() + 60 * (options.minutes or 1e9)
     rounds: list[Round] = []
     for plan in planned(tasks, options.seeds):

@@ -25,11 +25,15 @@ STARTER = "starter as it ships"
 
 @dataclass(frozen=True)
 class Held:
-    """Measured on the hold-out: groups of its cases, Dice by kind of prompt (None where not asked), false alarms."""
+    """Measured on the hold-out: groups of its cases, Dice by kind of prompt (None where not asked), false alarms.
+
+    `older` is Dice by name on test scans of the starter's own sets, by target; empty where a model takes no words.
+    """
 
     groups: list[str]
     dice: dict[str, list[float | None]]
     absent: list[float]
+    older: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,30 @@ def print_tables(
                 found = by_group([_nearest(r, nearest) for r in some], "class")
                 print("| " + " | ".join([ARMS["nearest"][0], str(size), str(len(some)), _said(found)]) + " |")
         _print_pairs(task, own, held)
+        _print_older(task, own, held)
+
+
+def _print_older(task: Task, rounds: Sequence[Round], untrained: Held) -> None:
+    """What was forgotten: Dice on the starter's own targets, and over all of their scans less the starter's."""
+    counts = ", ".join(f"{len(values)} of {target}" for target, values in untrained.older.items())
+    print(f"\n{task.title}: the starter's own targets by name, mean Dice in points on test scans ({counts})\n")
+    print("| " + " | ".join(["arm", "cases", "seeds", *untrained.older, "all, less the starter"]) + " |")
+    print("|---|" + "---:|" * (len(untrained.older) + 3))
+    means = [f"{100 * np.mean(values):.1f}" for values in untrained.older.values()]
+    print("| " + " | ".join([STARTER, "0", "", *means, ""]) + " |")
+    for arm in ("chosen", "random"):
+        for size in task.sizes:
+            some = [r.result.older for r in rounds if r.arm == arm and r.size == size]
+            if not some:
+                continue
+            means = [f"{100 * np.mean([one[target] for one in some]):.1f}" for target in untrained.older]
+            changes, scans = [], []
+            for one in some:
+                for target, before in untrained.older.items():
+                    changes += [100 * (a - b) for a, b in zip(one[target], before, strict=True)]
+                    scans += [f"{target} {place}" for place in range(len(before))]
+            change = _said(estimate(changes, scans))
+            print("| " + " | ".join([ARMS[arm][0], str(size), str(len(some)), *means, change]) + " |")
 
 
 def _measures(held: Sequence[Held], words: bool = True) -> list[str]:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageColor
 from skimage.draw import polygon2mask
@@ -193,7 +193,6 @@ def test_noise_is_described_by_its_largest_parts():
 
 
 @given(masks())
-@settings(deadline=None)
 def test_rotating_the_mask_rotates_the_places(mask):
     # A quarter turn to the left takes cell (row, col) to (2 - col, row).
     turned = {
@@ -205,7 +204,6 @@ def test_rotating_the_mask_rotates_the_places(mask):
 
 
 @given(masks(), st.sampled_from([2, 4]))
-@settings(deadline=None)
 def test_resolution_does_not_matter(mask, factor):
     fine = mask.repeat(factor, axis=0).repeat(factor, axis=1)
     assert describe(fine).measured == describe(mask).measured
@@ -235,43 +233,36 @@ def polygon(points, angle):
 
 angles = st.floats(0, 180)
 shifts = st.tuples(st.floats(0, 1), st.floats(0, 1))
-few = settings(deadline=None, max_examples=60)
 
 
 @given(st.floats(6, 60), shifts)
-@few
 def test_discs_are_round(radius, shift):
     assert describe(ellipse(radius, radius, shift=shift)).shape == "round"
 
 
 @given(st.floats(6, 40), angles, shifts)
-@few
 def test_ellipses_of_two_to_one_are_oval(short, angle, shift):
     assert describe(ellipse(2 * short, short, angle, shift)).shape == "oval"
 
 
 @given(st.floats(4, 30), st.floats(3, 6), angles)
-@few
 def test_slender_ellipses_are_elongated(short, ratio, angle):
     assert describe(ellipse(ratio * short, short, angle)).shape == "elongated"
 
 
 @given(st.floats(10, 60), st.floats(1, 2), angles)
-@few
 def test_rectangles(half, ratio, angle):
     w = half * ratio
     assert describe(polygon([(-half, -w), (-half, w), (half, w), (half, -w)], angle)).shape == "rectangular"
 
 
 @given(st.floats(10, 60), st.floats(-0.5, 0.5), st.floats(0, 360))
-@few
 def test_triangles(half, skew, angle):
     points = [(-half, -half), (-half, half), (half, 2 * skew * half)]
     assert describe(polygon(points, angle)).shape == "triangular"
 
 
 @given(st.floats(15, 60), st.integers(4, 7), angles)
-@few
 def test_stars_are_irregular(radius, spikes, angle):
     turns = np.pi * np.arange(2 * spikes) / spikes
     reach = np.where(np.arange(2 * spikes) % 2, 0.4, 1) * radius
@@ -280,7 +271,6 @@ def test_stars_are_irregular(radius, spikes, angle):
 
 
 @given(st.floats(8, 30), st.floats(1.6, 2.5))
-@few
 def test_spacing_undoes_anisotropic_pixels(radius, ratio):
     # A disc of `ratio * radius` mm, seen with pixels `ratio` mm high and 1 mm wide, at half axes of r and ratio * r.
     mask = ellipse(ratio * radius, radius)
@@ -530,6 +520,5 @@ def test_number_sentences_for_one_and_none():
 
 
 @given(masks())
-@settings(deadline=None)
 def test_what_the_mask_says_never_contradicts_it(mask):
     assert contradictions(Attributes(**describe(mask).measured), describe(mask)) == ()
