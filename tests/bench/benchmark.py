@@ -43,13 +43,14 @@ def median_seconds(function: Callable[[], object], repeats: int = 5) -> float:
 def inference() -> None:
     """CLIPSeg rd64 at true size, random weights, CPU: prompts on one encoding against plain forwards."""
     import torch
-    from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, ViTImageProcessor
+    from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
     from medvlsm_training.tokenizer import build_tokenizer, clip_merges
     from napari_medvlsm.core.effect import compare_size
     from napari_medvlsm.core.images import to_model_input
     from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+    from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
     from napari_medvlsm.core.models.store.card import ModelCard
     from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
     from napari_medvlsm.core.prompts.variants import contrasts, ladder
@@ -57,7 +58,7 @@ def inference() -> None:
     torch.manual_seed(0)
     config = CLIPSegConfig(use_complex_transposed_convolution=True, reduce_dim=64, vision_config={"patch_size": 16})
     config.text_config.eos_token_id = 2
-    preprocessing = ViTImageProcessor(size={"height": 352, "width": 352}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    preprocessing = Preprocessing(352, [0.5] * 3, [0.5] * 3)
     model = CLIPSeg(CLIPSegForImageSegmentation(config).eval(), build_tokenizer(clip_merges()), preprocessing)
     rng = np.random.default_rng(0)
     scans = [rng.integers(0, 256, (512, 512, 3), dtype=np.uint8) for _ in range(6)]

@@ -15,6 +15,7 @@ from napari_medvlsm.core.inference import Cancelled, Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.models.architectures.base import VLSM, Conditions
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 from napari_medvlsm.core.upsampling import scaled, to_scan_size
 
 TEXTS = ["small pink polyp", "left lung", "skin melanoma, located in top left of the image"]
@@ -56,7 +57,7 @@ def test_same_logits_at_the_true_size_of_clipseg(image, small_card):
     config = CLIPSegConfig(use_complex_transposed_convolution=True, reduce_dim=64, vision_config={"patch_size": 16})
     config.text_config.eos_token_id = 2  # as in the published configuration
     torch.manual_seed(1)
-    model = CLIPSeg(CLIPSegForImageSegmentation(config).eval(), tokenizer, _preprocessing(352))
+    model = CLIPSeg(CLIPSegForImageSegmentation(config).eval(), tokenizer, Preprocessing(352, [0.5] * 3, [0.5] * 3))
     parameters = model.parameter_count()
     assert parameters == 150_747_746
     segmenter = Segmenter(model, small_card, device="cpu")
@@ -65,12 +66,6 @@ def test_same_logits_at_the_true_size_of_clipseg(image, small_card):
     theirs = plain_logits(model, image, TEXTS[:2])
     assert ours.shape == (2, 352, 352)
     assert np.abs(ours - theirs).max() <= 1e-4 * theirs.std()
-
-
-def _preprocessing(side):
-    from transformers import ViTImageProcessor
-
-    return ViTImageProcessor(size={"height": side, "width": side}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
 def test_blocks_after_the_last_tap_are_not_computed(segmenter, image):

@@ -280,7 +280,7 @@ def test_key_is_that_of_the_encoders_and_of_what_reaches_them(base, tmp_path):
     with torch.no_grad():
         model.net.decoder.reduces[0].weight.add_(1)
     assert encoder_key(model) == key
-    model.preprocessing.image_mean = [0.4, 0.5, 0.6]
+    model.preprocessing = replace(model.preprocessing, mean=(0.4, 0.5, 0.6))
     assert (other := encoder_key(model)) != key
     with torch.no_grad():
         model.net.clip.vision_model.pre_layrnorm.bias[0] += 1e-3

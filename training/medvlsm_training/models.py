@@ -85,7 +85,7 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
             f"model.image_size must be a multiple of {model.STRIDE} for this base, but is {wanted.image_size}."
         )
     if wanted.image_size and wanted.image_size != model.image_size:
-        model.preprocessing.size = {"height": wanted.image_size, "width": wanted.image_size}
+        model.preprocessing = replace(model.preprocessing, side=wanted.image_size)
     if wanted.sizes:
         _read_as(model, recipe)
     if wanted.trained == "lora":

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def start_from(model: VLSM, encoder: nn.Module, name: str, weights: str, run: Pa
 
 def normalise_as(model: VLSM, mean: Sequence[float], std: Sequence[float]) -> None:
     """Let a model's images have these means and deviations of their channels."""
-    model.preprocessing.image_mean, model.preprocessing.image_std = list(mean), list(std)
+    model.preprocessing = replace(model.preprocessing, mean=mean, std=std)
 
 
 def read_weights_source(run: Path) -> dict[str, Any]:

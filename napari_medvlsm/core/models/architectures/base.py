@@ -18,9 +18,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase, ViTImageProcessor
+from transformers import PreTrainedTokenizerBase
 
-from napari_medvlsm.core.models.architectures.limits import check_preprocessing
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 from napari_medvlsm.core.models.architectures.weights import load_strict
 from napari_medvlsm.core.models.store.adapter import LoraSettings
 
@@ -91,13 +91,7 @@ class VLSM(nn.Module, ABC):
     ----------
     tokenizer : PreTrainedTokenizerBase, optional
         None for a model that reads no text.
-    preprocessing : ViTImageProcessor
-        Only its size, mean and standard deviation are used; pixels go through `core.images`.
-
-    Raises
-    ------
-    ValueError
-        If no image can be brought to that size, mean and deviation.
+    preprocessing : Preprocessing
     """
 
     #: Channel means and deviations that the family was pretrained with.
@@ -112,9 +106,8 @@ class VLSM(nn.Module, ABC):
     #: Prompts that inference decodes at once: bounds the memory of the decoder.
     PROMPT_BATCH: ClassVar[int] = 16
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, preprocessing: ViTImageProcessor) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, preprocessing: Preprocessing) -> None:
         super().__init__()
-        check_preprocessing(preprocessing)
         # None in a model that ignores text.
         self.tokenizer: Any = tokenizer
         self.preprocessing = preprocessing
@@ -199,26 +192,24 @@ class VLSM(nn.Module, ABC):
     @property
     def image_size(self) -> int:
         """Rows and columns of the input."""
-        return int(self.preprocessing.size["height"])
+        return self.preprocessing.side
 
     @property
     def mean(self) -> tuple[float, float, float]:
         """Channel means, in units of [0, 1]."""
-        r, g, b = self.preprocessing.image_mean
+        r, g, b = self.preprocessing.mean
         return r, g, b
 
     @property
     def std(self) -> tuple[float, float, float]:
         """Channel standard deviations, in units of [0, 1]."""
-        r, g, b = self.preprocessing.image_std
+        r, g, b = self.preprocessing.std
         return r, g, b
 
     @classmethod
-    def default_preprocessing(cls, image_size: int) -> ViTImageProcessor:
+    def default_preprocessing(cls, image_size: int) -> Preprocessing:
         """The family's own normalisation, for squares of a size."""
-        return ViTImageProcessor(
-            size={"height": image_size, "width": image_size}, image_mean=list(cls.MEAN), image_std=list(cls.STD)
-        )
+        return Preprocessing(image_size, cls.MEAN, cls.STD)
 
     @property
     def upstream(self) -> nn.Module:

@@ -14,12 +14,13 @@ import timm
 import torch
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BertTokenizer, CLIPSegConfig, ViTImageProcessor
+from transformers import BertConfig, BertModel, BertTokenizer, CLIPSegConfig
 from transformers.models.clipseg.modeling_clipseg import CLIPSegDecoder
 
 from napari_medvlsm.core.models.architectures.base import Activations, Attention, Conditions, projections
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.own_folder import OwnFolderVLSM
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class BiomedCLIPSeg(OwnFolderVLSM):
     ----------
     config : BiomedCLIPSegConfig
     tokenizer : BertTokenizer
-    preprocessing : ViTImageProcessor
+    preprocessing : Preprocessing
 
     Raises
     ------
@@ -83,7 +84,7 @@ class BiomedCLIPSeg(OwnFolderVLSM):
     ENCODERS = "biomedclip"
     config: BiomedCLIPSegConfig
 
-    def __init__(self, config: BiomedCLIPSegConfig, tokenizer: BertTokenizer, preprocessing: ViTImageProcessor) -> None:
+    def __init__(self, config: BiomedCLIPSegConfig, tokenizer: BertTokenizer, preprocessing: Preprocessing) -> None:
         super().__init__(config, tokenizer, preprocessing)
         self.biomedclip = _BiomedCLIP(config)
         self.decoder = _random_decoder(config, self.biomedclip.visual.trunk)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from torch import Tensor, nn
-from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer, ViTImageProcessor
+from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from napari_medvlsm.core.models.architectures.base import (
@@ -23,6 +23,7 @@ from napari_medvlsm.core.models.architectures.base import (
     Conditions,
     projections,
 )
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 from napari_medvlsm.core.models.architectures.weights import loading, refuse_adapters
 from napari_medvlsm.core.models.store.card import read_card
 
@@ -45,7 +46,7 @@ class CLIPSeg(VLSM):
     ----------
     net : CLIPSegForImageSegmentation
     tokenizer : CLIPTokenizer
-    preprocessing : ViTImageProcessor
+    preprocessing : Preprocessing
     """
 
     ENCODERS, IMAGE_SIZE = "net.clip", 352
@@ -54,7 +55,7 @@ class CLIPSeg(VLSM):
     MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(
-        self, net: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor
+        self, net: CLIPSegForImageSegmentation, tokenizer: CLIPTokenizer, preprocessing: Preprocessing
     ) -> None:
         super().__init__(tokenizer, preprocessing)
         self.net = net
@@ -68,7 +69,7 @@ class CLIPSeg(VLSM):
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-            preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
+            preprocessing = Preprocessing.read(folder)
             model = cls(net, tokenizer, preprocessing).eval()
         missing = sorted(report["missing_keys"])
         if missing:
@@ -90,7 +91,7 @@ class CLIPSeg(VLSM):
         transformers_logging.disable_progress_bar()
         self.net.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        self.preprocessing.save_pretrained(folder)
+        self.preprocessing.write(folder)
 
     @property
     def upstream(self) -> nn.Module:

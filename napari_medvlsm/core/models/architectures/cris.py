@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from transformers import CLIPTokenizer, ViTImageProcessor
+from transformers import CLIPTokenizer
 
 from napari_medvlsm.core.models.architectures.base import Activations, Attention, Conditions, projections
 from napari_medvlsm.core.models.architectures.cris_backbone import STRIDE, Backbone, ResNetEncoder
 from napari_medvlsm.core.models.architectures.cris_decoder import Decoder, Neck, Projector, conv_norm
 from napari_medvlsm.core.models.architectures.own_folder import OwnFolderVLSM
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 from napari_medvlsm.core.models.architectures.smp_encoder import SMPEncoder
 
 # The id that pads a text: OpenAI's tokenizer fills with zeros.
@@ -111,7 +112,7 @@ class CRIS(OwnFolderVLSM):
     ----------
     config : CRISConfig
     tokenizer : CLIPTokenizer
-    preprocessing : ViTImageProcessor
+    preprocessing : Preprocessing
 
     Raises
     ------
@@ -127,7 +128,7 @@ class CRIS(OwnFolderVLSM):
     # A prompt at true size takes some 50 MiB in this decoder, five times as much as in CLIPSeg's.
     PROMPT_BATCH = 4
 
-    def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
+    def __init__(self, config: CRISConfig, tokenizer: CLIPTokenizer, preprocessing: Preprocessing) -> None:
         super().__init__(config, tokenizer, preprocessing)
         width = config.neck_widths[1]
         self.backbone = Backbone(

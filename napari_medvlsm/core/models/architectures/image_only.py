@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import ViTImageProcessor
 
 from napari_medvlsm.core.models.architectures.base import (
     IMAGENET_MEAN,
@@ -23,6 +22,7 @@ from napari_medvlsm.core.models.architectures.base import (
     Attention,
     Conditions,
 )
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 from napari_medvlsm.core.models.architectures.smp_encoder import known_encoder
 from napari_medvlsm.core.models.architectures.weights import (
     loading,
@@ -84,7 +84,7 @@ class ImageOnly(VLSM):
     Parameters
     ----------
     config : ImageOnlyConfig
-    preprocessing : ViTImageProcessor
+    preprocessing : Preprocessing
         The side of its squares is a multiple of 32.
 
     Raises
@@ -98,7 +98,7 @@ class ImageOnly(VLSM):
     # The encoders halve the image five times.
     STRIDE = 32
 
-    def __init__(self, config: ImageOnlyConfig, preprocessing: ViTImageProcessor) -> None:
+    def __init__(self, config: ImageOnlyConfig, preprocessing: Preprocessing) -> None:
         super().__init__(None, preprocessing)
         if self.image_size % self.STRIDE:
             raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
@@ -111,7 +111,7 @@ class ImageOnly(VLSM):
         """Load a folder written by `save`."""
         read_card(folder)
         with loading(folder):
-            preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
+            preprocessing = Preprocessing.read(folder)
             model = cls(read_config(ImageOnlyConfig, folder), preprocessing)
             read_weights(model, folder)
         return model.eval()
@@ -125,7 +125,7 @@ class ImageOnly(VLSM):
         """Write configuration, weights and preprocessing into `folder`."""
         write_config(self.config, folder, "image-only")
         write_weights(self, folder)
-        self.preprocessing.save_pretrained(folder)
+        self.preprocessing.write(folder)
 
     @property
     def upstream(self) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from napari_medvlsm.core.plain_files import MOST_BYTES, is_system_file, read_json, shown
+from napari_medvlsm.core.plain_files import MOST_BYTES, is_system_file, read_json
 
 # Bytes of each file that is no weights; tokenizers have some MB.
 _MOST_BYTES = MOST_BYTES
@@ -21,7 +21,6 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
 _TIMES, _BESIDE = 8, 128 * 2**20
 # Bytes that count for each tensor, however small: bounds the number of modules, too.
 _LEAST = 4096
-_IMAGE_SIDES = (16, 4096)
 
 
 def check_files(folder: Path) -> None:
@@ -63,26 +62,6 @@ def within_weights(size: int, least: int = 0) -> Iterator[None]:
     """
     with _Budget(max(_TIMES * size + _BESIDE, least)):
         yield
-
-
-def check_preprocessing(preprocessing: Any) -> None:
-    """Refuse sizes and numbers that no image can be brought to.
-
-    Raises
-    ------
-    ValueError
-        If the side is not from 16 to 4096, or mean and deviation are not three numbers, the latter above 0.
-    """
-    size = preprocessing.size
-    side = size.get("height") if isinstance(size, Mapping) else getattr(size, "height", None)
-    low, high = _IMAGE_SIDES
-    if type(side) is not int or not low <= side <= high:
-        raise ValueError(f"the side of its images must be from {low} to {high} pixels, but is {shown(side, 40)}")
-    for name, least in (("image_mean", -math.inf), ("image_std", 0.0)):
-        values = getattr(preprocessing, name)
-        good = isinstance(values, Sequence) and not isinstance(values, str) and len(values) == 3
-        if not good or not all(isinstance(v, int | float) and math.isfinite(v) and v > least for v in values):
-            raise ValueError(f"{name} must be three numbers, but is {shown(values, 60)}")
 
 
 class _Budget(TorchDispatchMode):

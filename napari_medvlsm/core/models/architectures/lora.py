@@ -5,9 +5,6 @@ An adapted model is the same object of the same family, and image, text and deco
 
 from __future__ import annotations
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
-
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.models.store.adapter import LoraSettings
 
@@ -25,6 +22,8 @@ def add_lora(model: VLSM, settings: LoraSettings) -> VLSM:
     ValueError
         If the model has adapters already, or one of these encoders no attention.
     """
+    from peft import LoraConfig, inject_adapter_in_model  # here: a second, for which no other model waits
+
     if model.adapter is not None:
         raise ValueError("This model has adapters already. Merge them first to add others.")
     names = set()
@@ -49,6 +48,8 @@ def add_lora(model: VLSM, settings: LoraSettings) -> VLSM:
 
 def merge_lora(model: VLSM) -> VLSM:
     """Turn an adapted model, in place, into a plain one that answers the same up to rounding."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from transformers import PreTrainedTokenizerBase, ViTImageProcessor
+from transformers import PreTrainedTokenizerBase
 
 from napari_medvlsm.core.models.architectures.base import VLSM
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 from napari_medvlsm.core.models.architectures.weights import (
     loading,
     read_config,
@@ -27,7 +28,7 @@ class OwnFolderVLSM(VLSM):
     CONFIG: ClassVar[type[Any]]
     TOKENIZER: ClassVar[type[PreTrainedTokenizerBase]]
 
-    def __init__(self, config: Any, tokenizer: PreTrainedTokenizerBase, preprocessing: ViTImageProcessor) -> None:
+    def __init__(self, config: Any, tokenizer: PreTrainedTokenizerBase, preprocessing: Preprocessing) -> None:
         super().__init__(tokenizer, preprocessing)
         if self.image_size % self.STRIDE:
             raise ValueError(f"The side of the images must be a multiple of {self.STRIDE}, but is {self.image_size}.")
@@ -39,7 +40,7 @@ class OwnFolderVLSM(VLSM):
         read_card(folder)
         with loading(folder):
             tokenizer = cls.TOKENIZER.from_pretrained(folder, local_files_only=True)
-            preprocessing = ViTImageProcessor.from_pretrained(folder, local_files_only=True)
+            preprocessing = Preprocessing.read(folder)
             model = cls(read_config(cls.CONFIG, folder), tokenizer, preprocessing)
             read_weights(model, folder)
         return model.eval()
@@ -54,4 +55,4 @@ class OwnFolderVLSM(VLSM):
         write_config(self.config, folder, self.FAMILY)
         write_weights(self, folder)
         self.tokenizer.save_pretrained(folder)
-        self.preprocessing.save_pretrained(folder)
+        self.preprocessing.write(folder)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from transformers import CLIPTokenizer, ViTImageProcessor
+from transformers import CLIPTokenizer
 
 from napari_medvlsm.core.models.architectures.base import (
     IMAGENET_MEAN,
@@ -31,6 +31,7 @@ from napari_medvlsm.core.models.architectures.base import (
 )
 from napari_medvlsm.core.models.architectures.cris_decoder import plane_positions
 from napari_medvlsm.core.models.architectures.own_folder import OwnFolderVLSM
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 from napari_medvlsm.core.models.architectures.smp_encoder import smp_encoder
 
 # What fills a text up to the longest of its batch: the id of no token.
@@ -89,7 +90,7 @@ class WordUNet(OwnFolderVLSM):
     ----------
     config : WordUNetConfig
     tokenizer : CLIPTokenizer
-    preprocessing : ViTImageProcessor
+    preprocessing : Preprocessing
         The side of its squares is a multiple of 32.
 
     Raises
@@ -104,7 +105,7 @@ class WordUNet(OwnFolderVLSM):
     config: WordUNetConfig
     STRIDE = 32
 
-    def __init__(self, config: WordUNetConfig, tokenizer: CLIPTokenizer, preprocessing: ViTImageProcessor) -> None:
+    def __init__(self, config: WordUNetConfig, tokenizer: CLIPTokenizer, preprocessing: Preprocessing) -> None:
         super().__init__(config, tokenizer, preprocessing)
         image = smp_encoder(config.vision)
         *finer, coarse = image.out_channels[1:]

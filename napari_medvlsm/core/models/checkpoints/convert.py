@@ -20,7 +20,6 @@ from transformers import (
     CLIPSegForImageSegmentation,
     CLIPTokenizer,
     PreTrainedTokenizerBase,
-    ViTImageProcessor,
 )
 
 from napari_medvlsm import __version__
@@ -31,6 +30,7 @@ from napari_medvlsm.core.models.architectures.clip_tokenizer import clip_tokeniz
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg, published_config
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.limits import check_files, within_weights
+from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
 from napari_medvlsm.core.models.architectures.weights import (
     CONFIG_FILE,
     first_few,
@@ -44,6 +44,7 @@ from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import (
     ADAPTER_FILE,
     CARD_FILE,
+    PREPROCESSING_FILE,
     WEIGHTS_FILE,
     ModelCard,
     read_card,
@@ -55,7 +56,6 @@ from napari_medvlsm.core.models.store.sources import BIOMEDCLIP, find_source
 from napari_medvlsm.core.plain_files import is_there, read_json
 
 Tokenizer = TypeVar("Tokenizer", bound=PreTrainedTokenizerBase)
-PREPROCESSING_FILE = "preprocessor_config.json"
 # Thresholds other than 0.5 (the authors' of CRIS).
 _THRESHOLDS = {"cris": 0.35}
 # The public CRIS checkpoint was trained on texts of so many tokens.
@@ -334,11 +334,9 @@ _MAKERS: dict[str, Callable[[Checkpoint, str, ImportOptions], VLSM]] = {
 }
 
 
-def _preprocessing(cls: type[VLSM], options: ImportOptions) -> ViTImageProcessor:
+def _preprocessing(cls: type[VLSM], options: ImportOptions) -> Preprocessing:
     if options.like is not None and (options.like / PREPROCESSING_FILE).is_file():
-        found = ViTImageProcessor.from_pretrained(options.like, local_files_only=True)
-        if "height" in found.size:
-            return found
+        return Preprocessing.read(options.like)
     return cls.default_preprocessing(cls.IMAGE_SIZE)
 
 

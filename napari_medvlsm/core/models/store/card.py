@@ -29,7 +29,8 @@ from napari_medvlsm.core.validation_errors import first_problem
 CARD_FILE = "model_card.json"
 WEIGHTS_FILE = "model.safetensors"
 # Every model folder holds these; the tokenizer's own files vary with the family.
-REQUIRED_FILES = ("config.json", WEIGHTS_FILE, "preprocessor_config.json", CARD_FILE)
+PREPROCESSING_FILE = "preprocessor_config.json"
+REQUIRED_FILES = ("config.json", WEIGHTS_FILE, PREPROCESSING_FILE, CARD_FILE)
 # A folder of a model that adapts another (see `lora`) holds these instead.
 ADAPTER_FILE, ADAPTER_WEIGHTS_FILE = "adapter.json", "adapter.safetensors"
 ADAPTER_FILES = (ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, CARD_FILE)
