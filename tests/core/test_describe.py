@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import ImageColor
 from skimage.draw import polygon2mask
@@ -235,6 +235,8 @@ angles = st.floats(0, 180)
 shifts = st.tuples(st.floats(0, 1), st.floats(0, 1))
 
 
+@example(7.5, (0.0, 0.0))  # octagons on pixels
+@example(6.375, (0.5, 0.5))
 @given(st.floats(6, 60), shifts)
 def test_discs_are_round(radius, shift):
     assert describe(ellipse(radius, radius, shift=shift)).shape == "round"

@@ -22,10 +22,13 @@ _SOLID_LONG = 0.6
 _OVAL = 1.3
 _ELONGATED = 2.5
 # Area over area of the tightest rectangle at any angle: 1/2 for triangles, pi/4 = 0.79 for ellipses, 1 for rectangles.
-# From 6 pixels radius on, pixels move it by at most 0.08, 0.06 and 0.15. Circularity would tell them apart as well, but
+# From 6 pixels radius on, pixels move it by at most 0.08, 0.10 and 0.16. Circularity would tell them apart as well, but
 # not on pixels: 4 pi area / perimeter^2 of a disc goes from 1.29 (3 pixels radius) to 0.91 (100 pixels).
 _TRIANGULAR = 0.62
 _RECTANGULAR = 0.86
+# The same over the loosest such rectangle: at most 0.55 for rectangles, 0.66 and more for discs. Those of 6 to 8 pixels
+# radius are octagons on pixels, and may fill the tightest one as rectangles do.
+_ROUND = 0.6
 
 
 def shape_word(part: Bool, spacing: tuple[float, float]) -> str:
@@ -43,16 +46,16 @@ def shape_word(part: Bool, spacing: tuple[float, float]) -> str:
         return "elongated" if region.solidity >= _SOLID_LONG else "irregular"
     if region.solidity < _SOLID:
         return "irregular"
-    fill = region.area / _tightest_rectangle(region.image, spacing)
-    if fill < _TRIANGULAR:
+    tightest, loosest = _rectangles(region.image, spacing)
+    if region.area < _TRIANGULAR * tightest:
         return "triangular"
-    if fill > _RECTANGULAR:
+    if region.area > _RECTANGULAR * tightest and region.area < _ROUND * loosest:
         return "rectangular"
     return "oval" if region.axis_major_length >= _OVAL * region.axis_minor_length else "round"
 
 
-def _tightest_rectangle(part: Bool, spacing: tuple[float, float]) -> float:
-    """Area, in squared units of `spacing`, of the smallest rectangle at any angle around `part`."""
+def _rectangles(part: Bool, spacing: tuple[float, float]) -> tuple[float, float]:
+    """Areas, in squared units of `spacing`, of the smallest and the largest rectangle at any angle around `part`."""
     rows = np.flatnonzero(part.any(axis=1))
     ends = np.concatenate([part.argmax(axis=1)[rows], part.shape[1] - 1 - part[:, ::-1].argmax(axis=1)[rows]])
     points = np.stack([np.tile(rows, 2), ends], axis=1)
@@ -61,4 +64,5 @@ def _tightest_rectangle(part: Bool, spacing: tuple[float, float]) -> float:
     points = (points + sides[:, None]).reshape(-1, 2) * spacing
     angles = np.deg2rad(np.arange(0, 180, 3))
     extent = np.ptp(points @ np.stack([np.cos(angles), np.sin(angles)]), axis=0)
-    return float(np.min(extent[:30] * extent[30:]))
+    areas = extent[:30] * extent[30:]
+    return float(areas.min()), float(areas.max())
