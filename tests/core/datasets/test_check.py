@@ -178,6 +178,13 @@ def test_lists_that_repeat_or_are_empty_or_belong_to_another_set(polyps, tmp_pat
     assert report.refusals(["no-validation"]) == {}
 
 
+def test_a_damaged_file_of_another_set_is_none_of_this_ones_business(polyps):
+    other = polyps.parent / "other"
+    other.mkdir()
+    (other / "train.json.gz").write_bytes(b"\x1f\x8b\x08 cut off")
+    assert not check_data(polyps).findings
+
+
 def test_names_that_leave_the_folder_are_refused_without_a_way_around(polyps, tmp_path):
     outline(tmp_path / "secret.png")
     lists(polyps, train=[entry("../../secret.png"), entry("0.png", str(tmp_path / "secret.png")), entry("1.png")])
@@ -438,6 +445,22 @@ def test_listed_images_without_a_row_are_told_and_refused(tabled):
         items_of(tabled)
     with pytest.raises(ValueError, match="no row"):  # whatever of the table is wanted
         items_of(tabled, only=("polyp",))
+
+
+def test_without_lists_the_table_is_one(tabled):
+    shutil.rmtree(tabled / "splits")
+    assert not check_data(tabled).findings
+    with (tabled / "targets.csv").open("a") as file:
+        file.write("lost.png,0.png,polyp\n")
+    (found,) = check_data(tabled).findings
+    assert found.kind == "missing-file" and found.sentence.startswith("The image lost.png is listed, but there is no")
+
+
+def test_notes_beside_lists_are_no_annotation_file(tabled):
+    (tabled / "notes.json").write_text('{"title": "polyps"}')
+    assert not check_data(tabled).of("empty-split") and check_data(tabled).images
+    (tabled / "train.json").write_text("[]")
+    assert check_data(tabled).of("empty-split")
 
 
 def test_names_are_shown_as_listed_and_where_they_were_looked_for(tabled):
