@@ -123,6 +123,11 @@ def test_probabilities_are_cut_at_one_half_where_most_are_clear(tmp_path, truth,
     tifffile.imwrite(tmp_path / "p.tif", clear.astype(np.float32))
     found = read_foreground(tmp_path / "p.tif")
     assert found.fractions and np.array_equal(found.mask, truth)
+    # As a network gives them: every pixel another value.
+    large = truth.repeat(4, 0).repeat(4, 1)
+    clear = np.where(large, 0.95, 0.02) + rng.uniform(-0.01, 0.01, large.shape)
+    tifffile.imwrite(tmp_path / "p.tif", clear.astype(np.float32))
+    assert np.array_equal(read_foreground(tmp_path / "p.tif").mask, large)
     tifffile.imwrite(tmp_path / "v.tif", rng.random((30, 30)).astype(np.float32))
     with pytest.raises(AmbiguousMask, match="foreground: half"):
         read_foreground(tmp_path / "v.tif")

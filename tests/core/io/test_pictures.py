@@ -33,6 +33,19 @@ def plain(rows, cols, *more, at=None, count=None, chain=0, pixels=b""):
     return tiff(sorted(tags), pixels, chain)
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_white_is_white_whatever_the_depth(tmp_path, bits, photometric):
+    levels = np.arange(1 << bits)
+    packed = np.packbits((levels[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8).ravel()).tobytes()
+    tags = [(256, 4, 1, len(levels)), (257, 4, 1, 2), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, photometric)]
+    tags += [(273, 4, 1, 8 + 2 + 12 * 8 + 4), (277, 3, 1, 1), (279, 4, 1, 2 * len(packed))]
+    (tmp_path / "few.tif").write_bytes(tiff(tags, 2 * packed))
+    with Image.open(tmp_path / "few.tif") as image:
+        np.testing.assert_array_equal(read_image(tmp_path / "few.tif").pixels, np.asarray(image.convert("L")))
+    assert read_image(tmp_path / "few.tif").pixels[0, [0, -1]].tolist() == ([0, 255] if photometric else [255, 0])
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF"])
 def test_a_wrong_ending_changes_nothing(tmp_path, rgb, kind):
     path = tmp_path / "scan.dat"

@@ -245,22 +245,22 @@ def _seen(values: AnyArray, names: Names, full: float, lossy: bool) -> Reading:
     if lossy and found[-1] < _FAINT and (found[-1] >= _LABEL or faint <= _SPECKS * values.size):
         return Reading(np.zeros(values.shape, bool), faint, faint)
     if lossy and found[-1] < _FAINT:
-        raise AmbiguousMask(_shown(found, counts, names, "nonzero"))
+        raise AmbiguousMask(_shown(found, counts, values.size, names, "nonzero"))
     if len(found) <= 2 and found[0] == 0:
         return Reading(values > 0)
     if len(found) == 1 and found[0] > 0:
         return Reading(np.ones(values.shape, bool))
     if values.dtype.kind == "f" and (found % 1 != 0).any():
-        near = counts[(found < _NEAR * full) | (found > (1 - _NEAR) * full)].sum() / values.size
+        near = np.count_nonzero((values < _NEAR * full) | (values > (1 - _NEAR) * full)) / values.size
         if found[0] < 0 or full != 1.0 or near < _CLEAR or found[-1] <= 0.5:
-            raise AmbiguousMask(_shown(found, counts, names, "half"))
+            raise AmbiguousMask(_shown(found, counts, values.size, names, "half"))
         halved = _halved(values, full)
         return Reading(halved.mask, halved.between, halved.cut_off, fractions=True)
     dark, bright = (_NOISE, full - _NOISE) if lossy else (0, full)
     two_ends = not names and found[0] >= 0 and found[0] <= dark and found[-1] >= bright
     if two_ends and len(found) > 2 and _soft(values, found, full, lossy):
         return _halved(values, full)
-    raise AmbiguousMask(_shown(found, counts, names, "nonzero"))
+    raise AmbiguousMask(_shown(found, counts, values.size, names, "nonzero"))
 
 
 def _soft(values: AnyArray, found: npt.NDArray[np.float64], full: float, lossy: bool) -> bool:
@@ -285,7 +285,10 @@ def _halved(values: AnyArray, full: float) -> Reading:
 
 
 def _distinct(values: AnyArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """(distinct values in order, how many pixels have each), a strip at a time: no wide copy is made."""
+    """(distinct values in order, how many pixels have each), a strip at a time: no wide copy is made.
+
+    Of very many values some are left out, but never the lowest and the highest.
+    """
     if values.dtype == np.uint8:
         counts = np.asarray(Image.fromarray(np.ascontiguousarray(values)).histogram(), np.int64)
         found = np.flatnonzero(counts)
@@ -297,6 +300,8 @@ def _distinct(values: AnyArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
         for value, number in zip(strip[:_MAX_VALUES].tolist(), numbers[:_MAX_VALUES].tolist(), strict=True):
             total[float(value)] = total.get(float(value), 0) + number
         if len(total) >= _MAX_VALUES:
+            for value in (values.min(), values.max()):
+                total[float(value)] = int(np.count_nonzero(values == value))
             break
     keys = sorted(total)
     return np.array(keys, np.float64), np.array([total[k] for k in keys], np.int64)
@@ -308,9 +313,11 @@ def _number(value: float, names: Names) -> str:
     return f"{value:.12g}" if name.startswith("#") else name.split()[0]
 
 
-def _shown(found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], names: Names, key: str) -> str:
-    """The values with their shares, as the words of an error."""
-    shares = 100 * counts / counts.sum()
+def _shown(
+    found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], size: int, names: Names, key: str
+) -> str:
+    """The values with their shares of `size` pixels, as the words of an error."""
+    shares = 100 * counts / size
     told = [f"{names.get(int(v), f'{v:g}')} ({s:.2g} %)" for v, s in zip(found, shares, strict=True)][:_SHOWN]
     more = f" and {len(found) - _SHOWN} others" if len(found) > _SHOWN else ""
     words = {

@@ -161,6 +161,9 @@ def decode(path: Path, planned: TiffPlan) -> Raster:
         space = RGB  # the decoder has converted it
     if space == YCBCR and page.numbers(tags.YCBCR_SUBSAMPLING) not in ((1, 1),):
         raise ValueError("holds YCbCr colours of reduced resolution; save the scan as RGB")
+    if space != PALETTE and pixels.dtype == np.uint8 and 1 < (bits := max(page.bits)) == min(page.bits) < 8:
+        # The decoder gives 0 to 15 for 4 bits; white is white, as of a PNG of so many.
+        pixels = np.rint(np.arange(1 << bits) * (255 / ((1 << bits) - 1))).astype(np.uint8)[pixels]
     pixels, channels = _arranged(pixels, channels, planned)
     extra = page.numbers(tags.EXTRA_SAMPLES)
     if channels and space == GREY and pixels.shape[-1] in (3, 4) and not any(extra[:2]):
