@@ -163,7 +163,9 @@ def _names(
             # Some disks take names for the same that differ in capitals, or in how an accent is written.
             plain = unicodedata.normalize("NFC", name).casefold()
             if plain in taken:
-                raise ValueError(f"{taken[plain]} and {path} would both be written to {out / name}; segment them apart.")
+                raise ValueError(
+                    f"{taken[plain]} and {path} would both be written to {out / name}; segment them apart."
+                )
             if (out / name).resolve() in scans:
                 raise ValueError(
                     f"The mask of {path} would replace the scan {out / name}; choose another folder with --out."

@@ -67,7 +67,14 @@ def test_tiff_resolution_is_a_spacing_unless_it_is_a_screens(tmp_path):
     assert read_spacing(tmp_path / "a.tif") == pytest.approx((0.4, 0.2))
     assert read_spacing(tmp_path / "b.tif") is None and read_spacing(tmp_path / "c.tif") is None
     # 72, 96, 150 and 600 dots per inch, as programs that count in centimetres round them; and a measured 0.353 mm.
-    for dots, spacing in ((28.35, None), (37.79, None), (37.8, None), (59.06, None), (236.2, None), (10 / 0.353, 0.353)):
+    for dots, spacing in (
+        (28.35, None),
+        (37.79, None),
+        (37.8, None),
+        (59.06, None),
+        (236.2, None),
+        (10 / 0.353, 0.353),
+    ):
         tifffile.imwrite(
             tmp_path / "d.tif", np.zeros((4, 6), np.uint8), resolution=(dots, dots), resolutionunit="CENTIMETER"
         )

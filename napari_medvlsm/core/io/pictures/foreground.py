@@ -313,9 +313,7 @@ def _number(value: float, names: Names) -> str:
     return f"{value:.12g}" if name.startswith("#") else name.split()[0]
 
 
-def _shown(
-    found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], size: int, names: Names, key: str
-) -> str:
+def _shown(found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], size: int, names: Names, key: str) -> str:
     """The values with their shares of `size` pixels, as the words of an error."""
     shares = 100 * counts / size
     told = [f"{names.get(int(v), f'{v:g}')} ({s:.2g} %)" for v, s in zip(found, shares, strict=True)][:_SHOWN]
