@@ -517,6 +517,7 @@ def test_files_that_systems_leave_are_passed_over(tabled, polyps):
         ({"img_name": None}, "item 2: img_name must be the name of a file, but is None"),
         ({"prompts": {"p1": 3}}, "item 2: the prompt p1 must be a text or a list of texts, but is 3"),
         ({"prompts": {"p1": ["a", None]}}, "the prompt p1 must be"),
+        ({"prompts": {"p1": "polyp", "p7": []}}, r"the prompt p7 must be a text or a list of texts, but is \[\]"),
         ({"prompts": []}, "item 2: it holds no prompts"),
         ({"modality": "colonoscopy"}, "did you mean 'endoscopy'"),
         ({"modality": "y" * 70_000}, "which the vocabulary does not have"),

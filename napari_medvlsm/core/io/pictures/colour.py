@@ -49,7 +49,7 @@ def displayed(raster: Raster) -> tuple[AnyArray, bool]:
     elif space in (CMYK, YCBCR, LAB):
         pixels = _converted(pixels, space)
     colour = count > 1
-    if alpha is not None:
+    if alpha is not None and not raster.over_black:
         pixels = over_black(pixels, alpha, colour)
     return pixels, colour
 
