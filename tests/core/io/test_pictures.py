@@ -355,5 +355,5 @@ def test_the_other_process_ends_with_this_one(tmp_path, rgb):
 
 def test_a_decoder_that_ends_in_the_middle_of_its_answer_crashed(tmp_path):
     process = SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(b'{"raster": {"shape": [12,'), kill=lambda: None)
-    with pytest.raises(ValueError, match="x.tif made its decoder crash; it is damaged"):
+    with pytest.raises(ValueError, match=r"x\.tif made its decoder crash; it is damaged"):
         child._Decoder()._ask(process, tmp_path / "x.tif", 20)

@@ -105,5 +105,5 @@ def test_a_hash_in_the_table_holds_for_imports_too(published, tmp_path, monkeypa
 def test_hashes_that_are_none_are_named(tmp_path, monkeypatch, content):
     monkeypatch.setenv("MEDVLSM_MODELS", str(tmp_path))
     (tmp_path / KNOWN_FILE).write_text(content)
-    with pytest.raises(ValueError, match="it holds no hashes of files.; delete it to start anew"):
+    with pytest.raises(ValueError, match=r"it holds no hashes of files\); delete it to start anew"):
         KnownHashes()
