@@ -21,11 +21,16 @@ Foreground = str | int | tuple[int, ...]
 RULES = ("", "nonzero", "half", "dark", "alpha")
 # Distinct values that are told apart.
 _MAX_VALUES = 4096
+# A mask of more distinct values holds shades, and no labels.
+_MOST_LABELS = 64
+_OR_HALF = ", or 'foreground: half' to cut in the middle"
 # Values of which one sentence shows so many.
 _SHOWN = 8
 _STRIP = 2**22
 # Share of the values between black and white that may lie inside of areas of one value; more are labels, no soft edges.
 _FLAT = 0.05
+# Share of all pixels that soft edges may have. Scans have more: what was taken for a mask by mistake stops.
+_EDGES = 0.25
 # Of fractions: the share of pixels that has to lie near 0 or 1, and what near means.
 _CLEAR, _NEAR = 0.9, 0.25
 # What lies below is a faint speck that compression leaves on black. But what is as low as a label, and on more than
@@ -264,12 +269,14 @@ def _seen(values: AnyArray, names: Names, full: float, lossy: bool) -> Reading:
 
 
 def _soft(values: AnyArray, found: npt.NDArray[np.float64], full: float, lossy: bool) -> bool:
-    """Whether what lies between black and white is soft edges or noise of compression, and no labels."""
+    """Whether what lies between black and white is soft edges or noise of compression, and no labels, and no scan."""
     noise = _NOISE if lossy or (len(found) > 8 and found[-2] >= full - _NOISE) else 0
     between = (values > noise) & (values < full - noise)
     total = int(between.sum())
     if total == 0:
         return True
+    if total > _EDGES * values.size:
+        return False
     flat = between[1:-1, 1:-1].copy()
     inner = values[1:-1, 1:-1]
     for rows, cols in ((slice(None, -2), slice(1, -1)), (slice(2, None), slice(1, -1))):
@@ -318,12 +325,14 @@ def _shown(found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], size: 
     shares = 100 * counts / size
     told = [f"{names.get(int(v), f'{v:g}')} ({s:.2g} %)" for v, s in zip(found, shares, strict=True)][:_SHOWN]
     more = f" and {len(found) - _SHOWN} others" if len(found) > _SHOWN else ""
+    many = len(found) > _MOST_LABELS
     words = {
         "nonzero": "'foreground: nonzero' if all above 0 is the target, or the values that are, such as "
-        f"'foreground: [{_number(found[-1], names)}]'",
+        f"'foreground: [{_number(found[-1], names)}]'{_OR_HALF if many and not names else ''}",
         "half": "'foreground: half' to cut at one half, or 'foreground: nonzero' if all above 0 is the target",
     }[key]
+    where = "if it is a mask and no scan, " if many else ""
     return (
-        f"holds the values {', '.join(told)}{more}, which could mean several things; write {words} into dataset.yaml "
-        "(or into the recipe's source)"
+        f"holds the values {', '.join(told)}{more}, which could mean several things; {where}write {words} into "
+        "dataset.yaml (or into the recipe's source)"
     )
