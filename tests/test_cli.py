@@ -75,6 +75,9 @@ def test_two_scans_of_one_name_and_masks_over_scans_are_refused(tmp_path, capsys
     scans = [str(tmp_path / part / "x.tif") for part in ("a", "b")]
     assert main(["segment", *scans, "--prompt", "polyp", "--out", str(tmp_path / "o")]) == 2
     assert "segment them apart" in capsys.readouterr().err
+    (tmp_path / "b" / "x.tif").rename(tmp_path / "b" / "X.TIF")  # one name, on disks of Windows and macOS
+    assert main(["segment", scans[0], str(tmp_path / "b" / "X.TIF"), "--prompt", "polyp", "--out", str(tmp_path)]) == 2
+    assert "segment them apart" in capsys.readouterr().err
     assert main(["segment", scans[0], "--prompt", "polyp", "--out", str(tmp_path / "a")]) == 2
     assert "would replace the scan" in capsys.readouterr().err
 

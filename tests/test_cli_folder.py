@@ -225,6 +225,17 @@ def test_a_correction_is_never_replaced(run, tmp_path):
     np.testing.assert_array_equal(load_mask(path).mask, mask)
 
 
+def test_a_file_of_another_program_is_never_replaced(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    drawn = tmp_path / "out" / "scan0.tif"
+    tifffile.imwrite(drawn, np.ones((40, 60), np.uint8))
+    before = drawn.read_bytes()
+    for more in ([], ["--again"]):
+        code, said = run(*more)
+        assert code == 1 and "scan0.tif was not made by this program and is not replaced" in said
+        assert drawn.read_bytes() == before
+
+
 # Batches --------------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,11 +160,15 @@ def _names(
         stems = [path.stem] if len(targets) == 1 else [path.stem + file_stem("", target) for target in targets]
         names[path] = tuple(f"{stem}.tif" for stem in stems)
         for name in names[path]:
-            if name in taken:
-                raise ValueError(f"{taken[name]} and {path} would both be written to {out / name}; segment them apart.")
+            # Some disks take names for the same that differ in capitals, or in how an accent is written.
+            plain = unicodedata.normalize("NFC", name).casefold()
+            if plain in taken:
+                raise ValueError(
+                    f"{taken[plain]} and {path} would both be written to {out / name}; segment them apart."
+                )
             if (out / name).resolve() in scans:
                 raise ValueError(
                     f"The mask of {path} would replace the scan {out / name}; choose another folder with --out."
                 )
-            taken[name] = path
+            taken[plain] = path
     return names

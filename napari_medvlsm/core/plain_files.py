@@ -15,7 +15,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -202,27 +202,28 @@ def _check_events(events: Iterable[Any], path: Path) -> None:
             raise ValueError(f"{shown(path)} unfolds to more than {_MOST_VALUES:,} values; write less of it.")
 
 
-def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
+def read_table(path: Path, *columns: str, also: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows of a table with a head line, whose columns are parted by commas, semicolons or tabs.
 
-    Spaces around names and values do not count, nor do empty lines.
+    Spaces around names and values do not count, nor do empty lines, nor capitals in the names of `columns` and of
+    those that may be there `also`.
 
     Raises
     ------
     ValueError
-        If it cannot be read, lacks one of `columns`, or has a row of more fields than its head.
+        If it cannot be read, lacks one of `columns`, has one of them twice, or has a row of more fields than its head.
     """
     head, rows = _rows(read_text(path), path)
-    # Written with capitals, they are the same.
-    names = {name: name for name in head} | {
-        name: name.lower() for name in head if name.lower() in columns and name.lower() not in head
-    }
-    rows = [{names[name]: value.strip() for name, value in row.items()} for row in rows]
-    head = list(names.values())
-    if missing := [column for column in columns if column not in head]:
+    # Written with capitals, they are the same, unless one is there without.
+    known = {name.casefold(): name for name in (*also, *columns) if name not in head}
+    names = {name: known.get(name.casefold(), name) for name in head}
+    found = [names[name] for name in head]
+    if missing := [column for column in columns if column not in found]:
         there = ", ".join(shown(name, 40) for name in head[:20]) or "none"
         raise ValueError(f"{shown(path)} lacks the column {missing[0]!r}; it has {there}.")
-    return rows
+    if twice := [column for column in (*columns, *also) if found.count(column) > 1]:
+        raise ValueError(f"{shown(path)} has the column {twice[0]!r} twice; give the other one another name.")
+    return [{names[name]: value.strip() for name, value in row.items()} for row in rows]
 
 
 def parse_rows(text: str, path: Path) -> list[dict[str, str]]:

@@ -18,6 +18,8 @@ from napari_medvlsm.widgets._layers import PATH_KEY, SPACING_KEY, WAITING_KEY
 LayerData = tuple[Any, ...]
 # What napari takes for "read, and there is no layer".
 _NO_LAYER: list[LayerData] = [(None,)]
+# Files that cannot be read of which each is told.
+_TOLD = 3
 
 
 def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
@@ -32,29 +34,35 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None
 
 
 def _read(found: Listing) -> list[LayerData]:
-    """The layers of what was found.
+    """The layers of what can be read of what was found; the rest is told.
 
     Raises
     ------
     ValueError
-        With one sentence, if none of the scans can be read.
+        With one sentence each, if nothing can be read.
     """
-    layers, problem = [], ""
+    layers, problems = [], list[str]()
     for place, path in enumerate(found.scans):
         try:
             image = read_image(path)
         except ValueError as error:
-            problem = problem or str(error)
+            problems.append(str(error))
             continue
         metadata = {SPACING_KEY: image.spacing, PATH_KEY: path, WAITING_KEY: found.scans[place + 1 :]}
         layers.append((image.pixels, {"name": path.stem, "rgb": image.colour, "metadata": metadata}, "image"))
         break
     for path in found.outlines:
-        outline = load_mask(path)
+        try:
+            outline = load_mask(path)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
         notes = {outline.provenance.scan_hash: {(): outline}}
         layers.append((outline.mask.astype(np.uint8), {"name": path.stem, "metadata": {NOTES: notes}}, "labels"))
-    if problem and not layers:
-        raise ValueError(problem)
-    if problem or found.refused:
-        show_warning(" ".join(text for text in (problem, found.refused) if text))
+    more = len(problems) - _TOLD
+    told = [*problems[:_TOLD], *([f"And {more} more cannot be read."] if more > 0 else [])]
+    if problems and not layers:
+        raise ValueError(" ".join(told))
+    if told or found.refused:
+        show_warning(" ".join(text for text in (*told, found.refused) if text))
     return layers or _NO_LAYER

@@ -15,6 +15,7 @@ from medvlsm_training.config import INTERFACE, UPSTREAM
 from medvlsm_training.evaluation.data import read_data
 from medvlsm_training.evaluation.measure import measure, nearest
 from medvlsm_training.evaluation.prompts import EvaluationPrompts, evaluation_prompts
+from medvlsm_training.evaluation.resume import ResumeState
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.table import cross_table, paper_tables, trained_as
 from medvlsm_training.recipes import load_recipe
@@ -26,7 +27,7 @@ from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.comparison import compare, pair_up
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.results import About, MeasuredSet, Results, read_results
-from napari_medvlsm.core.runs.scores import Score, read_scores
+from napari_medvlsm.core.runs.scores import Measurements, Score, read_scores
 from napari_medvlsm.core.runs.summary import contrasts, summarise
 from napari_medvlsm.core.upsampling import to_scan_size
 
@@ -348,6 +349,25 @@ def test_training_is_named_as_in_the_paper():
     }
     assert {seen: trained_as(replace(ABOUT, trained_on=seen), "busi") for seen in kinds} == kinds
     assert trained_as(ABOUT, "isic") == "" == trained_as(replace(ABOUT, trained_on=None), "busi")
+
+
+def test_nothing_measured_is_taken_for_what_other_words_or_rules_would_give(polyps, tmp_path):
+    state = ResumeState(tmp_path / "out.unfinished", ABOUT, EvaluationPrompts())
+    before = read_data(polyps, "test", VOCABULARY)
+    state.save(before, Measurements())
+    assert state.load(read_data(polyps, "test", VOCABULARY)) is not None
+
+    lists = polyps / "anns" / "test.json"
+    text = lists.read_text()
+    lists.write_text(text.replace("left", "right"))
+    changed = read_data(polyps, "test", VOCABULARY)
+    assert changed.sha256 == before.sha256 and state.load(changed) is None
+    lists.write_text(text)
+    (polyps / "sequences.csv").unlink()
+    assert state.load(read_data(polyps, "test", VOCABULARY)) is None
+    (polyps / "dataset.yaml").write_text("foreground: dark\n")
+    inverted = read_data(polyps, "test", VOCABULARY)
+    assert inverted.sha256 != before.sha256 and state.load(inverted) is None
 
 
 ASKED_AS_TRAINED = replace(ABOUT, trained_levels=("p6",), trained_wording="upstream")

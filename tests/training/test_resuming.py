@@ -13,8 +13,11 @@ from PIL import Image
 from medvlsm_training.__main__ import main
 from medvlsm_training.callbacks.checkpoints import read_checkpoint
 from medvlsm_training.command import _no_room_in_words
-from medvlsm_training.fingerprint import read_fingerprint
+from medvlsm_training.fingerprint import changes, fingerprint, read_fingerprint
+from napari_medvlsm.core.datasets.reader import read_source
+from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.models.store.card import read_card
+from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.runs.folder import BEST_FILE, DATA_FILE, LAST_FILE
 
 
@@ -96,6 +99,16 @@ def test_a_resumed_run_says_which_of_its_data_changed(whole, disks, disks_recipe
     assert "training split: other words: 0.png, 1.png, 2.png and 1 more)" in changed()
     (lists / "train.json").write_text(json.dumps(entries["train"]))
     assert train(disks_recipe, disks, whole) == 0, "put back"
+
+
+def test_masks_that_are_read_by_another_rule_are_other_masks(disks):
+    (disks / "disks" / "dataset.yaml").write_text("foreground: half\n")
+    source, vocabulary = SourceConfig("disks"), load_vocabulary()
+    before = fingerprint(read_source(disks, source, vocabulary))
+    assert before == fingerprint(read_source(disks, source, vocabulary))
+    (disks / "disks" / "dataset.yaml").write_text("foreground: dark\n")
+    items = read_source(disks, source, vocabulary)
+    assert changes(before, fingerprint(items), items)[0].startswith("training split: other masks: ")
 
 
 def test_a_model_is_not_measured_on_data_that_changed_unless_asked_to(whole, disks, capsys):

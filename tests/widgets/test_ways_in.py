@@ -150,6 +150,23 @@ def test_the_reader_gives_one_scan_and_what_waits(folder, tmp_path):
         get_reader(str(folder / "a3.png"))("")
 
 
+def test_what_the_reader_cannot_read_is_told_and_the_rest_is_opened(folder, monkeypatch):
+    told = []
+    monkeypatch.setattr("napari_medvlsm.widgets.reader.show_warning", told.append)
+    outline = folder / "a1_polyp.tif"
+    save_mask(outline, Annotation("polyp", np.ones((70, 40), bool), corrected=True))
+    with tifffile.TiffFile(outline) as file:
+        (start,) = file.pages[0].dataoffsets
+    whole = outline.read_bytes()
+    outline.write_bytes(whole[:start] + b"\0\0" + whole[start + 2 :])
+    for i in range(4):
+        (folder / f"a0{i}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    paths = sorted(str(path) for path in folder.iterdir())
+    assert [meta["name"] for _, meta, _ in get_reader(paths)(paths)] == ["a1"]
+    (said,) = told
+    assert all(f"a0{i}.png is broken" in said for i in range(3)) and "And 2 more cannot be read." in said
+
+
 COMMAND_LINE = """
 import sys
 from napari.__main__ import _build_viewer

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_medvlsm.core.datasets.items import Item
+from napari_medvlsm.core.datasets.items import Item, TargetMask
 from napari_medvlsm.core.io.atomic import replacing
 from napari_medvlsm.core.runs.folder import DATA_FILE
 
@@ -23,8 +23,8 @@ _WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class ItemHash:
-    """The first 16 hexadecimal digits of SHA-256 over the bytes of an item's image, over its targets and the bytes of
-    their masks, and over what is said of it: attributes, prompts, modality, group.
+    """The first 16 hexadecimal digits of SHA-256 over the bytes of an item's image, over its targets, the bytes of
+    their masks and how their values are read, and over what is said of it: attributes, prompts, modality, group.
     """
 
     image: str
@@ -51,9 +51,15 @@ def fingerprint(items: Mapping[str, Sequence[Item]]) -> Fingerprint:
                 files[path] = hashlib.file_digest(file, "sha256").digest()
         return files[path]
 
+    def parts_of(target: str, mask: TargetMask) -> Iterator[bytes]:
+        yield target.encode()
+        yield from map(content, mask.paths)
+        # The same bytes are another mask by another rule. That of exported cases goes without saying.
+        if mask.foreground not in ("", "nonzero"):
+            yield repr(mask.foreground).encode()
+
     def hashed(item: Item) -> ItemHash:
-        targets = sorted(item.masks)
-        masks = [part for t in targets for part in (t.encode(), *map(content, item.masks[t].paths))]
+        masks = [part for target, mask in sorted(item.masks.items()) for part in parts_of(target, mask)]
         said = [(t, m.attributes, m.upstream, sorted(m.prompts.items())) for t, m in sorted(item.masks.items())]
         words = repr((item.modality, item.group, item.split_lungs, said))
         return ItemHash(_digits([content(item.image)]), _digits(masks), _digits([words.encode()]))

@@ -85,6 +85,11 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
             f"model.image_size must be a multiple of {model.STRIDE} for this base, but is {wanted.image_size}."
         )
     if wanted.image_size and wanted.image_size != model.image_size:
+        if model.FIXED_SIZE:  # the folder of another could be written, but not loaded again
+            raise ValueError(
+                f"The base {wanted.base} takes images of {model.image_size} x {model.image_size} pixels only, but "
+                f"model.image_size is {wanted.image_size}; leave it out."
+            )
         model.preprocessing = replace(model.preprocessing, side=wanted.image_size)
     if wanted.sizes:
         _read_as(model, recipe)

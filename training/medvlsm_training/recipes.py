@@ -86,7 +86,11 @@ def recipe_from(raw: dict[str, Any], where: str) -> Recipe:
         As `load_recipe`.
     """
     raw = _renamed(raw, where)
-    raw["sources"] = [_source(entry) for entry in raw.get("sources") or ()]
+    sources = raw.get("sources") or []
+    if not isinstance(sources, list | tuple):
+        said = shown(repr(sources), 60)
+        raise ValueError(f"{where}: sources must be a list, such as [kvasir_polyp], but is {said}.")
+    raw["sources"] = [_source(entry) for entry in sources]
     _check_keys(raw, Recipe, "")
     try:
         return TypeAdapter(Recipe).validate_python(raw)
@@ -161,7 +165,8 @@ def _renamed(raw: dict[str, Any], where: str) -> dict[str, Any]:
             prompts["wording"] = _new(prompts["wording"], _OLD_WORDING, f"{where}: the value prompts.wording: ")
         raw["prompts"] = prompts
     model = raw.get("model")
-    if isinstance(model, dict) and "encoder_weights" in (sizes := model.get("sizes") or {}):
+    sizes = model.get("sizes") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(sizes, dict) and "encoder_weights" in sizes:
         old = sizes["encoder_weights"] or ""
         weights = _new(old, _OLD_ENCODER_WEIGHTS, f"{where}: model.encoder_weights, no longer in model.sizes: ")
         kept = {k: v for k, v in sizes.items() if k != "encoder_weights"}

@@ -55,7 +55,7 @@ def segment_folder(
     request : PredictionRequest
     sharing : Sharing, optional
     again : bool
-        Skip nothing. Masks that a person corrected are never replaced.
+        Skip nothing. Masks that a person corrected, and files that this program did not make, are never replaced.
     progress : bool
         Show a bar on the error stream, if that is a terminal.
     notify : callable, optional

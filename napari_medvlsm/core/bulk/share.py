@@ -23,7 +23,7 @@ from napari_medvlsm.core.devices import pick_device
 from napari_medvlsm.core.images import Scan, content_hash
 from napari_medvlsm.core.inference import ModelInput, Prediction, Segmenter
 from napari_medvlsm.core.io.images import read_scan
-from napari_medvlsm.core.io.labels import is_correction, save_mask
+from napari_medvlsm.core.io.labels import is_correction, is_own_mask, save_mask
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -261,6 +261,12 @@ class _Share:
         if is_correction(path):
             raise ValueError(
                 f"{path} was corrected by a person and is not replaced; move it away, or choose another folder with "
+                "--out."
+            )
+        # Such as a mask that was drawn elsewhere, or another scan, also where the disk takes "A.TIF" for "A.tif".
+        if path.exists() and not is_own_mask(path):
+            raise ValueError(
+                f"{path} was not made by this program and is not replaced; move it away, or choose another folder with "
                 "--out."
             )
         mask = prediction.mask(row.threshold)

@@ -80,7 +80,8 @@ def _problem(item: object) -> str:
         if key in item and not (isinstance(item[key], str) and item[key]):
             return f"{key} must be the name of a file, but is {shown(repr(item[key]), 60)}"
     for level, said in item["prompts"].items():
-        if not isinstance(said, str) and not (isinstance(said, list) and all(isinstance(text, str) for text in said)):
+        several = isinstance(said, list) and said and all(isinstance(text, str) for text in said)
+        if not isinstance(said, str) and not several:
             return f"the prompt {shown(level, 60)} must be a text or a list of texts, but is {shown(repr(said), 60)}"
     return ""
 

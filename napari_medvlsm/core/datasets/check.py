@@ -486,11 +486,10 @@ def _copies_of_others(folder: Path, files: Mapping[str, Path]) -> Iterator[Findi
     folder = folder.resolve()
     for other in sorted(p for p in folder.parent.iterdir() if is_folder(p) and not is_system_file(p) and p != folder):
         try:
-            theirs = find_annotations(other)
-        except (ValueError, OSError):
+            theirs = {path: read_bytes(path) for path in find_annotations(other)}
+        except (ValueError, OSError):  # what lies beside is not what is checked, and may be anything
             continue
-        for path in theirs:
-            content = read_bytes(path)
+        for path, content in theirs.items():
             if content in own and len(content.strip()) > len(b"[]"):
                 split, mine = own[content]
                 sentence = f"{mine.name} is a copy of {other.name}'s {path.name}: one of them describes other images."

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from napari_medvlsm.core.plain_files import is_system_file, is_there, read_table
+from napari_medvlsm.core.plain_files import is_system_file, is_there, read_table, shown
 
 # Tables, their column, and the kind of the groups.
 GROUP_TABLES = {
@@ -39,7 +39,7 @@ class Groups:
     Attributes
     ----------
     by_image : mapping
-        From a table, by the image's name as listed.
+        From a table, by the image's name as listed, or that without its ending.
     named : bool
         Whether the table is one that was named: then nothing else counts.
     """
@@ -60,15 +60,19 @@ class Groups:
             Part of the data set in which equal file names are other patients ("train" and "test" of CAMUS).
         """
         if self.named:
-            return self.by_image.get(image, "")
+            return self._in_table(image)
         if own:
             return tidy(own)
-        if found := self.by_image.get(image):
+        if found := self._in_table(image):
             return found
         match = _PATIENT.match(PurePosixPath(image).name)
         if match is None:
             return ""
         return f"patient {part}/{match[1]}" if part else f"patient {match[1]}"
+
+    def _in_table(self, image: str) -> str:
+        """By the image's name as listed, or by that without its ending."""
+        return self.by_image.get(image) or self.by_image.get(re.sub(r"\.[^./]+$", "", image), "")
 
 
 def tidy(group: str) -> str:
@@ -96,22 +100,29 @@ def read_groups(folder: Path, column: str = "") -> Groups:
     Raises
     ------
     ValueError
-        If no table has the column, or one cannot be read.
+        If no table has the column, one that is named after its groups lacks theirs, or one cannot be read.
     """
     if not column:
         for name, (own, _) in GROUP_TABLES.items():
             if is_there(path := folder / name):
-                rows = read_table(path, "image")
+                rows = read_table(path, IMAGE, also=[own])
                 if rows and own in rows[0]:
                     return Groups(_by_image(rows, own))
+                # The licences may do without; of the others nothing would be left.
+                if rows and name.startswith(own):
+                    raise ValueError(
+                        f"{shown(path)} lacks the column {own!r}, by which images are grouped; it has "
+                        f"{', '.join(shown(name, 40) for name in rows[0])}. Give the column that name, or say which it "
+                        "is (--group-column, or group_column in the recipe)."
+                    )
         return Groups({})
     for path in sorted(path for path in folder.glob("*.csv") if not is_system_file(path)):
-        rows = read_table(path)
-        if rows and {"image", column} <= rows[0].keys():
+        rows = read_table(path, also=[IMAGE, column])
+        if rows and {IMAGE, column} <= rows[0].keys():
             return Groups(_by_image(rows, column), named=True)
     raise ValueError(f"No table in {folder} has the columns 'image' and {column!r}.")
 
 
 def _by_image(rows: Iterable[Mapping[str, str]], column: str) -> dict[str, str]:
     kind = _KINDS.get(column, column)
-    return {row["image"]: f"{kind} {row[column]}" for row in rows if row[column]}
+    return {row[IMAGE]: f"{kind} {row[column]}" for row in rows if row[column]}

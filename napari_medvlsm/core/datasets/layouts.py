@@ -120,8 +120,13 @@ def layout_of(folder: Path) -> Layout:
     """
     if not is_folder(folder):
         raise ValueError(f"There is no folder {shown(folder)}.")
-    beside = (path for pattern in ("*.json", "*.json.gz") for path in folder.glob(pattern))
-    if (folder / "anns").is_dir() or any(not is_system_file(path) for path in beside):
+    if (folder / "anns").is_dir():
+        return UPSTREAM
+    found = (path for pattern in ("*.json", "*.json.gz") for path in folder.glob(pattern))
+    beside = [path for path in found if not is_system_file(path)]
+    # Beside lists or their table a JSON file may be anybody's notes, unless it is named after a split.
+    listed = is_folder(folder / "splits") or is_there(folder / TABLE)
+    if beside and not (listed and not any(path.name.lower().startswith(SPLITS) for path in beside)):
         return UPSTREAM
     if is_folder(folder / "images"):
         return LISTS
@@ -205,7 +210,8 @@ def _listed(folder: Path, layout: str, split: str, target: str) -> Iterator[tupl
     rows: dict[str, list[dict[str, str]]] = {}
     for row in read_table(table, "image", "mask", "target"):
         rows.setdefault(row["image"], []).append(row)
-    for name in names:
+    # Without lists the table is one, too: what it names that is not there is missing.
+    for name in dict.fromkeys([*names, *rows]) if split == ALL else names:
         # An image without a row is listed all the same.
         for row in rows.get(name, ({"mask": "", "target": ""},)):
             yield name, row["mask"], row["target"], {}

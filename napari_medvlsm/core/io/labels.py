@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from napari_medvlsm.core.annotation import Annotation, dumps, from_dict, is_corrected, is_record
 from napari_medvlsm.core.io.atomic import replacing
+from napari_medvlsm.core.io.pictures.foreground import foreground_of
 from napari_medvlsm.core.io.pictures.formats import display_name
 from napari_medvlsm.core.io.pictures.reading import read_description, read_raster
 from napari_medvlsm.core.prompts.vocabulary import Target
@@ -94,7 +95,8 @@ def load_mask(path: Path) -> Annotation:
     if not is_record(record):
         raise ForeignMask(f"{name} was not saved by napari-medvlsm; open it as a labels layer instead.")
     try:
-        return from_dict(record, np.asarray(raster.pixels > 0))
+        # As every mask: what another program saved anew may have white first in its palette, or white for zero.
+        return from_dict(record, np.array(foreground_of(raster).mask))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 

@@ -22,11 +22,10 @@ class Settings:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or user_config_path("napari-medvlsm", appauthor=False) / "settings.json"
-        try:
-            raw = json.loads(self.path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
-            raw = {}
-        self._values: dict[str, object] = raw if isinstance(raw, dict) else {}
+        self._values = self._stored()
+        # What was changed in this window.
+        self._changed: dict[str, object] = {}
+        self._changed_last: dict[str, object] = {}
 
     @property
     def author(self) -> str:
@@ -41,7 +40,8 @@ class Settings:
         OSError
             If the file cannot be written; the name holds until the program ends.
         """
-        self._values = {**self._values, "author": " ".join(name.split())}
+        self._changed["author"] = " ".join(name.split())
+        self._values = {**self._values, **self._changed}
         self._write()
 
     def folder(self, purpose: str) -> str:
@@ -55,17 +55,32 @@ class Settings:
 
     def recall(self, what: str) -> str:
         """What a dialog was left with; "" for nothing."""
-        last = self._values.get("last")
-        return str(last.get(what) or "") if isinstance(last, dict) else ""
+        return str(_last(self._values).get(what) or "")
 
     def remember(self, what: str, value: str) -> None:
         """Remember what a dialog was left with; until the program ends where the file cannot be written."""
-        last = self._values.get("last")
-        self._values = {**self._values, "last": {**(last if isinstance(last, dict) else {}), what: value}}
+        self._changed_last[what] = value
+        self._values = {**self._values, "last": {**_last(self._values), **self._changed_last}}
         with contextlib.suppress(OSError):
             self._write()
 
+    def _stored(self) -> dict[str, object]:
+        try:
+            raw = json.loads(self.path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return raw if isinstance(raw, dict) else {}
+
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # What another window has written meanwhile stays, but is not what this one works with.
+        before = self._stored() or self._values
+        content = {**before, **self._changed, "last": {**_last(before), **self._changed_last}}
         with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(self._values, indent=1), "utf-8")
+            temporary.write_text(json.dumps(content, indent=1), "utf-8")
+
+
+def _last(values: dict[str, object]) -> dict[str, object]:
+    """What dialogs were left with."""
+    found = values.get("last")
+    return found if isinstance(found, dict) else {}

@@ -41,7 +41,7 @@ class ByTable:
         ValueError
             If it cannot be read, lacks the column, or names no scans.
         """
-        rows = read_table(path, column)
+        rows = read_table(path, column, also=_NAMES)
         if not rows:
             raise ProjectError(f"{path} names no scans: it has a first line and nothing below.")
         names = next((name for name in _NAMES if name in rows[0]), None)

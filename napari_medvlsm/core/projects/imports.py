@@ -161,9 +161,9 @@ def masks_beside(
         raise ProjectError(f"There is no folder {folder}.")
     files: dict[str, list[Path]] = {}
     with_word: dict[str, list[Path]] = {}
-    themselves = {scan.path for scan in scans}
+    themselves = {scan.path.resolve() for scan in scans}
     for path in walk_pictures(folder):
-        if path not in themselves:
+        if path.resolve() not in themselves:
             stem = path.relative_to(folder).with_suffix("").as_posix()
             files.setdefault(stem, []).append(path)
             with_word.setdefault(image_stem(stem), []).append(path)

@@ -178,6 +178,13 @@ def test_lists_that_repeat_or_are_empty_or_belong_to_another_set(polyps, tmp_pat
     assert report.refusals(["no-validation"]) == {}
 
 
+def test_a_damaged_file_of_another_set_is_none_of_this_ones_business(polyps):
+    other = polyps.parent / "other"
+    other.mkdir()
+    (other / "train.json.gz").write_bytes(b"\x1f\x8b\x08 cut off")
+    assert not check_data(polyps).findings
+
+
 def test_names_that_leave_the_folder_are_refused_without_a_way_around(polyps, tmp_path):
     outline(tmp_path / "secret.png")
     lists(polyps, train=[entry("../../secret.png"), entry("0.png", str(tmp_path / "secret.png")), entry("1.png")])
@@ -440,6 +447,22 @@ def test_listed_images_without_a_row_are_told_and_refused(tabled):
         items_of(tabled, only=("polyp",))
 
 
+def test_without_lists_the_table_is_one(tabled):
+    shutil.rmtree(tabled / "splits")
+    assert not check_data(tabled).findings
+    with (tabled / "targets.csv").open("a") as file:
+        file.write("lost.png,0.png,polyp\n")
+    (found,) = check_data(tabled).findings
+    assert found.kind == "missing-file" and found.sentence.startswith("The image lost.png is listed, but there is no")
+
+
+def test_notes_beside_lists_are_no_annotation_file(tabled):
+    (tabled / "notes.json").write_text('{"title": "polyps"}')
+    assert not check_data(tabled).of("empty-split") and check_data(tabled).images
+    (tabled / "train.json").write_text("[]")
+    assert check_data(tabled).of("empty-split")
+
+
 def test_names_are_shown_as_listed_and_where_they_were_looked_for(tabled):
     (tabled / "targets.csv").unlink()
     (tabled / "splits" / "val.txt").write_text("images/2.png\n")
@@ -494,6 +517,7 @@ def test_files_that_systems_leave_are_passed_over(tabled, polyps):
         ({"img_name": None}, "item 2: img_name must be the name of a file, but is None"),
         ({"prompts": {"p1": 3}}, "item 2: the prompt p1 must be a text or a list of texts, but is 3"),
         ({"prompts": {"p1": ["a", None]}}, "the prompt p1 must be"),
+        ({"prompts": {"p1": "polyp", "p7": []}}, r"the prompt p7 must be a text or a list of texts, but is \[\]"),
         ({"prompts": []}, "item 2: it holds no prompts"),
         ({"modality": "colonoscopy"}, "did you mean 'endoscopy'"),
         ({"modality": "y" * 70_000}, "which the vocabulary does not have"),

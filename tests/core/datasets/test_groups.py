@@ -27,6 +27,23 @@ def test_a_column_that_is_named_stands_alone(tmp_path):
         read_groups(tmp_path, "ward")
 
 
+def test_a_table_is_read_as_people_write_it(tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("Image;PATIENT\na.png;1\nb;2\npart/c;3\n")
+    groups = read_groups(tmp_path)
+    assert [groups.of(name) for name in ("a.png", "b.png", "part/c.png")] == ["patient 1", "patient 2", "patient 3"]
+    assert groups.of("c.png") == groups.of("/") == ""
+    assert read_groups(tmp_path, "patient").of("b.png") == "patient 2"
+    # A group that is not known would let a patient into two splits.
+    table.write_text("image,patient_id\na.png,1\n")
+    with pytest.raises(ValueError, match=r"lacks the column 'patient', .* it has image, patient_id\. Give the column"):
+        read_groups(tmp_path)
+    assert read_groups(tmp_path, "patient_id").of("a.png") == "patient_id 1"
+    table.write_text("image,patient,patient\na.png,1,2\n")
+    with pytest.raises(ValueError, match="has the column 'patient' twice"):
+        read_groups(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("given", "group"),
     [

@@ -140,6 +140,17 @@ def test_the_newest_is_told_by_revisions_and_not_by_the_clock(tmp_path):
     assert later.find("abc")[-1].target == "foot ulcer", "a file from before there were revisions is the oldest"
 
 
+def test_two_windows_keep_the_settings_of_both(tmp_path):
+    path = tmp_path / "settings.json"
+    one, other = Settings(path), Settings(path)
+    other.set_author("Ada")
+    other.set_folder("scans", str(tmp_path))
+    one.remember("project", "mine")
+    assert one.author == "", "what another window says of itself is not said of this one"
+    after = Settings(path)
+    assert (after.author, after.folder("scans"), after.recall("project")) == ("Ada", str(tmp_path), "mine")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the user's own folder is private by its access list")
 def test_only_the_user_may_look_into_the_folder(tmp_path):
     folder = tmp_path / "data" / "autosave"

@@ -66,6 +66,20 @@ def test_tiff_resolution_is_a_spacing_unless_it_is_a_screens(tmp_path):
         )
     assert read_spacing(tmp_path / "a.tif") == pytest.approx((0.4, 0.2))
     assert read_spacing(tmp_path / "b.tif") is None and read_spacing(tmp_path / "c.tif") is None
+    # 72, 96, 150 and 600 dots per inch, as programs that count in centimetres round them; and a measured 0.353 mm.
+    for dots, spacing in (
+        (28.35, None),
+        (37.79, None),
+        (37.8, None),
+        (59.06, None),
+        (236.2, None),
+        (10 / 0.353, 0.353),
+    ):
+        tifffile.imwrite(
+            tmp_path / "d.tif", np.zeros((4, 6), np.uint8), resolution=(dots, dots), resolutionunit="CENTIMETER"
+        )
+        found = read_spacing(tmp_path / "d.tif")
+        assert found == (spacing and pytest.approx((spacing, spacing)))
 
 
 def test_planar_inverted_and_palette_tiff(tmp_path, rgb):
@@ -73,6 +87,12 @@ def test_planar_inverted_and_palette_tiff(tmp_path, rgb):
     np.testing.assert_array_equal(read_image(tmp_path / "planar.tif").pixels, rgb)
     tifffile.imwrite(tmp_path / "white.tif", np.array([[0, 255], [10, 20]], np.uint8), photometric="miniswhite")
     assert read_image(tmp_path / "white.tif").pixels.tolist() == [[255, 0], [245, 235]]
+    missing = np.array([[0, 0.25], [1, np.nan]], np.float32)
+    tifffile.imwrite(tmp_path / "white.tif", missing, photometric="miniswhite")
+    np.testing.assert_array_equal(read_image(tmp_path / "white.tif").pixels, 1 - missing)
+    wide = np.array([[-32768, -100], [0, 32767]], np.int16)
+    tifffile.imwrite(tmp_path / "white.tif", wide, photometric="miniswhite")
+    assert (np.diff(read_image(tmp_path / "white.tif").pixels.ravel().astype(int)) < 0).all()
     colormap = np.zeros((3, 256), np.uint16)
     colormap[:, 7] = [65535, 256, 0]
     tifffile.imwrite(tmp_path / "pal.tif", np.full((3, 4), 7, np.uint8), photometric="palette", colormap=colormap)

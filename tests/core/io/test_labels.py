@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from napari_medvlsm.core.annotation import Annotation, Provenance
 from napari_medvlsm.core.io.images import read_image, read_spacing
@@ -38,6 +39,27 @@ def test_an_annotation_comes_back(tmp_path, rng, suffix):
         assert tifffile.imread(path).max() == 1
     else:
         assert np.asarray(Image.open(path)).max() == 255
+
+
+def test_what_another_program_saved_anew_is_the_same_outline(tmp_path, rng):
+    mask = rng.random((20, 30)) > 0.5
+    save_mask(tmp_path / "m.png", Annotation("polyp", mask, corrected=True))
+    with Image.open(tmp_path / "m.png") as image:
+        text = image.info["Description"]
+    white_first = Image.fromarray((~mask).astype(np.uint8))
+    white_first.putpalette([255, 255, 255, 0, 0, 0])
+    info = PngInfo()
+    info.add_text("Description", text)
+    white_first.save(tmp_path / "palette.png", pnginfo=info)
+    inverted = 255 * (~mask).astype(np.uint8)
+    tifffile.imwrite(
+        tmp_path / "white.tif", inverted, photometric="miniswhite", description=text, metadata=None, software="another"
+    )
+    Image.fromarray(mask).save(tmp_path / "bits.png", pnginfo=info)
+    for name in ("palette.png", "white.tif", "bits.png"):
+        found = load_mask(tmp_path / name).mask
+        np.testing.assert_array_equal(found, mask)
+        assert found.flags.writeable
 
 
 @SUFFIXES

@@ -118,11 +118,24 @@ def test_soft_edges_and_noise_of_jpeg_are_cut_in_the_middle(tmp_path, truth):
         read_foreground(tmp_path / "f.jpg")
 
 
+@pytest.mark.parametrize("name", ["scan.png", "scan.jpg", "scan.tif"])
+def test_a_scan_in_the_place_of_a_mask_stops(tmp_path, rng, name):
+    shades = np.clip(rng.normal(110, 60, (90, 80)), 0, 255).astype(np.uint8)
+    with pytest.raises(AmbiguousMask, match=r"if it is a mask and no scan, write .*'foreground: half' to cut in the"):
+        read_foreground(saved(tmp_path / name, shades))
+    assert np.array_equal(read_foreground(tmp_path / name, "half").mask, read_grey(tmp_path / name) > 127)
+
+
 def test_probabilities_are_cut_at_one_half_where_most_are_clear(tmp_path, truth, rng):
     clear = np.where(truth, 0.95, 0.02) + rng.uniform(-0.01, 0.01, truth.shape)
     tifffile.imwrite(tmp_path / "p.tif", clear.astype(np.float32))
     found = read_foreground(tmp_path / "p.tif")
     assert found.fractions and np.array_equal(found.mask, truth)
+    # As a network gives them: every pixel another value.
+    large = truth.repeat(4, 0).repeat(4, 1)
+    clear = np.where(large, 0.95, 0.02) + rng.uniform(-0.01, 0.01, large.shape)
+    tifffile.imwrite(tmp_path / "p.tif", clear.astype(np.float32))
+    assert np.array_equal(read_foreground(tmp_path / "p.tif").mask, large)
     tifffile.imwrite(tmp_path / "v.tif", rng.random((30, 30)).astype(np.float32))
     with pytest.raises(AmbiguousMask, match="foreground: half"):
         read_foreground(tmp_path / "v.tif")

@@ -1,9 +1,11 @@
 """Pictures are known by content, stand upright, have their colours, and cost a bounded time and memory."""
 
+import io
 import struct
 import subprocess
 import sys
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +33,19 @@ def plain(rows, cols, *more, at=None, count=None, chain=0, pixels=b""):
     tags = [(256, 4, 1, cols), (257, 4, 1, rows), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, at)]
     tags += [(277, 3, 1, 1), (279, 4, 1, rows * cols if count is None else count), *more]
     return tiff(sorted(tags), pixels, chain)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_white_is_white_whatever_the_depth(tmp_path, bits, photometric):
+    levels = np.arange(1 << bits)
+    packed = np.packbits((levels[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8).ravel()).tobytes()
+    tags = [(256, 4, 1, len(levels)), (257, 4, 1, 2), (258, 3, 1, bits), (259, 3, 1, 1), (262, 3, 1, photometric)]
+    tags += [(273, 4, 1, 8 + 2 + 12 * 8 + 4), (277, 3, 1, 1), (279, 4, 1, 2 * len(packed))]
+    (tmp_path / "few.tif").write_bytes(tiff(tags, 2 * packed))
+    with Image.open(tmp_path / "few.tif") as image:
+        np.testing.assert_array_equal(read_image(tmp_path / "few.tif").pixels, np.asarray(image.convert("L")))
+    assert read_image(tmp_path / "few.tif").pixels[0, [0, -1]].tolist() == ([0, 255] if photometric else [255, 0])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF"])
@@ -115,6 +130,24 @@ def test_other_colour_spaces_come_as_rgb(tmp_path):
     )
     with pytest.raises(ValueError, match="camera"):
         read_image(tmp_path / "x.tif")
+
+
+def test_colours_that_lie_over_black_are_not_darkened_again(tmp_path, rgb):
+    alpha = np.linspace(0, 255, rgb.shape[1]).astype(np.uint8) * np.ones((rgb.shape[0], 1), np.uint8)
+    over = (rgb * (alpha / 255)[..., None]).astype(np.uint8)
+    for kind, pixels in (("assocalpha", over), ("unassalpha", rgb)):
+        tifffile.imwrite(tmp_path / "a.tif", np.dstack([pixels, alpha]), photometric="rgb", extrasamples=[kind])
+        assert np.abs(read_image(tmp_path / "a.tif").pixels.astype(int) - over).max() <= 1
+
+
+def test_planes_are_those_that_the_file_describes(tmp_path, rgb, rng):
+    with tifffile.TiffWriter(tmp_path / "two.tif") as file:  # a small picture in colour, and a large one behind it
+        file.write(rgb, photometric="rgb")
+        file.write(np.zeros((90, 90), np.uint16), photometric="minisblack")
+    np.testing.assert_array_equal(read_image(tmp_path / "two.tif").pixels, rgb)
+    stack = rng.integers(0, 256, (2, 3, 12, 17, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "stack.tif").pixels, stack)
 
 
 def test_transparent_parts_are_black_and_a_constant_alpha_is_nothing(tmp_path, rgb):
@@ -318,3 +351,9 @@ def test_the_other_process_ends_with_this_one(tmp_path, rgb):
     assert done.returncode == 0 and done.stderr == ""
     psutil = pytest.importorskip("psutil")
     assert not psutil.pid_exists(int(done.stdout))
+
+
+def test_a_decoder_that_ends_in_the_middle_of_its_answer_crashed(tmp_path):
+    process = SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(b'{"raster": {"shape": [12,'), kill=lambda: None)
+    with pytest.raises(ValueError, match=r"x\.tif made its decoder crash; it is damaged"):
+        child._Decoder()._ask(process, tmp_path / "x.tif", 20)

@@ -1,6 +1,7 @@
 """LoRA adapters on every family: trained, saved, loaded and merged."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -157,6 +158,17 @@ def test_base_is_known_by_its_weights_not_by_its_name(tmp_path, model_folder, mo
     load_model(folder)
     other = small_biomedclipseg()
     other.save(tmp_path / "renamed")
+    with pytest.raises(ValueError, match="which is not here"):
+        load_model(folder)
+
+
+def test_a_folder_of_an_adapter_is_no_base_though_the_weights_lie_in_it(tmp_path, model_folder, monkeypatch):
+    monkeypatch.setenv("MEDVLSM_MODELS", str(tmp_path))
+    folder = save_adapter(add_lora(load_model(model_folder), LoraSettings(2)), "clipseg", tmp_path / "a", model_folder)
+    shutil.copy(model_folder / WEIGHTS_FILE, folder)
+    model_folder.rename(tmp_path / "renamed")
+    load_model(folder)
+    (tmp_path / "renamed").rename(tmp_path.parent / f"{tmp_path.name}-elsewhere")
     with pytest.raises(ValueError, match="which is not here"):
         load_model(folder)
 

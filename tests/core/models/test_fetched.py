@@ -10,7 +10,7 @@ from napari_medvlsm.core.models.checkpoints import convert
 from napari_medvlsm.core.models.checkpoints.convert import ImportOptions, import_model
 from napari_medvlsm.core.models.store import hub
 from napari_medvlsm.core.models.store.card import WEIGHTS_FILE, read_card
-from napari_medvlsm.core.models.store.fetched import MANIFEST_FILE, read_fetched
+from napari_medvlsm.core.models.store.fetched import KNOWN_FILE, MANIFEST_FILE, KnownHashes, read_fetched
 from napari_medvlsm.core.models.store.sources import SOURCES, find_source
 from tests.core.models.fake_hub import sha256
 
@@ -99,3 +99,11 @@ def test_a_hash_in_the_table_holds_for_imports_too(published, tmp_path, monkeypa
     other = {"asked": {"CIDAS/small": "main"}, "revisions": {"CIDAS/small": "f" * 40}}
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest | other))
     read_fetched(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"someone/something@": []}'])
+def test_hashes_that_are_none_are_named(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("MEDVLSM_MODELS", str(tmp_path))
+    (tmp_path / KNOWN_FILE).write_text(content)
+    with pytest.raises(ValueError, match=r"it holds no hashes of files\); delete it to start anew"):
+        KnownHashes()

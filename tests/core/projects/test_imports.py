@@ -1,6 +1,7 @@
 """Outlines that exist already, from masks beside scans, data sets and COCO."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import save_mask
-from napari_medvlsm.core.projects.adding import scans_in
+from napari_medvlsm.core.projects.adding import NewScan, scans_in
 from napari_medvlsm.core.projects.coco import decode, read_coco
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.folder import create_project
@@ -76,6 +77,16 @@ def test_masks_are_known_by_content_several_are_united_and_a_choice_is_refused(t
     grey(m / "scan2.bmp", two)
     with pytest.raises(ProjectError, match=r"scan2\.bmp and scan2\.seg for the scan scan2"):
         masks_beside(scans, m, "polyp")
+
+
+def test_a_scan_is_not_its_own_mask_however_its_folder_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "both").mkdir()
+    for name in ("a.png", "a_mask.png"):
+        Image.fromarray(np.eye(20, dtype=np.uint8) * 255).save(tmp_path / "both" / name)
+    for folder in (Path("both"), tmp_path / "both", Path("both/../both")):
+        (given,) = masks_beside([NewScan(Path("both/a.png"))], folder, "polyp")
+        assert given.name == "a_mask.png"
 
 
 def test_masks_that_could_mean_several_things_are_settled_by_what_is_said(tmp_path, empty):

@@ -114,7 +114,7 @@ class DataSet:
     missing : int
         Cases that the split names but whose files are not there.
     sha256 : str
-        Over the names, targets and bytes of all cases: another number means other data.
+        Over the names, targets and bytes of all cases, and how masks are read: another number means other data.
     vocabulary : Vocabulary
         That the targets and attributes are of.
     labels : tuple of CaseLabel
@@ -334,4 +334,7 @@ def _hash(cases: Sequence[EvaluationCase], files: Mapping[Path, bytes]) -> str:
         digest.update(f"{case.name} {case.image.name} {case.target}".encode())
         for path in (case.image, *case.annotation.paths):
             digest.update(files[path])
+        # The same bytes are another mask by another rule. That of exported cases goes without saying.
+        if case.annotation.foreground not in ("", "nonzero"):
+            digest.update(repr(case.annotation.foreground).encode())
     return digest.hexdigest()

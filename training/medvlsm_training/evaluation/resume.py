@@ -21,7 +21,8 @@ from napari_medvlsm.core.runs.scores import Measurements, Score
 
 
 class ResumeState:
-    """Finished sets on disk. What was measured of other data, weights or prompts is another file, and never read.
+    """Finished sets on disk. What was measured of other data, weights, prompts or words is another file, and never
+    read.
 
     Parameters
     ----------
@@ -66,6 +67,15 @@ class ResumeState:
 
     def _path(self, data: DataSet) -> Path:
         depends = self._depends | {"set": data.name, "split": data.split, "sha256": data.sha256}
-        depends["file_names"] = data.file_names
+        depends |= {"file_names": data.file_names, "words": _words(data)}
         digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{Path(data.name).name}-{digest[:16]}.json"
+
+
+def _words(data: DataSet) -> str:
+    """A hash of what is said of the cases, from which prompts and groups follow."""
+    said = [
+        (case.name, case.group, case.modality, dict(case.prompts), case.upstream, case.annotation.attributes)
+        for case in data.cases
+    ]
+    return hashlib.sha256(repr((data.vocabulary.digest, said)).encode()).hexdigest()

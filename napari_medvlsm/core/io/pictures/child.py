@@ -72,7 +72,7 @@ class _Decoder:
                 line = process.stdout.readline()
                 answer: dict[str, Any] = json.loads(line) if line else {}
                 pixels = _receive(process, answer["raster"]) if "raster" in answer else None
-            except (OSError, EOFError):
+            except (OSError, EOFError, json.JSONDecodeError):  # it ended, maybe in the middle of a line
                 answer, pixels = {}, None
         if limit.passed:
             raise ValueError(

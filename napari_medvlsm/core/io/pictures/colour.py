@@ -49,7 +49,7 @@ def displayed(raster: Raster) -> tuple[AnyArray, bool]:
     elif space in (CMYK, YCBCR, LAB):
         pixels = _converted(pixels, space)
     colour = count > 1
-    if alpha is not None:
+    if alpha is not None and not raster.over_black:
         pixels = over_black(pixels, alpha, colour)
     return pixels, colour
 
@@ -60,7 +60,12 @@ def _inverted(pixels: AnyArray) -> AnyArray:
     if pixels.dtype.kind == "u":
         inverse: AnyArray = np.iinfo(pixels.dtype).max - pixels
         return inverse
-    return pixels.max() - pixels  # type: ignore[no-any-return]
+    if pixels.dtype.kind == "f":
+        highest = np.max(pixels, where=np.isfinite(pixels), initial=np.finfo(pixels.dtype).min)
+        return highest - pixels  # type: ignore[no-any-return]
+    highest, lowest = pixels.max(), pixels.min()
+    # Where the difference is beyond the type, any order from white to black will do.
+    return ~pixels if int(highest) - int(lowest) > np.iinfo(pixels.dtype).max else highest - pixels
 
 
 def _of_palette(raster: Raster) -> AnyArray:

@@ -21,11 +21,16 @@ Foreground = str | int | tuple[int, ...]
 RULES = ("", "nonzero", "half", "dark", "alpha")
 # Distinct values that are told apart.
 _MAX_VALUES = 4096
+# A mask of more distinct values holds shades, and no labels.
+_MOST_LABELS = 64
+_OR_HALF = ", or 'foreground: half' to cut in the middle"
 # Values of which one sentence shows so many.
 _SHOWN = 8
 _STRIP = 2**22
 # Share of the values between black and white that may lie inside of areas of one value; more are labels, no soft edges.
 _FLAT = 0.05
+# Share of all pixels that soft edges may have. Scans have more: what was taken for a mask by mistake stops.
+_EDGES = 0.25
 # Of fractions: the share of pixels that has to lie near 0 or 1, and what near means.
 _CLEAR, _NEAR = 0.9, 0.25
 # What lies below is a faint speck that compression leaves on black. But what is as low as a label, and on more than
@@ -245,31 +250,33 @@ def _seen(values: AnyArray, names: Names, full: float, lossy: bool) -> Reading:
     if lossy and found[-1] < _FAINT and (found[-1] >= _LABEL or faint <= _SPECKS * values.size):
         return Reading(np.zeros(values.shape, bool), faint, faint)
     if lossy and found[-1] < _FAINT:
-        raise AmbiguousMask(_shown(found, counts, names, "nonzero"))
+        raise AmbiguousMask(_shown(found, counts, values.size, names, "nonzero"))
     if len(found) <= 2 and found[0] == 0:
         return Reading(values > 0)
     if len(found) == 1 and found[0] > 0:
         return Reading(np.ones(values.shape, bool))
     if values.dtype.kind == "f" and (found % 1 != 0).any():
-        near = counts[(found < _NEAR * full) | (found > (1 - _NEAR) * full)].sum() / values.size
+        near = np.count_nonzero((values < _NEAR * full) | (values > (1 - _NEAR) * full)) / values.size
         if found[0] < 0 or full != 1.0 or near < _CLEAR or found[-1] <= 0.5:
-            raise AmbiguousMask(_shown(found, counts, names, "half"))
+            raise AmbiguousMask(_shown(found, counts, values.size, names, "half"))
         halved = _halved(values, full)
         return Reading(halved.mask, halved.between, halved.cut_off, fractions=True)
     dark, bright = (_NOISE, full - _NOISE) if lossy else (0, full)
     two_ends = not names and found[0] >= 0 and found[0] <= dark and found[-1] >= bright
     if two_ends and len(found) > 2 and _soft(values, found, full, lossy):
         return _halved(values, full)
-    raise AmbiguousMask(_shown(found, counts, names, "nonzero"))
+    raise AmbiguousMask(_shown(found, counts, values.size, names, "nonzero"))
 
 
 def _soft(values: AnyArray, found: npt.NDArray[np.float64], full: float, lossy: bool) -> bool:
-    """Whether what lies between black and white is soft edges or noise of compression, and no labels."""
+    """Whether what lies between black and white is soft edges or noise of compression, and no labels, and no scan."""
     noise = _NOISE if lossy or (len(found) > 8 and found[-2] >= full - _NOISE) else 0
     between = (values > noise) & (values < full - noise)
     total = int(between.sum())
     if total == 0:
         return True
+    if total > _EDGES * values.size:
+        return False
     flat = between[1:-1, 1:-1].copy()
     inner = values[1:-1, 1:-1]
     for rows, cols in ((slice(None, -2), slice(1, -1)), (slice(2, None), slice(1, -1))):
@@ -285,7 +292,10 @@ def _halved(values: AnyArray, full: float) -> Reading:
 
 
 def _distinct(values: AnyArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """(distinct values in order, how many pixels have each), a strip at a time: no wide copy is made."""
+    """(distinct values in order, how many pixels have each), a strip at a time: no wide copy is made.
+
+    Of very many values some are left out, but never the lowest and the highest.
+    """
     if values.dtype == np.uint8:
         counts = np.asarray(Image.fromarray(np.ascontiguousarray(values)).histogram(), np.int64)
         found = np.flatnonzero(counts)
@@ -297,6 +307,8 @@ def _distinct(values: AnyArray) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
         for value, number in zip(strip[:_MAX_VALUES].tolist(), numbers[:_MAX_VALUES].tolist(), strict=True):
             total[float(value)] = total.get(float(value), 0) + number
         if len(total) >= _MAX_VALUES:
+            for value in (values.min(), values.max()):
+                total[float(value)] = int(np.count_nonzero(values == value))
             break
     keys = sorted(total)
     return np.array(keys, np.float64), np.array([total[k] for k in keys], np.int64)
@@ -308,17 +320,19 @@ def _number(value: float, names: Names) -> str:
     return f"{value:.12g}" if name.startswith("#") else name.split()[0]
 
 
-def _shown(found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], names: Names, key: str) -> str:
-    """The values with their shares, as the words of an error."""
-    shares = 100 * counts / counts.sum()
+def _shown(found: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], size: int, names: Names, key: str) -> str:
+    """The values with their shares of `size` pixels, as the words of an error."""
+    shares = 100 * counts / size
     told = [f"{names.get(int(v), f'{v:g}')} ({s:.2g} %)" for v, s in zip(found, shares, strict=True)][:_SHOWN]
     more = f" and {len(found) - _SHOWN} others" if len(found) > _SHOWN else ""
+    many = len(found) > _MOST_LABELS
     words = {
         "nonzero": "'foreground: nonzero' if all above 0 is the target, or the values that are, such as "
-        f"'foreground: [{_number(found[-1], names)}]'",
+        f"'foreground: [{_number(found[-1], names)}]'{_OR_HALF if many and not names else ''}",
         "half": "'foreground: half' to cut at one half, or 'foreground: nonzero' if all above 0 is the target",
     }[key]
+    where = "if it is a mask and no scan, " if many else ""
     return (
-        f"holds the values {', '.join(told)}{more}, which could mean several things; write {words} into dataset.yaml "
-        "(or into the recipe's source)"
+        f"holds the values {', '.join(told)}{more}, which could mean several things; {where}write {words} into "
+        "dataset.yaml (or into the recipe's source)"
     )

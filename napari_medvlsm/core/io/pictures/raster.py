@@ -29,6 +29,8 @@ class Raster:
         Whether the last axis is samples of a pixel; those beyond the colour's own are `alpha` or unknown.
     alpha : bool
         Whether the sample after the colour's own is alpha.
+    over_black : bool
+        Whether the colours lie over black already, as their alpha says ("associated alpha" of TIFF).
     palette : array of shape (N, 3) or (N, 4), uint8, or None
     orientation : int
         The tag 274 by which the pixels were turned; 1 where they were not.
@@ -52,6 +54,7 @@ class Raster:
     space: str
     channels: bool = False
     alpha: bool = False
+    over_black: bool = False
     palette: npt.NDArray[np.uint8] | None = None
     orientation: int = 1
     spacing: tuple[float, float] | None = None

@@ -22,6 +22,8 @@ _MM_PER_UNIT = {
 _TIFF_UNIT = {2: 25.4, 3: 10.0}
 # What TIFF writers put when they know nothing: 72 or 96 dots per inch, or 1. Never taken for a measurement.
 _SCREEN_DPI = (1.0, 72.0, 96.0, 150.0, 300.0, 600.0)
+# What is left of these where they are rounded to pixels per centimetre, such as 28.35.
+_ROUNDED = 3e-4
 
 
 def tiff_spacing(page: Directory) -> tuple[float, float] | None:
@@ -34,9 +36,14 @@ def tiff_spacing(page: Directory) -> tuple[float, float] | None:
     if unit is None or any(len(f) < 2 or not f[1] for f in found):
         return None
     per_unit = [f[0] / f[1] for f in found]
-    if any(p <= 0 for p in per_unit) or any(round(p * 25.4 / unit, 2) in _SCREEN_DPI for p in per_unit):
+    if any(p <= 0 or _is_screens(p * 25.4 / unit) for p in per_unit):
         return None
     return unit / per_unit[0], unit / per_unit[1]
+
+
+def _is_screens(dots: float) -> bool:
+    """Whether so many dots per inch are those of a screen or printer."""
+    return any(math.isclose(dots, known, rel_tol=_ROUNDED) for known in _SCREEN_DPI)
 
 
 def ome_spacing(xml: str) -> tuple[float, float] | None:

@@ -129,7 +129,7 @@ def plan(path: Path) -> TiffPlan:
     for one in first:
         _check_whole(one, size)
     text = first[0].text(tags.DESCRIPTION)
-    leading = _leading(text, len(first) * repeats)
+    leading = _leading(text, len(first) * repeats, first[0].samples)
     bounded = all(p.number(tags.COMPRESSION, _NONE) in _BOUNDED for p in first)
     colour_axis = _colour_axis(text, leading, first[0])
     if colour_axis:
@@ -161,6 +161,9 @@ def decode(path: Path, planned: TiffPlan) -> Raster:
         space = RGB  # the decoder has converted it
     if space == YCBCR and page.numbers(tags.YCBCR_SUBSAMPLING) not in ((1, 1),):
         raise ValueError("holds YCbCr colours of reduced resolution; save the scan as RGB")
+    if space != PALETTE and pixels.dtype == np.uint8 and 1 < (bits := max(page.bits)) == min(page.bits) < 8:
+        # The decoder gives 0 to 15 for 4 bits; white is white, as of a PNG of so many.
+        pixels = np.rint(np.arange(1 << bits) * (255 / ((1 << bits) - 1))).astype(np.uint8)[pixels]
     pixels, channels = _arranged(pixels, channels, planned)
     extra = page.numbers(tags.EXTRA_SAMPLES)
     if channels and space == GREY and pixels.shape[-1] in (3, 4) and not any(extra[:2]):
@@ -172,6 +175,7 @@ def decode(path: Path, planned: TiffPlan) -> Raster:
         space,
         channels,
         alpha,
+        over_black=alpha and extra[:1] == (1,),
         palette=_palette(page) if space == PALETTE else None,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         spacing=turned(planned.spacing, orientation),
@@ -273,7 +277,7 @@ def _repeats(pages: Sequence[Directory], size: int) -> int:
         return 1
     text = page.text(tags.DESCRIPTION)
     told = re.search(r"^images=(\d{1,9})\s*$", text, re.MULTILINE) if text.startswith("ImageJ=") else None
-    planes = int(told[1]) if told else math.prod(_shaped(text) or (1,))
+    planes = int(told[1]) if told else math.prod(_shaped(text, page.samples) or (1,))
     if planes <= 1 or tags.TILE_OFFSETS in page.tags:
         return 1
     offsets = page.numbers(tags.STRIP_OFFSETS)
@@ -283,22 +287,27 @@ def _repeats(pages: Sequence[Directory], size: int) -> int:
     return planes if offsets and offsets[0] + need <= size else 1
 
 
-def _shaped(text: str) -> tuple[int, ...]:
+def _shaped(text: str, samples: int = 1) -> tuple[int, ...]:
     """Axes before the rows, of the description that tifffile writes; () of any other."""
     if not text.startswith('{"shape":'):
         return ()
     try:
         shape = json.loads(text)["shape"]
-        return tuple(int(n) for n in shape[:-2]) if all(isinstance(n, int) and n > 0 for n in shape) else ()
+        # Samples of a pixel come last there.
+        return (
+            tuple(int(n) for n in shape[: -3 if samples > 1 else -2])
+            if all(isinstance(n, int) and n > 0 for n in shape)
+            else ()
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         return ()
 
 
-def _leading(text: str, planes: int) -> tuple[int, ...]:
+def _leading(text: str, planes: int, samples: int) -> tuple[int, ...]:
     """The axes before the rows: as the file names them where that fits its planes, else one axis of planes."""
     if planes == 1:
         return ()
-    for named in (_ome_axes(text), _imagej_axes(text), _shaped(text)):
+    for named in (_ome_axes(text), _imagej_axes(text), _shaped(text, samples)):
         axes = tuple(n for n in named if n > 1)
         if axes and math.prod(axes) == planes:
             return axes

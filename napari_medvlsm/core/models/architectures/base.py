@@ -103,6 +103,8 @@ class VLSM(nn.Module, ABC):
     ENCODERS: ClassVar[str]
     #: The side of an input is a multiple of this.
     STRIDE: ClassVar[int] = 1
+    #: Whether its weights fix the side of an input.
+    FIXED_SIZE: ClassVar[bool] = False
     #: Prompts that inference decodes at once: bounds the memory of the decoder.
     PROMPT_BATCH: ClassVar[int] = 16
 

@@ -81,7 +81,7 @@ class BiomedCLIPSeg(OwnFolderVLSM):
     """
 
     FAMILY, CONFIG, TOKENIZER, IMAGE_SIZE = "biomedclipseg", BiomedCLIPSegConfig, BertTokenizer, 224
-    ENCODERS = "biomedclip"
+    ENCODERS, FIXED_SIZE = "biomedclip", True
     config: BiomedCLIPSegConfig
 
     def __init__(self, config: BiomedCLIPSegConfig, tokenizer: BertTokenizer, preprocessing: Preprocessing) -> None:

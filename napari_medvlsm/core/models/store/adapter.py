@@ -111,9 +111,14 @@ def write_adapter(settings: LoraSettings, base: Path, folder: Path) -> None:
 
 
 def find_base(base: BaseModel, beside: Path) -> Path | None:
-    """The folder of a base model, among the available models and the folders in `beside`; None if it is not there."""
+    """The folder of a base model, among the available models and the folders in `beside`; None if it is not there.
+
+    A folder with an adapter is none, also where the base's weights were copied into it.
+    """
     for folder in dict.fromkeys([*(entry.folder for entry in available_models().values()), *_folders(beside)]):
         weights = folder / WEIGHTS_FILE
+        if (folder / ADAPTER_FILE).is_file():
+            continue
         if weights.is_file() and weights.stat().st_size == base.size and _cached_sha256(weights) == base.sha256:
             return folder
     return None

@@ -155,7 +155,10 @@ class KnownHashes:
     def __init__(self) -> None:
         self.path = user_models_folder() / KNOWN_FILE
         try:
-            self._hashes: dict[str, dict[str, str]] = read_json(self.path) if self.path.exists() else {}
+            found = read_json(self.path) if self.path.exists() else {}
+            if not isinstance(found, dict) or not all(isinstance(files, dict) for files in found.values()):
+                raise ValueError("it holds no hashes of files")
+            self._hashes: dict[str, dict[str, str]] = found
         except ValueError as error:
             raise ValueError(f"{self.path} cannot be read ({error}); delete it to start anew.") from error
 
