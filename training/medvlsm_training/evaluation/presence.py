@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -85,6 +86,7 @@ def choose_presence(found: Sequence[PresenceAnswer]) -> float:
     absent = [answer.score for answer in found if answer.what != PRESENT]
     if not present or not absent:
         return 0.0
-    highest = float(np.quantile(present, LOST))
+    # One of the scores, and rounded down: between two of them, or rounded up, the lowest of a few would be lost.
+    highest = float(np.quantile(present, LOST, method="lower"))
     enough = float(np.quantile(absent, _ENOUGH)) + 0.005
-    return round(min(highest, max(enough, 0.02)), 3)
+    return math.floor(1000 * min(highest, max(enough, 0.02))) / 1000
