@@ -226,6 +226,23 @@ def test_promoting_and_going_back(store, new_round, model_folder):
         delete_model(project, "starter")
 
 
+def test_the_number_of_a_deleted_model_is_not_given_again(store, new_round, model_folder):
+    project = store.folder
+    for _ in range(2):
+        with_model(new_round(), model_folder)
+    promote(project, "2", "Ann")
+    roll_back(project, "Ann")
+    delete_model(project, "2")
+    third = new_round()
+    assert (third.name, third.state) == ("3", RoundState.READY), "it is not the one that was promoted"
+    delete_model(project, "3")
+    delete_model(project, "1")
+    assert new_round().name == "4", "also of one that the history does not know"
+    (project / "models" / "deleted.json").write_text("[]")
+    with pytest.raises(ValueError, match="must hold a number"):
+        new_round()
+
+
 def test_a_model_that_was_not_measured_is_not_promoted(store, new_round, model_folder):
     round_ = new_round()
     with pytest.raises(ValueError, match="no model yet; it is ready"):
