@@ -377,9 +377,10 @@ def _progress(said: Sequence[Logged], stage: str) -> Progress:
             best = event.val_dice if event.best else best
             values |= {"epoch": event.epoch + 1, "val_dice": event.val_dice, "best_dice": best}
         elif isinstance(event, events.Stopped):
-            values |= {"sentence": event.sentence, "seconds_left": None}
-            if stage == "preparing" and event.reason in ("finished", "early stopping"):
+            # What runs after an interruption begins anew, or writes the best model.
+            values |= {"sentence": event.sentence, "seconds_left": None, "stage": stage}
+            if stage == "preparing" and event.reason in ("finished", "early stopping", "time is up"):
                 values["stage"] = "writing"
         elif isinstance(event, events.Failed):
-            values |= {"sentence": event.sentence, "seconds_left": None}
+            values |= {"sentence": event.sentence, "seconds_left": None, "stage": stage}
     return Progress(**values)  # type: ignore[arg-type]

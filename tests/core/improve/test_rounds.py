@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from filelock import FileLock
 
-from napari_medvlsm.core.improve import rounds, versions
+from napari_medvlsm.core.improve import rounds, versions, work
 from napari_medvlsm.core.improve.cases import choose_cases
 from napari_medvlsm.core.improve.history import earlier_models, read_history
 from napari_medvlsm.core.improve.making import make_round
@@ -40,6 +40,7 @@ from napari_medvlsm.core.runs.events import Epoch, Failed, Saved, Started, Step,
 from napari_medvlsm.core.runs.folder import EVENTS_FILE, LOCK_FILE, MODEL_FOLDER, RECIPE_FILE
 from napari_medvlsm.core.runs.log import EventLog, EventRecorder
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
+from napari_medvlsm.core.runs.start import RunEnd
 from tests.core.improve.conftest import BASE, VOCABULARY
 from tests.core.projects.conftest import outline
 
@@ -137,6 +138,68 @@ def test_a_run_on_another_computer_is_followed_by_its_folder(store, new_round):
     assert (now.val_dice, now.best_dice, now.computer) == (0.4, 0.5, "another-computer")
     there(Stopped("asked to stop", "Stopped when asked to.", "", None))
     assert not round_.running and round_.progress.sentence == "Stopped when asked to."
+
+
+def test_after_an_interruption_nothing_is_said_to_be_trained_until_it_is(store, new_round):
+    round_ = new_round()
+    round_.run.folder.mkdir()
+    reported = EventRecorder(ignore_event)
+    reported.record_in(round_.run.folder)
+    with FileLock(round_.folder / rounds.WORK_LOCK):
+        for event, stage in (
+            (STARTED, "training"),
+            (Stopped("asked to stop", "Stopped when asked to.", "", None), "preparing"),
+            (STARTED, "training"),
+            (Failed("The disk is full."), "preparing"),
+            (STARTED, "training"),
+            (Stopped("time is up", "Stopped after the time given.", "best.ckpt", 0.5), "writing"),
+        ):
+            reported(event)
+            assert round_.progress.stage == stage
+
+
+class Training:
+    """Stands for the process of a training or, where it is to `finish`, of that which writes the best model."""
+
+    def __init__(self, round_, finish, model_folder, told):
+        self.round, self.finish, self.model_folder, self.told = round_, finish, model_folder, told
+
+    def __enter__(self):
+        self.told.append("finish" if self.finish else "train")
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def events(self):
+        record = EventRecorder(ignore_event)
+        self.round.run.folder.mkdir(exist_ok=True)
+        record.record_in(self.round.run.folder)
+        if self.finish:
+            with_model(self.round, self.model_folder)
+            return []
+        said = [STARTED, Stopped("time is up", "Stopped after the time given.", "best.ckpt", 0.5)]
+        for event in said:
+            record(event)
+        return said
+
+    def end(self):
+        return RunEnd(0, "")
+
+    def ask_to_stop(self):
+        pass
+
+
+def test_a_round_whose_time_is_up_takes_the_best_model_until_then(store, new_round, model_folder, monkeypatch):
+    told = []
+    monkeypatch.setattr(work, "_process", lambda round_, finish: Training(round_, finish, model_folder, told))
+    round_ = new_round(minutes=5.0)
+    assert work.work(round_).done and told == ["train", "finish"]
+    assert (round_.state, round_.failure) == (RoundState.FINISHED, "")
+    # Where the time was up elsewhere, no more is trained here.
+    second = new_round(minutes=5.0)
+    list(Training(second, False, model_folder, told).events())
+    assert work.work(second).done and told == ["train", "finish", "finish"]
 
 
 def test_a_silent_computer_does_not_block_a_round_for_ever(store, new_round, monkeypatch):
