@@ -131,7 +131,7 @@ class PromptConfig:
         Part of the prompts that name a wrong side or size (where there is an opposite): the true mask is empty.
     absent : float
         Part of the prompts that name something else: the true mask is empty. Images of an unknown kind of scan have
-        none.
+        none; what scans of the same kind show in the run is never named.
     absent_same : float
         Part of these, nonsense words apart, that name something which such a scan cannot show (the vocabulary's
         `absent`), rather than a target of another kind of scan.
