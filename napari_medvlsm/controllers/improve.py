@@ -156,10 +156,8 @@ class Improve:
         self._say("No scan is left out of the next training.")
 
     def show(self, case_id: int, target: str = "") -> None:
-        """Show a scan of the project."""
-        self._project.open_case(case_id)
-        if target:
-            self._project.choose_target(target)
+        """Show a scan of the project, with what is outlined there."""
+        self._project.open_case(case_id, target)
 
     # A round --------------------------------------------------------------------------------------------------------
 
