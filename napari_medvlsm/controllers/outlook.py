@@ -139,7 +139,7 @@ def look(store: ProjectStore, options: Options) -> Found:
     outlook = Outlook(
         chosen,
         models,
-        from_rounds(rounds, chosen.scans("train")),
+        from_rounds(rounds, chosen.scans("train"), options.epochs),
         earlier[-1] if earlier else "",
         (present, *earlier),
         tuple(store.cases(without)),

@@ -1,6 +1,7 @@
 """Rounds as their files say: what is frozen, states, other computers, decisions."""
 
 import json
+import platform
 import shutil
 import time
 from dataclasses import replace
@@ -10,6 +11,7 @@ from filelock import FileLock
 
 from napari_medvlsm.core.improve import rounds, versions, work
 from napari_medvlsm.core.improve.cases import choose_cases
+from napari_medvlsm.core.improve.estimate import from_rounds
 from napari_medvlsm.core.improve.history import earlier_models, read_history
 from napari_medvlsm.core.improve.making import make_round
 from napari_medvlsm.core.improve.plan import PLAN_FILE
@@ -200,6 +202,28 @@ def test_a_round_whose_time_is_up_takes_the_best_model_until_then(store, new_rou
     second = new_round(minutes=5.0)
     list(Training(second, False, model_folder, told).events())
     assert work.work(second).done and told == ["train", "finish", "finish"]
+
+
+def test_the_time_is_estimated_for_as_many_scans_and_epochs_as_there_will_be(store, new_round):
+    round_ = new_round()
+    own = sum(case.split == "train" for case in round_.plan.cases)
+    assert from_rounds([round_], own) is None, "nothing was trained yet"
+    round_.run.folder.mkdir()
+    (round_.run.folder / RECIPE_FILE).write_text("trainer: {max_epochs: 80, max_images: 600, min_epochs: 1}")
+    record = EventRecorder(ignore_event)
+    record.record_in(round_.run.folder)
+    # A third as many scans are replayed beside them: 600 images are so many epochs.
+    shown = own + own // 3
+    record(replace(STARTED, epochs=-(-600 // shown), train_images=shown, computer=platform.node()))
+    record(Epoch(0, 80, 0.9, 0.8, 0.5, None, True, 12.0, 0.0))
+    assert from_rounds([round_], own).seconds == 12 * -(-600 // shown)
+    # Of four times as many, each epoch takes four times as long, and there are a quarter as many of them.
+    assert from_rounds([round_], 4 * own).seconds == 48 * -(-600 // (4 * shown))
+    assert from_rounds([round_], own, epochs=5).seconds == 60
+    (round_.run.folder / RECIPE_FILE).write_text("trainer: [")
+    assert from_rounds([round_], own).seconds == 12 * -(-600 // shown), "as it was then"
+    record(replace(STARTED, computer="another-computer"))
+    assert from_rounds([round_], own) is None
 
 
 def test_a_silent_computer_does_not_block_a_round_for_ever(store, new_round, monkeypatch):
