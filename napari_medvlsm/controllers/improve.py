@@ -71,6 +71,8 @@ class Improve:
         self.verdict: Verdict | None = None
         # Whether the two models may know the hold-out, for people.
         self.known = ""
+        # Why a finished round has no verdict although it was measured.
+        self.unread = ""
         self.memory = ""
         # From a trial with the present options; see `time`.
         self._trial: TrainingTime | None = None
@@ -263,7 +265,8 @@ class Improve:
         if store is not self._store:
             self.cancel()
             self._store, self.outlook, self.view, self.verdict, self._watch = store, None, None, None, None
-            self.found, self.memory, self.known, self.options, self._trial = (), "", "", Options(), None
+            self.found, self.memory, self.known, self.unread, self.options = (), "", "", "", Options()
+            self._trial = None
             self._session.set_project_models({})
             self.changed.emit()
             if store is not None:
@@ -288,6 +291,7 @@ class Improve:
             return
         first = self.outlook is None
         self.outlook, self.verdict, self.known, self.view = read.outlook, read.verdict, read.known, read.view
+        self.unread = read.unread
         round_ = read.view.round if read.view is not None else None
         if round_ is None:
             self._watch = None
