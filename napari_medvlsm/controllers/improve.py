@@ -12,6 +12,7 @@ from pathlib import Path
 
 from psygnal import Signal
 
+from napari_medvlsm.controllers.improve_words import how_far
 from napari_medvlsm.controllers.memory import spare_memory
 from napari_medvlsm.controllers.outlook import Found, Options, Outlook, look
 from napari_medvlsm.controllers.project import Later, Project
@@ -351,9 +352,7 @@ class Improve:
             RoundState.FINISHED: f"Model {view.round.name} is trained and measured; “Improve” shows how it did.",
             RoundState.FAILED: "The training ended early; the tab “Improve” says why.",
         }
-        self._say(
-            ended.get(view.state, "The training was stopped; what it learned is kept."), view.state is RoundState.FAILED
-        )
+        self._say(ended.get(view.state) or how_far(view) or "The training has ended.", view.state is RoundState.FAILED)
         self._look()
 
     # Within: what is done beside the window -------------------------------------------------------------------------
