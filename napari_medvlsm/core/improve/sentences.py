@@ -55,7 +55,7 @@ def details(verdict: Verdict) -> list[str]:
     for what, rates in (
         ("scans on which a person found nothing to outline", verdict.absent),
         ("questions for what such a scan cannot show", verdict.impossible),
-        ("older scans without what was asked for", verdict.older_absent),
+        ("questions about older scans for what they do not show", verdict.older_absent),
     ):
         if rates.cases:
             told.append(_outlined(what, rates))

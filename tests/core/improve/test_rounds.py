@@ -281,6 +281,10 @@ def test_what_is_known_of_the_hold_out_is_said(store, new_round, model_folder):
     assert unlisted_bases(second) == {} and "Of " not in known_of_hold_out({})
     third = new_round(base=replace(BASE, name="2", trained=second.plan.trained))
     assert unlisted_bases(third) == {}
+    with_model(second, model_folder)
+    with_model(third, model_folder)
+    delete_model(store.folder, "2")
+    assert unlisted_bases(third) == {"model 2": ()}, "its own base is forgotten with it"
     gone = new_round(base=replace(BASE, name="gone"))
     assert "Of gone, its data are not known" in known_of_hold_out(unlisted_bases(gone))
 
