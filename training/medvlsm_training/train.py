@@ -197,8 +197,8 @@ def datasets(
     """The images of training, repeated as the recipe says and augmented, with those replayed, and of validation."""
     # What the base knows stays among the targets that are asked for where they are not.
     known = trained_targets([*items["train"], *replayed]) | _base_targets(recipe, vocabulary)
-    shown = shown_targets([*items["train"], *items["val"], *replayed])
-    prompter = Prompter(recipe.prompts, vocabulary, sorted(known), shown)
+    there = shown_targets([*items["train"], *items["val"], *replayed])
+    prompter = Prompter(recipe.prompts, vocabulary, sorted(known), there)
     views, keep = recipe.cache.views, recipe.trainer.keep_scans
     repeats = {source.folder: source.repeat for source in recipe.sources}
     shown = [item for item in items["train"] for _ in range(repeats[item.source])]
