@@ -64,8 +64,7 @@ class BeforeAfter:
     def show(self, pair: CasePair, models: Sequence[ProjectModel]) -> None:
         """Open a case; `found` tells the outlines of both models, the one before first, when they are there."""
         self._wanted = pair, models
-        self._project.open_case(pair.case.case_id)
-        self._project.choose_target(pair.case.target)
+        self._project.open_case(pair.case.case_id, pair.case.target)
         self._on_view()
 
     def forget(self) -> None:

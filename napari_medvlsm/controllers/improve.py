@@ -12,6 +12,7 @@ from pathlib import Path
 
 from psygnal import Signal
 
+from napari_medvlsm.controllers.improve_words import how_far
 from napari_medvlsm.controllers.memory import spare_memory
 from napari_medvlsm.controllers.outlook import Found, Options, Outlook, look
 from napari_medvlsm.controllers.project import Later, Project
@@ -71,6 +72,8 @@ class Improve:
         self.verdict: Verdict | None = None
         # Whether the two models may know the hold-out, for people.
         self.known = ""
+        # Why a finished round has no verdict although it was measured.
+        self.unread = ""
         self.memory = ""
         # From a trial with the present options; see `time`.
         self._trial: TrainingTime | None = None
@@ -156,10 +159,8 @@ class Improve:
         self._say("No scan is left out of the next training.")
 
     def show(self, case_id: int, target: str = "") -> None:
-        """Show a scan of the project."""
-        self._project.open_case(case_id)
-        if target:
-            self._project.choose_target(target)
+        """Show a scan of the project, with what is outlined there."""
+        self._project.open_case(case_id, target)
 
     # A round --------------------------------------------------------------------------------------------------------
 
@@ -265,7 +266,8 @@ class Improve:
         if store is not self._store:
             self.cancel()
             self._store, self.outlook, self.view, self.verdict, self._watch = store, None, None, None, None
-            self.found, self.memory, self.known, self.options, self._trial = (), "", "", Options(), None
+            self.found, self.memory, self.known, self.unread, self.options = (), "", "", "", Options()
+            self._trial = None
             self._session.set_project_models({})
             self.changed.emit()
             if store is not None:
@@ -290,6 +292,7 @@ class Improve:
             return
         first = self.outlook is None
         self.outlook, self.verdict, self.known, self.view = read.outlook, read.verdict, read.known, read.view
+        self.unread = read.unread
         round_ = read.view.round if read.view is not None else None
         if round_ is None:
             self._watch = None
@@ -349,9 +352,7 @@ class Improve:
             RoundState.FINISHED: f"Model {view.round.name} is trained and measured; “Improve” shows how it did.",
             RoundState.FAILED: "The training ended early; the tab “Improve” says why.",
         }
-        self._say(
-            ended.get(view.state, "The training was stopped; what it learned is kept."), view.state is RoundState.FAILED
-        )
+        self._say(ended.get(view.state) or how_far(view) or "The training has ended.", view.state is RoundState.FAILED)
         self._look()
 
     # Within: what is done beside the window -------------------------------------------------------------------------

@@ -86,7 +86,9 @@ def how_far(view: RoundView) -> str:
         return told.get(progress.stage, f"Model {name}: the program starts and looks through the data.{where}")
     return {
         RoundState.READY: f"Model {name} is prepared; its training has not begun.",
-        RoundState.STOPPED: f"The training of model {name} was interrupted; what it learned is kept.{_best(view)}",
+        RoundState.STOPPED: f"The training of model {name} was interrupted; what it learned is kept.{_best(view)}"
+        if progress.epoch
+        else f"The training of model {name} was interrupted before its first pass was complete; it begins anew.",
         RoundState.FAILED: f"The training of model {name} could not go on. {view.failure}",
         RoundState.TRAINED: f"Model {name} is trained, but was not measured beside the present one yet.",
         RoundState.FINISHED: f"Model {name} is trained and measured.",

@@ -112,12 +112,15 @@ class Found:
         Where that round is finished and there was a hold-out.
     known : str
         Then, whether its models may know the hold-out.
+    unread : str
+        Why the results of a finished round cannot be compared; "".
     """
 
     outlook: Outlook
     view: RoundView | None
     verdict: Verdict | None
     known: str = ""
+    unread: str = ""
 
 
 def left_out(store: ProjectStore, options: Options) -> tuple[int, ...]:
@@ -139,7 +142,7 @@ def look(store: ProjectStore, options: Options) -> Found:
     outlook = Outlook(
         chosen,
         models,
-        from_rounds(rounds, chosen.scans("train")),
+        from_rounds(rounds, chosen.scans("train"), options.epochs),
         earlier[-1] if earlier else "",
         (present, *earlier),
         tuple(store.cases(without)),
@@ -152,5 +155,8 @@ def look(store: ProjectStore, options: Options) -> Found:
         return Found(outlook, None, None)
     if view.state is not RoundState.FINISHED or not latest.plan.held_out:
         return Found(outlook, view, None)
-    verdict = judge(latest.before, latest.after, latest.plan.cases)
+    try:
+        verdict = judge(latest.before, latest.after, latest.plan.cases)
+    except ValueError as error:  # which must not keep a person from deciding, or from all the other models
+        return Found(outlook, view, None, unread=str(error))
     return Found(outlook, view, verdict, known_of_hold_out(versions.unlisted_bases(latest)))

@@ -46,12 +46,16 @@ class Suggestions:
     def __init__(self, project: Project, session: Session, run: Callable[..., None], call_later: Later) -> None:
         self._project, self._session, self._run, self._call_later = project, session, run, call_later
         self.order: Order | None = None
-        # Scans that were looked at for a new order, and all of them; None where none is made.
-        self.far: tuple[int, int] | None = None
+        self._far = (0, 0)
         self._store: ProjectStore | None = None
         self._process: ChildProcess | None = None
         project.changed.connect(self._on_project)
         self._on_project()
+
+    @property
+    def far(self) -> tuple[int, int] | None:
+        """Scans that were looked at for a new order, and all of them; None where none is made."""
+        return self._far if self._process is not None else None
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -95,7 +99,7 @@ class Suggestions:
             except OSError as error:
                 self.message.emit(f"The scans could not be looked at: {error}.", True)
                 return
-            self._process, self.far = process, (0, 0)
+            self._process, self._far = process, (0, 0)
             work = partial(_follow, process, partial(self._note, process))
             self._run(work, partial(self._on_made, process), partial(self._fail, process))
             self._tell()
@@ -106,7 +110,6 @@ class Suggestions:
         if process is not None:
             with suppress(OSError):
                 process.kill()
-            self.far = None
             self.changed.emit()
 
     def close(self) -> None:
@@ -125,7 +128,7 @@ class Suggestions:
     def _note(self, process: ChildProcess, done: int, of: int) -> None:
         """In the thread that reads from the process."""
         if process is self._process:
-            self.far = done, of
+            self._far = done, of
 
     def _tell(self) -> None:
         if self.far is not None:
@@ -134,7 +137,7 @@ class Suggestions:
 
     def _on_made(self, process: ChildProcess, _: object) -> None:
         if process is self._process and self._store is not None:
-            self._process = self.far = None
+            self._process = None
             self.order = read_order(self._store.folder)
             if self.order is not None and self.order.unread:
                 self.message.emit(f"Left out, because it cannot be read: {', '.join(self.order.unread)}.", True)
@@ -142,7 +145,7 @@ class Suggestions:
 
     def _fail(self, process: ChildProcess, error: Exception) -> None:
         if process is self._process:
-            self._process = self.far = None
+            self._process = None
             self.message.emit(str(error), True)
             self.changed.emit()
 

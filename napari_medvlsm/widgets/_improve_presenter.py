@@ -165,7 +165,10 @@ class ImprovePresenter(QObject):
             return
         if verdict is None:
             box.set_verdict(
-                "No scan of the hold-out is finished, so nobody can say whether it got better.",
+                f"The results cannot be compared. {improve.unread} Delete the folders “before” and “after” in "
+                f"{view.round.folder}, and open the project again: “Go on” measures both models anew."
+                if improve.unread
+                else "No scan of the hold-out is finished, so nobody can say whether it got better.",
                 (),
                 "",
                 "",

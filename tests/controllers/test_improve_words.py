@@ -58,6 +58,10 @@ def test_how_far_a_round_is_and_where_it_runs(tmp_path):
     assert time_left(here) == "10 minutes left at most"
     assert how_far(view(tmp_path, computer="tower")).endswith("On the computer tower.")
     assert time_left(view(tmp_path, stage="measuring", seconds_left=9.0)) == ""
+    assert how_far(view(tmp_path, RoundState.STOPPED, epoch=2, best_dice=0.5)).endswith(
+        "what it learned is kept. Best agreement with the watched scans: 0.50."
+    )
+    assert "before its first pass was complete" in how_far(view(tmp_path, RoundState.STOPPED))
     failed = view(tmp_path, RoundState.FAILED)
     assert how_far(failed) == "The training of model 3 could not go on. The disk is full." and time_left(failed) == ""
 

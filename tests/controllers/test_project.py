@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_medvlsm.controllers.before_after import BeforeAfter
 from napari_medvlsm.controllers.corrections import AUTOSAVE_SECONDS, Corrections
+from napari_medvlsm.controllers.improve import Improve
 from napari_medvlsm.controllers.predicting import Predicting
 from napari_medvlsm.controllers.project import LEFT_OPEN, Project
 from napari_medvlsm.controllers.worklist import Worklist
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.images import Scan
+from napari_medvlsm.core.improve.cases import TrainingCase
+from napari_medvlsm.core.improve.verdict import CasePair
 from napari_medvlsm.core.io.autosave import AutosaveStore
 from napari_medvlsm.core.io.labels import save_mask
 from napari_medvlsm.core.io.settings import Settings
@@ -435,6 +439,30 @@ def test_a_scan_is_shown_with_the_target_that_was_asked_for(desk):
     assert desk.name == "scan3.png" and desk.project.target == "mole"
     desk.project.open_case(3, "polyp")
     assert desk.project.target == "polyp"
+
+
+def test_a_finding_or_a_case_of_the_verdict_is_shown_with_its_target_and_turns_nothing_else(desk):
+    """It is not what is to do there, and the scan in view until then keeps its words."""
+    desk.open()
+    store, here = desk.project.store, desk.project.case.id
+    store.add_target("mole")
+    there = store.cases()[-1]  # which nobody reads ahead
+    store.submit(there.id, "polyp", Annotation("polyp", rows(4, 5)))
+    alone = (desk.project, desk.session, lambda *_: None)
+    desk.project.choose_target("mole")
+    spoken = desk.session.target_in_view.phrase
+    Improve(*alone, lambda *_: None).show(there.id, "polyp")
+    assert desk.project.case.id == here and desk.session.target_in_view.phrase == spoken, "it is still being read"
+    desk.rest()
+    assert (desk.project.case.id, desk.project.target) == (there.id, "polyp")
+    desk.project.open_case(here)
+    desk.rest()
+    of_round = TrainingCase(
+        there.id, there.name, "", there.split, "polyp", 1, State.SUBMITTED, False, False, there.pixels_hash
+    )
+    BeforeAfter(*alone).show(CasePair(of_round, 0.5, 0.6), ())
+    desk.rest()
+    assert (desk.project.case.id, desk.project.target) == (there.id, "polyp")
 
 
 def test_what_was_painted_a_moment_ago_is_written_before_a_review_begins(desk):

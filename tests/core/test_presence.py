@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medvlsm_training.evaluation.presence import EMPTY, OTHER, PRESENT, PresenceAnswer, choose_presence
+from medvlsm_training.evaluation.presence import EMPTY, LOST, OTHER, PRESENT, PresenceAnswer, choose_presence
 from napari_medvlsm.core.presence import presence_score
 
 
@@ -36,6 +36,13 @@ def test_the_threshold_loses_few_and_is_no_higher_than_useful():
     assert 0.1 <= choose_presence(apart) <= 0.11
     mixed = [*answers(PRESENT, np.linspace(0, 1, 101)), *answers(EMPTY, np.linspace(0, 1, 101))]
     assert choose_presence(mixed) == pytest.approx(0.01, abs=1e-3)  # one in a hundred
+
+
+@pytest.mark.parametrize("number", [1, 2, 10, 99, 150, 1000])
+def test_of_few_scans_none_that_shows_it_falls_below(number):
+    scores = np.linspace(0.3456789, 1, number)
+    chosen = choose_presence([*answers(PRESENT, scores), *answers(OTHER, np.linspace(0, 0.99, 50))])
+    assert np.mean(scores < chosen) <= LOST and chosen == pytest.approx(scores[number // 100], abs=0.02)
 
 
 def test_nothing_absent_asked_says_nothing():

@@ -8,8 +8,12 @@ import torch
 
 from medvlsm_training.evaluation.data import read_data
 from medvlsm_training.least_change import between, least_change
+from medvlsm_training.models import load_plain
 from napari_medvlsm.core.inference import Segmenter
-from napari_medvlsm.core.models.store.card import ModelCard
+from napari_medvlsm.core.models.adapters import save_lora
+from napari_medvlsm.core.models.architectures.lora import add_lora
+from napari_medvlsm.core.models.store.adapter import LoraSettings
+from napari_medvlsm.core.models.store.card import ModelCard, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from tests.core.models.small_models import small_wordunet
 from tests.training.builders import write_set
@@ -46,6 +50,17 @@ def test_the_least_that_validates_as_well_is_kept(all_polyp, base, trained, kept
     part, threshold = least_change(segmenter, start, all_polyp, VOCABULARY, 0.6, "interface")
     assert (part, threshold) == (kept, 0.6)
     assert float(model.state_dict()["decoder.presence.bias"]) == pytest.approx(base + kept * (trained - base))
+
+
+def test_a_base_with_adapters_has_the_names_of_what_is_trained_from_it(tmp_path):
+    plain = small_wordunet().eval()
+    plain.save(tmp_path / "plain")
+    write_card(ModelCard(name="plain", title="Plain", family="wordunet"), tmp_path / "plain")
+    adapted = add_lora(load_plain(tmp_path / "plain"), LoraSettings(encoders=("text",)))
+    save_lora(adapted, tmp_path / "adapted", tmp_path / "plain")
+    write_card(ModelCard(name="adapted", title="Adapted", family="wordunet"), tmp_path / "adapted")
+    base = load_plain(tmp_path / "adapted").state_dict()
+    assert base.keys() == plain.state_dict().keys() == between(base, plain.state_dict(), 0.5).keys()
 
 
 def test_between_is_on_the_way_and_counts_stay_trained():

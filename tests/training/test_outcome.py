@@ -24,6 +24,7 @@ from medvlsm_training.config import (
 )
 from medvlsm_training.evaluation.data import read_data, recipe_sets
 from medvlsm_training.evaluation.measure import measure
+from medvlsm_training.evaluation.presence import OTHER, PRESENT, SAME, presence_answers
 from medvlsm_training.evaluation.prompts import EvaluationPrompts, evaluation_prompts, paraphrases
 from medvlsm_training.evaluation.run import evaluate_sets
 from medvlsm_training.evaluation.threshold import choose_threshold
@@ -32,7 +33,8 @@ from medvlsm_training.recipes import dumped, load_recipe
 from medvlsm_training.report import MODEL_COLOR, TRUE_COLOR, choose_examples, plot_case
 from medvlsm_training.train import train
 from napari_medvlsm.cli import main
-from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.datasets.info import DatasetInfo, write_info
+from napari_medvlsm.core.inference import Prediction, Segmenter
 from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.prompts import load_vocabulary, normalise
 from napari_medvlsm.core.runs import events
@@ -41,7 +43,7 @@ from napari_medvlsm.core.runs.prompt_kinds import PromptKind
 from napari_medvlsm.core.runs.results import read_results, trained_on
 from napari_medvlsm.core.runs.scores import Score, read_scores
 from napari_medvlsm.core.runs.summary import contrasts, summarise
-from tests.training.builders import PROMPTS, TINY, bright, source, write_set
+from tests.training.builders import PROMPTS, TINY, bright, disk, source, write_set
 
 VOCABULARY = load_vocabulary()
 LISTENING = (PromptKind.CLASS, PromptKind.PARAPHRASE, PromptKind.OTHER, PromptKind.ABSENT)
@@ -169,6 +171,51 @@ def test_what_a_scan_cannot_show_is_asked_once_an_image(data):
     both, left, _ = recipe_sets(RECIPE, data, "test", VOCABULARY)[1].cases[:3]
     assert [text for _, text in asked(both, PromptKind.ABSENT)] == list(VOCABULARY.modalities["chest x-ray"].absent)
     assert asked(left, PromptKind.ABSENT) == []
+
+
+def test_what_other_scans_of_the_set_show_is_not_asked_for_as_absent(tmp_path, rng):
+    folder = write_set(tmp_path / "stomach", {"test": range(4)}, lambda _: disk(rng))
+    rows = ["image,mask,target", *(f"{i}.png,{i}.png,{'polyp' if i else 'stomach ulcer'}" for i in range(4))]
+    (folder / "targets.csv").write_text("\n".join(rows))
+    write_info(folder, DatasetInfo("Stomach", modality="endoscopy"))
+    found = read_data(folder, "test", VOCABULARY)
+    assert found.shown("endoscopy") == {"polyp", "stomach ulcer"}
+    for case in found.cases:
+        asked = evaluation_prompts(
+            case,
+            case.load_mask(),
+            EvaluationPrompts((PromptKind.ABSENT,)),
+            VOCABULARY,
+            shown=found.shown(case.modality),
+        )
+        assert [prompt.text for prompt in asked] == ["vocal cords", "esophageal varices"]
+
+
+class Sure:
+    """A segmenter that outlines all of a scan whatever it is asked for."""
+
+    def set_image(self, scan):
+        self.size = scan.size
+
+    def segment(self, texts):
+        return [Prediction(text, None, np.full(self.size, 255, np.uint8), 0.5) for text in texts]
+
+
+def test_presence_asks_for_no_target_as_absent_that_such_scans_show(tmp_path, rng):
+    folder = write_set(tmp_path / "wounds", {"val": range(2)}, lambda _: disk(rng))
+    (folder / "targets.csv").write_text("image,mask,target\n0.png,0.png,foot ulcer\n1.png,1.png,skin melanoma")
+    write_info(folder, DatasetInfo("Wounds", modality="dermoscopy"))
+    found = presence_answers(
+        Sure(), [read_data(folder, "val", VOCABULARY)], ["foot ulcer", "polyp", "skin melanoma"], VOCABULARY, 0.5
+    )
+    asked = {(answer.image, answer.asked, answer.what) for answer in found if answer.what in (PRESENT, OTHER)}
+    assert asked == {
+        ("0.png", "foot ulcer", PRESENT),
+        ("0.png", "polyp", OTHER),
+        ("1.png", "skin melanoma", PRESENT),
+        ("1.png", "polyp", OTHER),
+    }
+    assert {answer.asked for answer in found if answer.what == SAME} == {"finger nail", "scalp hair"}
 
 
 def test_paraphrases_are_unseen_in_training():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medvlsm_training.config import PromptConfig
-from medvlsm_training.prompting import Prompter
+from medvlsm_training.prompting import Prompter, shown_targets
 from napari_medvlsm.core.datasets.items import Item, TargetMask
 from napari_medvlsm.core.prompts import Attributes, Modality, load_vocabulary
 
@@ -217,6 +217,26 @@ def test_a_kind_of_scan_without_a_list_asks_for_targets_of_other_kinds():
     own["abdominal ultrasound"] = Modality("Abdominal ultrasound", ("womb",))
     prompts = [p for seed in range(60) for p in prompter.sample(stone, masks, np.random.default_rng(seed))]
     assert {p.text for p in prompts if p.target is None} == {"womb"}
+
+
+@pytest.mark.parametrize(
+    ("target", "modality", "never"),
+    [
+        # The list of such scans says that they cannot show it.
+        ("stomach ulcer", "endoscopy", {"stomach ulcer"}),
+        # It is known of another kind of scan: by its phrase, by a synonym, in capitals.
+        ("foot ulcer", "dermoscopy", {"foot ulcer", "diabetic foot ulcer", "wound", "ulcer"}),
+        ("Wound", "dermoscopy", {"foot ulcer", "diabetic foot ulcer", "wound", "ulcer"}),
+    ],
+)
+def test_what_scans_of_the_run_show_is_never_absent(target, modality, never):
+    both = [item(target, modality=modality), item("something else", modality=modality)]
+    targets, config = [target, "polyp", "breast tumor"], PromptConfig(absent=0.9, absent_same=0.5)
+    prompter, rng = Prompter(config, VOCABULARY, targets, shown_targets(both)), np.random.default_rng(3)
+    for what in both:
+        masks = {name: mask_at(9, 9, 5) for name in what.masks}
+        asked = {p.text for _ in range(300) for p in prompter.sample(what, masks, rng) if p.target is None}
+        assert len(asked) > 5 and not asked & never
 
 
 def test_of_an_unknown_kind_of_scan_nothing_is_said_to_be_absent():

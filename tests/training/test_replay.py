@@ -81,6 +81,12 @@ def test_what_the_run_holds_itself_is_not_replayed(disks, disks_recipe, earlier)
     copied.write_bytes(items["test"][0].image.read_bytes())
     found = read_replay(recipe, disks, items)
     assert copied not in [item.image for item in found] and len(found) == 4
+    again = earlier / "images" / "3.png"
+    with Image.open(items["test"][1].image) as picture:
+        picture.save(again, compress_level=1, dpi=(72, 72))
+    assert again.read_bytes() != items["test"][1].image.read_bytes()
+    found = read_replay(recipe, disks, items)
+    assert again not in [item.image for item in found] and len(found) == 3, "the same picture, written anew"
     assert read_replay(load_recipe(disks_recipe), disks, items) == []
 
 

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from napari_medvlsm.core.datasets.source import SourceConfig as SourceConfig
 from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.prompts import LEVELS
+from napari_medvlsm.core.runs.epochs import epochs_for
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 # Ranges of numbers; the upper bounds are far above what is of use, and below what no computer could do.
@@ -131,7 +132,7 @@ class PromptConfig:
         Part of the prompts that name a wrong side or size (where there is an opposite): the true mask is empty.
     absent : float
         Part of the prompts that name something else: the true mask is empty. Images of an unknown kind of scan have
-        none.
+        none; what scans of the same kind show in the run is never named.
     absent_same : float
         Part of these, nonsense words apart, that name something which such a scan cannot show (the vocabulary's
         `absent`), rather than a target of another kind of scan.
@@ -351,7 +352,7 @@ class TrainerConfig:
         """The same with the epochs that `max_images` leaves to a run whose epochs show so many images."""
         if not self.max_images or not self.max_epochs:
             return self
-        epochs = min(self.max_epochs, max(1, self.min_epochs, -(-self.max_images // images)))
+        epochs = epochs_for(images, self.max_epochs, self.max_images, self.min_epochs)
         early = round(self.early_epochs * epochs / self.max_epochs)
         return replace(self, max_epochs=epochs, early_epochs=early)
 

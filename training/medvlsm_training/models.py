@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -77,9 +78,7 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
         raise ValueError(
             f"The base {wanted.base} is a {entry.card.family}, but the recipe's family is {wanted.family}."
         )
-    model = load_model(entry.folder).train()
-    if model.adapter is not None and wanted.trained != "lora":
-        merge_lora(model)  # the result is a plain model
+    model = (load_model if wanted.trained == "lora" else load_plain)(entry.folder).train()
     if wanted.image_size % model.STRIDE:
         raise ValueError(
             f"model.image_size must be a multiple of {model.STRIDE} for this base, but is {wanted.image_size}."
@@ -102,6 +101,12 @@ def starting_model(recipe: Recipe, items: Sequence[Item], vocabulary: Vocabulary
             elif wanted.trained == "decoder":
                 parameter.requires_grad_(False)
     return model
+
+
+def load_plain(folder: Path) -> VLSM:
+    """The model of a folder, its adapters, if it has any, merged with what they adapt."""
+    model = load_model(folder)
+    return model if model.adapter is None else merge_lora(model)
 
 
 def image_encoder(model: VLSM) -> tuple[nn.Module, str]:

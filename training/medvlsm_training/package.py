@@ -24,6 +24,7 @@ from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.fingerprint import changes_since
 from medvlsm_training.least_change import least_change
+from medvlsm_training.models import load_plain
 from medvlsm_training.pretrained import read_weights_source
 from medvlsm_training.prompting import every_text
 from medvlsm_training.report import write_report
@@ -36,7 +37,6 @@ from napari_medvlsm.core.io.atomic import making_folder
 from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.models.architectures.weights import store_as_float16
-from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import CARD_FILE, DataSource, ModelCard, write_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -175,7 +175,7 @@ def _threshold(
     base = find_model(recipe.model.base) if recipe.model.base else None
     kept, wording = {}, recipe.prompts.wording
     if base is not None and recipe.model.least_change and recipe.trainer.max_epochs:
-        weights = load_model(base.folder).state_dict()
+        weights = load_plain(base.folder).state_dict()
         part, threshold = least_change(segmenter, weights, sets, vocabulary, base.card.threshold, wording)
         kept = {KEPT_CHANGE: part}
         _log.info("Of the change from %s %d %% is kept, which validates as well as more", base.name, 100 * part)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -51,13 +52,25 @@ class Prompter:
     targets : sequence of str
         What the whole run trains on: those of other kinds of scans are absent targets. Where it has none, all other
         targets of the vocabulary are.
+    shown : mapping of str to collection of str
+        By kind of scan the targets that its scans show in the whole run (`shown_targets`). These, and what an item
+        shows itself, are never asked for as absent, whatever the vocabulary says of such scans.
     """
 
-    def __init__(self, config: PromptConfig, vocabulary: Vocabulary, targets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: PromptConfig,
+        vocabulary: Vocabulary,
+        targets: Sequence[str],
+        shown: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> None:
         self.config = config
         self.vocabulary = vocabulary
         self._targets = [vocabulary.target(name) for name in sorted(targets)]
         self._other_targets = sorted(vocabulary.targets.values(), key=lambda target: target.phrase)
+        both = [*self._targets, *self._other_targets]
+        self._called = {target.phrase: vocabulary.called((target.phrase,)) for target in both}
+        self._shown = shown
         total = sum(config.mix.values())
         self._kinds = tuple(config.mix)
         self._weights = [weight / total for weight in config.mix.values()]
@@ -187,13 +200,13 @@ class Prompter:
         """The name of what the scan cannot show; None where nothing is known of the kind of scan."""
         if self.config.nonsense_prob and rng.random() < self.config.nonsense_prob:
             return _nonsense(rng)
-        modality = self.vocabulary.modalities.get(item.modality)
-        if modality is None:
+        if item.modality not in self.vocabulary.modalities:
             return None
-        same = modality.absent
-        others = _of_other_scans(self._targets, item)
+        shown = {*trained_targets([item]), *self._shown.get(item.modality, ())}
+        same = self.vocabulary.cannot_show(item.modality, shown)
+        others = self._of_other_scans(self._targets, item, shown)
         if not others and not same:
-            others = _of_other_scans(self._other_targets, item)
+            others = self._of_other_scans(self._other_targets, item, shown)
         if same and (rng.random() < self.config.absent_same or not others):
             return str(rng.choice(same))
         if not others:
@@ -205,6 +218,12 @@ class Prompter:
             return build(Attributes(target.phrase, **words), self.vocabulary).text
         return str(rng.choice((target.phrase, *target.synonyms)))
 
+    def _of_other_scans(self, targets: Sequence[Target], item: Item, shown: Collection[str]) -> list[Target]:
+        """Targets that are known to be of other kinds of scans, and not shown by such scans of the run."""
+        called = self.vocabulary.called(shown)
+        elsewhere = [target for target in targets if target.modality not in ("", item.modality)]
+        return [target for target in elsewhere if not self._called[target.phrase] & called]
+
     def _in_template(self, text: str, rng: np.random.Generator) -> str:
         if not text or not self.config.template_prob or rng.random() >= self.config.template_prob:
             return text
@@ -214,11 +233,6 @@ class Prompter:
             return text
         before, after = (_nonsense(rng) if rng.random() < self.config.nonsense_prob else "" for _ in range(2))
         return f"{before} {text} {after}".strip()
-
-
-def _of_other_scans(targets: Sequence[Target], item: Item) -> list[Target]:
-    """Targets that are known to be of other kinds of scans."""
-    return [target for target in targets if target.modality not in ("", item.modality)]
 
 
 def _nonsense(rng: np.random.Generator) -> str:
@@ -294,6 +308,11 @@ def every_text(config: PromptConfig, items: Sequence[Item], vocabulary: Vocabula
         for mask in masks:
             texts |= {t for given in mask.prompts.values() for t in ([given] if isinstance(given, str) else given)}
     return names, texts | {"seven eight nine ten many", ", located in the and of the image, which is"}
+
+
+def shown_targets(items: Sequence[Item]) -> dict[str, set[str]]:
+    """Names of the targets that occur in the items, by kind of scan."""
+    return {kind: trained_targets([i for i in items if i.modality == kind]) for kind in {i.modality for i in items}}
 
 
 def trained_targets(items: Sequence[Item]) -> set[str]:

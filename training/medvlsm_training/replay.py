@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from medvlsm_training.cache import file_digest
 from medvlsm_training.config import SHIPPED_REPLAY, Recipe
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.datasets.reader import read_items, with_info
 from napari_medvlsm.core.datasets.replay import shipped_replay
 from napari_medvlsm.core.datasets.source import SourceConfig
 from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
+from napari_medvlsm.core.images import content_hash
 
 # What the images of the replay are called beside the splits.
 REPLAY = "replay"
@@ -26,7 +27,8 @@ def read_replay(recipe: Recipe, data: Path, items: Mapping[str, Sequence[Item]])
     data : Path
         Folder of the recipe's data sets.
     items : mapping of split to items
-        Of the run: an image that it holds already, in whichever split, is not replayed.
+        Of the run: an image that it holds already, in whichever split, is not replayed, nor is a copy of it with the
+        same pixels.
 
     Raises
     ------
@@ -35,15 +37,25 @@ def read_replay(recipe: Recipe, data: Path, items: Mapping[str, Sequence[Item]])
     """
     if not recipe.replay.share:
         return []
-    own = {file_digest(item.image) for found in items.values() for item in found}
-    replayed = []
+    listed = []
     for folder in _folders(recipe, data):
         vocabulary = dataset_vocabulary([folder])
         found = read_items(folder, with_info(folder, SourceConfig(".")), "train", vocabulary).items
         if not found:
             raise ValueError(f"{folder} is to be replayed, but lists no training images.")
-        replayed += [item for item in found if file_digest(item.image) not in own]
-    return replayed
+        listed += found
+    # By pixels and not by files: what a project exports is written anew.
+    own = _pictures(item for found in items.values() for item in found)
+    pictures = _pictures(listed)
+    own_pixels = {*own.values()}
+    return [item for item in listed if pictures[item.image] not in own_pixels]
+
+
+def _pictures(items: Iterable[Item]) -> dict[Path, str]:
+    """Hashes of the pixels of their images, as colours: a grey scan is the same picture with three channels."""
+    by_path = {item.image: item for item in items}
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(by_path, pool.map(lambda item: content_hash(item.load_image()), by_path.values()), strict=True))
 
 
 def _folders(recipe: Recipe, data: Path) -> list[Path]:

@@ -30,7 +30,7 @@ from medvlsm_training.loaders import Loaders, make_loaders
 from medvlsm_training.models import image_encoder, starting_model
 from medvlsm_training.module import SegmentationModule
 from medvlsm_training.pretrained import normalise_as, read_weights_source, start_from
-from medvlsm_training.prompting import Prompter, trained_targets
+from medvlsm_training.prompting import Prompter, shown_targets, trained_targets
 from medvlsm_training.recipes import dumped, load_recipe
 from medvlsm_training.replay import REPLAY, read_replay
 from medvlsm_training.room import require_room
@@ -197,7 +197,8 @@ def datasets(
     """The images of training, repeated as the recipe says and augmented, with those replayed, and of validation."""
     # What the base knows stays among the targets that are asked for where they are not.
     known = trained_targets([*items["train"], *replayed]) | _base_targets(recipe, vocabulary)
-    prompter = Prompter(recipe.prompts, vocabulary, sorted(known))
+    there = shown_targets([*items["train"], *items["val"], *replayed])
+    prompter = Prompter(recipe.prompts, vocabulary, sorted(known), there)
     views, keep = recipe.cache.views, recipe.trainer.keep_scans
     repeats = {source.folder: source.repeat for source in recipe.sources}
     shown = [item for item in items["train"] for _ in range(repeats[item.source])]

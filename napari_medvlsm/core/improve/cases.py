@@ -16,8 +16,9 @@ from napari_medvlsm.core.prompts import target_name
 if TYPE_CHECKING:
     from napari_medvlsm.core.projects.store import ProjectStore
 
-# Fewer hold-out scans than this tell nothing about two models.
-FEW = 10
+# Fewer hold-out scans that show a target than this tell nothing about two models; nor do fewer patients or sequences:
+# all of four speak for the same one of two equal models more often than one time in twenty.
+FEW, FEW_GROUPS = 10, 5
 # Fewer training scans than this are not trained on: their model would know these scans and nothing else.
 FEWEST = 3
 
@@ -191,6 +192,35 @@ def choose_cases(
     return Chosen(tuple(cases), tuple(sorted(findings, key=lambda finding: not finding.stops)))
 
 
+def too_few(scans: int, shown: int, groups: int) -> str:
+    """Why a hold-out tells nothing about two models, as a part of a sentence; "" where it does.
+
+    Parameters
+    ----------
+    scans : int
+        Finished ones.
+    shown : int
+        Of these, scans that show what is outlined.
+    groups : int
+        The patients, sequences or single scans that these are of.
+    """
+    if scans < FEW:
+        counted = "no scan" if not scans else f"{scans} scan{'s' * (scans != 1)}"
+        return f"the hold-out has {counted}, and fewer than {FEW} say little about two models"
+    if shown < FEW:
+        return (
+            f"{shown or 'none'} of the {scans} scans of the hold-out {'shows' if shown == 1 else 'show'} what is "
+            f"outlined, and fewer than {FEW} say little about two models"
+        )
+    if groups < FEW_GROUPS:
+        whose = f"{groups} patients or sequences" if groups > 1 else "one patient or sequence"
+        return (
+            f"the scans of the hold-out are of {whose}, and fewer than {FEW_GROUPS} of these say little about two "
+            "models, however many scans there are"
+        )
+    return ""
+
+
 def _of_numbers(chosen: Chosen) -> list[Finding]:
     """What numbers of scans and outlines say against a training."""
     if not chosen.cases:
@@ -224,15 +254,12 @@ def _of_numbers(chosen: Chosen) -> list[Finding]:
                 False,
             )
         )
-    elif held_out < FEW:
-        found.append(
-            Finding(
-                "few-holdout",
-                f"{held_out} scans of the hold-out are finished; fewer than {FEW} are too few to tell "
-                "whether the model got better.",
-                False,
-            )
-        )
+    else:
+        shown_in = {case.case_id: case.group for case in chosen.cases if case.split == TEST and not case.absent}
+        groups = {group or str(case_id) for case_id, group in shown_in.items()}
+        if why := too_few(held_out, len(shown_in), len(groups)):
+            text = f"{why[0].upper()}{why[1:]}: too few to tell whether the model got better."
+            found.append(Finding("few-holdout", text, False))
     for target in chosen.targets:
         shown = {split: chosen.count(split, target, absent=False) for split in SPLITS}
         if not shown[TRAIN]:

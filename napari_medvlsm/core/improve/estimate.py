@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_medvlsm.core.datasets.splits import TRAIN
 from napari_medvlsm.core.improve.plan import DATA_FOLDER
 from napari_medvlsm.core.improve.rounds import Round
 from napari_medvlsm.core.improve.stopping import Stop
+from napari_medvlsm.core.plain_files import read_yaml
+from napari_medvlsm.core.runs.epochs import epochs_for
 from napari_medvlsm.core.runs.events import Epoch, Started, Step
 from napari_medvlsm.core.runs.log import EventLog
 from napari_medvlsm.core.runs.start import start_training
@@ -54,7 +57,7 @@ def about(seconds: float) -> str:
     return f"{hours:g} hours"
 
 
-def from_rounds(rounds: Sequence[Round], images: int) -> TrainingTime | None:
+def from_rounds(rounds: Sequence[Round], images: int, epochs: int = 0) -> TrainingTime | None:
     """From the pace of the latest round that was trained on this computer; None where there is none.
 
     Parameters
@@ -62,17 +65,31 @@ def from_rounds(rounds: Sequence[Round], images: int) -> TrainingTime | None:
     rounds : sequence of Round
         The latest last.
     images : int
-        That would be trained on.
+        Scans of the project that would be trained on.
+    epochs : int
+        At most so many; 0 for as many as the recipe of that round says.
     """
     for round_ in reversed(rounds):
         said = [logged.event for logged in EventLog(round_.run.folder).new()]
         started = next((e for e in reversed(said) if isinstance(e, Started)), None)
-        epochs = [event for event in said if isinstance(event, Epoch)]
-        if started is None or not epochs or started.computer != platform.node() or not started.train_images:
+        seconds = [event.seconds for event in said if isinstance(event, Epoch)]
+        own = len({case.case_id for case in round_.plan.cases if case.split == TRAIN})
+        if started is None or not seconds or started.computer != platform.node() or not own:
             continue
-        pace = sum(epoch.seconds for epoch in epochs) / len(epochs) / started.train_images
-        return TrainingTime(pace * images * started.epochs, f"the epochs of round {round_.name}")
+        # Scans that are replayed come beside them, and take their time: as many for each as then.
+        times = images / own
+        most = _epochs(round_.run.recipe, round(times * started.train_images), epochs) or started.epochs
+        return TrainingTime(sum(seconds) / len(seconds) * times * most, f"the epochs of round {round_.name}")
     return None
+
+
+def _epochs(recipe: Path | None, images: int, most: int) -> int:
+    """How many epochs a recipe gives so many images, or `most` if there is such; 0 where it does not say."""
+    try:
+        trainer = read_yaml(recipe)["trainer"] if recipe is not None else {}
+        return epochs_for(images, most or trainer["max_epochs"], trainer["max_images"], trainer["min_epochs"])
+    except (ValueError, OSError, KeyError, TypeError):
+        return 0
 
 
 def by_trial(round_: Round, seconds: float = 20.0, stop: Stop | None = None) -> TrainingTime:

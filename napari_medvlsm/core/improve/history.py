@@ -1,4 +1,4 @@
-"""Who made which model the present one of a project, and when: `PROJECT/models/history.json`."""
+"""Numbers of a project's models, and who made which the present one, and when: `PROJECT/models/history.json`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from napari_medvlsm.core.validation_errors import first_problem
 # Within a project.
 MODELS_FOLDER = "models"
 HISTORY_FILE = "history.json"
+# The highest number of a model that was deleted.
+DELETED_FILE = "deleted.json"
 PROMOTED, ROLLED_BACK = "promoted", "rolled back"
 # Held while a number is given or the history written.
 _LOCK_FILE = ".lock"
@@ -100,6 +102,33 @@ def earlier_models(entries: Sequence[Entry]) -> list[str]:
         else:
             stack.append(entry.before)
     return stack
+
+
+def next_number(project: Path) -> int:
+    """The number of a new model; within `changing`. Raises ValueError if a file that tells it is damaged.
+
+    None is given again, also where the model was deleted: the history, outlines that began from a prediction, and
+    models that were trained from it call it by its number.
+    """
+    folder = project / MODELS_FOLDER
+    names = {path.name for path in folder.iterdir()}
+    names |= {name for entry in read_history(project) for name in (entry.model, entry.before)}
+    return 1 + max(_deleted(folder), *(int(name) for name in names if name.isdecimal()), 0)
+
+
+def note_deleted(project: Path, number: int) -> None:
+    """Note that a number was given, before its model is deleted; within `changing`."""
+    folder = project / MODELS_FOLDER
+    with replacing(folder / DELETED_FILE) as temporary:
+        temporary.write_text(json.dumps(max(number, _deleted(folder))), "utf-8")
+
+
+def _deleted(folder: Path) -> int:
+    path = folder / DELETED_FILE
+    number = read_json(path) if path.is_file() else 0
+    if not isinstance(number, int):
+        raise ValueError(f"{path} must hold a number, the highest of all models that were deleted; write it there.")
+    return number
 
 
 @contextmanager

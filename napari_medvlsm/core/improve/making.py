@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from napari_medvlsm import __version__
 from napari_medvlsm.core.datasets.splits import TEST
 from napari_medvlsm.core.improve.cases import TrainingCase, choose_cases
-from napari_medvlsm.core.improve.history import changing
+from napari_medvlsm.core.improve.history import changing, next_number
 from napari_medvlsm.core.improve.plan import DATA_FOLDER, RECIPE, Base, Plan, changes_for, write_plan
 from napari_medvlsm.core.improve.rounds import Round
 from napari_medvlsm.core.io.atomic import making_folder
@@ -79,7 +79,7 @@ def make_round(
                 f"The model {model.name} was trained on {seen[0]}, which is held out; start from another model."
             )
     with changing(store.folder) as models:
-        number = 1 + max((int(path.name) for path in models.iterdir() if path.name.isdecimal()), default=0)
+        number = next_number(store.folder)
         words = (*changes_for(base, f"{store.title}, model {number}"), *changes)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         plan = Plan(

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_medvlsm.core.improve.history import MODELS_FOLDER, changing, earlier_models, present_name, read_history
+from napari_medvlsm.core.improve.history import (
+    MODELS_FOLDER,
+    changing,
+    earlier_models,
+    note_deleted,
+    present_name,
+    read_history,
+)
 from napari_medvlsm.core.improve.plan import (
     AFTER_FOLDER,
     BEFORE_FOLDER,
@@ -313,6 +320,7 @@ def delete_round(round_: Round) -> None:
         needed = [r for r in waiting if round_.name in (r.plan.base.name, r.plan.present.name)]
         if needed:
             raise ValueError(f"Round {needed[0].name}, which is not finished, needs model {round_.name}.")
+        note_deleted(round_.project, round_.plan.number)
         # Under a name that is no round's: what a killed program leaves of it is not found again.
         aside = round_.folder.with_name(f".{round_.name}-deleted")
         round_.folder.rename(aside)
@@ -369,9 +377,10 @@ def _progress(said: Sequence[Logged], stage: str) -> Progress:
             best = event.val_dice if event.best else best
             values |= {"epoch": event.epoch + 1, "val_dice": event.val_dice, "best_dice": best}
         elif isinstance(event, events.Stopped):
-            values |= {"sentence": event.sentence, "seconds_left": None}
-            if stage == "preparing" and event.reason in ("finished", "early stopping"):
+            # What runs after an interruption begins anew, or writes the best model.
+            values |= {"sentence": event.sentence, "seconds_left": None, "stage": stage}
+            if stage == "preparing" and event.reason in ("finished", "early stopping", "time is up"):
                 values["stage"] = "writing"
         elif isinstance(event, events.Failed):
-            values |= {"sentence": event.sentence, "seconds_left": None}
+            values |= {"sentence": event.sentence, "seconds_left": None, "stage": stage}
     return Progress(**values)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isnan
 
-from napari_medvlsm.core.improve.cases import FEW
 from napari_medvlsm.core.improve.verdict import Advice, Rates, Verdict, is_better, is_worse
 from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Paired
@@ -22,10 +21,9 @@ _ADVICE: Mapping[Advice, str] = {
 def recommendation(verdict: Verdict) -> str:
     """One or two sentences."""
     if verdict.advice is Advice.TOO_FEW:
-        scans = "no scan" if not verdict.scans else f"{verdict.scans} scan{'s' * (verdict.scans != 1)}"
         return (
-            f"Too few to tell: the hold-out has {scans}, and fewer than {FEW} say little about two models. "
-            "Look at the cases one by one, or finish more scans of the hold-out first."
+            f"Too few to tell: {verdict.too_few}. Look at the cases one by one, or finish more scans of the hold-out "
+            "first."
         )
     return _ADVICE[verdict.advice]
 
@@ -57,7 +55,7 @@ def details(verdict: Verdict) -> list[str]:
     for what, rates in (
         ("scans on which a person found nothing to outline", verdict.absent),
         ("questions for what such a scan cannot show", verdict.impossible),
-        ("older scans without what was asked for", verdict.older_absent),
+        ("questions about older scans for what they do not show", verdict.older_absent),
     ):
         if rates.cases:
             told.append(_outlined(what, rates))

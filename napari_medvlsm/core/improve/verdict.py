@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_medvlsm.core.improve.cases import FEW, TrainingCase
+from napari_medvlsm.core.improve.cases import FEW, FEW_GROUPS, TrainingCase, too_few
 from napari_medvlsm.core.improve.plan import DATA_FOLDER
 from napari_medvlsm.core.runs.comparison import ScorePair, pair_up
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
@@ -36,7 +36,7 @@ class Advice(enum.Enum):
     UNCLEAR
         Neither is clear.
     TOO_FEW
-        Fewer hold-out scans than tell anything.
+        Fewer hold-out scans, or patients, than tell anything.
     """
 
     PROMOTE = "promote"
@@ -135,7 +135,13 @@ class Verdict:
     @property
     def decisive(self) -> Paired:
         """What the advice rests on: blind outlines where there are enough of them, else all."""
-        return self.blind if self.blind.difference.cases >= FEW else self.overall
+        blind = self.blind.difference
+        return self.blind if blind.cases >= FEW and blind.groups >= FEW_GROUPS else self.overall
+
+    @property
+    def too_few(self) -> str:
+        """Why the hold-out tells nothing, see `cases.too_few`; "" where it does."""
+        return too_few(self.scans, len({pair.case.case_id for pair in self.pairs}), self.overall.difference.groups)
 
     @property
     def losses(self) -> tuple[str, ...]:
@@ -148,7 +154,7 @@ class Verdict:
     @property
     def advice(self) -> Advice:
         """What the numbers speak for."""
-        if self.scans < FEW or not self.overall.difference.cases:
+        if self.too_few:
             return Advice.TOO_FEW
         if is_worse(self.decisive):
             return Advice.KEEP

@@ -176,7 +176,8 @@ def unlisted_bases(round_: Round) -> dict[str, tuple[str, ...]]:
         name = base.name
         while name in rounds:
             name = rounds[name].plan.base.name
-        if name in base.trained.values():
+        # Of a model of this project that was deleted, nobody knows any more where it came from.
+        if name in base.trained.values() and not name.isdecimal():
             continue
         try:
             card = find_model(name).card

@@ -22,8 +22,9 @@ from napari_medvlsm.core.improve.rounds import FAILURE_FILE, ROOM_FILE, STOP_FIL
 from napari_medvlsm.core.improve.stopping import Stop
 from napari_medvlsm.core.io.disk_errors import sentence
 from napari_medvlsm.core.models.store.trained_on import write_trained
-from napari_medvlsm.core.runs.events import EventSink, ignore_event
+from napari_medvlsm.core.runs.events import EventSink, Started, Stopped, ignore_event
 from napari_medvlsm.core.runs.folder import MODEL_FOLDER
+from napari_medvlsm.core.runs.log import EventLog
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
 from napari_medvlsm.core.runs.start import (
     RunEnd,
@@ -106,7 +107,10 @@ _STOPPED = RunEnd(128 + 15, "Stopped when asked to; the same command goes on.")
 
 def _done(round_: Round, report: EventSink, finish: bool, stop: Stop, tell: Tell) -> RunEnd:
     if round_.run.model is None:
-        end = _trained(round_, report, finish, stop)
+        end = _trained(round_, report, finish or _is_time_up(round_), stop)
+        if end.done and not stop.asked and round_.run.model is None and _is_time_up(round_):
+            # `medvlsm train` waits then for the next call; a round takes the best model until then.
+            end = _trained(round_, report, True, stop)
         if not end.done or stop.asked:
             return end if not stop.asked else _STOPPED
     model = round_.run.model
@@ -135,6 +139,16 @@ def _trained(round_: Round, report: EventSink, finish: bool, stop: Stop) -> RunE
     if end.code < 0 and round_.run.last_checkpoint:  # which had no time to say it itself
         return RunEnd(end.code, f"{end.sentence} The epochs until then are kept, and it can go on after them.")
     return end
+
+
+def _is_time_up(round_: Round) -> bool:
+    """Whether the training came to the end of the time that the plan gives it."""
+    for logged in reversed(EventLog(round_.run.folder).new() if round_.plan.minutes is not None else []):
+        if isinstance(logged.event, Started):
+            return False
+        if isinstance(logged.event, Stopped) and logged.event.reason == "time is up":
+            return True
+    return False
 
 
 def _process(round_: Round, finish: bool) -> RunProcess:

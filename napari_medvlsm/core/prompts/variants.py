@@ -117,8 +117,7 @@ def other_target(target: Target, vocabulary: Vocabulary, known: Collection[str] 
         return swapped
     same = [t.phrase for t in vocabulary.targets.values() if t.modality == target.modality and t.modality]
     same = [phrase for phrase in same if phrase != target.phrase and (not known or phrase in known)]
-    modality = vocabulary.modalities.get(target.modality)
-    return next(iter([*same, *(modality.absent if modality else ())]), "")
+    return next(iter([*same, *vocabulary.cannot_show(target.modality, (target.phrase,))]), "")
 
 
 def _with(prompt: Prompt, vocabulary: Vocabulary, attribute: str, word: str) -> Prompt:

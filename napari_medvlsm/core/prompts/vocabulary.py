@@ -201,6 +201,16 @@ class Vocabulary:
         """Everything that a target is called in a text, plurals of its synonyms included; the phrase first."""
         return tuple(dict.fromkeys((*target.names, *(name for name, of in self._names.items() if of is target))))
 
+    def called(self, targets: Iterable[str]) -> frozenset[str]:
+        """Everything that targets are called, normalised; a synonym stands for the target that has it."""
+        known = (self._names.get(normalise(phrase)) or self.target(phrase) for phrase in targets)
+        return frozenset(normalise(name) for target in known for name in self.names(target))
+
+    def cannot_show(self, modality: str, shown: Iterable[str]) -> tuple[str, ...]:
+        """What a kind of scan cannot show, but for the targets `shown`, which its scans show all the same."""
+        known, called = self.modalities.get(modality), self.called(shown)
+        return tuple(phrase for phrase in (known.absent if known else ()) if normalise(phrase) not in called)
+
     def named_in(self, tokens: Sequence[str]) -> list[tuple[int, int, Target]]:
         """The targets that are named, in order, each with the place of its first word and of that behind its last.
 

@@ -131,7 +131,7 @@ class ImproveTab(QWidget):
 
     def _build_options(self) -> QWidget:
         self.base = narrow_combo()
-        self.base.setToolTip("The model that the new one starts from, and that it is compared with")
+        self.base.setToolTip("The model that the new one starts from; it is compared with the present one in any case")
         self.base.activated.connect(self._report)
         self.approved = QCheckBox("Approved outlines only")
         self.approved.setToolTip("Leave out what no second person approved")

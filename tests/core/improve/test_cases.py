@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_medvlsm.core.improve.cases import check_scans, choose_cases
+from napari_medvlsm.core.improve.cases import check_scans, choose_cases, too_few
 from napari_medvlsm.core.projects.states import State
 from tests.core.projects.conftest import outline
 
@@ -43,6 +43,14 @@ def test_too_few_scans_and_a_validation_without_the_target_stop(store):
             store.mark_absent(case.id, "polyp")
     found = kinds(choose_cases(store).findings)
     assert found["too-few"].stops and found["no-validation"].stops and not found["few-holdout"].stops
+
+
+def test_a_hold_out_is_counted_by_what_it_shows_and_by_patients():
+    assert too_few(10, 10, 5) == ""
+    assert "has 9 scans" in too_few(9, 9, 9) and "has no scan," in too_few(0, 0, 0)
+    assert too_few(12, 1, 1).startswith("1 of the 12 scans of the hold-out shows")
+    assert too_few(12, 0, 0).startswith("none of the 12")
+    assert "of one patient or sequence" in too_few(30, 30, 1)
 
 
 def test_a_target_that_validation_or_hold_out_lack_is_named(store):

@@ -137,7 +137,7 @@ def test_a_round_survives_all_that_may_befall_it_is_trained_elsewhere_promoted_a
     assert "Model 1 beside starter" in said and "Too few to tell: the hold-out has 5 scans" in said
     assert "Hold-out, asked by name: Dice" in said and "what such a scan cannot show" in said
     assert "Of older data, breast tumor: the new model" in said and "Of older data, cell nuclei" in said
-    assert "listens to the words" in said and "older scans without what was asked for" in said
+    assert "listens to the words" in said and "questions about older scans for what they do not show" in said
     assert "Of Starter, only its data sets are known (Kvasir-SEG" in said
 
     # Promoted, and taken back.

@@ -1,6 +1,7 @@
 """Rounds as their files say: what is frozen, states, other computers, decisions."""
 
 import json
+import platform
 import shutil
 import time
 from dataclasses import replace
@@ -8,8 +9,9 @@ from dataclasses import replace
 import pytest
 from filelock import FileLock
 
-from napari_medvlsm.core.improve import rounds, versions
+from napari_medvlsm.core.improve import rounds, versions, work
 from napari_medvlsm.core.improve.cases import choose_cases
+from napari_medvlsm.core.improve.estimate import from_rounds
 from napari_medvlsm.core.improve.history import earlier_models, read_history
 from napari_medvlsm.core.improve.making import make_round
 from napari_medvlsm.core.improve.plan import PLAN_FILE
@@ -40,6 +42,7 @@ from napari_medvlsm.core.runs.events import Epoch, Failed, Saved, Started, Step,
 from napari_medvlsm.core.runs.folder import EVENTS_FILE, LOCK_FILE, MODEL_FOLDER, RECIPE_FILE
 from napari_medvlsm.core.runs.log import EventLog, EventRecorder
 from napari_medvlsm.core.runs.results import SUMMARY_FILE
+from napari_medvlsm.core.runs.start import RunEnd
 from tests.core.improve.conftest import BASE, VOCABULARY
 from tests.core.projects.conftest import outline
 
@@ -139,6 +142,90 @@ def test_a_run_on_another_computer_is_followed_by_its_folder(store, new_round):
     assert not round_.running and round_.progress.sentence == "Stopped when asked to."
 
 
+def test_after_an_interruption_nothing_is_said_to_be_trained_until_it_is(store, new_round):
+    round_ = new_round()
+    round_.run.folder.mkdir()
+    reported = EventRecorder(ignore_event)
+    reported.record_in(round_.run.folder)
+    with FileLock(round_.folder / rounds.WORK_LOCK):
+        for event, stage in (
+            (STARTED, "training"),
+            (Stopped("asked to stop", "Stopped when asked to.", "", None), "preparing"),
+            (STARTED, "training"),
+            (Failed("The disk is full."), "preparing"),
+            (STARTED, "training"),
+            (Stopped("time is up", "Stopped after the time given.", "best.ckpt", 0.5), "writing"),
+        ):
+            reported(event)
+            assert round_.progress.stage == stage
+
+
+class Training:
+    """Stands for the process of a training or, where it is to `finish`, of that which writes the best model."""
+
+    def __init__(self, round_, finish, model_folder, told):
+        self.round, self.finish, self.model_folder, self.told = round_, finish, model_folder, told
+
+    def __enter__(self):
+        self.told.append("finish" if self.finish else "train")
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def events(self):
+        record = EventRecorder(ignore_event)
+        self.round.run.folder.mkdir(exist_ok=True)
+        record.record_in(self.round.run.folder)
+        if self.finish:
+            with_model(self.round, self.model_folder)
+            return []
+        said = [STARTED, Stopped("time is up", "Stopped after the time given.", "best.ckpt", 0.5)]
+        for event in said:
+            record(event)
+        return said
+
+    def end(self):
+        return RunEnd(0, "")
+
+    def ask_to_stop(self):
+        pass
+
+
+def test_a_round_whose_time_is_up_takes_the_best_model_until_then(store, new_round, model_folder, monkeypatch):
+    told = []
+    monkeypatch.setattr(work, "_process", lambda round_, finish: Training(round_, finish, model_folder, told))
+    round_ = new_round(minutes=5.0)
+    assert work.work(round_).done and told == ["train", "finish"]
+    assert (round_.state, round_.failure) == (RoundState.FINISHED, "")
+    # Where the time was up elsewhere, no more is trained here.
+    second = new_round(minutes=5.0)
+    list(Training(second, False, model_folder, told).events())
+    assert work.work(second).done and told == ["train", "finish", "finish"]
+
+
+def test_the_time_is_estimated_for_as_many_scans_and_epochs_as_there_will_be(store, new_round):
+    round_ = new_round()
+    own = sum(case.split == "train" for case in round_.plan.cases)
+    assert from_rounds([round_], own) is None, "nothing was trained yet"
+    round_.run.folder.mkdir()
+    (round_.run.folder / RECIPE_FILE).write_text("trainer: {max_epochs: 80, max_images: 600, min_epochs: 1}")
+    record = EventRecorder(ignore_event)
+    record.record_in(round_.run.folder)
+    # A third as many scans are replayed beside them: 600 images are so many epochs.
+    shown = own + own // 3
+    record(replace(STARTED, epochs=-(-600 // shown), train_images=shown, computer=platform.node()))
+    record(Epoch(0, 80, 0.9, 0.8, 0.5, None, True, 12.0, 0.0))
+    assert from_rounds([round_], own).seconds == 12 * -(-600 // shown)
+    # Of four times as many, each epoch takes four times as long, and there are a quarter as many of them.
+    assert from_rounds([round_], 4 * own).seconds == 48 * -(-600 // (4 * shown))
+    assert from_rounds([round_], own, epochs=5).seconds == 60
+    (round_.run.folder / RECIPE_FILE).write_text("trainer: [")
+    assert from_rounds([round_], own).seconds == 12 * -(-600 // shown), "as it was then"
+    record(replace(STARTED, computer="another-computer"))
+    assert from_rounds([round_], own) is None
+
+
 def test_a_silent_computer_does_not_block_a_round_for_ever(store, new_round, monkeypatch):
     round_ = new_round()
     round_.run.folder.mkdir()
@@ -194,6 +281,10 @@ def test_what_is_known_of_the_hold_out_is_said(store, new_round, model_folder):
     assert unlisted_bases(second) == {} and "Of " not in known_of_hold_out({})
     third = new_round(base=replace(BASE, name="2", trained=second.plan.trained))
     assert unlisted_bases(third) == {}
+    with_model(second, model_folder)
+    with_model(third, model_folder)
+    delete_model(store.folder, "2")
+    assert unlisted_bases(third) == {"model 2": ()}, "its own base is forgotten with it"
     gone = new_round(base=replace(BASE, name="gone"))
     assert "Of gone, its data are not known" in known_of_hold_out(unlisted_bases(gone))
 
@@ -224,6 +315,23 @@ def test_promoting_and_going_back(store, new_round, model_folder):
     assert not list((project / "models").glob(".2*")) and first.folder.exists()
     with pytest.raises(ValueError, match="not deleted from here"):
         delete_model(project, "starter")
+
+
+def test_the_number_of_a_deleted_model_is_not_given_again(store, new_round, model_folder):
+    project = store.folder
+    for _ in range(2):
+        with_model(new_round(), model_folder)
+    promote(project, "2", "Ann")
+    roll_back(project, "Ann")
+    delete_model(project, "2")
+    third = new_round()
+    assert (third.name, third.state) == ("3", RoundState.READY), "it is not the one that was promoted"
+    delete_model(project, "3")
+    delete_model(project, "1")
+    assert new_round().name == "4", "also of one that the history does not know"
+    (project / "models" / "deleted.json").write_text("[]")
+    with pytest.raises(ValueError, match="must hold a number"):
+        new_round()
 
 
 def test_a_model_that_was_not_measured_is_not_promoted(store, new_round, model_folder):

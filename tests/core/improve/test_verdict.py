@@ -67,6 +67,24 @@ def test_nine_scans_are_too_few_whatever_they_say(tmp_path):
     assert verdict.advice is Advice.TOO_FEW and "the hold-out has 9 scans" in recommendation(verdict)
 
 
+def test_scans_that_show_nothing_and_few_patients_do_not_make_a_verdict(tmp_path):
+    def mostly_absent(gain):
+        return [*dice(gain, 2), *(score(i, 1.0, present=False, outlined=0.0) for i in range(2, 14))]
+
+    verdict = judged(tmp_path / "absent", mostly_absent(0), mostly_absent(0.4))
+    assert verdict.scans == 14 and verdict.overall.difference.low > 0
+    assert verdict.advice is Advice.TOO_FEW and "2 of the 14 scans of the hold-out show" in recommendation(verdict)
+
+    def patients(gain, number):
+        return [replace(found, group=f"patient {i % number}") for i, found in enumerate(dice(gain, 20))]
+
+    one = judged(tmp_path / "one", patients(0, 1), patients(0.4, 1))
+    assert one.advice is Advice.TOO_FEW and "are of one patient or sequence" in recommendation(one)
+    four = judged(tmp_path / "four", patients(0, 4), patients(0.4, 4))
+    assert four.advice is Advice.TOO_FEW and "are of 4 patients or sequences" in recommendation(four)
+    assert judged(tmp_path / "five", patients(0, 5), patients(0.4, 5)).advice is Advice.PROMOTE
+
+
 def test_a_model_that_listens_less_says_so(tmp_path):
     def listening(gain, margin):
         asked = [score(i, 0.8, "oracle", level="p6") for i in range(12)]

@@ -88,6 +88,12 @@ def test_a_target_of_an_own_kind_of_scan_has_no_other(tmp_path):
     assert other_target(vocabulary.targets["left kidney"], vocabulary) == "right kidney"
 
 
+def test_what_a_person_outlines_is_no_other_target_whatever_the_list_says(tmp_path):
+    content = {"targets": {"stomach ulcer": {"modality": "endoscopy"}}}
+    vocabulary = load_vocabulary(OwnWords(tmp_path / "w.yaml", content))
+    assert other_target(vocabulary.targets["stomach ulcer"], vocabulary, ("stomach ulcer",)) == "vocal cords"
+
+
 def test_contrasts_of_a_chosen_prompt():
     prompt = build(Attributes("polyp", size="large", color="pink", location="top left"), VOCABULARY)
     assert changed(prompt) == {

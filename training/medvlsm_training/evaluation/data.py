@@ -140,6 +140,10 @@ class DataSet:
         """What results call one of the cases."""
         return self._label_of[case.name]
 
+    def shown(self, modality: str) -> set[str]:
+        """The targets that scans of a kind show in this set."""
+        return {own.target for case in self.cases if case.modality == modality for own in (case, *case.others)}
+
     @cached_property
     def _label_of(self) -> dict[str, CaseLabel]:
         return {case.name: label for case, label in zip(self.cases, self.labels, strict=True)}

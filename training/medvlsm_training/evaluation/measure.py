@@ -84,11 +84,12 @@ def answers(
     progress: Callable[[Iterable[EvaluationCase]], Iterable[EvaluationCase]] = iter,
 ) -> Iterator[Answer]:
     """Predict every prompt of every case; parameters and errors as those of `measure`."""
+    shown = {kind: data.shown(kind) for kind in {case.modality for case in data.cases}}
     for case in progress(data.cases):
         scan, truth = read_scan(case.image), case.load_mask()
         if scan.size != truth.shape:
             raise ValueError(f"{case.image.name} has {scan.size} pixels (rows, columns), its mask {truth.shape}.")
-        asked = evaluation_prompts(case, truth, prompts, vocabulary, data.paper_dataset)
+        asked = evaluation_prompts(case, truth, prompts, vocabulary, data.paper_dataset, shown[case.modality])
         if not asked:
             continue
         segmenter.set_image(scan)

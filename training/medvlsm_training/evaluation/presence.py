@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +49,9 @@ def presence_answers(
     """
     found = []
     for data in sets:
+        shown = {kind: data.shown(kind) for kind in {case.modality for case in data.cases}}
         for case in progress([case for case in data.cases if case.first]):
-            asked = _asked(case, targets, vocabulary)
+            asked = _asked(case, targets, vocabulary, shown[case.modality])
             segmenter.set_image(read_scan(case.image))
             texts = [text for text, _, _ in asked]
             for (_, name, what), answer in zip(asked, segmenter.segment(texts), strict=True):
@@ -59,17 +61,21 @@ def presence_answers(
     return found
 
 
-def _asked(case: EvaluationCase, targets: Sequence[str], vocabulary: Vocabulary) -> list[tuple[str, str, str]]:
-    """Texts, what they name, and whether that is there."""
+def _asked(
+    case: EvaluationCase, targets: Sequence[str], vocabulary: Vocabulary, shown: Collection[str]
+) -> list[tuple[str, str, str]]:
+    """Texts, what they name, and whether that is there; `shown` are the targets that such scans show."""
     asked = [
         (_text(own.target, vocabulary), own.target, PRESENT if own.load_mask().any() else EMPTY)
         for own in (case, *case.others)
     ]
     if case.modality not in vocabulary.modalities:  # nobody says what such a scan cannot show
         return asked
-    others = [t for t in targets if vocabulary.target(t).modality not in ("", case.modality)]
+    called = vocabulary.called(shown)
+    elsewhere = [t for t in targets if vocabulary.target(t).modality not in ("", case.modality)]
+    others = [target for target in elsewhere if not vocabulary.called((target,)) & called]
     asked += [(_text(target, vocabulary), target, OTHER) for target in others]
-    return asked + [(text, text, SAME) for text in vocabulary.modalities[case.modality].absent]
+    return asked + [(text, text, SAME) for text in vocabulary.cannot_show(case.modality, shown)]
 
 
 def _text(target: str, vocabulary: Vocabulary) -> str:
@@ -85,6 +91,7 @@ def choose_presence(found: Sequence[PresenceAnswer]) -> float:
     absent = [answer.score for answer in found if answer.what != PRESENT]
     if not present or not absent:
         return 0.0
-    highest = float(np.quantile(present, LOST))
+    # One of the scores, and rounded down: between two of them, or rounded up, the lowest of a few would be lost.
+    highest = float(np.quantile(present, LOST, method="lower"))
     enough = float(np.quantile(absent, _ENOUGH)) + 0.005
-    return round(min(highest, max(enough, 0.02)), 3)
+    return math.floor(1000 * min(highest, max(enough, 0.02))) / 1000

@@ -10,7 +10,7 @@ another target that the image shows, and what such an image cannot show.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -80,7 +80,12 @@ def paraphrases() -> Mapping[str, tuple[str, ...]]:
 
 
 def evaluation_prompts(
-    case: EvaluationCase, truth: Mask, wanted: EvaluationPrompts, vocabulary: Vocabulary, dataset: Dataset | None = None
+    case: EvaluationCase,
+    truth: Mask,
+    wanted: EvaluationPrompts,
+    vocabulary: Vocabulary,
+    dataset: Dataset | None = None,
+    shown: Collection[str] = (),
 ) -> list[EvaluationPrompt]:
     """The prompts of a case. A wrong attribute is asked only where the right prompt says it and it has an opposite.
 
@@ -93,6 +98,8 @@ def evaluation_prompts(
     vocabulary : Vocabulary
     dataset : Dataset, optional
         The data set of the paper; without it the wording is always that of the interface.
+    shown : collection of str
+        Targets that such scans show in the whole set (`DataSet.shown`): these are not asked for as absent.
     """
     theirs = wanted.wording == UPSTREAM and dataset is not None
     asked = []
@@ -103,7 +110,7 @@ def evaluation_prompts(
         asked.append(EvaluationPrompt(PromptKind.TYPED, "free", wanted.typed))
     if PromptKind.ANNOTATED in wanted.kinds:
         asked += _annotated(case, wanted, PromptKind.ANNOTATED)
-    asked += _follows_text(case, truth, wanted, vocabulary)
+    asked += _follows_text(case, truth, wanted, vocabulary, shown)
     if wanted.annotated and not case.prompts:
         return asked
     if wanted.wording == UPSTREAM and dataset is None and case.prompts:  # nobody knows the wrong ones of such texts
@@ -138,7 +145,7 @@ def _annotated(case: EvaluationCase, wanted: EvaluationPrompts, kind: PromptKind
 
 
 def _follows_text(
-    case: EvaluationCase, truth: Mask, wanted: EvaluationPrompts, vocabulary: Vocabulary
+    case: EvaluationCase, truth: Mask, wanted: EvaluationPrompts, vocabulary: Vocabulary, shown: Collection[str]
 ) -> list[EvaluationPrompt]:
     """The prompts of which there can be several."""
     asked = []
@@ -147,11 +154,10 @@ def _follows_text(
     if PromptKind.OTHER in wanted.kinds and truth.any():
         apart = [other.target for other in case.others if _apart(truth, other.load_mask())]
         asked += [EvaluationPrompt(PromptKind.OTHER, "p1", _plain(target, vocabulary)) for target in apart]
-    if PromptKind.ABSENT in wanted.kinds and case.first and case.modality in vocabulary.modalities:
-        asked += [
-            EvaluationPrompt(PromptKind.ABSENT, "p1", text, text)
-            for text in vocabulary.modalities[case.modality].absent
-        ]
+    if PromptKind.ABSENT in wanted.kinds and case.first:
+        there = {case.target, *(other.target for other in case.others), *shown}
+        absent = vocabulary.cannot_show(case.modality, there)
+        asked += [EvaluationPrompt(PromptKind.ABSENT, "p1", text, text) for text in absent]
     return asked
 
 
