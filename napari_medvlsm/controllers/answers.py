@@ -186,8 +186,8 @@ class Answers:
         self._project.message.emit(f"{target_name(found.target)} in {case.name}: {what}.", False)
         if not self._is_in_view(case) or self._project.case is None:
             return
-        left = [target for target, state in self._project.case.states.items() if state in TO_DO]
-        if left:
+        states = self._project.told_apart(self._project.case)
+        if left := [target for target, state in states.items() if state in TO_DO]:
             self._project.choose_target(left[0])
         else:
             self._project.go_on()
@@ -215,8 +215,7 @@ class Answers:
 
     def _entry_of(self, case: Case, annotation: Annotation) -> Annotation:
         """A correction as the project keeps it."""
-        names = {self._project.spoken(target): target for target in case.states}
-        return self._honest(case, replace(annotation, target=names.get(annotation.target, annotation.target)))
+        return self._honest(case, replace(annotation, target=self._project.asked(annotation.target, case)))
 
     # Within: the hold-out --------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from napari_medvlsm.core.projects.predicting import PREDICTING_FOLDER, BatchRequ
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import CaseQuery
-from napari_medvlsm.core.prompts import free_text
+from napari_medvlsm.core.prompts import free_text, load_vocabulary
 from tests.controllers.test_corrections import SIZE, FakeLayers, predict, rows
 
 SCANS = 6
@@ -449,3 +449,49 @@ def test_what_was_painted_a_moment_ago_is_written_before_a_review_begins(desk):
         if done is not None:
             done(value)
     assert found[0].foreground == SIZE[1]
+
+
+def test_targets_that_mean_the_same_here_are_never_taken_for_one_another(session, view, folder, tmp_path):
+    with ProjectStore(folder) as store:
+        for target in ("benign breast tumor", "malignant breast tumor"):
+            store.add_target(target)
+    desk = Desk(session, view, folder, tmp_path)
+    desk.open()
+    first, project = desk.project.case.id, desk.project
+    project.choose_target("benign breast tumor")
+    assert project.target == "benign breast tumor"
+    desk.draw(2, 3)
+    assert project.case.states["benign breast tumor"] is State.DRAFT
+    assert project.case.states["malignant breast tumor"] is State.UNSEEN
+
+    project.choose_target("malignant breast tumor")
+    assert project.target == "benign breast tumor"
+    assert "means the same here as “benign breast tumor”" in desk.heard[-1][0]
+    project.answers.submit()
+    desk.rest()
+    states = project.store.case(first).states
+    assert (states["benign breast tumor"], states["malignant breast tumor"]) == (State.SUBMITTED, State.UNSEEN)
+
+    # With a word of its own, each is a target.
+    own = tmp_path / "words.yaml"
+    own.write_text("targets:\n  malignant breast tumor: {}\n")
+    session.set_vocabulary(load_vocabulary(own))
+    project.choose_target("malignant breast tumor")
+    assert project.target == "malignant breast tumor"
+    desk.draw(5)
+    assert project.case.states["malignant breast tumor"] is State.DRAFT
+    project.close()
+    desk.rest()
+
+
+def test_an_outline_of_a_target_that_means_the_same_here_is_not_shown_in_its_place(session, view, folder, tmp_path):
+    with ProjectStore(folder) as store:
+        store.add_target("polyps")
+        made = new_provenance(scan_hash=store.case(1).pixels_hash)
+        for target, drawn in (("polyp", rows(1)), ("polyps", rows(8, 9))):
+            store.save_draft(1, Annotation(target, drawn, corrected=True, provenance=made))
+    desk = Desk(session, view, folder, tmp_path)
+    desk.open()
+    assert (desk.project.target, desk.mask.tolist()) == ("polyp", rows(1).tolist())
+    desk.project.close()
+    desk.rest()
