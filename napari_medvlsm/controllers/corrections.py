@@ -49,6 +49,7 @@ class Corrections:
     changed = Signal()  # what can be done, offers, or which correction is in view
     autosaved = Signal(str)  # when a correction was last written; "" when it is in a file of the person's
     settled = Signal(object)  # an Annotation, a moment after the last change of it
+    retracted = Signal(str, str)  # hash of a scan, and the target of which an answer "absent" was taken back
     outlined = Signal(str, object)  # hash of the scan in view, and the mask of its correction after a change
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
 
@@ -234,6 +235,7 @@ class Corrections:
             self._set(with_effort(before, current))
         self.changed.emit()
         self._say(f"{self._session.target_in_view.label}: your answer was taken back.")
+        self.retracted.emit(*self._key)
 
     def undo(self) -> None:
         """Take back the last change; of an answer that there is nothing, the answer."""
@@ -313,6 +315,8 @@ class Corrections:
         known = self._open.get(key) if key[1] in self._canvas.targets() else None
         if known is None:
             self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
+            if not self._plane(key[1]).any():  # an answer "absent" that was taken back leaves an empty layer
+                self._canvas.replace(key[1], annotation.mask)
         elif key not in self._in_file or key in self._dirty or same(known, annotation):
             return False
         else:

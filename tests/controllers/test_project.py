@@ -19,6 +19,7 @@ from napari_medvlsm.core.io.labels import save_mask
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.projects.adding import NewScan, add_scans
+from napari_medvlsm.core.projects.check import check_project
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.predicting import PREDICTING_FOLDER, BatchRequest, remember_request
@@ -495,3 +496,65 @@ def test_an_outline_of_a_target_that_means_the_same_here_is_not_shown_in_its_pla
     assert (desk.project.target, desk.mask.tolist()) == ("polyp", rows(1).tolist())
     desk.project.close()
     desk.rest()
+
+
+def test_the_answer_that_there_is_nothing_is_one_in_the_project_by_whichever_button(desk):
+    desk.open()
+    case = desk.project.case.id
+    desk.draw(3, 4)
+    desk.corrections.declare_absent()
+    desk.rest()
+    assert desk.project.case.id == case and desk.project.state is State.ABSENT
+    assert not desk.corrections.unsaved() and check_project(desk.folder) == []
+
+    desk.corrections.undo()
+    desk.rest()
+    assert desk.project.state is State.DRAFT and (desk.mask == rows(3, 4)).all()
+    assert check_project(desk.folder) == []
+
+    # Answered and taken back at once, before anything of it was written.
+    desk.corrections.declare_absent()
+    desk.corrections.flush()
+    desk.corrections.undo()
+    desk.rest()
+    assert desk.project.state is State.DRAFT and (desk.mask == rows(3, 4)).all()
+
+
+def test_an_answer_of_an_earlier_day_is_taken_back_in_the_project_and_what_was_drawn_before_it_comes_back(
+    desk, session, view, tmp_path
+):
+    with ProjectStore(desk.folder) as store:
+        made = new_provenance(scan_hash=store.case(1).pixels_hash)
+        store.save_draft(1, Annotation("polyp", rows(1, 2), corrected=True, provenance=made))
+        store.mark_absent(1, "polyp")
+        store.mark_absent(2, "polyp")
+    desk.open()
+    for case, state in ((1, State.DRAFT), (2, State.UNSEEN)):
+        desk.project.open_case(case)
+        desk.rest()
+        assert desk.project.state is State.ABSENT and desk.corrections.current.absent
+        desk.corrections.undo()
+        desk.rest()
+        assert desk.project.state is state
+    assert desk.corrections.current is None
+    desk.project.open_case(1)
+    desk.rest()
+    assert (desk.mask == rows(1, 2)).all()
+
+    desk.project.answers.declare_absent()
+    desk.rest()
+    desk.project.open_case(1)
+    desk.rest()
+    desk.project.answers.reopen()
+    desk.rest()
+    assert desk.project.state is State.DRAFT and (desk.mask == rows(1, 2)).all()
+
+    desk.project.answers.declare_absent()
+    desk.rest()
+    desk.project.store.approve(1, "polyp")
+    desk.project.open_case(1)
+    desk.rest()
+    desk.corrections.undo()
+    desk.rest()
+    assert desk.project.state is State.APPROVED
+    assert any("is approved, so the answer stays" in text for text, _ in desk.heard)
