@@ -383,6 +383,24 @@ def test_a_deleted_correction_is_still_there_for_the_next_session(corrections, l
     np.testing.assert_array_equal(load_mask(found.path).mask, rows(1, 2, 3))
 
 
+def test_a_deleted_correction_is_there_for_the_next_session_whatever_is_saved_of_its_target_later(
+    corrections, layers, session, store, waiting, tmp_path, scan
+):
+    corrections.begin()
+    layers.paint(POLYP, 4)
+    after_the_pause(waiting)
+    layers.delete(POLYP)
+    corrections.begin()
+    layers.paint(POLYP, 9)
+    after_the_pause(waiting)
+    assert Saving(session, corrections).save_as(tmp_path / "second.tif")
+    assert corrections.offer.deleted
+    corrections.close()
+    store.close()
+    left = AutosaveStore(store.folder).find(session.scan_hash)
+    assert [AutosaveStore(store.folder).load(entry).mask.tolist() for entry in left] == [rows(4).tolist()]
+
+
 def test_an_empty_correction_that_is_deleted_is_not_offered(corrections, layers):
     corrections.begin()
     layers.delete(POLYP)
