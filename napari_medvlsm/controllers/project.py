@@ -166,6 +166,11 @@ class Project:
             self.open_case(int(last)) if last.isdecimal() and self._has(int(last)) else self.step(1)
         return True
 
+    def sign(self) -> None:
+        """Another name was entered: what is done from now on is done by that person."""
+        if self.store is not None:
+            self.store.person = self._settings.author
+
     def close(self) -> None:
         """Close the project; what is in view stays there."""
         store = self.store

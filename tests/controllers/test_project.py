@@ -61,7 +61,7 @@ class Desk:
         self.jobs, self.later, self.heard = deque(), [], []
         run = lambda function, done=None, failed=None: self.jobs.append((function, done, failed))  # noqa: E731
         later = lambda seconds, function: self.later.append((seconds, function))  # noqa: E731
-        settings = Settings(tmp_path / "settings.json")
+        self.settings = settings = Settings(tmp_path / "settings.json")
         settings.set_author("Ada")
         self.stage, self.layers = Stage(), FakeLayers(view)
         self.autosaves = AutosaveStore(tmp_path / "autosave")
@@ -558,3 +558,19 @@ def test_an_answer_of_an_earlier_day_is_taken_back_in_the_project_and_what_was_d
     desk.rest()
     assert desk.project.state is State.APPROVED
     assert any("is approved, so the answer stays" in text for text, _ in desk.heard)
+
+
+def test_who_enters_a_name_does_what_is_done_from_then_on(desk):
+    desk.open()
+    case, store = desk.project.case.id, desk.project.store
+    desk.draw(3, 4)
+    desk.settings.set_author("Bob")
+    desk.project.sign()
+    desk.draw(5)
+    first, second = store.versions(case, "polyp")
+    assert [first.author, second.author] == ["Ada", "Bob"]
+    assert (store.load(first).mask == rows(3, 4)).all() and (store.load(second).mask == rows(3, 4, 5)).all()
+    desk.project.answers.submit()
+    desk.rest()
+    store.approve(case, "polyp")
+    assert [event.person for event in store.events(case, "polyp")] == ["Ada", "Bob", "Bob", "Bob"]

@@ -58,6 +58,10 @@ def test_a_project_from_its_dialog_to_its_answers(panel, scans, qtbot):
     folder, tab = made(panel, scans, qtbot), panel.project_tab
     model = panel.projects.model
     assert model.rowCount() == 4 and panel.project.target == "gallstone"
+    # A name that is entered when the project is open already is in it, too.
+    panel.save_section.author.setText("Dr. Ada")
+    panel.save_section.author.editingFinished.emit()
+    assert panel.project.store.person == "Dr. Ada"
     assert model.index(0).data(CASE_ROLE).group == "patient ada"
     qtbot.waitUntil(lambda: panel.projects.thumbnails.get(model.case(3)) is not None, timeout=20_000)
     picture = panel.projects.thumbnails.get(model.case(3))

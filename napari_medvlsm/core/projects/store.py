@@ -148,7 +148,7 @@ class ProjectStore(ProjectFolder):
         """Save an outline that is being worked on; on disk when this returns.
 
         Within a sitting (from opening to closing), a draft is written over the one before, unless much of that would be
-        lost.
+        lost, or somebody else drew it.
 
         Raises
         ------
