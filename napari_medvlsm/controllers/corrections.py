@@ -144,13 +144,15 @@ class Corrections:
         self._canvas.edit(target.phrase)
         self.changed.emit()
 
-    def apply(self, change: Callable[[Mask], Mask]) -> int:
+    def apply(self, change: Callable[[Mask], Mask], pointed: bool = False) -> int:
         """Change the correction in view as a whole, as one undoable step that counts like a stroke.
 
         Parameters
         ----------
         change : callable
             ``change(mask)`` gets the outline, shape (H, W), and gives the new one of the same shape.
+        pointed : bool
+            Whether the person pointed at what is to change; it counts as a click then.
 
         Returns
         -------
@@ -164,7 +166,10 @@ class Corrections:
         if count:
             spent = before.provenance
             worked = replace(
-                spent, strokes=spent.strokes + 1, seconds=spent.seconds + self._activity.seconds(self._key)
+                spent,
+                strokes=spent.strokes + (not pointed),
+                clicks=spent.clicks + pointed,
+                seconds=spent.seconds + self._activity.seconds(self._key),
             )
             absent = before.absent and not mask.any()
             self._set(replace(before, mask=mask, absent=absent, corrected=True, provenance=worked))
@@ -386,6 +391,7 @@ class Corrections:
         provenance = replace(
             origin.provenance,
             strokes=before.provenance.strokes + stroke,
+            clicks=before.provenance.clicks,
             seconds=before.provenance.seconds + self._activity.seconds(key),
         )
         known = key in self._open
