@@ -251,8 +251,10 @@ class Review:
     # Answers --------------------------------------------------------------------------------------------------------
 
     def approve(self, remark: str = "") -> None:
-        """Accept the outline as it is now, and look at the next."""
-        self._answer(partial(self._store.approve, remark=remark.strip()), "approved")
+        """Accept the outline that is looked at, and look at the next; one that came in its place is shown instead."""
+        current = self.look.current if self.look is not None else None
+        looked_at = current.id if current is not None else None
+        self._answer(partial(self._store.approve, remark=remark.strip(), looked_at=looked_at), "approved")
 
     def send_back(self, remark: str) -> None:
         """Return the outline to its author, and look at the next; without a remark, say that one is needed."""

@@ -162,6 +162,24 @@ def test_what_comes_late_or_is_refused_changes_nothing(store):
     assert at.review.look.state is State.UNSEEN and at.review.waiting == 2
 
 
+def test_what_was_handed_over_anew_is_not_approved_unseen(store):
+    at = Reviewing(store)
+    seen = at.review.look.current
+    # In the window behind the review.
+    store.reopen(1, "polyp")
+    store.submit(1, "polyp", outline((0, 3)))
+    at.review.approve("fine")
+    at.settle()
+    assert store.case(1).state is State.SUBMITTED and at.told[-1] == (
+        "polyp in scan1.png was handed over anew since you looked at it; look at it again, then approve it.",
+        True,
+    )
+    assert at.review.look.current.id != seen.id and at.review.first.version.foreground == 60
+    at.review.approve()
+    at.settle()
+    assert store.case(1).state is State.APPROVED
+
+
 def test_a_version_without_a_kept_prediction_is_compared_with_what_it_began_from(store):
     store.submit(4, "polyp", outline((5, 15), prediction=outline((5, 25)).mask))
     at = Reviewing(store, CaseQuery(text="scan4"))
