@@ -286,15 +286,14 @@ class Corrections:
                 self._run(partial(self._store.set_aside, *key))
         self._canvas.replace(target.phrase, back.mask)
         provenance = replace(back.provenance, scan_hash=key[0], scan_size=back.mask.shape)
+        # First: a correction of the target in view takes the words of the prompt.
+        session.recall(replace(back, target=target.phrase))
         self._set(replace(back, corrected=True, provenance=provenance))
         self._steps.remember(self._open[key])
         self.changed.emit()
         # It is written for this session before the old copy goes.
         self._write(key, then=lambda: self._drop(offer))
-        if target.phrase in session.vocabulary.targets:
-            session.choose(target=target.phrase)
-        else:
-            session.type(target.phrase)
+        session.look_at(target.phrase)
         self._say(f"Your correction of {target.label} is back.")
 
     def discard(self) -> None:
@@ -333,6 +332,7 @@ class Corrections:
         self._open[key] = annotation
         self._in_file.add(key)
         self._canvas.note(annotation)
+        self._session.recall(annotation)
         self.changed.emit()
         return True
 

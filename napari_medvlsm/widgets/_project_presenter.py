@@ -222,9 +222,10 @@ class ProjectPresenter(QObject):
         except ProjectError as error:
             self._project.message.emit(str(error), True)
             return
-        said = session.prompt.text if self._project.case is not None else ""
-        project = self._project
-        prompts = {t: said if said and t == project.target else project.spoken(t) for t in unseen}
+        project, said = self._project, session.prompt.text
+        # Not `project.target`, which is the first one where the prompt is about none of them.
+        about = project.asked(session.target_in_view.phrase) if project.case is not None and said else ""
+        prompts = {t: said if t == about else project.spoken(t) for t in unseen}
         model, card = str(session.model.folder), session.model.card
 
         def warn(text: str) -> str:

@@ -422,6 +422,18 @@ def test_what_an_earlier_session_left_is_offered_restored_and_dropped(correction
     assert [a.provenance.model for a in stored(store)] == ["older"], "written for this session before the old one goes"
 
 
+def test_what_was_said_of_a_restored_correction_stays_with_it(corrections, layers, session, store, tmp_path):
+    other = AutosaveStore(store.folder)
+    said = Attributes(target=POLYP, color="pink")
+    made = new_provenance(scan_hash=session.scan_hash)
+    other.save(Annotation(POLYP, rows(2, 3), True, False, said, Attributes(target=POLYP), made))
+    other.close()
+    corrections.find_offers()
+    corrections.restore()
+    layers.paint(POLYP, 5)
+    assert corrections.annotation().said.color == session.said.color == "pink"
+
+
 def test_a_correction_of_another_size_is_left_alone(corrections, session, store, heard):
     earlier_store = AutosaveStore(store.folder)
     provenance = new_provenance(scan_hash=session.scan_hash)

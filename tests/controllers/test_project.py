@@ -26,7 +26,7 @@ from napari_medvlsm.core.projects.predicting import PREDICTING_FOLDER, BatchRequ
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import CaseQuery
-from napari_medvlsm.core.prompts import free_text, load_vocabulary
+from napari_medvlsm.core.prompts import Attributes, free_text, load_vocabulary
 from tests.controllers.test_corrections import SIZE, FakeLayers, predict, rows
 
 SCANS = 6
@@ -574,3 +574,26 @@ def test_who_enters_a_name_does_what_is_done_from_then_on(desk):
     desk.rest()
     store.approve(case, "polyp")
     assert [event.person for event in store.events(case, "polyp")] == ["Ada", "Bob", "Bob", "Bob"]
+
+
+def test_what_was_said_of_an_outline_is_said_again_when_it_comes_back(desk):
+    with ProjectStore(desk.folder) as store:
+        for case, color in ((1, "pink"), (2, "white")):
+            said, measured = Attributes(target="polyp", color=color), Attributes(target="polyp", size="small")
+            made = new_provenance(scan_hash=store.case(case).pixels_hash)
+            store.save_draft(case, Annotation("polyp", rows(1, case), True, False, said, measured, made))
+    desk.open()
+    for case, color in ((1, "pink"), (2, "white"), (1, "pink")):
+        desk.project.open_case(case)
+        desk.rest()
+        assert (desk.session.said.color, desk.session.said.size, desk.session.measured) == (color, "small", {"size"})
+        desk.draw(3 + case)
+        found = desk.project.store.load(desk.project.store.current(case, "polyp"))
+        assert (found.said.color, found.measured.size) == (color, "small")
+    # What is said now goes before, and an outline of which nothing was said takes nothing away.
+    desk.session.choose(color="red")
+    desk.project.open_case(3)
+    desk.rest()
+    desk.project.open_case(1)
+    desk.rest()
+    assert desk.session.said.color == "red"

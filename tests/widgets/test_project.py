@@ -109,8 +109,11 @@ def test_predictions_come_in_beside_the_window_and_can_be_stopped(panel, scans, 
     folder, tab = made(panel, scans, qtbot), panel.project_tab
     ready(panel)
     store = panel.project.store
+    # What is said of something else is no prompt for what the project asks for.
+    panel.session.choose(target="foot ulcer")
     tab.predict.click()
     dialog = next(d for d in panel.findChildren(object) if type(d).__name__ == "PredictDialog")
+    assert dialog.rows["gallstone"][1].text() == "gallstone"
     assert "never learned “gallstone”" in dialog.warning.text()
     dialog.rows["gallstone"][1].setText("polyp")
     assert dialog.warning.isHidden()
