@@ -77,6 +77,15 @@ class Answers:
         if case is not None and case.split == "test":
             self._in_sight.setdefault((case.id, predicted.target), predicted)
 
+    def take_over(self, case: Case) -> None:
+        """Write what was drawn on a scan before the project, or this scan in it, was open, and is kept nowhere else."""
+        if self._project.read_only:
+            return
+        for drawn in self._corrections.unsaved():
+            of_case = drawn.provenance.scan_hash == case.pixels_hash
+            if of_case and case.states.get(self._project.asked(drawn.target, case)) is State.UNSEEN:
+                self._on_settled(drawn)
+
     def submit(self) -> None:
         """Hand the outline in view over to a second person, then show what is next."""
         if (case := self._case_in_view()) is None:

@@ -464,6 +464,7 @@ class Project:
             if self.asked(spoken) == annotation.target:
                 self.answers.note_in_sight(annotation)
                 self._session.take_up(replace(annotation, target=spoken))
+        self.answers.take_over(case)
         self.case_changed.emit()
         self._look_ahead(store, case)
 

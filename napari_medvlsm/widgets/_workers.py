@@ -107,9 +107,10 @@ def _write(process: EngineProcess, outgoing: queue.Queue[tuple[Message, Sequence
 class Background(QObject):
     """Runs plain functions one after the other, in a thread of its own.
 
-    `done` and `failed` are called in the window's thread; `failed` gets any exception, RuntimeError too. They wait while
-    a dialog asks the person something: where to save the outline in view, for instance, is not to be answered for the
-    outline of another scan that came into view behind the dialog. The end of the program never waits for a function that hangs, such as one that reads from a disk that does not answer.
+    `done` and `failed` are called in the window's thread; `failed` gets any exception, RuntimeError too. They wait
+    while a dialog asks the person something: where to save the outline in view, for instance, is not to be answered for
+    the outline of another scan that came into view behind the dialog. The end of the program never waits for a function
+    that hangs, such as one that reads from a disk that does not answer.
 
     Parameters
     ----------

@@ -597,3 +597,15 @@ def test_what_was_said_of_an_outline_is_said_again_when_it_comes_back(desk):
     desk.project.open_case(1)
     desk.rest()
     assert desk.session.said.color == "red"
+
+
+def test_what_was_drawn_before_the_project_was_opened_is_in_it(desk, tmp_path):
+    desk.worklist.open_one(tmp_path / "scan4.png")
+    desk.session.choose(target="polyp")
+    desk.rest()
+    desk.draw(6, 7)
+    assert desk.corrections.unsaved()
+    desk.open()
+    assert desk.name == "scan4.png" and desk.project.state is State.DRAFT and not desk.corrections.unsaved()
+    found = desk.project.store.current(desk.project.case.id, "polyp")
+    assert (desk.project.store.load(found).mask == rows(6, 7)).all()
