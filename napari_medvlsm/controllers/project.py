@@ -446,6 +446,10 @@ class Project:
             self.choose_target(wanted[1])
         elif here not in (to_do or targets):
             self.choose_target(next(iter(to_do or targets), ""))
+        # The model may have been asked before the project was opened.
+        for spoken in self._session.results:
+            if (seen := self._session.predicted(spoken)) is not None:
+                self.answers.note_in_sight(replace(seen, target=self.asked(spoken)))
         # After what waits to be written of this very scan.
         self._write(partial(read_kept, store, case), partial(self._bring, store, case), self.fail)
         if not store.read_only:

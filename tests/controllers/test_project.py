@@ -609,3 +609,16 @@ def test_what_was_drawn_before_the_project_was_opened_is_in_it(desk, tmp_path):
     assert desk.name == "scan4.png" and desk.project.state is State.DRAFT and not desk.corrections.unsaved()
     found = desk.project.store.current(desk.project.case.id, "polyp")
     assert (desk.project.store.load(found).mask == rows(6, 7)).all()
+
+
+def test_what_the_model_outlined_of_the_hold_out_before_the_project_was_opened_was_in_sight(desk, wire, tmp_path):
+    desk.worklist.open_one(tmp_path / "scan1.png")
+    desk.session.choose(target="polyp")
+    desk.rest()
+    predict(desk.session, wire)
+    desk.open()
+    assert desk.project.case.split == "test"
+    desk.corrections.begin(from_prediction=False)
+    desk.draw(8)
+    found = desk.project.store.load(desk.project.store.current(desk.project.case.id, "polyp"))
+    assert found.prediction is not None and found.prediction.any()
