@@ -103,5 +103,5 @@ def same(one: Annotation, other: Annotation) -> bool:
 def with_effort(origin: Annotation, worked: Annotation) -> Annotation:
     """An annotation with the strokes, clicks and seconds of another."""
     spent = worked.provenance
-    effort = {"strokes": spent.strokes, "clicks": spent.clicks, "seconds": spent.seconds}
-    return replace(origin, provenance=replace(origin.provenance, **effort))
+    made = replace(origin.provenance, strokes=spent.strokes, clicks=spent.clicks, seconds=spent.seconds)
+    return replace(origin, provenance=made)

@@ -12,10 +12,11 @@ from psygnal import Signal
 
 from napari_medvlsm.core.contours import Line, contours
 from napari_medvlsm.core.differences import Differences, differences
-from napari_medvlsm.core.images import Bytes, to_screen
+from napari_medvlsm.core.images import Bytes, content_hash, to_screen
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.metrics import dice
+from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.outlines import PREDICTION
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -433,7 +434,14 @@ def _look(store: ProjectStore, item: Item) -> Look:
 
 
 def _screen_scan(store: ProjectStore, case_id: int) -> ScreenScan:
-    return ScreenScan(*to_screen(read_scan(store.scan_path(case_id)).pixels, _LONGEST_SIDE))
+    case, path = store.case(case_id), store.scan_path(case_id)
+    pixels = read_scan(path).pixels
+    if content_hash(pixels) != case.pixels_hash:
+        raise ProjectError(
+            f"{case.name} is another picture than when it entered the project ({path}), so it is not shown: its "
+            "outlines do not fit. Put the earlier file back."
+        )
+    return ScreenScan(*to_screen(pixels, _LONGEST_SIDE))
 
 
 def _mask(store: ProjectStore, side: Side) -> Mask:

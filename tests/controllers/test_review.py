@@ -191,3 +191,10 @@ def test_a_scan_that_is_gone_is_named_and_its_outline_is_still_shown(store):
     at = Reviewing(store)
     assert at.told[-1][1] and "scan1.png" in at.told[-1][0]
     assert at.review.scan is None and at.review.pair is not None
+
+
+def test_outlines_are_not_judged_on_another_picture(store, rng):
+    Image.fromarray(rng.integers(0, 256, SIZE, np.uint8)).save(store.scan_path(1))
+    at = Reviewing(store)
+    assert at.told[-1][1] and "scan1.png is another picture" in at.told[-1][0]
+    assert at.review.scan is None and at.review.pair is not None
