@@ -167,7 +167,14 @@ class Review:
         self.agreements: dict[int, float] = {}
         self.loading = self.busy = False
         self._scans: dict[int, ScreenScan] = {}
+        # The outline in view, where its scan cannot be shown.
+        self._without_scan: Item | None = None
         self._closed = False
+
+    @property
+    def seen(self) -> bool:
+        """Whether the outline that is looked at is drawn, on its scan unless that cannot be shown: it can be judged."""
+        return self.pair is not None and (self.scan is not None or self._without_scan == self.item)
 
     @property
     def item(self) -> Item | None:
@@ -209,7 +216,7 @@ class Review:
     def choose(self, place: int) -> None:
         """Look at the outline at a place of the list."""
         self.place = place
-        self.look = self.first = self.second = self.scan = self.pair = None
+        self.look = self.first = self.second = self.scan = self.pair = self._without_scan = None
         self.agreements = {}
         self._read()
 
@@ -361,7 +368,8 @@ class Review:
             self.scan = self._scans[item.case_id] = self._scans.pop(item.case_id)
             self.drawn.emit()
         else:
-            self._run(partial(_screen_scan, self._store, item.case_id), partial(self._on_scan, item), self._fail)
+            read = partial(_screen_scan, self._store, item.case_id)
+            self._run(read, partial(self._on_scan, item), partial(self._on_no_scan, item))
 
     def _read_ahead(self) -> None:
         """Read the scan that comes next."""
@@ -380,6 +388,11 @@ class Review:
         if self.item is not None and item.case_id == self.item.case_id:
             self.scan = scan
             self.drawn.emit()
+
+    def _on_no_scan(self, item: Item, error: Exception) -> None:
+        if item == self.item:
+            self._without_scan = item
+        self._fail(error)
 
     def _draw(self) -> None:
         self.pair = None

@@ -119,6 +119,8 @@ class ProjectPresenter(QObject):
         for key, button in keyed:
             shortcut = QShortcut(QKeySequence(key), parent)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            # Held down, it would answer one scan after the other.
+            shortcut.setAutoRepeat(False)
             shortcut.activated.connect(button.click)
         self._show()
         self._show_case()
