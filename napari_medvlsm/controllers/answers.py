@@ -92,6 +92,8 @@ class Answers:
             return
         target = self._project.target
         spoken = self._project.spoken(target)
+        if not self._is_worked_on(target):
+            return
         found = self._corrections.completed(spoken) or self._confirmed(spoken)
         if found is None:
             self._project.message.emit(
@@ -111,7 +113,8 @@ class Answers:
                 f"{target_name(target)} in {case.name} is {project.state} already; reopen it first.", True
             )
             return
-        project.choose_target(target)
+        if not self._is_worked_on(target):
+            return
         self._corrections.declare_absent()
         found = self._corrections.completed(project.spoken(target))
         if found is not None:
@@ -290,6 +293,18 @@ class Answers:
                 "Open a scan of the project first." if self._project.store else "Open a project first.", True
             )
         return self._project.case
+
+    def _is_worked_on(self, target: str) -> bool:
+        """Whether a target is what the prompt is about; else it is now, for the person to look at before answering."""
+        if self._session.prompt.text and self._session.target_in_view.phrase == self._project.spoken(target):
+            return True
+        self._project.choose_target(target)
+        self._project.message.emit(
+            f"Another outline was in view. Here is {target_name(target)}, which the project asks for: look at it, then "
+            "answer again.",
+            True,
+        )
+        return False
 
     def _is_in_view(self, case: Case) -> bool:
         return self._project.case is not None and self._project.case.id == case.id

@@ -622,3 +622,20 @@ def test_what_the_model_outlined_of_the_hold_out_before_the_project_was_opened_w
     desk.draw(8)
     found = desk.project.store.load(desk.project.store.current(desk.project.case.id, "polyp"))
     assert found.prediction is not None and found.prediction.any()
+
+
+@pytest.mark.parametrize("answer", ["submit", "declare_absent"])
+def test_nothing_is_answered_about_what_the_prompt_is_not_about(desk, wire, answer):
+    desk.open()
+    case = desk.project.case.id
+    predict(desk.session, wire)
+    desk.rest()
+    desk.session.choose(target="foot ulcer")
+    assert desk.project.target == "polyp"
+    getattr(desk.project.answers, answer)()
+    desk.rest()
+    assert desk.project.case.id == case and desk.project.state is State.UNSEEN
+    assert desk.session.target == "polyp" and "look at it, then answer again" in desk.heard[-1][0]
+    getattr(desk.project.answers, answer)()
+    desk.rest()
+    assert desk.project.store.case(case).state in (State.SUBMITTED, State.ABSENT)

@@ -170,7 +170,7 @@ def test_an_outline_is_judged_once_it_is_drawn_on_its_scan(store):
     review.start()
     states = []
     while reads.jobs:
-        function, done, failed = reads.jobs.pop(0)
+        function, done, _ = reads.jobs.pop(0)
         done(function())
         states.append((review.look is not None, review.scan is not None, review.pair is not None, review.seen))
     assert states[-1] == (True, True, True, True)

@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QMessageBox, QShortcut
 
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import CaseQuery
 from napari_medvlsm.widgets.dialogs import NewProjectDialog
+from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.tabs.case_list import CASE_ROLE
 from tests.widgets.conftest import ENGINE_MS
 
@@ -62,6 +63,9 @@ def test_a_project_from_its_dialog_to_its_answers(panel, scans, qtbot):
     panel.save_section.author.setText("Dr. Ada")
     panel.save_section.author.editingFinished.emit()
     assert panel.project.store.person == "Dr. Ada"
+    answers = {keys.SUBMIT_KEY, keys.NOT_THERE_KEY, keys.REOPEN_KEY, keys.ADD_NEXT_KEY}
+    once = {key.key().toString() for key in panel.findChildren(QShortcut) if not key.autoRepeat()}
+    assert answers <= once, "held down, a key answers once"
     assert model.index(0).data(CASE_ROLE).group == "patient ada"
     qtbot.waitUntil(lambda: panel.projects.thumbnails.get(model.case(3)) is not None, timeout=20_000)
     picture = panel.projects.thumbnails.get(model.case(3))
