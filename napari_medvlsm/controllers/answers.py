@@ -47,8 +47,11 @@ class Answers:
         self._drafts: Drafts | None = None
         # Hold-out outlines (number of the scan, and target) whose prediction was in sight before, and its outline.
         self._in_sight: dict[tuple[int, str], Annotation] = {}
+        # What is being handed over: it is written as the answer, and not as a draft before.
+        self._handed: tuple[int, str] | None = None
         session.segmented.connect(self._on_segmented)
         corrections.settled.connect(self._on_settled)
+        corrections.retracted.connect(self._on_retracted)
 
     def open(self, store: ProjectStore) -> None:
         """Write into this project from now on."""
@@ -74,12 +77,23 @@ class Answers:
         if case is not None and case.split == "test":
             self._in_sight.setdefault((case.id, predicted.target), predicted)
 
+    def take_over(self, case: Case) -> None:
+        """Write what was drawn on a scan before the project, or this scan in it, was open, and is kept nowhere else."""
+        if self._project.read_only:
+            return
+        for drawn in self._corrections.unsaved():
+            of_case = drawn.provenance.scan_hash == case.pixels_hash
+            if of_case and case.states.get(self._project.asked(drawn.target, case)) is State.UNSEEN:
+                self._on_settled(drawn)
+
     def submit(self) -> None:
         """Hand the outline in view over to a second person, then show what is next."""
         if (case := self._case_in_view()) is None:
             return
         target = self._project.target
         spoken = self._project.spoken(target)
+        if not self._is_worked_on(target):
+            return
         found = self._corrections.completed(spoken) or self._confirmed(spoken)
         if found is None:
             self._project.message.emit(
@@ -99,7 +113,8 @@ class Answers:
                 f"{target_name(target)} in {case.name} is {project.state} already; reopen it first.", True
             )
             return
-        project.choose_target(target)
+        if not self._is_worked_on(target):
+            return
         self._corrections.declare_absent()
         found = self._corrections.completed(project.spoken(target))
         if found is not None:
@@ -125,14 +140,50 @@ class Answers:
         scan_hash = annotation.provenance.scan_hash
         in_view = self._project.case is not None and self._project.case.pixels_hash == scan_hash
         case = self._project.case if in_view else self._project.ask(lambda s: s.find_case(scan_hash), None)
-        if case is not None:
-            self._drafts.save(case.id, self._entry_of(case, annotation))
+        if case is None:
+            return
+        entry = self._entry_of(case, annotation)
+        if (case.id, entry.target) == self._handed:
+            return
+        if entry.absent:
+            self._note_absent(self._project.store, case, entry)
+        else:
+            self._drafts.save(case.id, entry)
+
+    def _note_absent(self, store: ProjectStore, case: Case, entry: Annotation) -> None:
+        """Store the answer that there is nothing, which is no draft; the scan stays in view."""
+        assert self._drafts is not None, "a project is open"
+        self._drafts.drop(case.id, entry.target)
+        self._write(
+            partial(_mark_absent, store, case.id, entry), lambda _: self._on_saved(case.id, entry), self._project.fail
+        )
+
+    def _on_retracted(self, scan_hash: str, spoken: str) -> None:
+        """A person took the answer back that there is nothing: it does not stay in the project, either."""
+        case, store = self._project.case, self._project.store
+        if case is None or store is None or case.pixels_hash != scan_hash:
+            return
+        target = self._project.asked(spoken, case)
+        if store.read_only:
+            self._project.message.emit("The project was opened read-only, so your answer stays in it.", True)
+        elif case.states.get(target) is State.APPROVED:
+            self._project.message.emit(
+                f"{target_name(target)} in {case.name} is approved, so the answer stays in the project; reopen it "
+                "there before it is changed.",
+                True,
+            )
+        else:
+            self._write(
+                partial(_take_back, store, case.id, target),
+                lambda taken: self._project.on_reviewed(case.id, target) if taken else None,
+                self._project.fail,
+            )
 
     def _on_saved(self, case_id: int, annotation: Annotation) -> None:
         self._corrections.mark_stored(self._as_open(annotation), _saved_now())
         case = self._project.case
         state = case.states.get(annotation.target) if case is not None and case.id == case_id else None
-        if state is not State.DRAFT:
+        if state is not (State.ABSENT if annotation.absent else State.DRAFT):
             self._project.refresh()
         self._project.put_away()
 
@@ -160,8 +211,10 @@ class Answers:
     def _answer(self, case: Case, found: Annotation) -> None:
         store, drafts = self._project.store, self._drafts
         assert store is not None and drafts is not None, "the scan is one of the project"
-        self._corrections.flush()
         found = self._entry_of(case, found)
+        self._handed = case.id, found.target
+        self._corrections.flush()
+        self._handed = None
         drafts.drop(case.id, found.target)
         write = store.mark_absent if found.absent else store.submit
 
@@ -186,8 +239,8 @@ class Answers:
         self._project.message.emit(f"{target_name(found.target)} in {case.name}: {what}.", False)
         if not self._is_in_view(case) or self._project.case is None:
             return
-        left = [target for target, state in self._project.case.states.items() if state in TO_DO]
-        if left:
+        states = self._project.told_apart(self._project.case)
+        if left := [target for target, state in states.items() if state in TO_DO]:
             self._project.choose_target(left[0])
         else:
             self._project.go_on()
@@ -200,6 +253,8 @@ class Answers:
         if current.absent:
             self._project.choose_target(target)
             self._corrections.retract_absent()
+            # What was drawn before the answer, where this window does not know it.
+            self._project.on_reviewed(case_id, target)
             return
         self._project.message.emit(f"{target_name(target)} in {case.name} can be changed again.", False)
         if not self._corrections.is_stored(case.pixels_hash) and self._drafts is not None:
@@ -215,8 +270,7 @@ class Answers:
 
     def _entry_of(self, case: Case, annotation: Annotation) -> Annotation:
         """A correction as the project keeps it."""
-        names = {self._project.spoken(target): target for target in case.states}
-        return self._honest(case, replace(annotation, target=names.get(annotation.target, annotation.target)))
+        return self._honest(case, replace(annotation, target=self._project.asked(annotation.target, case)))
 
     # Within: the hold-out --------------------------------------------------------------------------------------------
 
@@ -240,12 +294,37 @@ class Answers:
             )
         return self._project.case
 
+    def _is_worked_on(self, target: str) -> bool:
+        """Whether a target is what the prompt is about; else it is now, for the person to look at before answering."""
+        if self._session.prompt.text and self._session.target_in_view.phrase == self._project.spoken(target):
+            return True
+        self._project.choose_target(target)
+        self._project.message.emit(
+            f"Another outline was in view. Here is {target_name(target)}, which the project asks for: look at it, then "
+            "answer again.",
+            True,
+        )
+        return False
+
     def _is_in_view(self, case: Case) -> bool:
         return self._project.case is not None and self._project.case.id == case.id
 
     def _on_written(self, written: object) -> None:
         if written is not None:
             self._project.refresh()
+
+
+def _mark_absent(store: ProjectStore, case_id: int, entry: Annotation) -> None:
+    if store.case(case_id).states.get(entry.target) is not State.ABSENT:
+        store.mark_absent(case_id, entry.target, entry)
+
+
+def _take_back(store: ProjectStore, case_id: int, target: str) -> bool:
+    """Reopen an outline that was answered as absent, whenever that was; whether it was."""
+    absent = store.case(case_id).states.get(target) is State.ABSENT
+    if absent:
+        store.reopen(case_id, target)
+    return absent
 
 
 def _saved_now() -> str:

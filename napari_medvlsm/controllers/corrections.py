@@ -49,6 +49,7 @@ class Corrections:
     changed = Signal()  # what can be done, offers, or which correction is in view
     autosaved = Signal(str)  # when a correction was last written; "" when it is in a file of the person's
     settled = Signal(object)  # an Annotation, a moment after the last change of it
+    retracted = Signal(str, str)  # hash of a scan, and the target of which an answer "absent" was taken back
     outlined = Signal(str, object)  # hash of the scan in view, and the mask of its correction after a change
     message = Signal(str, bool)  # a sentence, and whether it tells of a problem
 
@@ -143,13 +144,15 @@ class Corrections:
         self._canvas.edit(target.phrase)
         self.changed.emit()
 
-    def apply(self, change: Callable[[Mask], Mask]) -> int:
+    def apply(self, change: Callable[[Mask], Mask], pointed: bool = False) -> int:
         """Change the correction in view as a whole, as one undoable step that counts like a stroke.
 
         Parameters
         ----------
         change : callable
             ``change(mask)`` gets the outline, shape (H, W), and gives the new one of the same shape.
+        pointed : bool
+            Whether the person pointed at what is to change; it counts as a click then.
 
         Returns
         -------
@@ -163,7 +166,10 @@ class Corrections:
         if count:
             spent = before.provenance
             worked = replace(
-                spent, strokes=spent.strokes + 1, seconds=spent.seconds + self._activity.seconds(self._key)
+                spent,
+                strokes=spent.strokes + (not pointed),
+                clicks=spent.clicks + pointed,
+                seconds=spent.seconds + self._activity.seconds(self._key),
             )
             absent = before.absent and not mask.any()
             self._set(replace(before, mask=mask, absent=absent, corrected=True, provenance=worked))
@@ -234,6 +240,7 @@ class Corrections:
             self._set(with_effort(before, current))
         self.changed.emit()
         self._say(f"{self._session.target_in_view.label}: your answer was taken back.")
+        self.retracted.emit(*self._key)
 
     def undo(self) -> None:
         """Take back the last change; of an answer that there is nothing, the answer."""
@@ -279,15 +286,14 @@ class Corrections:
                 self._run(partial(self._store.set_aside, *key))
         self._canvas.replace(target.phrase, back.mask)
         provenance = replace(back.provenance, scan_hash=key[0], scan_size=back.mask.shape)
+        # First: a correction of the target in view takes the words of the prompt.
+        session.recall(replace(back, target=target.phrase))
         self._set(replace(back, corrected=True, provenance=provenance))
         self._steps.remember(self._open[key])
         self.changed.emit()
         # It is written for this session before the old copy goes.
         self._write(key, then=lambda: self._drop(offer))
-        if target.phrase in session.vocabulary.targets:
-            session.choose(target=target.phrase)
-        else:
-            session.type(target.phrase)
+        session.look_at(target.phrase)
         self._say(f"Your correction of {target.label} is back.")
 
     def discard(self) -> None:
@@ -313,6 +319,8 @@ class Corrections:
         known = self._open.get(key) if key[1] in self._canvas.targets() else None
         if known is None:
             self._canvas.open(self._session.vocabulary.target(key[1]), annotation.mask)
+            if not self._plane(key[1]).any():  # an answer "absent" that was taken back leaves an empty layer
+                self._canvas.replace(key[1], annotation.mask)
         elif key not in self._in_file or key in self._dirty or same(known, annotation):
             return False
         else:
@@ -324,6 +332,7 @@ class Corrections:
         self._open[key] = annotation
         self._in_file.add(key)
         self._canvas.note(annotation)
+        self._session.recall(annotation)
         self.changed.emit()
         return True
 
@@ -382,6 +391,7 @@ class Corrections:
         provenance = replace(
             origin.provenance,
             strokes=before.provenance.strokes + stroke,
+            clicks=before.provenance.clicks,
             seconds=before.provenance.seconds + self._activity.seconds(key),
         )
         known = key in self._open

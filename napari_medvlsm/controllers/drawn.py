@@ -101,6 +101,7 @@ def same(one: Annotation, other: Annotation) -> bool:
 
 
 def with_effort(origin: Annotation, worked: Annotation) -> Annotation:
-    """An annotation with the strokes and seconds of another."""
+    """An annotation with the strokes, clicks and seconds of another."""
     spent = worked.provenance
-    return replace(origin, provenance=replace(origin.provenance, strokes=spent.strokes, seconds=spent.seconds))
+    made = replace(origin.provenance, strokes=spent.strokes, clicks=spent.clicks, seconds=spent.seconds)
+    return replace(origin, provenance=made)

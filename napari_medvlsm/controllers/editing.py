@@ -98,7 +98,7 @@ class Editing:
             self._hints.append(hint)
             return new
 
-        count = self._corrections.apply(changed)
+        count = self._corrections.apply(changed, pointed=True)
         if not count:
             self.message.emit("It was so already." if include else "That was not part of the outline.", False)
         return count

@@ -79,12 +79,15 @@ class Offers:
         """Keep a correction whose layer was deleted; its autosaved copy is set aside, for the next session too."""
         lost = Deleted(annotation, datetime.now())
         self._deleted.setdefault(scan_hash, []).insert(0, lost)
-        self._run(partial(self._store.set_aside, scan_hash, annotation.target), partial(setattr, lost, "copy"))
+        self._run(partial(self._set_aside, lost, scan_hash))
 
     def note_present(self, scan_hash: str, target: str, mask: Mask) -> None:
         """A deleted correction that is there again, for instance by an undo of the viewer, needs no offer."""
         lost = self._deleted.get(scan_hash, [])
-        lost[:] = [d for d in lost if d.annotation.target != target or not np.array_equal(d.annotation.mask, mask)]
+        there = [d for d in lost if d.annotation.target == target and np.array_equal(d.annotation.mask, mask)]
+        for found in there:
+            lost.remove(found)
+            self._run(partial(self._let_go, found))
 
     def load(self, offer: Offer) -> Annotation:
         """The correction itself. Raises ValueError or OSError where its file cannot be read."""
@@ -98,5 +101,19 @@ class Offers:
             return
         for entries in self._deleted.values():
             entries[:] = [entry for entry in entries if entry is not source]
-        if source.copy is not None:
-            self._run(partial(source.copy.unlink, missing_ok=True))
+        self._run(partial(self._delete_copy, source))
+
+    # Within, beside the window, one after the other -----------------------------------------------------------------
+
+    def _set_aside(self, lost: Deleted, scan_hash: str) -> None:
+        # Whatever is drawn and saved of this target later: this was not.
+        lost.copy = self._store.set_aside(scan_hash, lost.annotation.target, keep=True)
+
+    def _let_go(self, lost: Deleted) -> None:
+        if lost.copy is not None:
+            self._store.let_go(lost.copy)
+
+    def _delete_copy(self, lost: Deleted) -> None:
+        self._let_go(lost)
+        if lost.copy is not None:
+            lost.copy.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from napari_medvlsm.core.projects.predicting import BatchRequest
 from napari_medvlsm.core.projects.states import TO_DO, State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import EVERYTHING, Case, CaseQuery
-from napari_medvlsm.core.prompts import parse
+from napari_medvlsm.core.prompts import parse, target_name
 
 # Scans that were left stay in the viewer with their undo steps, so many of them; the others go once they are stored.
 LEFT_OPEN = 2
@@ -166,6 +166,11 @@ class Project:
             self.open_case(int(last)) if last.isdecimal() and self._has(int(last)) else self.step(1)
         return True
 
+    def sign(self) -> None:
+        """Another name was entered: what is done from now on is done by that person."""
+        if self.store is not None:
+            self.store.person = self._settings.author
+
     def close(self) -> None:
         """Close the project; what is in view stays there."""
         store = self.store
@@ -242,10 +247,16 @@ class Project:
 
     def choose_target(self, target: str) -> None:
         """Outline another target from now on."""
-        spoken = self.spoken(target)
+        spoken, meant = self.spoken(target), self.asked(self.spoken(target))
         if self._session.target_in_view.phrase != spoken or not self._session.prompt.text:
             self._session.look_at(spoken)
         self.case_changed.emit()
+        if meant != target and target in self.targets:
+            self.message.emit(
+                f"“{target_name(target)}” means the same here as “{target_name(meant)}”, which is outlined now; add "
+                f"“{target}” to your own words, and the two can be told apart.",
+                True,
+            )
 
     def set_query(self, query: CaseQuery) -> None:
         """Show other scans of the project, or in another order."""
@@ -322,6 +333,8 @@ class Project:
         case, store = self.case, self.store
         if case is None or store is None or case.id != case_id:
             return
+        if self.asked(self.spoken(target)) != target:
+            return
         here = self._corrections.of_scan().get(self.spoken(target))
         if case.states.get(target) is State.UNSEEN and here is not None and here.absent:
             self.choose_target(target)
@@ -336,9 +349,18 @@ class Project:
         vocabulary = self._session.vocabulary
         return target if target in vocabulary.targets else parse(target, vocabulary).attributes.target or target
 
-    def asked(self, spoken: str) -> str:
-        """How the project names a target of the session."""
-        return next((target for target in self.targets if self.spoken(target) == spoken), spoken)
+    def asked(self, spoken: str, case: Case | None = None) -> str:
+        """How the project names a target of the session, by default in the scan in view.
+
+        Where the session has one word for several targets of the project, it is one of them, always the same.
+        """
+        targets = tuple(case.states) if case is not None else self.targets
+        alike = [target for target in targets if self.spoken(target) == spoken]
+        return spoken if spoken in alike else next(iter(alike), spoken)
+
+    def told_apart(self, case: Case) -> dict[str, State]:
+        """The targets of a scan with their states; without those that the session takes for another one."""
+        return {t: state for t, state in case.states.items() if self.asked(self.spoken(t), case) == t}
 
     def refresh(self) -> None:
         """Look again at the states."""
@@ -416,13 +438,18 @@ class Project:
     def _enter(self, case: Case) -> None:
         store = self.store
         assert store is not None, "the scan is one of the project"
-        to_do = [t for t, state in case.states.items() if state in TO_DO]
+        targets = self.told_apart(case)
+        to_do = [t for t, state in targets.items() if state in TO_DO]
         here = self.asked(self._session.target_in_view.phrase) if self._session.prompt.text else ""
         wanted, self._target_wanted = self._target_wanted, None
         if wanted is not None and wanted[0] == case.id and wanted[1] in case.states:
             self.choose_target(wanted[1])
-        elif here not in (to_do or case.states):
-            self.choose_target(next(iter(to_do or case.states), ""))
+        elif here not in (to_do or targets):
+            self.choose_target(next(iter(to_do or targets), ""))
+        # The model may have been asked before the project was opened.
+        for spoken in self._session.results:
+            if (seen := self._session.predicted(spoken)) is not None:
+                self.answers.note_in_sight(replace(seen, target=self.asked(spoken)))
         # After what waits to be written of this very scan.
         self._write(partial(read_kept, store, case), partial(self._bring, store, case), self.fail)
         if not store.read_only:
@@ -433,10 +460,15 @@ class Project:
         if store is not self.store or self.case is None or self.case.id != case.id:
             return
         for annotation in kept.outlines:
-            self._corrections.bring(replace(annotation, target=self.spoken(annotation.target)))
+            spoken = self.spoken(annotation.target)
+            if self.asked(spoken) == annotation.target:
+                self._corrections.bring(replace(annotation, target=spoken))
         for annotation in kept.predictions:
-            self.answers.note_in_sight(annotation)
-            self._session.take_up(replace(annotation, target=self.spoken(annotation.target)))
+            spoken = self.spoken(annotation.target)
+            if self.asked(spoken) == annotation.target:
+                self.answers.note_in_sight(annotation)
+                self._session.take_up(replace(annotation, target=spoken))
+        self.answers.take_over(case)
         self.case_changed.emit()
         self._look_ahead(store, case)
 

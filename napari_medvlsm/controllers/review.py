@@ -12,10 +12,11 @@ from psygnal import Signal
 
 from napari_medvlsm.core.contours import Line, contours
 from napari_medvlsm.core.differences import Differences, differences
-from napari_medvlsm.core.images import Bytes, to_screen
+from napari_medvlsm.core.images import Bytes, content_hash, to_screen
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.metrics import dice
+from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.outlines import PREDICTION
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -166,7 +167,14 @@ class Review:
         self.agreements: dict[int, float] = {}
         self.loading = self.busy = False
         self._scans: dict[int, ScreenScan] = {}
+        # The outline in view, where its scan cannot be shown.
+        self._without_scan: Item | None = None
         self._closed = False
+
+    @property
+    def seen(self) -> bool:
+        """Whether the outline that is looked at is drawn, on its scan unless that cannot be shown: it can be judged."""
+        return self.pair is not None and (self.scan is not None or self._without_scan == self.item)
 
     @property
     def item(self) -> Item | None:
@@ -208,7 +216,7 @@ class Review:
     def choose(self, place: int) -> None:
         """Look at the outline at a place of the list."""
         self.place = place
-        self.look = self.first = self.second = self.scan = self.pair = None
+        self.look = self.first = self.second = self.scan = self.pair = self._without_scan = None
         self.agreements = {}
         self._read()
 
@@ -251,8 +259,10 @@ class Review:
     # Answers --------------------------------------------------------------------------------------------------------
 
     def approve(self, remark: str = "") -> None:
-        """Accept the outline as it is now, and look at the next."""
-        self._answer(partial(self._store.approve, remark=remark.strip()), "approved")
+        """Accept the outline that is looked at, and look at the next; one that came in its place is shown instead."""
+        current = self.look.current if self.look is not None else None
+        looked_at = current.id if current is not None else None
+        self._answer(partial(self._store.approve, remark=remark.strip(), looked_at=looked_at), "approved")
 
     def send_back(self, remark: str) -> None:
         """Return the outline to its author, and look at the next; without a remark, say that one is needed."""
@@ -358,7 +368,8 @@ class Review:
             self.scan = self._scans[item.case_id] = self._scans.pop(item.case_id)
             self.drawn.emit()
         else:
-            self._run(partial(_screen_scan, self._store, item.case_id), partial(self._on_scan, item), self._fail)
+            read = partial(_screen_scan, self._store, item.case_id)
+            self._run(read, partial(self._on_scan, item), partial(self._on_no_scan, item))
 
     def _read_ahead(self) -> None:
         """Read the scan that comes next."""
@@ -377,6 +388,11 @@ class Review:
         if self.item is not None and item.case_id == self.item.case_id:
             self.scan = scan
             self.drawn.emit()
+
+    def _on_no_scan(self, item: Item, error: Exception) -> None:
+        if item == self.item:
+            self._without_scan = item
+        self._fail(error)
 
     def _draw(self) -> None:
         self.pair = None
@@ -431,7 +447,14 @@ def _look(store: ProjectStore, item: Item) -> Look:
 
 
 def _screen_scan(store: ProjectStore, case_id: int) -> ScreenScan:
-    return ScreenScan(*to_screen(read_scan(store.scan_path(case_id)).pixels, _LONGEST_SIDE))
+    case, path = store.case(case_id), store.scan_path(case_id)
+    pixels = read_scan(path).pixels
+    if content_hash(pixels) != case.pixels_hash:
+        raise ProjectError(
+            f"{case.name} is another picture than when it entered the project ({path}), so it is not shown: its "
+            "outlines do not fit. Put the earlier file back."
+        )
+    return ScreenScan(*to_screen(pixels, _LONGEST_SIDE))
 
 
 def _mask(store: ProjectStore, side: Side) -> Mask:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.describe import Description
 from napari_medvlsm.core.models.store.card import ModelCard
 from napari_medvlsm.core.prompts import Attributes, Parsed, Prompt, Vocabulary, build, parse
@@ -52,6 +53,14 @@ class Said:
     def about(cls, target: str, vocabulary: Vocabulary) -> Said:
         """The name of a target alone."""
         return cls(Attributes(target)) if target in vocabulary.targets else cls(typed=target)
+
+    @classmethod
+    def of_outline(cls, annotation: Annotation) -> Said:
+        """What was said of the target of an outline, and measured in it, when that got its present form."""
+        said, measured = annotation.said, annotation.measured
+        names = measured.named() - said.named() - {"target"}
+        words = {name: getattr(measured, name) for name in names}
+        return cls(replace(said, **words, target=annotation.target), frozenset(names))
 
     def parts(self, vocabulary: Vocabulary) -> tuple[str, ...]:
         """The parts of the typed words that name a target each; none where nothing is typed."""

@@ -66,6 +66,8 @@ class Session:
         self.history = history or PromptHistory()
         self.model: ModelEntry | None = next(iter(models.values()), None)
         self._said = Said()
+        # What the scan in view began with: said of the scan before.
+        self._carried = Said()
         self.queue: list[Prompt] = []
         self._work = ScanWork()
         self._works = ScanWorks()
@@ -146,6 +148,19 @@ class Session:
         self._remember_said()
         said = self._work.said_about(target) or Said.about(target, self.vocabulary)
         self._say(said.fitting(self.vocabulary))
+
+    def recall(self, outline: Annotation) -> None:
+        """Take up what was said of the target of a stored outline of this scan; what is said here already stays.
+
+        What goes on from the scan before was not said here.
+        """
+        target, said = outline.target, Said.of_outline(outline).fitting(self.vocabulary)
+        if target not in self.vocabulary.targets or said.attributes.named() == {"target"}:
+            return
+        if self.target != target:
+            self._work.said_of.setdefault(target, said)
+        elif len(self.prompts) == 1 and self._said in (self._carried, Said.about(target, self.vocabulary)):
+            self._say(said)
 
     def choose(self, **words: str) -> None:
         """Pick attributes; typed words give way to what they say. A target asked for before comes with its words."""
@@ -465,7 +480,8 @@ class Session:
     def _enter(self) -> None:
         """Take up the work on the scan in view, or begin it with what is not of the patient before."""
         before = self._said
-        self._work = self._works.find(self.scan_hash) or ScanWork(before.of_the_next_scan())
+        self._carried = before.of_the_next_scan()
+        self._work = self._works.find(self.scan_hash) or ScanWork(self._carried)
         self._said = self._work.said.fitting(self.vocabulary)
         if self._said != before:
             self._prompt_changed()

@@ -65,9 +65,9 @@ class Provenance:
     seconds : float
         Time in which the person worked on the outline; longer pauses are not part of it.
     strokes : int
-        Brush strokes, fills and erasures of the person.
+        Brush strokes, fills, erasures and other changes of the person.
     clicks : int
-        Points and boxes that the person gave the model to refine the outline.
+        How often the person pointed at what belongs to the outline, or does not, to refine it.
     software : str
         Name and version of the program that wrote it.
     """

@@ -13,11 +13,13 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_medvlsm.controllers.view_state import ViewState
-from napari_medvlsm.core.annotation import Annotation
+from napari_medvlsm.core.annotation import Annotation, Provenance
 from napari_medvlsm.core.contrast import outline_color
+from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.masks import Mask
 from napari_medvlsm.core.prompts import Target
-from napari_medvlsm.widgets._layers import LayerManager, one_color, role
+from napari_medvlsm.widgets._layers import LayerManager, image_id, one_color, role, scan_layers
+from napari_medvlsm.widgets._planes import working_data
 
 # Metadata of a correction layer: by the hash of a slice and the place of the slice in the layer, its annotation there.
 NOTES = "medvlsm_annotations"
@@ -120,12 +122,15 @@ class CorrectionLayers:
 
     def note(self, annotation: Annotation) -> None:
         """Let the layer carry the annotation of one of its slices."""
-        layer, scan_hash = self._layer(annotation.target), annotation.provenance.scan_hash
-        if layer is None or self._view.slice is None:
+        scan_hash, view = annotation.provenance.scan_hash, self._view.slice
+        # Where the axes are rolled or the view is 3D, no slice is in view, and an image all the same.
+        image = view.image if view is not None else self._view.image
+        layer = self._layers.correction(image, annotation.target) if image is not None else None
+        if layer is None:
             return
         notes = _notes(layer)
-        if scan_hash == self._view.scan_hash:
-            notes.setdefault(scan_hash, {})[self._view.slice.index] = annotation
+        if view is not None and scan_hash == self._view.scan_hash:
+            notes.setdefault(scan_hash, {})[view.index] = annotation
         elif scan_hash in notes:
             notes[scan_hash] = dict.fromkeys(notes[scan_hash], annotation)
 
@@ -166,6 +171,8 @@ class CorrectionLayers:
         if self._shown(layer) and self._view.slice is not None:
             place = layer, self._view.scan_hash, self._view.slice.index
             QTimer.singleShot(0, lambda: self._report_plane(*place, stroke=False))
+        if layer.n_edit_dimensions > 2 or self._view.slice is None:
+            QTimer.singleShot(0, lambda: self._report_unread(layer))
 
     def _on_set_data(self, event: Any) -> None:
         """The layer was drawn anew, which also follows an undo by the keyboard, and each move of a slider."""
@@ -230,14 +237,37 @@ class CorrectionLayers:
         for scan_hash, places in list(_notes(layer).items()):
             for index in list(places):
                 if scan_hash != self._view.scan_hash:
-                    self._report_plane(layer, scan_hash, index, stroke=False)
+                    self._report_plane(layer, scan_hash, index, stroke, always=False)
 
-    def _report_plane(self, layer: Labels, scan_hash: str, index: tuple[int, ...], stroke: bool) -> None:
+    def _report_unread(self, layer: Labels) -> None:
+        """Report the slices that a stroke reached and that never were in view.
+
+        A brush of napari's reaches them in three dimensions, or where the axes are rolled.
+        """
+        image = next((scan for scan in scan_layers(self._viewer) if image_id(scan) == role(layer).get("image")), None)
+        if image is None or layer not in self._viewer.layers:
+            return
+        known = {index for places in _notes(layer).values() for index in places}
+        data, target = working_data(image), role(layer)["target"]
+        for place in np.argwhere(np.asarray(layer.data).any(axis=(-2, -1))):
+            index = tuple(int(n) for n in place)
+            if index in known:
+                continue
+            scan_hash, mask = content_hash(np.asarray(data[index])), _plane(layer, index)
+            if scan_hash != self._view.scan_hash:  # of slices of the same pixels, the one in view counts
+                nothing = Annotation(target, np.zeros_like(mask), provenance=Provenance(scan_hash))
+                _notes(layer).setdefault(scan_hash, {})[index] = nothing
+                self.painted.emit(scan_hash, target, mask, True)
+
+    def _report_plane(
+        self, layer: Labels, scan_hash: str, index: tuple[int, ...], stroke: bool, always: bool = True
+    ) -> None:
+        """Report a slice if it changed; with `always`, one with a stroke in any case."""
         if layer not in self._viewer.layers:
             return  # deleted since
         mask, noted = _plane(layer, index), _notes(layer).get(scan_hash, {}).get(index)
         before = noted.mask if noted is not None else np.zeros_like(mask)
-        if stroke or not np.array_equal(mask, before):
+        if (stroke and always) or not np.array_equal(mask, before):
             self.painted.emit(scan_hash, role(layer)["target"], mask, stroke)
 
 

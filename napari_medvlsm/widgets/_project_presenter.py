@@ -119,6 +119,8 @@ class ProjectPresenter(QObject):
         for key, button in keyed:
             shortcut = QShortcut(QKeySequence(key), parent)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            # Held down, it would answer one scan after the other.
+            shortcut.setAutoRepeat(False)
             shortcut.activated.connect(button.click)
         self._show()
         self._show_case()
@@ -222,9 +224,10 @@ class ProjectPresenter(QObject):
         except ProjectError as error:
             self._project.message.emit(str(error), True)
             return
-        said = session.prompt.text if self._project.case is not None else ""
-        project = self._project
-        prompts = {t: said if said and t == project.target else project.spoken(t) for t in unseen}
+        project, said = self._project, session.prompt.text
+        # Not `project.target`, which is the first one where the prompt is about none of them.
+        about = project.asked(session.target_in_view.phrase) if project.case is not None and said else ""
+        prompts = {t: said if t == about else project.spoken(t) for t in unseen}
         model, card = str(session.model.folder), session.model.card
 
         def warn(text: str) -> str:

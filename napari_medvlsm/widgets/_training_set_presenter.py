@@ -52,6 +52,8 @@ class TrainingSetPresenter(QObject):
             signal.connect(self.show)
         shortcut = QShortcut(QKeySequence(keys.ADD_NEXT_KEY), parent)
         shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+        # Held down, it would add one scan after the other.
+        shortcut.setAutoRepeat(False)
         shortcut.activated.connect(box.add_next.click)
         self._show_summary()
         self.show()

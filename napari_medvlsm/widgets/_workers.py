@@ -5,17 +5,21 @@ from __future__ import annotations
 import atexit
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QApplication
 
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.engine.protocol import Array, Message
 
 # The window's end waits no longer for what is being written, should the disk not answer.
 AUTOSAVE_FINISH_SECONDS = 10.0
+# So often it is asked whether a dialog is still open that results wait for.
+_DIALOG_MS = 100
 
 
 class EngineThreads(QObject):
@@ -103,8 +107,10 @@ def _write(process: EngineProcess, outgoing: queue.Queue[tuple[Message, Sequence
 class Background(QObject):
     """Runs plain functions one after the other, in a thread of its own.
 
-    `done` and `failed` are called in the window's thread; `failed` gets any exception, RuntimeError too. The end of the
-    program never waits for a function that hangs, such as one that reads from a disk that does not answer.
+    `done` and `failed` are called in the window's thread; `failed` gets any exception, RuntimeError too. They wait
+    while a dialog asks the person something: where to save the outline in view, for instance, is not to be answered for
+    the outline of another scan that came into view behind the dialog. The end of the program never waits for a function
+    that hangs, such as one that reads from a disk that does not answer.
 
     Parameters
     ----------
@@ -121,6 +127,11 @@ class Background(QObject):
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._results: deque[tuple[Callable[[Any], None] | None, Any]] = deque()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_DIALOG_MS)
+        self._timer.timeout.connect(self._hand_over)
         self._finished.connect(self._deliver)
 
     def run(
@@ -169,10 +180,20 @@ class Background(QObject):
         self._thread = None
 
     def _deliver(self, call: Callable[[Any], None] | None, value: Any) -> None:
-        # What was still running when the window closed would be told to widgets that are gone.
-        dropped = self._closed and not self._finish_seconds
-        if call is not None and not dropped:
-            call(value)
+        self._results.append((call, value))
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Call what waits, in its order."""
+        while self._results:
+            if QApplication.activeModalWidget() is not None:
+                self._timer.start()
+                return
+            call, value = self._results.popleft()
+            # What was still running when the window closed would be told to widgets that are gone.
+            dropped = self._closed and not self._finish_seconds
+            if call is not None and not dropped:
+                call(value)
 
 
 def _work_off(jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:

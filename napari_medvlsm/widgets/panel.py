@@ -401,6 +401,8 @@ class Panel(QWidget):
         self.footer.helpRequested.connect(self.show_help)
         for presenter in (self.prompts, self.comparison, self.scans, self.saves):
             presenter.message.connect(status)
+        # After the settings have it.
+        self.save_section.authorEntered.connect(lambda _: self._work.project.sign() if self._work is not None else None)
         named = _ways_in.lead_to(self.viewer, self.scans.open)
         if named:
             self.open_files(named)

@@ -383,6 +383,24 @@ def test_a_deleted_correction_is_still_there_for_the_next_session(corrections, l
     np.testing.assert_array_equal(load_mask(found.path).mask, rows(1, 2, 3))
 
 
+def test_a_deleted_correction_is_there_for_the_next_session_whatever_is_saved_of_its_target_later(
+    corrections, layers, session, store, waiting, tmp_path, scan
+):
+    corrections.begin()
+    layers.paint(POLYP, 4)
+    after_the_pause(waiting)
+    layers.delete(POLYP)
+    corrections.begin()
+    layers.paint(POLYP, 9)
+    after_the_pause(waiting)
+    assert Saving(session, corrections).save_as(tmp_path / "second.tif")
+    assert corrections.offer.deleted
+    corrections.close()
+    store.close()
+    left = AutosaveStore(store.folder).find(session.scan_hash)
+    assert [AutosaveStore(store.folder).load(entry).mask.tolist() for entry in left] == [rows(4).tolist()]
+
+
 def test_an_empty_correction_that_is_deleted_is_not_offered(corrections, layers):
     corrections.begin()
     layers.delete(POLYP)
@@ -402,6 +420,18 @@ def test_what_an_earlier_session_left_is_offered_restored_and_dropped(correction
     np.testing.assert_array_equal(found.mask, rows(4, 5))
     assert found.provenance.model == "older" and found.provenance.strokes == 7
     assert [a.provenance.model for a in stored(store)] == ["older"], "written for this session before the old one goes"
+
+
+def test_what_was_said_of_a_restored_correction_stays_with_it(corrections, layers, session, store, tmp_path):
+    other = AutosaveStore(store.folder)
+    said = Attributes(target=POLYP, color="pink")
+    made = new_provenance(scan_hash=session.scan_hash)
+    other.save(Annotation(POLYP, rows(2, 3), True, False, said, Attributes(target=POLYP), made))
+    other.close()
+    corrections.find_offers()
+    corrections.restore()
+    layers.paint(POLYP, 5)
+    assert corrections.annotation().said.color == session.said.color == "pink"
 
 
 def test_a_correction_of_another_size_is_left_alone(corrections, session, store, heard):

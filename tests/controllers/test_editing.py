@@ -36,11 +36,14 @@ def test_pointing_begins_from_the_prediction_and_is_one_step(editing, correction
     changed = editing.point([(8, 7)], include=True)
     found = corrections.annotation()
     assert found.mask[8, 7] and changed == np.count_nonzero(found.mask != found.prediction) > 0
-    assert found.provenance.strokes == 1 and found.prediction.any()
+    assert (found.provenance.clicks, found.provenance.strokes) == (1, 0) and found.prediction.any()
     corrections.undo()
     np.testing.assert_array_equal(mask_of(corrections), rows(2, 3, 4, 5))
     corrections.redo()
     assert mask_of(corrections)[8, 7]
+    # What was done is not undone: it was work.
+    corrections.take_prediction()
+    assert corrections.annotation().provenance.clicks == 1
 
 
 def test_not_this_takes_away(editing, corrections, session, wire):  # noqa: F811

@@ -23,13 +23,14 @@ from napari_medvlsm.core.io.labels import save_mask
 from napari_medvlsm.core.io.settings import Settings
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.projects.adding import NewScan, add_scans
+from napari_medvlsm.core.projects.check import check_project
 from napari_medvlsm.core.projects.errors import ProjectError
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.predicting import PREDICTING_FOLDER, BatchRequest, remember_request
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import CaseQuery
-from napari_medvlsm.core.prompts import free_text
+from napari_medvlsm.core.prompts import Attributes, free_text, load_vocabulary
 from tests.controllers.test_corrections import SIZE, FakeLayers, predict, rows
 
 SCANS = 6
@@ -64,7 +65,7 @@ class Desk:
         self.jobs, self.later, self.heard = deque(), [], []
         run = lambda function, done=None, failed=None: self.jobs.append((function, done, failed))  # noqa: E731
         later = lambda seconds, function: self.later.append((seconds, function))  # noqa: E731
-        settings = Settings(tmp_path / "settings.json")
+        self.settings = settings = Settings(tmp_path / "settings.json")
         settings.set_author("Ada")
         self.stage, self.layers = Stage(), FakeLayers(view)
         self.autosaves = AutosaveStore(tmp_path / "autosave")
@@ -477,3 +478,192 @@ def test_what_was_painted_a_moment_ago_is_written_before_a_review_begins(desk):
         if done is not None:
             done(value)
     assert found[0].foreground == SIZE[1]
+
+
+def test_targets_that_mean_the_same_here_are_never_taken_for_one_another(session, view, folder, tmp_path):
+    with ProjectStore(folder) as store:
+        for target in ("benign breast tumor", "malignant breast tumor"):
+            store.add_target(target)
+    desk = Desk(session, view, folder, tmp_path)
+    desk.open()
+    first, project = desk.project.case.id, desk.project
+    project.choose_target("benign breast tumor")
+    assert project.target == "benign breast tumor"
+    desk.draw(2, 3)
+    assert project.case.states["benign breast tumor"] is State.DRAFT
+    assert project.case.states["malignant breast tumor"] is State.UNSEEN
+
+    project.choose_target("malignant breast tumor")
+    assert project.target == "benign breast tumor"
+    assert "means the same here as “benign breast tumor”" in desk.heard[-1][0]
+    project.answers.submit()
+    desk.rest()
+    states = project.store.case(first).states
+    assert (states["benign breast tumor"], states["malignant breast tumor"]) == (State.SUBMITTED, State.UNSEEN)
+
+    # With a word of its own, each is a target.
+    own = tmp_path / "words.yaml"
+    own.write_text("targets:\n  malignant breast tumor: {}\n")
+    session.set_vocabulary(load_vocabulary(own))
+    project.choose_target("malignant breast tumor")
+    assert project.target == "malignant breast tumor"
+    desk.draw(5)
+    assert project.case.states["malignant breast tumor"] is State.DRAFT
+    project.close()
+    desk.rest()
+
+
+def test_an_outline_of_a_target_that_means_the_same_here_is_not_shown_in_its_place(session, view, folder, tmp_path):
+    with ProjectStore(folder) as store:
+        store.add_target("polyps")
+        made = new_provenance(scan_hash=store.case(1).pixels_hash)
+        for target, drawn in (("polyp", rows(1)), ("polyps", rows(8, 9))):
+            store.save_draft(1, Annotation(target, drawn, corrected=True, provenance=made))
+    desk = Desk(session, view, folder, tmp_path)
+    desk.open()
+    assert (desk.project.target, desk.mask.tolist()) == ("polyp", rows(1).tolist())
+    desk.project.close()
+    desk.rest()
+
+
+def test_the_answer_that_there_is_nothing_is_one_in_the_project_by_whichever_button(desk):
+    desk.open()
+    case = desk.project.case.id
+    desk.draw(3, 4)
+    desk.corrections.declare_absent()
+    desk.rest()
+    assert desk.project.case.id == case and desk.project.state is State.ABSENT
+    assert not desk.corrections.unsaved() and check_project(desk.folder) == []
+
+    desk.corrections.undo()
+    desk.rest()
+    assert desk.project.state is State.DRAFT and (desk.mask == rows(3, 4)).all()
+    assert check_project(desk.folder) == []
+
+    # Answered and taken back at once, before anything of it was written.
+    desk.corrections.declare_absent()
+    desk.corrections.flush()
+    desk.corrections.undo()
+    desk.rest()
+    assert desk.project.state is State.DRAFT and (desk.mask == rows(3, 4)).all()
+
+
+def test_an_answer_of_an_earlier_day_is_taken_back_in_the_project_and_what_was_drawn_before_it_comes_back(
+    desk, session, view, tmp_path
+):
+    with ProjectStore(desk.folder) as store:
+        made = new_provenance(scan_hash=store.case(1).pixels_hash)
+        store.save_draft(1, Annotation("polyp", rows(1, 2), corrected=True, provenance=made))
+        store.mark_absent(1, "polyp")
+        store.mark_absent(2, "polyp")
+    desk.open()
+    for case, state in ((1, State.DRAFT), (2, State.UNSEEN)):
+        desk.project.open_case(case)
+        desk.rest()
+        assert desk.project.state is State.ABSENT and desk.corrections.current.absent
+        desk.corrections.undo()
+        desk.rest()
+        assert desk.project.state is state
+    assert desk.corrections.current is None
+    desk.project.open_case(1)
+    desk.rest()
+    assert (desk.mask == rows(1, 2)).all()
+
+    desk.project.answers.declare_absent()
+    desk.rest()
+    desk.project.open_case(1)
+    desk.rest()
+    desk.project.answers.reopen()
+    desk.rest()
+    assert desk.project.state is State.DRAFT and (desk.mask == rows(1, 2)).all()
+
+    desk.project.answers.declare_absent()
+    desk.rest()
+    desk.project.store.approve(1, "polyp")
+    desk.project.open_case(1)
+    desk.rest()
+    desk.corrections.undo()
+    desk.rest()
+    assert desk.project.state is State.APPROVED
+    assert any("is approved, so the answer stays" in text for text, _ in desk.heard)
+
+
+def test_who_enters_a_name_does_what_is_done_from_then_on(desk):
+    desk.open()
+    case, store = desk.project.case.id, desk.project.store
+    desk.draw(3, 4)
+    desk.settings.set_author("Bob")
+    desk.project.sign()
+    desk.draw(5)
+    first, second = store.versions(case, "polyp")
+    assert [first.author, second.author] == ["Ada", "Bob"]
+    assert (store.load(first).mask == rows(3, 4)).all() and (store.load(second).mask == rows(3, 4, 5)).all()
+    desk.project.answers.submit()
+    desk.rest()
+    store.approve(case, "polyp")
+    assert [event.person for event in store.events(case, "polyp")] == ["Ada", "Bob", "Bob", "Bob"]
+
+
+def test_what_was_said_of_an_outline_is_said_again_when_it_comes_back(desk):
+    with ProjectStore(desk.folder) as store:
+        for case, color in ((1, "pink"), (2, "white")):
+            said, measured = Attributes(target="polyp", color=color), Attributes(target="polyp", size="small")
+            made = new_provenance(scan_hash=store.case(case).pixels_hash)
+            store.save_draft(case, Annotation("polyp", rows(1, case), True, False, said, measured, made))
+    desk.open()
+    for case, color in ((1, "pink"), (2, "white"), (1, "pink")):
+        desk.project.open_case(case)
+        desk.rest()
+        assert (desk.session.said.color, desk.session.said.size, desk.session.measured) == (color, "small", {"size"})
+        desk.draw(3 + case)
+        found = desk.project.store.load(desk.project.store.current(case, "polyp"))
+        assert (found.said.color, found.measured.size) == (color, "small")
+    # What is said now goes before, and an outline of which nothing was said takes nothing away.
+    desk.session.choose(color="red")
+    desk.project.open_case(3)
+    desk.rest()
+    desk.project.open_case(1)
+    desk.rest()
+    assert desk.session.said.color == "red"
+
+
+def test_what_was_drawn_before_the_project_was_opened_is_in_it(desk, tmp_path):
+    desk.worklist.open_one(tmp_path / "scan4.png")
+    desk.session.choose(target="polyp")
+    desk.rest()
+    desk.draw(6, 7)
+    assert desk.corrections.unsaved()
+    desk.open()
+    assert desk.name == "scan4.png" and desk.project.state is State.DRAFT and not desk.corrections.unsaved()
+    found = desk.project.store.current(desk.project.case.id, "polyp")
+    assert (desk.project.store.load(found).mask == rows(6, 7)).all()
+
+
+def test_what_the_model_outlined_of_the_hold_out_before_the_project_was_opened_was_in_sight(desk, wire, tmp_path):
+    desk.worklist.open_one(tmp_path / "scan1.png")
+    desk.session.choose(target="polyp")
+    desk.rest()
+    predict(desk.session, wire)
+    desk.open()
+    assert desk.project.case.split == "test"
+    desk.corrections.begin(from_prediction=False)
+    desk.draw(8)
+    found = desk.project.store.load(desk.project.store.current(desk.project.case.id, "polyp"))
+    assert found.prediction is not None and found.prediction.any()
+
+
+@pytest.mark.parametrize("answer", ["submit", "declare_absent"])
+def test_nothing_is_answered_about_what_the_prompt_is_not_about(desk, wire, answer):
+    desk.open()
+    case = desk.project.case.id
+    predict(desk.session, wire)
+    desk.rest()
+    desk.session.choose(target="foot ulcer")
+    assert desk.project.target == "polyp"
+    getattr(desk.project.answers, answer)()
+    desk.rest()
+    assert desk.project.case.id == case and desk.project.state is State.UNSEEN
+    assert desk.session.target == "polyp" and "look at it, then answer again" in desk.heard[-1][0]
+    getattr(desk.project.answers, answer)()
+    desk.rest()
+    assert desk.project.store.case(case).state in (State.SUBMITTED, State.ABSENT)

@@ -147,7 +147,9 @@ def test_an_earlier_version_is_brought_back_and_waits_for_the_answer(store):
 
 def test_what_comes_late_or_is_refused_changes_nothing(store):
     at = Reviewing(store)
+    assert at.review.seen
     at.review.step(1)
+    assert not at.review.seen
     late = at.reads.jobs
     at.reads.jobs = []
     at.review.step(1)
@@ -162,6 +164,37 @@ def test_what_comes_late_or_is_refused_changes_nothing(store):
     assert at.review.look.state is State.UNSEEN and at.review.waiting == 2
 
 
+def test_an_outline_is_judged_once_it_is_drawn_on_its_scan(store):
+    reads = Queue()
+    review = Review(store, reads.run, Queue().run)
+    review.start()
+    states = []
+    while reads.jobs:
+        function, done, _ = reads.jobs.pop(0)
+        done(function())
+        states.append((review.look is not None, review.scan is not None, review.pair is not None, review.seen))
+    assert states[-1] == (True, True, True, True)
+    assert all(seen == (scan and pair) for _, scan, pair, seen in states) and any(s[0] and not s[3] for s in states)
+
+
+def test_what_was_handed_over_anew_is_not_approved_unseen(store):
+    at = Reviewing(store)
+    seen = at.review.look.current
+    # In the window behind the review.
+    store.reopen(1, "polyp")
+    store.submit(1, "polyp", outline((0, 3)))
+    at.review.approve("fine")
+    at.settle()
+    assert store.case(1).state is State.SUBMITTED and at.told[-1] == (
+        "polyp in scan1.png was handed over anew since you looked at it; look at it again, then approve it.",
+        True,
+    )
+    assert at.review.look.current.id != seen.id and at.review.first.version.foreground == 60
+    at.review.approve()
+    at.settle()
+    assert store.case(1).state is State.APPROVED
+
+
 def test_a_version_without_a_kept_prediction_is_compared_with_what_it_began_from(store):
     store.submit(4, "polyp", outline((5, 15), prediction=outline((5, 25)).mask))
     at = Reviewing(store, CaseQuery(text="scan4"))
@@ -172,4 +205,11 @@ def test_a_scan_that_is_gone_is_named_and_its_outline_is_still_shown(store):
     store.scan_path(1).unlink()
     at = Reviewing(store)
     assert at.told[-1][1] and "scan1.png" in at.told[-1][0]
+    assert at.review.scan is None and at.review.pair is not None and at.review.seen
+
+
+def test_outlines_are_not_judged_on_another_picture(store, rng):
+    Image.fromarray(rng.integers(0, 256, SIZE, np.uint8)).save(store.scan_path(1))
+    at = Reviewing(store)
+    assert at.told[-1][1] and "scan1.png is another picture" in at.told[-1][0]
     assert at.review.scan is None and at.review.pair is not None

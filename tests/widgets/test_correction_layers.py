@@ -7,6 +7,7 @@ from napari.layers import Labels
 
 from napari_medvlsm.controllers.view_state import ViewState
 from napari_medvlsm.core.annotation import Annotation, Provenance
+from napari_medvlsm.core.images import content_hash
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.widgets._correction_layers import CorrectionLayers
 from napari_medvlsm.widgets._layers import LayerManager, slice_in_view
@@ -125,6 +126,26 @@ def test_a_stroke_on_a_slice_that_was_not_read_yet_belongs_to_it(viewer, view, h
     assert view.moving
     stroke(layer, (2, 3, 3))
     assert view.slice.index == (2,) and heard.take() == [(view.scan_hash, 1, True)]
+
+
+def test_what_a_brush_reaches_on_slices_out_of_view_is_reported_for_them(viewer, stack, view, heard, layer, qtbot):
+    hashes = [content_hash(plane) for plane in stack.data]
+    layer.n_edit_dimensions, layer.brush_size = 3, 3
+    stroke(layer, (0, 5, 5))
+    qtbot.waitUntil(lambda: len(heard.painted) == 2)
+    drawn = [int((plane > 0).sum()) for plane in layer.data]
+    assert heard.take() == [(hashes[0], drawn[0], True), (hashes[1], drawn[1], True)] and drawn[1] and not drawn[2]
+    # Along another axis, where no slice can be worked on.
+    viewer.dims.order = (1, 0, 2)
+    view.move()
+    view.settle()
+    layer.n_edit_dimensions, layer.brush_size = 2, 1
+    stroke(layer, (1, 9, 9), (2, 9, 9))
+    assert view.slice is None
+    qtbot.waitUntil(lambda: len(heard.painted) == 2)
+    assert heard.take() == [(hashes[1], drawn[1] + 1, True), (hashes[2], 1, True)]
+    layer.undo()
+    assert heard.take() == [(hashes[1], drawn[1], False), (hashes[2], 0, False)]
 
 
 def test_a_deleted_layer_names_its_slices_and_a_moved_one_is_not_deleted(viewer, canvas, view, heard, layer):

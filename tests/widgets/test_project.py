@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QMessageBox, QShortcut
 
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.projects.store import ProjectStore
 from napari_medvlsm.core.projects.values import CaseQuery
 from napari_medvlsm.widgets.dialogs import NewProjectDialog
+from napari_medvlsm.widgets.sections import keys
 from napari_medvlsm.widgets.tabs.case_list import CASE_ROLE
 from tests.widgets.conftest import ENGINE_MS
 
@@ -58,6 +59,13 @@ def test_a_project_from_its_dialog_to_its_answers(panel, scans, qtbot):
     folder, tab = made(panel, scans, qtbot), panel.project_tab
     model = panel.projects.model
     assert model.rowCount() == 4 and panel.project.target == "gallstone"
+    # A name that is entered when the project is open already is in it, too.
+    panel.save_section.author.setText("Dr. Ada")
+    panel.save_section.author.editingFinished.emit()
+    assert panel.project.store.person == "Dr. Ada"
+    answers = {keys.SUBMIT_KEY, keys.NOT_THERE_KEY, keys.REOPEN_KEY, keys.ADD_NEXT_KEY}
+    once = {key.key().toString() for key in panel.findChildren(QShortcut) if not key.autoRepeat()}
+    assert answers <= once, "held down, a key answers once"
     assert model.index(0).data(CASE_ROLE).group == "patient ada"
     qtbot.waitUntil(lambda: panel.projects.thumbnails.get(model.case(3)) is not None, timeout=20_000)
     picture = panel.projects.thumbnails.get(model.case(3))
@@ -105,8 +113,11 @@ def test_predictions_come_in_beside_the_window_and_can_be_stopped(panel, scans, 
     folder, tab = made(panel, scans, qtbot), panel.project_tab
     ready(panel)
     store = panel.project.store
+    # What is said of something else is no prompt for what the project asks for.
+    panel.session.choose(target="foot ulcer")
     tab.predict.click()
     dialog = next(d for d in panel.findChildren(object) if type(d).__name__ == "PredictDialog")
+    assert dialog.rows["gallstone"][1].text() == "gallstone"
     assert "never learned “gallstone”" in dialog.warning.text()
     dialog.rows["gallstone"][1].setText("polyp")
     assert dialog.warning.isHidden()

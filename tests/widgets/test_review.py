@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QShortcut
 
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.io.autosave import AutosaveStore
@@ -22,7 +22,7 @@ WAIT_MS = 30_000
 def outline(rows, columns, prediction=None, model="m1", seconds=5.0):
     mask = np.zeros(SIZE, bool)
     mask[slice(*rows), slice(*columns)] = True
-    made = new_provenance(author="Ann", model=model, weights_hash=model * 20, seconds=seconds, strokes=2)
+    made = new_provenance(author="Ann", model=model, weights_hash=model * 20, seconds=seconds, strokes=2, clicks=1)
     return Annotation("polyp", mask, corrected=True, provenance=made, prediction=prediction)
 
 
@@ -70,11 +70,15 @@ def test_a_case_is_looked_at_sent_back_and_the_next_one_approved_by_keys(store, 
     dialog = open_and_drawn(qtbot, store)
     assert "scan1.png" in dialog.heading.text() and dialog.progress.text() == "1 of 12, 12 without an answer"
     assert dialog.second_choice.currentText() == "the prediction that version 2 began from"
+    assert "30 s of work, 2 strokes and 1 click, from m1" in dialog.state.text()
     # Only in the outline: a strip of 20 columns that is yellow in the right picture, and grey in the left one.
     tinted, plain = color_at(dialog.second_view, 35, 70), color_at(dialog.first_view, 35, 70)
     assert tinted.red() > 120 and tinted.blue() < 100 and abs(plain.red() - plain.blue()) < 5
     assert "only in version 2 (600)" in dialog.legend.text() and "Dice 0.800" in dialog.numbers.text()
 
+    # Held down, a key answers once.
+    once = {key.key().toString() for key in dialog.findChildren(QShortcut) if not key.autoRepeat()}
+    assert once == {"A", "B", "Ctrl+Return"}
     dialog.first_view.zoom(2)
     assert dialog.second_view.transform() == dialog.first_view.transform()
     qtbot.keyClick(dialog, Qt.Key.Key_B)

@@ -2,7 +2,8 @@ import subprocess
 import sys
 import threading
 
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QInputDialog
 
 from napari_medvlsm.widgets._workers import Background
 
@@ -73,4 +74,27 @@ def test_an_error_that_is_no_exception_fails_its_job_and_no_other(qtbot):
     background.run(lambda: "next", got.append)
     qtbot.waitUntil(lambda: len(got) == 2, timeout=60_000)
     assert got == ["PanicException: index out of bounds", "next"]
+    background.close()
+
+
+def test_nothing_is_told_behind_a_dialog_that_asks_something(qtbot):
+    background, dialog, got, behind = Background(), QInputDialog(), [], []
+    qtbot.addWidget(dialog)
+
+    def answer():
+        behind.extend(got)
+        dialog.accept()
+
+    def look():
+        # Both results have come to this thread, and the dialog is open still.
+        if len(background._results) == 2:
+            QTimer.singleShot(0, answer)
+        else:
+            QTimer.singleShot(10, look)
+
+    QTimer.singleShot(0, lambda: (background.run(lambda: 1, got.append), background.run(lambda: 2, got.append)))
+    QTimer.singleShot(0, look)
+    assert dialog.exec() and not behind
+    qtbot.waitUntil(lambda: len(got) == 2, timeout=60_000)
+    assert got == [1, 2]
     background.close()

@@ -61,6 +61,8 @@ class AutosaveStore:
         self._lock = FileLock(self._lock_path(self.session_id), thread_local=False, mode=_PRIVATE_FILE)
         self._can_lock = True
         self._tidy = False
+        # States set aside that `forget` leaves alone.
+        self._kept: set[Path] = set()
         # The last revision of each scan.
         self._revisions: dict[str, int] = {}
 
@@ -85,17 +87,26 @@ class AutosaveStore:
         else:
             path.unlink(missing_ok=True)
 
-    def set_aside(self, scan_hash: str, target: str) -> Path | None:
-        """Keep the stored state of a correction, if there is one, under a name that no later state replaces."""
+    def set_aside(self, scan_hash: str, target: str, keep: bool = False) -> Path | None:
+        """Keep the stored state of a correction, if there is one, under a name that no later state replaces.
+
+        With `keep`, it outlives what is saved of the correction later, until it is deleted or `let_go`.
+        """
         path = self._path(scan_hash, target)
         if not path.exists():
             return None
         earlier = self._earlier(scan_hash, target)
         number = 1 + max((_number(p) for p in earlier), default=0)
         kept = path.replace(path.with_name(f"{path.stem}.{number}{path.suffix}"))
+        (self._kept.add if keep else self._kept.discard)(kept)
+        earlier = [old for old in earlier if old not in self._kept]
         for old in earlier[: max(0, len(earlier) + 1 - EARLIER_STATES)]:
             old.unlink(missing_ok=True)
         return kept
+
+    def let_go(self, kept: Path) -> None:
+        """Let a state that was set aside to be kept be one like any other."""
+        self._kept.discard(kept)
 
     def find(self, scan_hash: str) -> list[SavedCorrection]:
         """What earlier sessions left for a scan, the newest first.
@@ -130,9 +141,10 @@ class AutosaveStore:
         return load_mask(entry.path)
 
     def forget(self, scan_hash: str, target: str) -> None:
-        """Drop this session's states of a correction, because it was saved elsewhere."""
+        """Drop this session's states of a correction, because it was saved elsewhere; those to be kept stay."""
         for path in (self._path(scan_hash, target), *self._earlier(scan_hash, target)):
-            path.unlink(missing_ok=True)
+            if path not in self._kept:
+                path.unlink(missing_ok=True)
 
     @staticmethod
     def discard(entry: SavedCorrection) -> None:

@@ -91,6 +91,7 @@ class ProjectFolder:
     folder : Path
         Absolute, without symbolic links.
     person : str
+        May change: somebody else goes on.
     read_only : bool
     sitting : str
         Of this opening; no other has it.

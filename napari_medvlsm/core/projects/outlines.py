@@ -1,7 +1,7 @@
 """Changes of one outline (a scan and a target) within a transaction: versions, states, and what was done.
 
-Versions are added and never removed. Only the draft of the present sitting is written again in place, stroke by
-stroke; its file before is on the list of unwanted files then.
+Versions are added and never removed. Only a person's own draft of the present sitting is written again in place, stroke
+by stroke; its file before is on the list of unwanted files then.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def write_draft(
     `read` gives the mask of a file, or None where it cannot be read.
     """
     before = connection.execute(
-        "SELECT * FROM version WHERE id = ? AND origin = ? AND sitting = ?", (task.current, DRAFT, sitting)
+        "SELECT * FROM version WHERE id = ? AND origin = ? AND sitting = ? AND author = ?",
+        (task.current, DRAFT, sitting, annotation.provenance.author),
     ).fetchone()
     if before is None or task.state is not State.DRAFT or _loses(before, annotation.mask, read):
         return add_version(connection, task, annotation, stored, DRAFT, sitting), True

@@ -148,7 +148,7 @@ class ProjectStore(ProjectFolder):
         """Save an outline that is being worked on; on disk when this returns.
 
         Within a sitting (from opening to closing), a draft is written over the one before, unless much of that would be
-        lost.
+        lost, or somebody else drew it.
 
         Raises
         ------
@@ -236,12 +236,30 @@ class ProjectStore(ProjectFolder):
 
     # Review ---------------------------------------------------------------------------------------------------------
 
-    def approve(self, case_id: int, target: str, remark: str = "") -> Version:
-        """Accept a submitted outline, or the answer that there is none."""
+    def approve(self, case_id: int, target: str, remark: str = "", looked_at: int | None = None) -> Version:
+        """Accept a submitted outline, or the answer that there is none.
+
+        Parameters
+        ----------
+        case_id : int
+        target, remark : str
+        looked_at : int, optional
+            Id of the version that was looked at: no other one is accepted.
+
+        Raises
+        ------
+        ProjectError
+            If it does not wait, is another version by now, or its file was changed.
+        """
         with self.changing() as connection:
             task = self._task(connection, case_id, target)
             require_next(task.state, State.APPROVED, task.case, target)
             assert task.current is not None
+            if looked_at not in (None, task.current):
+                raise ProjectError(
+                    f"{target_name(target)} in {task.case} was handed over anew since you looked at it; look at it "
+                    "again, then approve it."
+                )
             self._intact(connection, task.current)
             outlines.set_state(connection, task, State.APPROVED, task.current, self._did("approved", remark))
         return self.version(task.current)

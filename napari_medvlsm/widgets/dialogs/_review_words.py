@@ -63,7 +63,8 @@ def state_words(look: Look) -> str:
         model = f"from {escape(now.model or 'a prediction')}" if now.predicted else "without a prediction"
         changed = "" if now.pixels_changed is None or not now.predicted else f", {now.pixels_changed:,} pixels changed"
         strokes = f"{now.strokes} stroke{'' if now.strokes == 1 else 's'}"
-        text += f"<br>{now.seconds:.0f} s of work and {strokes}, {model}{changed}."
+        clicks = f"{now.clicks} click{'' if now.clicks == 1 else 's'}"
+        text += f"<br>{now.seconds:.0f} s of work, {strokes} and {clicks}, {model}{changed}."
     return text
 
 

@@ -47,6 +47,7 @@ from napari_medvlsm.widgets.sections._section import PROBLEM, WARNING, keep_narr
 # Of the answers at the right.
 _SIDE_CHARACTERS = 50
 _COLUMNS = ("", "what", "by", "pixels", "Dice")
+_ANSWER_KEYS = ("A", "B", "Ctrl+Return")
 
 
 class ReviewDialog(QDialog):
@@ -221,7 +222,10 @@ class ReviewDialog(QDialog):
             ("-", lambda: self.first_view.zoom(0.8)),
             ("Ctrl+Return", self.send_back.click),
         ):
-            QShortcut(QKeySequence(key), self).activated.connect(act)
+            shortcut = QShortcut(QKeySequence(key), self)
+            # Held down, a key would answer one outline after the other.
+            shortcut.setAutoRepeat(key not in _ANSWER_KEYS)
+            shortcut.activated.connect(act)
 
     def _fit_screen(self) -> None:
         """Be as large as the screen allows, with room at the side for a line of text in whatever letters."""
@@ -258,7 +262,8 @@ class ReviewDialog(QDialog):
         review = self.review
         ready = look is not None and not review.busy and not review.read_only
         state = look.state if look else State.UNSEEN
-        self.approve.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT))
+        # A key that is pressed once more than meant approves nothing that nobody saw.
+        self.approve.setEnabled(ready and review.seen and state in (State.SUBMITTED, State.ABSENT))
         self.send_back.setEnabled(ready and state in (State.SUBMITTED, State.ABSENT, State.APPROVED))
         self.open.setEnabled(look is not None)
         absent = state is State.ABSENT
@@ -330,6 +335,7 @@ class ReviewDialog(QDialog):
 
     def _draw(self) -> None:
         scan, look = self.review.scan, self.review.look
+        self._show_answer(look)
         spacing = look.case.spacing if look else None
         aspect = spacing[0] / spacing[1] if spacing else 1.0
         whole = (self.review.item, None if scan is None else id(scan))
