@@ -70,7 +70,8 @@ def parse(text: str, vocabulary: Vocabulary) -> Parsed:
         Without a target where none is recognised.
     """
     tidy = " ".join(text.split())
-    attributes = parse_form(tidy, vocabulary)
+    # A "stomach ulcer" is none in the shape of a stomach.
+    attributes = None if vocabulary.names_another(tidy) else parse_form(tidy, vocabulary)
     if attributes is not None:
         return Parsed(attributes, level_of(attributes, vocabulary))
     attributes, unplaced = _by_word(tidy, vocabulary)

@@ -23,10 +23,12 @@ _NO_NOUNS = LITTLE_WORDS | {"left", "right", "both", "field", "fields", "patient
 def covered(text: str, vocabulary: Vocabulary, model: Trained) -> Coverage:
     """How much of a text was in a model's training; of a target in the vocabulary the whole name counts.
 
-    A "lung lesion" is not known to a model that learned lungs and skin lesions.
+    A "lung lesion" is not known to a model that learned lungs and skin lesions, nor a "brain tumor" to one that learned
+    tumors of the breast.
     """
     found, target = coverage(text, *vocabulary.trained(model)), vocabulary.find_target(text)
-    known = found.known_target and (target is None or target.phrase in model.targets)
+    of_target = target.phrase in model.targets if target is not None else not vocabulary.names_another(text)
+    known = found.known_target and of_target
     return Coverage(found.unknown, known)
 
 

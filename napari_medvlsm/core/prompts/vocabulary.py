@@ -17,7 +17,10 @@ from napari_medvlsm.core.prompts.coverage import normalise
 from napari_medvlsm.core.prompts.english import plural
 from napari_medvlsm.core.prompts.families import GENERIC, PromptFamily, load_families, read_data
 from napari_medvlsm.core.prompts.own_words import OwnWords
+from napari_medvlsm.core.prompts.sites import SITES
 
+# Between what is found and where: "tumor of the liver".
+_LEADING_TO_A_SITE = frozenset("of in on within inside the a an this patient s".split())
 # Words of an attribute that a target's entry lists, the likeliest for it first.
 _OF_TARGET = {"shape": "shapes", "color": "colors", "general": "general"}
 
@@ -214,22 +217,48 @@ class Vocabulary:
     def named_in(self, tokens: Sequence[str]) -> list[tuple[int, int, Target]]:
         """The targets that are named, in order, each with the place of its first word and of that behind its last.
 
-        Where several names begin at one word, the longest counts.
+        Where several names begin at one word, the longest counts; where one begins within another and goes on behind
+        it, it counts: a "left lung nodule" is a nodule. A short name with another part of the body names something
+        else: a "brain tumor" is none of the breast.
 
         Parameters
         ----------
         tokens : sequence of str
             A normalised text, split into words.
         """
-        longest = max(map(len, self._by_tokens), default=0)
+        hits = self._hits(tokens)
+        sites = {place for hit in hits for place in self._other_sites(tokens, *hit)}
+        return [hit for hit in hits if not self._other_sites(tokens, *hit) and not sites & {*range(hit[0], hit[1])}]
+
+    def names_another(self, text: str) -> bool:
+        """Whether a text names no target, but has a short name with another part of the body: "brain tumor"."""
+        tokens = normalise(text).split()
+        return not self.named_in(tokens) and any(self._other_sites(tokens, *hit) for hit in self._hits(tokens))
+
+    def _hits(self, tokens: Sequence[str]) -> list[tuple[int, int, Target]]:
         found, i = [], 0
         while i < len(tokens):
-            lengths = range(min(longest, len(tokens) - i), 0, -1)
-            hit = next(((n, t) for n in lengths if (t := self._by_tokens.get(tuple(tokens[i : i + n])))), None)
-            if hit is not None:
-                found.append((i, i + hit[0], hit[1]))
-            i += hit[0] if hit is not None else 1
+            length = self._length_at(tokens, i)
+            if not length or any(j + self._length_at(tokens, j) > i + length for j in range(i + 1, i + length)):
+                i += 1
+                continue
+            found.append((i, i + length, self._by_tokens[tuple(tokens[i : i + length])]))
+            i += length
         return found
+
+    def _length_at(self, tokens: Sequence[str], start: int) -> int:
+        """Words of the longest name that begins there; 0 for none."""
+        lengths = range(min(self._longest, len(tokens) - start), 0, -1)
+        return next((n for n in lengths if tuple(tokens[start : start + n]) in self._by_tokens), 0)
+
+    def _other_sites(self, tokens: Sequence[str], start: int, stop: int, target: Target) -> list[int]:
+        """The places of parts of the body, not the target's own, that are said with its short name."""
+        other = self._sites_of_others.get(target.phrase)
+        if stop - start > 1 or other is None:
+            return []
+        behind = next((i for i in range(stop, len(tokens)) if tokens[i] not in _LEADING_TO_A_SITE), stop)
+        beside = [start - 1, *([behind] if behind > stop else [])]
+        return [i for i in beside if i >= 0 and tokens[i] in other]
 
     def family(self, target: str) -> PromptFamily:
         """How prompts about a target are written."""
@@ -253,6 +282,20 @@ class Vocabulary:
         listed = {normalise(name): target for target in self.targets.values() for name in target.names}
         more = {plural(name): target for name, target in listed.items()}
         return listed | {name: target for name, target in more.items() if name not in listed}
+
+    @cached_property
+    def _sites_of_others(self) -> dict[str, frozenset[str]]:
+        """Of each target that is called after a part of the body: all others."""
+        own = {
+            target.phrase: {word for name in self.names(target) for word in normalise(name).split()}
+            for target in self.targets.values()
+            if SITES & {*normalise(target.phrase).split()}
+        }
+        return {phrase: SITES - words for phrase, words in own.items()}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._by_tokens), default=0)
 
     @cached_property
     def _by_tokens(self) -> dict[tuple[str, ...], Target]:

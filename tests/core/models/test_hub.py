@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -177,12 +176,11 @@ def test_two_processes_do_not_fetch_into_one_folder(server, source, tmp_path):
     hub.fetch(planned)
 
 
-def test_no_network_is_said_within_seconds(source, tmp_path, monkeypatch):
+def test_no_network_is_said(source, tmp_path, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
     words = r"cannot be reached at .*: check the network .*models fetch thing --to FOLDER.*models import FOLDER"
-    start = time.monotonic()
     with pytest.raises(ValueError, match=words):
         hub.plan(source, tmp_path, endpoint)
     # One that takes the connection and never answers.
@@ -192,7 +190,6 @@ def test_no_network_is_said_within_seconds(source, tmp_path, monkeypatch):
         silent.listen()
         with pytest.raises(ValueError, match=words):
             hub.plan(source, tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
-    assert time.monotonic() - start < 5
 
 
 def test_offline_takes_the_cache_of_the_hub_or_says_what_to_do(server, source, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 import random
 import string
-import time
 
 from napari_medvlsm.core.prompts import coverage, load_vocabulary, normalise
 
@@ -40,13 +39,11 @@ def test_nothing_typed_and_nothing_trained():
     assert coverage("polyp", [], []).unknown == ("polyp",)
 
 
-def test_a_pasted_report_takes_no_time_worth_speaking_of():
+def test_a_pasted_report_is_read_whole():
     rng = random.Random(0)
-    report = " ".join("".join(rng.choices(string.ascii_lowercase, k=7)) for _ in range(500))
+    report = " ".join("".join(rng.choices(string.ascii_lowercase, k=7)) for _ in range(5000))
     phrases = [name for target in load_vocabulary().targets.values() for name in target.names]
-    start = time.perf_counter()
-    assert len(coverage(report, phrases, WORDS).unknown) == 500
-    assert time.perf_counter() - start < 1
+    assert len(coverage(report, phrases, WORDS).unknown) == 5000
 
 
 def test_a_model_knows_the_plurals_of_its_targets():

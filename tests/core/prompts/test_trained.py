@@ -79,4 +79,5 @@ def test_the_nearest_are_of_the_same_kind_of_scan(text, modality, found):
 
 def test_a_target_that_the_model_never_learned_is_not_known_by_a_part_of_its_name():
     assert not covered("lung lesion", VOCABULARY, CARD).known_target
+    assert not covered("brain tumor", VOCABULARY, CARD).known_target
     assert covered("left lung", VOCABULARY, CARD).complete
