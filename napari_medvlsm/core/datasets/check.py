@@ -26,6 +26,7 @@ from napari_medvlsm.core.datasets.findings import (
     joined,
     leak,
 )
+from napari_medvlsm.core.datasets.groups import read_groups
 from napari_medvlsm.core.datasets.info import read_info
 from napari_medvlsm.core.datasets.items import Item
 from napari_medvlsm.core.datasets.layouts import (
@@ -108,8 +109,10 @@ def check_data(
     pairs: list[ListedPair] = []
     targets = {target}
     modalities = {info.modality if info else ""}
+    images: set[str] = set()
     for split in splits:
         entries = list(read_split(folder, layout, split, target, group_column))
+        images |= {entry.image for entry in entries}
         if not entries:
             listed = files.get(split, folder / "images").relative_to(folder)
             findings.append(finding("empty-split", split, str(listed), f"{listed} lists nothing."))
@@ -117,6 +120,12 @@ def check_data(
         modalities |= {str(entry.record.get("modality") or "") for entry in entries}
         known = [replace(entry, target=known_target(entry.target, vocabulary)) for entry in entries]
         pairs += _pairs(folder, known, findings, rule)
+    if read_groups(folder, group_column).names_none_of(images):
+        sentence = (
+            "The table of groups names none of the images that are listed, so no patient is known; write their names "
+            "in it as they are listed."
+        )
+        findings.append(finding("groups-of-others", "", "", sentence))
     for modality in sorted(modalities):
         try:
             require_modality(modality, vocabulary, "The data set")

@@ -36,6 +36,7 @@ KINDS = {
     "image-in-two-splits": FindingKind("images listed in two splits", STOP),
     "copy-in-two-splits": FindingKind("images with a copy in another split", STOP),
     "group-in-two-splits": FindingKind("patients, sequences or cases in two splits", STOP),
+    "groups-of-others": FindingKind("tables of patients, sequences or cases that name none of the images", STOP),
     "no-validation": FindingKind("sets whose validation cannot choose the best model", STOP),
     "target-not-shown": FindingKind("targets that a split does not show", WARNING),
     "listed-twice": FindingKind("masks listed twice in one split", WARNING),

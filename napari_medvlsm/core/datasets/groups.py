@@ -70,6 +70,11 @@ class Groups:
             return ""
         return f"patient {part}/{match[1]}" if part else f"patient {match[1]}"
 
+    def names_none_of(self, images: Iterable[str]) -> bool:
+        """Whether there is a table, which has none of these images, of which there are some."""
+        listed = list(images)
+        return bool(self.by_image and listed) and not any(map(self._in_table, listed))
+
     def _in_table(self, image: str) -> str:
         """By the image's name as listed, or by that without its ending."""
         return self.by_image.get(image) or self.by_image.get(re.sub(r"\.[^./]+$", "", image), "")

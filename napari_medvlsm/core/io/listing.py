@@ -32,6 +32,8 @@ class Listing:
         What is not there.
     empty_folders : tuple of Path
         Folders in which there is nothing to open.
+    closed_folders : tuple of Path
+        Folders that may not be looked into.
     """
 
     scans: tuple[Path, ...] = ()
@@ -40,6 +42,7 @@ class Listing:
     others: tuple[Path, ...] = ()
     missing: tuple[Path, ...] = ()
     empty_folders: tuple[Path, ...] = ()
+    closed_folders: tuple[Path, ...] = ()
 
     @property
     def refused(self) -> str:
@@ -51,6 +54,8 @@ class Listing:
             parts.append(f"{named(self.missing)} {'is' if len(self.missing) == 1 else 'are'} not there any more")
         if self.empty_folders:
             parts.append(f"there are no scans in {named(self.empty_folders)}")
+        if self.closed_folders:
+            parts.append(f"{named(self.closed_folders)} cannot be looked into: ask for the right to read it")
         text = "; ".join(parts)
         return f"{text.replace('there are', 'There are', 1) if text.startswith('there are') else text}." if text else ""
 
@@ -68,7 +73,12 @@ def list_scans(paths: Iterable[Path]) -> Listing:
     for given in paths:
         if given.is_dir():
             before = sum(map(len, found.values()))
-            for path in sorted(given.iterdir(), key=natural_key):
+            try:
+                files = sorted(given.iterdir(), key=natural_key)
+            except OSError:
+                put("closed_folders", given)
+                continue
+            for path in files:
                 if path.is_file() and not is_system_file(path) and (kind := _kind(path)) != "others":
                     put(kind, path)
             if sum(map(len, found.values())) == before:

@@ -463,6 +463,14 @@ def test_notes_beside_lists_are_no_annotation_file(tabled):
     assert check_data(tabled).of("empty-split")
 
 
+def test_a_table_of_groups_of_other_images_is_told(tabled):
+    (tabled / "patients.csv").write_text("image,patient\nother.png,a\n")
+    found = check_data(tabled).of("groups-of-others")
+    assert len(found) == 1 and "names none of the images" in found[0].sentence
+    (tabled / "patients.csv").write_text("image,patient\nother.png,a\n0.png,b\n")
+    assert not check_data(tabled).of("groups-of-others")
+
+
 def test_names_are_shown_as_listed_and_where_they_were_looked_for(tabled):
     (tabled / "targets.csv").unlink()
     (tabled / "splits" / "val.txt").write_text("images/2.png\n")

@@ -1,5 +1,7 @@
 """What was handed over to be opened."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -100,6 +102,24 @@ def test_every_list_of_a_folder_knows_the_same_files(tmp_path, picture):
     assert sorted(walk_pictures(tmp_path)) == sorted([inside, *(tmp_path / name for name in expected)])
     listed = list_scans([tmp_path])
     assert sorted(path.name for path in (*listed.scans, *listed.dicom)) == expected
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named_and_the_others_open(tmp_path, picture, monkeypatch):
+    closed, whole = tmp_path / "closed", tmp_path / "open"
+    closed.mkdir()
+    whole.mkdir()
+    picture("a.png", whole)
+    looked = Path.iterdir
+
+    def look(folder):
+        if folder == closed:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return looked(folder)
+
+    monkeypatch.setattr(Path, "iterdir", look)
+    found = list_scans([closed, whole])
+    assert found.scans == (whole / "a.png",)
+    assert found.refused == "closed cannot be looked into: ask for the right to read it."
 
 
 def test_natural_order():
