@@ -213,9 +213,9 @@ def _work(round_: Round, finish: bool) -> int:
 
 
 def _tell_verdict(round_: Round) -> None:
-    from napari_medvlsm.core.improve.sentences import details, known_of_hold_out, recommendation
+    from napari_medvlsm.core.improve.sentences import details, known_of_hold_out, not_measured, recommendation
     from napari_medvlsm.core.improve.verdict import judge
-    from napari_medvlsm.core.improve.versions import unlisted_bases
+    from napari_medvlsm.core.improve.versions import known_before, unlisted_bases
 
     scans = len({case.case_id for case in round_.plan.held_out})
     print(f"Model {round_.name} beside {called(round_.plan.present.name)}, on {scans} scans that are held out:")
@@ -223,8 +223,10 @@ def _tell_verdict(round_: Round) -> None:
         print("  No scan of the hold-out is finished, so nothing is known of which is better.")
         return
     verdict: Verdict = judge(round_.before, round_.after, round_.plan.cases)
-    for sentence in (recommendation(verdict), *details(verdict), known_of_hold_out(unlisted_bases(round_))):
-        print(f"  {sentence}")
+    told = [recommendation(verdict), *details(verdict), known_of_hold_out(unlisted_bases(round_))]
+    for sentence in (*told, not_measured(verdict, known_before(round_))):
+        if sentence:
+            print(f"  {sentence}")
     print(f"'medvlsm improve promote {round_.project} {round_.name}' makes it the present one.")
 
 

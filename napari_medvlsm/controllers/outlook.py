@@ -11,7 +11,7 @@ from napari_medvlsm.core.improve.estimate import TrainingTime, from_rounds
 from napari_medvlsm.core.improve.history import earlier_models, read_history
 from napari_medvlsm.core.improve.plan import RECIPE
 from napari_medvlsm.core.improve.rounds import RoundState, find_rounds
-from napari_medvlsm.core.improve.sentences import known_of_hold_out
+from napari_medvlsm.core.improve.sentences import known_of_hold_out, not_measured
 from napari_medvlsm.core.improve.verdict import Verdict, judge
 from napari_medvlsm.core.projects.states import ACCEPTED, State
 from napari_medvlsm.core.projects.store import ProjectStore
@@ -159,4 +159,5 @@ def look(store: ProjectStore, options: Options) -> Found:
         verdict = judge(latest.before, latest.after, latest.plan.cases)
     except ValueError as error:  # which must not keep a person from deciding, or from all the other models
         return Found(outlook, view, None, unread=str(error))
-    return Found(outlook, view, verdict, known_of_hold_out(versions.unlisted_bases(latest)))
+    known = known_of_hold_out(versions.unlisted_bases(latest))
+    return Found(outlook, view, verdict, f"{known} {not_measured(verdict, versions.known_before(latest))}".strip())

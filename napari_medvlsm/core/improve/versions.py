@@ -187,6 +187,14 @@ def unlisted_bases(round_: Round) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def known_before(round_: Round) -> tuple[str, ...]:
+    """Targets that the card of the model before names; none where the model is not there any more."""
+    try:
+        return find_project_model(round_.project, round_.plan.present.name).card.targets
+    except ValueError:
+        return ()
+
+
 def was_trained_on(model: ProjectModel, pixels_hash: str) -> bool:
     """Whether a model was trained on a scan, so that a prediction on it is of no use for judging the model."""
     return pixels_hash in trained_scans(model)

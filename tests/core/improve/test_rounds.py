@@ -29,6 +29,7 @@ from napari_medvlsm.core.improve.versions import (
     delete_model,
     export_model,
     find_project_model,
+    known_before,
     project_models,
     promote,
     roll_back,
@@ -277,6 +278,7 @@ def test_what_is_known_of_the_hold_out_is_said(store, new_round, model_folder):
     told = known_of_hold_out(unlisted_bases(first))
     assert told.startswith("No model of this project") and "Of Starter, only its data sets are known (Kvasir" in told
     listed = replace(BASE, name="clinic", trained={"ab" * 32: "clinic"})
+    assert known_before(first) == find_model("starter").card.targets
     second = new_round(base=listed)
     assert unlisted_bases(second) == {} and "Of " not in known_of_hold_out({})
     third = new_round(base=replace(BASE, name="2", trained=second.plan.trained))
@@ -287,6 +289,8 @@ def test_what_is_known_of_the_hold_out_is_said(store, new_round, model_folder):
     assert unlisted_bases(third) == {"model 2": ()}, "its own base is forgotten with it"
     gone = new_round(base=replace(BASE, name="gone"))
     assert "Of gone, its data are not known" in known_of_hold_out(unlisted_bases(gone))
+    lost = replace(gone, plan=replace(gone.plan, present=replace(BASE, name="gone")))
+    assert known_before(lost) == ()
 
 
 def test_promoting_and_going_back(store, new_round, model_folder):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from napari_medvlsm.core.improve.cases import TrainingCase
-from napari_medvlsm.core.improve.sentences import details, recommendation
+from napari_medvlsm.core.improve.sentences import details, not_measured, recommendation
 from napari_medvlsm.core.improve.verdict import Advice, judge
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.runs.results import MeasuredSet, write_results
@@ -83,6 +83,14 @@ def test_scans_that_show_nothing_and_few_patients_do_not_make_a_verdict(tmp_path
     four = judged(tmp_path / "four", patients(0, 4), patients(0.4, 4))
     assert four.advice is Advice.TOO_FEW and "are of 4 patients or sequences" in recommendation(four)
     assert judged(tmp_path / "five", patients(0, 5), patients(0.4, 5)).advice is Advice.PROMOTE
+
+
+def test_what_no_scan_tells_of_is_named(tmp_path):
+    older = [replace(score(i, 0.7, set_="older"), target="cell nuclei") for i in range(6)]
+    verdict = judged(tmp_path, [*dice(0), *older], [*dice(0.2), *older])
+    told = not_measured(verdict, ("polyp", "skin melanoma", "cell nuclei", "lungs"))
+    assert told.startswith("Not measured, for want of scans: skin lesion, lungs. A model that learns something new may")
+    assert not_measured(verdict, ("polyp", "cell nuclei")) == not_measured(verdict, ()) == ""
 
 
 def test_a_model_that_listens_less_says_so(tmp_path):
