@@ -4,6 +4,7 @@
 `english`     number words and articles
 `forms`       one template: filled in, or matched against a text
 `families`    the templates and levels P0 to P9 of a kind of scan
+`sites`       words for parts of the body, which tell one tumor or ulcer from another
 `vocabulary`  targets and words of the interface, the user's own among them
 `own_words`   the user's vocabulary file: read with line numbers, changed without losing a comment
 `build`       attributes to text
