@@ -86,8 +86,8 @@ def known_of_hold_out(unlisted: Mapping[str, Sequence[str]]) -> str:
 def not_measured(verdict: Verdict, known_before: Iterable[str]) -> str:
     """What the model before knew and no scan tells of; "" where there is none.
 
-    On the starter's own targets a model of a new one lost 25 to 36 points of Dice (`training/loop.md`), but on those
-    that were replayed hardly any.
+    On the starter's own targets a model of a new one lost 22 to 36 points of Dice (`training/loop.md`), but on those
+    that were replayed at most 7.
     """
     rest = [target_name(t) for t in known_before if t not in verdict.older and t not in verdict.by_target]
     if not rest:
