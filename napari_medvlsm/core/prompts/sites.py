@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Nouns and adjectives; those of the foot stand for the foot and are left out.
+# Nouns and adjectives. Toes, heels and soles are left out: an ulcer there is one of the foot.
 SITES = frozenset(
     """abdominal adrenal anal arm axillary biliary bladder bone bowel brain breast bronchial cardiac cerebellar cerebral
     cervical cervix chest choroidal colon colonic colorectal conjunctival cornea corneal cranial cutaneous dental dermal

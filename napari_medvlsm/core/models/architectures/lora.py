@@ -22,7 +22,7 @@ def add_lora(model: VLSM, settings: LoraSettings) -> VLSM:
     ValueError
         If the model has adapters already, or one of these encoders no attention.
     """
-    from peft import LoraConfig, inject_adapter_in_model  # here: a second, for which no other model waits
+    from peft import LoraConfig, inject_adapter_in_model  # here, since no other model needs it
 
     if model.adapter is not None:
         raise ValueError("This model has adapters already. Merge them first to add others.")

@@ -1,6 +1,6 @@
 """The size and normalisation of a model's images, as `preprocessor_config.json` of its folder.
 
-The file has the form of `transformers`, whose own class would bring torchvision, and a second, for three values.
+The file has the form of `transformers`, whose own class would import torchvision for three values.
 """
 
 from __future__ import annotations
