@@ -10,9 +10,9 @@ import tifffile
 from PIL import Image
 
 from napari_medvlsm.cli import main
-from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import load_mask, read_record
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -33,7 +33,7 @@ def test_segments_files_folders_and_patterns_and_python_gives_the_same(tmp_path,
     annotation = load_mask(out / "skin_lesion.tif")
     mask, made = annotation.mask, annotation.provenance
     scan = read_scan(samples / "skin_lesion.jpg")
-    segmenter = Segmenter.load(device="cpu")
+    segmenter = load_segmenter(device="cpu")
     segmenter.set_image(scan)
     assert mask.shape == scan.size
     np.testing.assert_array_equal(mask, segmenter.segment("skin melanoma")[0].mask())

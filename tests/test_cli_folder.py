@@ -20,9 +20,9 @@ from napari_medvlsm.cli import main
 from napari_medvlsm.core.annotation import Annotation
 from napari_medvlsm.core.bulk import share
 from napari_medvlsm.core.images import content_hash
-from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import load_mask, save_mask
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models.store.card import write_card
 
 COMMAND = [sys.executable, "-m", "napari_medvlsm.cli"]
@@ -124,7 +124,7 @@ def test_several_targets_make_a_mask_each_as_in_the_panel(run, scans, tmp_path, 
     assert code == 0 and "10 of 10 outlines made, 2 of each scan" in said
     found = rows(out)
     assert sorted(found)[:2] == ["measured_left-lung.tif", "measured_right-lung.tif"] and len(masks(out)) == 10
-    segmenter = Segmenter.load(str(model_folder), "cpu")
+    segmenter = load_segmenter(str(model_folder), "cpu")
     segmenter.set_image(read_scan(scans / "scan1.png"))
     for target, alone in zip(("left lung", "right lung"), segmenter.segment(["left lung", "right lung"]), strict=True):
         name = f"scan1_{target.replace(' ', '-')}.tif"
@@ -241,7 +241,7 @@ def test_a_file_of_another_program_is_never_replaced(run, tmp_path):
 
 def test_batches_give_the_masks_of_one_at_a_time(run, scans, tmp_path, model_folder):
     (scans / "broken.png").write_bytes(b"no")
-    segmenter = Segmenter.load(str(model_folder), "cpu")
+    segmenter = load_segmenter(str(model_folder), "cpu")
     for size in ("1", "3", "32"):
         assert run("--batch-size", size, out=size)[0] == 1
         for path in (tmp_path / size).glob("*.tif"):

@@ -14,7 +14,8 @@ from napari_medvlsm.cli import main
 from napari_medvlsm.core.annotation import Annotation, new_provenance
 from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.images import Scan, content_hash
-from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.models.store.card import read_card
 from napari_medvlsm.core.prompts import Attributes, load_vocabulary
@@ -47,9 +48,9 @@ def own_words():
     return path
 
 
-def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_path, monkeypatch):
+def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_path, monkeypatch, samples):
     vocabulary, folder = load_vocabulary(own_words), tmp_path / "stones"
-    starter = Segmenter.load("starter", device="cpu")
+    starter = load_segmenter("starter", device="cpu")
     splits = Counter()
     for number in range(10):
         scan, truth = stone(rng)
@@ -72,7 +73,8 @@ def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_
     run = Path("runs") / "best_own-stones"
     assert main(["train", "best/own", "trainer.max_epochs=6", "--data", str(folder)]) == 0
     card = read_card(run / "model")
-    assert card.targets == ("gallstone",) and {"gallstone", "stone"} <= {*card.phrases}
+    assert card.targets[0] == "gallstone" and {"gallstone", "stone"} <= {*card.phrases}
+    assert {*card.kept_base.own} == {"gallstone"} and card.targets[1:] == starter.card.targets
     assert {"maroon", "bulgy", "womb"} <= {*card.words}
     assert card.data[-1].name == "stones" and card.metrics["test"]["gallstone"]["cases"] == 2
     # Encoders and statistics of the norms stay the starter's; the card tells how much of the rest's change is kept.
@@ -84,9 +86,17 @@ def test_from_corrections_to_the_new_model_on_the_next_scan(own_words, rng, tmp_
     assert source["folder"] == "stones"
 
     scan, truth = stone(rng)
-    segmenter = Segmenter.load(str(run / "model"), device="cpu")
+    segmenter = load_segmenter(str(run / "model"), device="cpu")
     scores = []
     for model in (starter, segmenter):
         model.set_image(scan)
         scores.append(dice(model.segment("gallstone")[0].mask(), truth))
     assert scores[1] > max(0.5, scores[0])
+
+    # What only the starter was trained on it answers as before, at the new model's threshold.
+    skin = read_scan(samples / "skin_lesion.jpg")
+    outlines = []
+    for model in (starter, segmenter):
+        model.set_image(skin)
+        outlines.append(model.segment("skin lesion")[0].mask())
+    assert outlines[0].any() and dice(*outlines) > 0.98

@@ -215,7 +215,7 @@ def _work(round_: Round, finish: bool) -> int:
 def _tell_verdict(round_: Round) -> None:
     from napari_medvlsm.core.improve.sentences import details, known_of_hold_out, not_measured, recommendation
     from napari_medvlsm.core.improve.verdict import judge
-    from napari_medvlsm.core.improve.versions import known_before, unlisted_bases
+    from napari_medvlsm.core.improve.versions import kept_base, known_before, unlisted_bases
 
     scans = len({case.case_id for case in round_.plan.held_out})
     print(f"Model {round_.name} beside {called(round_.plan.present.name)}, on {scans} scans that are held out:")
@@ -224,7 +224,7 @@ def _tell_verdict(round_: Round) -> None:
         return
     verdict: Verdict = judge(round_.before, round_.after, round_.plan.cases)
     told = [recommendation(verdict), *details(verdict), known_of_hold_out(unlisted_bases(round_))]
-    for sentence in (*told, not_measured(verdict, known_before(round_))):
+    for sentence in (*told, not_measured(verdict, known_before(round_), kept_base(round_))):
         if sentence:
             print(f"  {sentence}")
     print(f"'medvlsm improve promote {round_.project} {round_.name}' makes it the present one.")

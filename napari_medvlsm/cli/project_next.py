@@ -29,7 +29,7 @@ def add_to(actions: Any) -> None:
 def _next(options: argparse.Namespace) -> int:
     from napari_medvlsm.core.improve.survey import survey_project
     from napari_medvlsm.core.improve.versions import find_project_model
-    from napari_medvlsm.core.inference import Segmenter
+    from napari_medvlsm.core.kept_base import load_segmenter
     from napari_medvlsm.core.projects.store import ProjectStore
     from napari_medvlsm.core.prompts import load_vocabulary
     from napari_medvlsm.core.prompts.own_words import own_words_path
@@ -38,7 +38,7 @@ def _next(options: argparse.Namespace) -> int:
         raise ValueError(f"--count must be at least 1, but is {options.count}.")
     with ProjectStore(options.project, read_only=True) as store:
         target = _one_target(options.target, store.all_targets)
-        segmenter = Segmenter.load(options.model or str(find_project_model(options.project).folder))
+        segmenter = load_segmenter(options.model or str(find_project_model(options.project).folder))
         vocabulary = load_vocabulary(own_words_path())
         with nullcontext(_tell_far) if options.events else scan_bar() as progress:
             order = survey_project(store, segmenter, target, vocabulary, options.count, options.seed, progress)

@@ -215,7 +215,7 @@ def _effect(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from napari_medvlsm.core.effect import measure
-    from napari_medvlsm.core.inference import Segmenter
+    from napari_medvlsm.core.kept_base import load_segmenter
     from napari_medvlsm.core.models.store.card import read_card, write_card
     from napari_medvlsm.core.models.store.registry import find_model
     from napari_medvlsm.core.one_of_two import pick_one_of_two, side_by_side
@@ -226,7 +226,7 @@ def _effect(options: argparse.Namespace) -> int:
         raise ValueError("Give either scans with --prompt, or a data set with --data.")
     vocabulary = load_vocabulary(own_words_path())
     cases = list(_annotated(options, vocabulary) if options.data else _named(options, vocabulary))
-    segmenter = Segmenter.load(options.model, options.device)
+    segmenter = load_segmenter(options.model, options.device)
     found = measure(segmenter, tqdm(cases, unit="scan", disable=None), vocabulary)
     if options.pairs:
         pairs = side_by_side(cases, vocabulary, options.pairs)

@@ -160,4 +160,5 @@ def look(store: ProjectStore, options: Options) -> Found:
     except ValueError as error:  # which must not keep a person from deciding, or from all the other models
         return Found(outlook, view, None, unread=str(error))
     known = known_of_hold_out(versions.unlisted_bases(latest))
-    return Found(outlook, view, verdict, f"{known} {not_measured(verdict, versions.known_before(latest))}".strip())
+    others = not_measured(verdict, versions.known_before(latest), versions.kept_base(latest))
+    return Found(outlook, view, verdict, f"{known} {others}".strip())

@@ -16,6 +16,7 @@ What imports torch says so; everything else does without.
 `masks`            probability to mask: threshold and clean-up
 `presence`         whether a scan shows what was asked for
 `inference`        `Segmenter`: encode the image once, prompt it many times (imports torch)
+`kept_base`        a model and the base that its folder keeps: each answers what it knows (imports torch)
 `options`          tiles, a rectangle, device and precision of a segmentation
 `tiles`            overlapping tiles, and their answers blended
 `upsampling`       from the model's resolution to the scan's (imports torch)

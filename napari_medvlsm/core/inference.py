@@ -1,4 +1,4 @@
-"""`Segmenter`: encode a scan once, prompt it many times. Imports torch."""
+"""`Segmenter`: encode a scan once, prompt it many times; `kept_base.load_segmenter` makes one. Imports torch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from napari_medvlsm.core.devices import out_of_memory, pick_device, pick_precisi
 from napari_medvlsm.core.images import Scan, Window, content_hash, to_model_input, window_of
 from napari_medvlsm.core.masks import Bytes, Cleanup, Mask, binarize
 from napari_medvlsm.core.models.architectures.base import VLSM, Activations, Conditions, repeat_for_prompts
-from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.card import ModelCard
-from napari_medvlsm.core.models.store.registry import STARTER, find_model
 from napari_medvlsm.core.options import AUTO, Region, Tiling, check_region
 from napari_medvlsm.core.tiles import Blend, grid
 from napari_medvlsm.core.upsampling import scaled, to_scan_size, within
@@ -157,24 +155,6 @@ class Segmenter:
         self._precision = "float32"
         self.use(device, precision)
 
-    @classmethod
-    def load(
-        cls,
-        model: str = STARTER,
-        device: str = AUTO,
-        precision: str = AUTO,
-        notify: Callable[[str], None] | None = None,
-    ) -> Segmenter:
-        """Load a model by its name or by the path of its folder.
-
-        Raises
-        ------
-        ValueError
-            If there is no such model or its folder is broken, or if the device or the precision cannot be used.
-        """
-        entry = find_model(model)
-        return cls(load_model(entry.folder), entry.card, device, precision, notify=notify)
-
     @property
     def device(self) -> torch.device:
         """Where it computes."""
@@ -198,7 +178,7 @@ class Segmenter:
         self.free_memory()
         self._device, self._careful = where, False
         try:
-            self.model.to(where)
+            self._move(where)
             _give_back(before)
             return
         except RuntimeError as error:
@@ -385,7 +365,7 @@ class Segmenter:
             If no scan was set.
         """
         plane = self._plane()
-        activations = self._survive(lambda: self._activations(plane, plane.everything, check))
+        activations = self._own(self._survive(lambda: self._activations(plane, plane.everything, check)))
         # Tokens are (1, N, D), planes (1, C, rows, cols).
         means = [a.float().mean(dim=1 if a.ndim == 3 else (2, 3))[0] for a in activations if a.ndim in (3, 4)]
         parts = [functional.normalize(mean, dim=0) for mean in means]
@@ -495,12 +475,12 @@ class Segmenter:
 
     def _decode(self, activations: Activations, texts: Sequence[str]) -> Tensor:
         """Float32 logits (B * P, L, L) of all prompts about all images, image by image."""
-        images, prompts = len(activations[0]), len(texts)
         with torch.inference_mode(), self._computing_in(self._precision):
-            conditions = self._conditions(texts)
-            if images > 1:
-                conditions = conditions[[*range(prompts)] * images]
-            return self.model.decode(repeat_for_prompts(activations, prompts), conditions).float()
+            return decoded(self.model, activations, self._conditions(texts))
+
+    def _own(self, activations: Activations) -> Activations:
+        """Those of the model itself."""
+        return activations
 
     def _conditions(self, texts: Sequence[str]) -> Conditions:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
@@ -515,6 +495,9 @@ class Segmenter:
         if self._current is None:
             raise RuntimeError("There is no scan yet: call set_image before segment.")
         return self._current
+
+    def _move(self, device: torch.device) -> None:
+        self.model.to(device)
 
     # Precision and memory ------------------------------------------------------------------------------------------
 
@@ -551,7 +534,7 @@ class Segmenter:
         if self._device.type == "cpu":
             raise MemoryError("The computer has too little free memory for this. Close other programs and try again.")
         self.free_memory()
-        self.model.to("cpu")
+        self._move(torch.device("cpu"))
         _give_back(self._device)
         self._device, self._precision, self._careful = torch.device("cpu"), "float32", False
         if self.notify is not None:
@@ -559,6 +542,14 @@ class Segmenter:
                 "The graphics card has too little free memory, so the CPU is used, which is slower. "
                 "Close other programs that use the card, then choose it again."
             )
+
+
+def decoded(model: VLSM, activations: Activations, conditions: Conditions) -> Tensor:
+    """Float32 logits (B * P, L, L) of P conditions about each of B images, image by image."""
+    images, prompts = len(activations[0]), len(conditions)
+    if images > 1:
+        conditions = conditions[[*range(prompts)] * images]
+    return model.decode(repeat_for_prompts(activations, prompts), conditions).float()
 
 
 def _give_back(device: torch.device) -> None:

@@ -270,7 +270,7 @@ class ImprovePresenter(QObject):
         outlook = self._improve.outlook
         model = next((m for m in outlook.models if m.name == name), None) if outlook is not None else None
         if model is not None:
-            open_dialog(CardDialog(model.card, self._parent))
+            open_dialog(CardDialog(model.card, self._session.vocabulary, self._parent))
 
     def _ask_export(self, name: str) -> None:
         folder, _ = QFileDialog.getSaveFileName(

@@ -63,9 +63,9 @@ def measure(name: str, folder: Path) -> None:
     from napari_medvlsm.core.annotation import Annotation
     from napari_medvlsm.core.bulk.run import PredictionRequest, Sharing, segment_folder
     from napari_medvlsm.core.devices import device_name, pick_device
-    from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.io.images import read_scan
     from napari_medvlsm.core.io.labels import save_mask
+    from napari_medvlsm.core.kept_base import load_segmenter
     from napari_medvlsm.core.models.store.registry import find_model
     from napari_medvlsm.core.prompts import free_text, load_vocabulary
 
@@ -75,7 +75,7 @@ def measure(name: str, folder: Path) -> None:
     names = {path: (f"{path.stem}.tif",) for path in paths}
 
     def plainly() -> None:
-        segmenter = Segmenter.load(model)
+        segmenter = load_segmenter(model)
         (folder / "plain").mkdir(exist_ok=True)
         for path in paths:
             scan = read_scan(path)

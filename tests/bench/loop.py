@@ -7,8 +7,9 @@ which the model's outline is wrong), the shipped starter is trained further on a
 `best/own` as it stands, and the result is measured on a hold-out of other patients or sequences that never changes.
 Beside it: the same with cases in a random order, a UNet whose encoder begins with the same weights, trained on the
 cases of the random order, and, without training, the mask of the corrected case that is nearest by the encoder's
-features. After each round the targets that the starter knew are measured too: what was forgotten. Goes on where it
-stopped; prints tables and draws `loop.png` of what is done.
+features. After each round the targets that the starter knew are measured too, of the trained weights alone, which
+forget, and with the starter that the model keeps. Goes on where it stopped, and measures a round anew whose `held.json`
+was deleted; prints tables and draws `loop.png` of what is done.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from medvlsm_training.evaluation.data import DataSet, read_data, recipe_sets
 from medvlsm_training.evaluation.measure import answers
 from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
+from medvlsm_training.kept_base import keep_base
 from medvlsm_training.least_change import least_change
 from medvlsm_training.recipes import load_recipe
 from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
@@ -41,8 +43,10 @@ from napari_medvlsm.core.images import resize
 from napari_medvlsm.core.improve.order import doubt_of, next_cases
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.kept_base import SegmenterWithBase, segmenter_of
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.models.store.card import BASE_FOLDER
 from napari_medvlsm.core.models.store.registry import STARTER, find_model
 from napari_medvlsm.core.runs.folder import BEST_FILE
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
@@ -52,7 +56,7 @@ CHOSEN, RANDOM, UNET = "chosen", "random", "unet"
 KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.WRONG_SIZE, PromptKind.ABSENT)
 # Corrected cases up to which every seed is played.
 LARGE = 40
-ROUND_FILE, WEIGHTS_FILE = "round.json", "weights.safetensors"
+ROUND_FILE, HELD_FILE, WEIGHTS_FILE = "round.json", "held.json", "weights.safetensors"
 # Test scans of each of the starter's sets, on which forgetting is measured.
 OLDER = 10
 # The rival: as the starter's encoder, with a decoder that learns from nothing at a higher rate.
@@ -148,15 +152,26 @@ class Clinic:
         return places, [*before.reasons, *(n.reason for n in found)], time.monotonic() - start
 
     def played(self, plan: Planned) -> Round:
-        return Round(**json.loads((plan.folder(self.runs) / ROUND_FILE).read_text("utf-8")))
+        folder = plan.folder(self.runs)
+        round_ = Round(**json.loads((folder / ROUND_FILE).read_text("utf-8")))
+        if not (folder / HELD_FILE).is_file():
+            self.measure(plan, self.segmenter(plan))
+        return replace(round_, held=json.loads((folder / HELD_FILE).read_text("utf-8")))
 
     def segmenter(self, plan: Planned) -> Segmenter:
-        """The model of a round that was played, with the threshold that was chosen for it."""
+        """The model of a round that was played, with its threshold, and the starter that it keeps."""
         folder = plan.folder(self.runs)
         model = starter().model
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
-        card = replace(starter_card(), threshold=self.played(plan).threshold)
-        return Segmenter(model, card, "cpu", "float32")
+        threshold = json.loads((folder / ROUND_FILE).read_text("utf-8"))["threshold"]
+        names = self.vocabulary.names(self.vocabulary.target(self.task.target))
+        card = replace(starter_card(), threshold=threshold, targets=(self.task.target,), phrases=names)
+        shutil.rmtree(folder / BASE_FOLDER, ignore_errors=True)
+        card = keep_base(card, self.recipe(plan), self.vocabulary, folder)
+        return segmenter_of(model, card, folder, "cpu", "float32")
+
+    def measure(self, plan: Planned, segmenter: Segmenter) -> None:
+        _write(plan.folder(self.runs) / HELD_FILE, asdict(measured(segmenter, self.held_out, self.older)))
 
     def recipe(self, plan: Planned) -> Recipe:
         """The default recipe of own corrections; for the rival, with its model."""
@@ -198,8 +213,6 @@ class Clinic:
         else:
             threshold = choose_threshold(sweep(segmenter, validation, known))
         segmenter.card = replace(segmenter.card, threshold=threshold)
-        start = time.monotonic()
-        found = measured(segmenter, self.held_out, self.older)
         played = Round(
             **asdict(plan),
             cases=places,
@@ -211,15 +224,13 @@ class Clinic:
             choosing=choosing,
             training=training,
             busy=busy,
-            measuring=time.monotonic() - start,
-            held=asdict(found),
         )
-        path = folder / ROUND_FILE
-        path.with_suffix(".part").write_text(json.dumps(asdict(played)), "utf-8")
-        path.with_suffix(".part").rename(path)
+        if plan.arm == UNET:
+            self.measure(plan, segmenter)
+        _write(folder / ROUND_FILE, asdict(played))
         for left in (folder / "run").glob("*.ckpt"):
             left.unlink()
-        return played
+        return self.played(plan)
 
     def effort(self, plan: Planned, places: Sequence[int]) -> list[float]:
         """Of the cases new in a round: the part of the scan's pixels by which the present outline is wrong."""
@@ -237,10 +248,16 @@ class Clinic:
         return float((segmenter.segment(self.task.target)[0].mask() ^ case.load_mask()).mean())
 
 
+def _write(path: Path, content: object) -> None:
+    path.with_suffix(".part").write_text(json.dumps(content), "utf-8")
+    path.with_suffix(".part").rename(path)
+
+
 def measured(segmenter: Segmenter, data: DataSet, older: Sequence[DataSet]) -> Held:
     """Dice of the hold-out by name and sentence, with wrong side and size, and what is outlined where nothing is.
 
-    With it, where the model takes words, Dice by name of the older sets.
+    With it, where the model takes words, Dice by name of the older sets; and of its own weights alone, where it keeps a
+    base.
     """
     found: dict[PromptKind, dict[str, float]] = {kind: {} for kind in KINDS}
     absent: list[float] = []
@@ -256,7 +273,11 @@ def measured(segmenter: Segmenter, data: DataSet, older: Sequence[DataSet]) -> H
         absent += _elsewhere(segmenter, case.image, case.target, threshold)
     groups = [case.group for case in data.cases]
     columns = {kind.value: [found[kind].get(case.name) for case in data.cases] for kind in KINDS[:4]}
-    return Held(groups, columns, absent, _known_before(segmenter, older))
+    known = _known_before(segmenter, older)
+    if not isinstance(segmenter, SegmenterWithBase):
+        return Held(groups, columns, absent, known)
+    alone = Segmenter(segmenter.model, segmenter.card, "cpu", "float32")
+    return Held(groups, columns, absent, known, _known_before(alone, older))
 
 
 def _known_before(segmenter: Segmenter, older: Sequence[DataSet]) -> dict[str, list[float]]:

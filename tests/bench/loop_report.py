@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ class Held:
     """Measured on the hold-out: groups of its cases, Dice by kind of prompt (None where not asked), false alarms.
 
     `older` is Dice by name on test scans of the starter's own sets, by target; empty where a model takes no words.
+    `alone` is the same of the trained weights without the base that the model keeps; empty where it keeps none.
     """
 
     groups: list[str]
     dice: dict[str, list[float | None]]
     absent: list[float]
     older: dict[str, list[float]] = field(default_factory=dict)
+    alone: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,6 @@ class Round:
     choosing: float
     training: float
     busy: float
-    measuring: float
     held: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -125,11 +127,10 @@ def _print_older(task: Task, rounds: Sequence[Round], untrained: Held) -> None:
     print("|---|" + "---:|" * (len(untrained.older) + 3))
     means = [f"{100 * np.mean(values):.1f}" for values in untrained.older.values()]
     print("| " + " | ".join([STARTER, "0", "", *means, ""]) + " |")
-    for arm in ("chosen", "random"):
-        for size in task.sizes:
-            some = [r.result.older for r in rounds if r.arm == arm and r.size == size]
-            if not some:
-                continue
+    for arm, size, alone in product(("chosen", "random"), task.sizes, (False, True)):
+        results = [r.result for r in rounds if r.arm == arm and r.size == size]
+        if some := [one.alone if alone else one.older for one in results if one.alone or not alone]:
+            title = f"{ARMS[arm][0]}, its weights alone" if alone else ARMS[arm][0]
             means = [f"{100 * np.mean([one[target] for one in some]):.1f}" for target in untrained.older]
             changes, scans = [], []
             for one in some:
@@ -137,7 +138,7 @@ def _print_older(task: Task, rounds: Sequence[Round], untrained: Held) -> None:
                     changes += [100 * (a - b) for a, b in zip(one[target], before, strict=True)]
                     scans += [f"{target} {place}" for place in range(len(before))]
             change = _said(estimate(changes, scans))
-            print("| " + " | ".join([ARMS[arm][0], str(size), str(len(some)), *means, change]) + " |")
+            print("| " + " | ".join([title, str(size), str(len(some)), *means, change]) + " |")
 
 
 def _measures(held: Sequence[Held], words: bool = True) -> list[str]:

@@ -57,9 +57,9 @@ def measure(name: str) -> None:
 
 def starter():
     """The shipped model."""
-    from napari_medvlsm.core.inference import Segmenter
+    from napari_medvlsm.core.kept_base import load_segmenter
 
-    return Segmenter.load(device="cpu")
+    return load_segmenter(device="cpu")
 
 
 def true_size(family: str):

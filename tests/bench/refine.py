@@ -28,6 +28,7 @@ from medvlsm_training.recipes import load_recipe
 from napari_medvlsm.core.images import AnyArray
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.masks import Bytes, Mask, binarize
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.models.store.registry import find_model
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--limit", type=int, default=0)
     given = parser.parse_args()
-    segmenter = Segmenter.load(find_model(given.model).folder, device="cpu")
+    segmenter = load_segmenter(find_model(given.model).folder, device="cpu")
     print(
         "| target | scans | Dice before | act | mean Dice after 1 | 3 | until 0.90 | reached | until 0.95 | reached |"
     )

@@ -16,7 +16,7 @@ import pytest
 from napari_medvlsm.core.engine import server
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.engine.protocol import read_frame, write_frame
-from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.process import ChildProcess
 
@@ -97,7 +97,7 @@ def test_engine_answers_as_the_segmenter_does(engine, rng):
     engine.send(request(1, prompts=["polyp", "left lung"]), [pixels])
     message, arrays, texts = answer(engine, 1)
     assert message["event"] == "done" and texts[-2:] == ["Reading the scan", "Outlining"]
-    segmenter = Segmenter.load(device="cpu")
+    segmenter = load_segmenter(device="cpu")
     segmenter.set_image(pixels)
     for ours, theirs in zip(arrays, segmenter.segment(["polyp", "left lung"]), strict=True):
         assert np.abs(ours.astype(int) - theirs.probability).max() <= 1
@@ -203,7 +203,7 @@ def test_engine_answers_tiles_and_rectangles_as_the_segmenter_does(engine, rng):
     assert fractions == [i / 6 for i in range(1, 7)]
     engine.send(request(2, device="cpu", region=region))
     _, (within,) = events_until_done(engine, 2)
-    segmenter = Segmenter.load(device="cpu")
+    segmenter = load_segmenter(device="cpu")
     segmenter.set_image(pixels)
     expected = segmenter.segment_tiled("polyp", 150, region=region)[0].probability
     assert np.abs(tiled.astype(int) - expected).max() <= 1

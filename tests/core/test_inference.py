@@ -13,6 +13,7 @@ from napari_medvlsm.core.engine.server import Engine
 from napari_medvlsm.core.images import Scan, to_model_input, window_of
 from napari_medvlsm.core.inference import Cancelled, Segmenter
 from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models.architectures.base import VLSM, Conditions
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.preprocessing import Preprocessing
@@ -350,7 +351,8 @@ def test_out_of_memory_goes_on_on_the_cpu_and_says_so(fake_gpu, small_card, rng)
 
 def test_out_of_memory_is_told_through_the_engine(fake_gpu, small_card, rng, monkeypatch):
     monkeypatch.setattr(
-        Segmenter, "load", classmethod(lambda cls, *_, notify: cls(Glass(room=0), small_card, notify=notify))
+        "napari_medvlsm.core.kept_base.load_segmenter",
+        lambda *_, notify: Segmenter(Glass(room=0), small_card, notify=notify),
     )
     monkeypatch.setattr("napari_medvlsm.core.devices.device_name", lambda device: device.type)
     monkeypatch.setattr("napari_medvlsm.core.engine.server.weights_hash", lambda folder: "ab")
@@ -414,7 +416,7 @@ def test_lower_precision_is_chosen_and_its_difference_measured(small_clipseg, sm
 
 
 def test_starter_in_bfloat16_stays_near(samples):
-    segmenter = Segmenter.load(device="cpu", precision="bfloat16")
+    segmenter = load_segmenter(device="cpu", precision="bfloat16")
     segmenter.set_image(read_scan(samples / "skin_lesion.jpg"))
     assert 0 < segmenter.precision_difference("skin melanoma") < 0.1
 

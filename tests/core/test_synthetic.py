@@ -3,7 +3,7 @@
 import numpy as np
 
 from napari_medvlsm.core.contrast import OUTLINE_COLORS, outline_color
-from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.metrics import dice
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.synthetic import polyp_picture
@@ -11,7 +11,7 @@ from napari_medvlsm.core.synthetic import polyp_picture
 
 def test_the_starter_finds_the_drawn_polyp():
     pixels, dome = polyp_picture()
-    segmenter = Segmenter.load(find_model("starter").folder, device="cpu")
+    segmenter = load_segmenter(find_model("starter").folder, device="cpu")
     segmenter.set_image(pixels)
     assert dice(segmenter.segment("polyp")[0].mask(), dome) > 0.85
     np.testing.assert_array_equal(pixels, polyp_picture()[0])

@@ -34,7 +34,7 @@ from napari_medvlsm.core.datasets.export import export_case
 from napari_medvlsm.core.datasets.items import data_hash, split_lungs
 from napari_medvlsm.core.datasets.reader import read_source
 from napari_medvlsm.core.images import Scan
-from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.clipseg import CLIPSeg
 from napari_medvlsm.core.models.architectures.lora import add_lora
@@ -283,7 +283,7 @@ def test_package_writes_a_model_folder_that_works(data, recipe, tmp_path):
     assert card.metrics["test"]["polyp"]["cases"] == 3 and card.metrics["test_absent"]["cases"] == 18
     assert card.data[0].train_images == 8 and len(card.data[0].sha256) == 64
     CLIPSeg.load(tmp_path / "models" / "tiny")
-    segmenter = Segmenter.load(str(tmp_path / "models" / "tiny"), device="cpu")
+    segmenter = load_segmenter(str(tmp_path / "models" / "tiny"), device="cpu")
     segmenter.set_image(np.zeros((20, 30), np.uint8))
     assert segmenter.segment("polyp")[0].mask().shape == (20, 30)
 

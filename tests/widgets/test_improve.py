@@ -12,7 +12,7 @@ from napari_medvlsm.core.models.store.registry import available_models, user_mod
 from napari_medvlsm.core.projects.adding import NewScan, add_scans
 from napari_medvlsm.core.projects.folder import create_project
 from napari_medvlsm.core.projects.store import ProjectStore
-from napari_medvlsm.widgets.dialogs import BeforeAfterDialog
+from napari_medvlsm.widgets.dialogs import BeforeAfterDialog, CardDialog
 
 TRAINED_MS, SOON_MS = 300_000, 60_000
 SIZE = (60, 80)
@@ -168,6 +168,11 @@ def test_a_model_is_improved_while_the_window_is_closed_then_compared_promoted_a
     qtbot.waitUntil(lambda: "gallstone" in panel.session.results, timeout=TRAINED_MS)
     assert "was trained on this very scan" in panel.result_section.summary.text()
 
+    tab.models.list.setCurrentRow(tab.models.list.count() - 1)
+    tab.models.card.click()
+    card = panel.findChild(CardDialog)
+    assert card.text.toPlainText().startswith("Own scans") and "gallstone" in card.text.toPlainText().lower()
+    card.close()
     tab.models.back.click()
     qtbot.waitUntil(lambda: panel.session.model.name == "starter", timeout=SOON_MS)
     improve.delete("1")

@@ -75,6 +75,9 @@ class ModelConfig:
     least_change : bool
         Whether weights between the base's and the trained ones are kept where they validate as well; see
         `least_change`.
+    keep_base : bool
+        Whether the model's folder keeps the base, which then answers for the targets that the run does not train; see
+        `core.kept_base`. A base that was trained on no target is not kept.
     norms : str
         "trained", or "kept": batch normalisation goes on by the base's statistics, not by those of a few scans.
     stored : str
@@ -90,6 +93,7 @@ class ModelConfig:
     sizes: dict[str, Any] = field(default_factory=dict)
     encoder_weights: str = ""
     least_change: bool = False
+    keep_base: bool = False
     norms: Literal["trained", "kept"] = "trained"
     stored: Literal["float32", "float16"] = "float32"
 
@@ -102,6 +106,11 @@ class ModelConfig:
             raise ValueError("norms: kept needs a base, whose statistics are kept.")
         if self.least_change and (not self.base or self.trained == "lora"):
             raise ValueError("least_change needs a base, and trains its own weights and not adapters.")
+        if self.keep_base and (not self.base or self.trained == "lora" or self.image_size):
+            raise ValueError(
+                "keep_base needs a base, trains its own weights and not adapters, and takes images of its size (set "
+                "model.image_size to 0, or model.keep_base to false)."
+            )
         if not self.base and not self.image_size:
             raise ValueError("A model without a base needs an image_size.")
         if not self.base and self.family.startswith("biomedclipseg"):

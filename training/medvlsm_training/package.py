@@ -23,6 +23,7 @@ from medvlsm_training.evaluation.prompts import EvaluationPrompts
 from medvlsm_training.evaluation.run import about_model, measure_sets
 from medvlsm_training.evaluation.threshold import choose_threshold, sweep
 from medvlsm_training.fingerprint import changes_since
+from medvlsm_training.kept_base import keep_base
 from medvlsm_training.least_change import least_change
 from medvlsm_training.models import load_plain
 from medvlsm_training.pretrained import read_weights_source
@@ -34,6 +35,7 @@ from napari_medvlsm import __version__
 from napari_medvlsm.core.datasets.items import Item, data_hash
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
+from napari_medvlsm.core.kept_base import segmenter_of
 from napari_medvlsm.core.models.adapters import save_lora
 from napari_medvlsm.core.models.architectures.base import VLSM
 from napari_medvlsm.core.models.architectures.weights import store_as_float16
@@ -122,13 +124,15 @@ def package(
         if recipe.model.stored == "float16":
             model.half().float()  # so that what is measured is what is stored
         card = replace(card, threshold=threshold, presence=_presence(recipe, data, segmenter, threshold, vocabulary))
+        _save(model, recipe, fresh)
+        card = keep_base(card, recipe, vocabulary, fresh)
+        segmenter = segmenter_of(model, card, fresh, precision="float32")
         prompts = EvaluationPrompts(
             tuple(PromptKind(kind) for kind in recipe.measure.kinds),
             recipe.measured_levels,
             recipe.prompts.wording,
             annotated=True,
         )
-        _save(model, recipe, fresh)
         about = about_model(card.name, segmenter, weights_hash(fresh), prompts, threshold, chosen_from)
         sets = recipe_sets(recipe, data, "test", vocabulary)
         results = measure_sets(segmenter, sets, run / TEST_FOLDER, about, prompts, replace=True) if sets else None

@@ -21,10 +21,10 @@ from napari_medvlsm.core.bulk.prefetch import prefetch
 from napari_medvlsm.core.bulk.processes import Process
 from napari_medvlsm.core.devices import pick_device
 from napari_medvlsm.core.images import Scan, content_hash
-from napari_medvlsm.core.inference import ModelInput, Prediction, Segmenter
+from napari_medvlsm.core.inference import ModelInput, Prediction
 from napari_medvlsm.core.io.images import read_scan
 from napari_medvlsm.core.io.labels import is_correction, is_own_mask, save_mask
-from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models.store.registry import ModelEntry
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
 from napari_medvlsm.core.options import AUTO, WHOLE_SCAN, SegmentOptions
@@ -146,9 +146,7 @@ class _Share:
         self._scans = plan.names[process.rank :: process.world_size]
         self._progress = job.progress and process.first
         self._precision = None if request.precision == AUTO else request.precision
-        self._segmenter = Segmenter(
-            load_model(entry.folder), entry.card, str(device), request.precision, notify=job.notify
-        )
+        self._segmenter = load_segmenter(entry, str(device), request.precision, job.notify)
         self._template = Row(
             output="",
             source="",

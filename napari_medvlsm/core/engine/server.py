@@ -140,14 +140,14 @@ class Engine:
         self._model = self._image = ""
 
     def _load(self, number: int, message: Message) -> Segmenter:
-        from napari_medvlsm.core.inference import Segmenter
+        from napari_medvlsm.core.kept_base import load_segmenter
 
         asked = (message.get("device", AUTO), message.get("precision", AUTO))
         choice = message.get("choice", 0)
         if self._segmenter is None or message["model"] != self._model:
             self._progress(number, "Loading the model")
             self.forget()
-            self._segmenter = Segmenter.load(message["model"], *asked, notify=self._notice)
+            self._segmenter = load_segmenter(message["model"], *asked, notify=self._notice)
             self._weights_hash = weights_hash(Path(message["model"]))
             self._model, self._asked, self._choice = message["model"], asked, choice
         elif (asked, choice) != (self._asked, self._choice):

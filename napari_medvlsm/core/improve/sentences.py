@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 
 from napari_medvlsm.core.improve.verdict import Advice, Rates, Verdict, is_better, is_worse
+from napari_medvlsm.core.models.store.card import KeptBase
 from napari_medvlsm.core.prompts import target_name
 from napari_medvlsm.core.statistics import Paired
 
@@ -83,19 +84,31 @@ def known_of_hold_out(unlisted: Mapping[str, Sequence[str]]) -> str:
     return told
 
 
-def not_measured(verdict: Verdict, known_before: Iterable[str]) -> str:
-    """What the model before knew and no scan tells of; "" where there is none.
+def not_measured(verdict: Verdict, known_before: Iterable[str], kept: KeptBase | None = None) -> str:
+    """What becomes of the targets that the model before knew and no scan tells of; "" where there are none.
 
-    On the starter's own targets a model of a new one lost 22 to 36 points of Dice (`training/loop.md`), but on those
-    that were replayed at most 7.
+    Without its base a model of a new target loses most of those that it is not shown: `training/loop.md`.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    known_before : iterable of str
+        Targets of the model before.
+    kept : KeptBase, optional
+        Of the new model.
     """
-    rest = [target_name(t) for t in known_before if t not in verdict.older and t not in verdict.by_target]
-    if not rest:
-        return ""
-    return (
-        f"Not measured, for want of scans: {', '.join(rest)}. A model that learns something new may lose what it is "
-        "not shown; use the model before for these."
-    )
+    rest = [t for t in known_before if t not in verdict.older and t not in verdict.by_target]
+    answered = [target_name(t) for t in rest if kept is not None and t in kept.targets]
+    lost = [target_name(t) for t in rest if kept is None or t not in kept.targets]
+    told = []
+    if kept is not None and answered:
+        told.append(f"For {', '.join(answered)}, the new model keeps {kept.title} and asks that one: nothing is lost.")
+    if lost:
+        told.append(
+            f"Not measured, for want of scans: {', '.join(lost)}. A model that learns something new may lose what it "
+            "is not shown; use the model before for these."
+        )
+    return " ".join(told)
 
 
 def _listening(verdict: Verdict) -> list[str]:

@@ -22,7 +22,7 @@ from napari_medvlsm.core.improve.history import (
 from napari_medvlsm.core.improve.plan import Base
 from napari_medvlsm.core.improve.rounds import Round, delete_round, find_round, find_rounds
 from napari_medvlsm.core.io.atomic import making_folder
-from napari_medvlsm.core.models.store.card import ModelCard, read_card
+from napari_medvlsm.core.models.store.card import KeptBase, ModelCard, read_card
 from napari_medvlsm.core.models.store.registry import STARTER, find_model
 from napari_medvlsm.core.models.store.trained_on import read_trained, write_trained
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -193,6 +193,14 @@ def known_before(round_: Round) -> tuple[str, ...]:
         return find_project_model(round_.project, round_.plan.present.name).card.targets
     except ValueError:
         return ()
+
+
+def kept_base(round_: Round) -> KeptBase | None:
+    """What the new model of a round keeps; None for nothing, or where the model is not there."""
+    try:
+        return None if round_.run.model is None else read_card(round_.run.model).kept_base
+    except ValueError:
+        return None
 
 
 def was_trained_on(model: ProjectModel, pixels_hash: str) -> bool:

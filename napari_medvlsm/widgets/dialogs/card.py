@@ -40,6 +40,9 @@ def card_html(card: ModelCard, vocabulary: Vocabulary) -> str:
         ("Made", card.created),
     ]
     parts.append("".join(f"<p><b>{k}:</b> {escape(v)}</p>" for k, v in facts if v))
+    if card.kept_base is not None:
+        names = ", ".join(vocabulary.target(target).label for target in card.kept_base.targets)
+        parts.append(f"<p><b>Asked of {escape(card.kept_base.title)}, which it keeps:</b> {escape(names)}</p>")
     scores = card.metrics.get("test", {})
     if scores:
         parts.append(

@@ -7,6 +7,7 @@ import pytest
 from napari_medvlsm.core.improve.cases import TrainingCase
 from napari_medvlsm.core.improve.sentences import details, not_measured, recommendation
 from napari_medvlsm.core.improve.verdict import Advice, judge
+from napari_medvlsm.core.models.store.card import KeptBase
 from napari_medvlsm.core.projects.states import State
 from napari_medvlsm.core.runs.results import MeasuredSet, write_results
 from napari_medvlsm.core.runs.scores import Measurements
@@ -91,6 +92,10 @@ def test_what_no_scan_tells_of_is_named(tmp_path):
     told = not_measured(verdict, ("polyp", "skin melanoma", "cell nuclei", "lungs"))
     assert told.startswith("Not measured, for want of scans: skin lesion, lungs. A model that learns something new may")
     assert not_measured(verdict, ("polyp", "cell nuclei")) == not_measured(verdict, ()) == ""
+    kept = KeptBase("Starter", {"lungs": ("lungs",), "cell nuclei": ("cell nuclei",)}, {"polyp": ("polyp",)})
+    told = not_measured(verdict, ("skin melanoma", "cell nuclei", "lungs"), kept)
+    assert told.startswith("For lungs, the new model keeps Starter and asks that one: nothing is lost. Not measured")
+    assert "want of scans: skin lesion. " in told
 
 
 def test_a_model_that_listens_less_says_so(tmp_path):

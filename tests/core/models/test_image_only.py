@@ -18,6 +18,7 @@ from napari_medvlsm.core.effect import EffectCase, measure
 from napari_medvlsm.core.engine.client import EngineProcess
 from napari_medvlsm.core.images import Scan
 from napari_medvlsm.core.inference import Segmenter
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig, plane_names
 from napari_medvlsm.core.models.architectures.lora import add_lora
 from napari_medvlsm.core.models.loading import load_model
@@ -70,7 +71,7 @@ def test_every_prompt_of_the_interface_names_the_plane_of_its_target():
 def test_the_effect_of_the_words_is_measured_and_is_the_names_alone(folder, samples):
     scan = Scan(np.asarray(Image.open(samples / "breast_ultrasound.png").convert("L")))
     prompt = build(Attributes("breast tumor", size="small", location="left"), VOCABULARY)
-    found = measure(Segmenter.load(str(folder), device="cpu"), [EffectCase(scan, prompt)], VOCABULARY)
+    found = measure(load_segmenter(str(folder), device="cpu"), [EffectCase(scan, prompt)], VOCABULARY)
     assert found["outlined"] == 1
     changes = {what: row["change"] for what, row in found["contrasts"].items()}
     assert changes["the name alone"] == changes["the opposite side"] == changes["the wrong size"] == 0

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPSegForImageSegmentation
 
-from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io import atomic
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models import parity
 from napari_medvlsm.core.models.architectures.clip_tokenizer import clip_tokenizer
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
@@ -126,7 +126,7 @@ class TestEveryFamily:
         assert card.base.startswith("a Lightning checkpoint")
         assert card.source == {"file": "best.ckpt", "sha256": sha256_of(path)}
         assert_same(folder, model)
-        Segmenter.load("mine", device="cpu")
+        load_segmenter("mine", device="cpu")
         assert sorted(p.name for p in folder.parent.iterdir()) == ["mine"]
 
     def test_plain_state_dict_and_safetensors(self, tmp_path, family, model, options):

@@ -165,10 +165,10 @@ def test_starter_card_is_complete_and_small():
 
 
 def test_starter_outlines_the_shipped_skin_lesion(samples):
-    from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.io.images import read_scan
+    from napari_medvlsm.core.kept_base import load_segmenter
 
-    segmenter = Segmenter.load()
+    segmenter = load_segmenter()
     segmenter.set_image(read_scan(samples / "skin_lesion.jpg"))
     mask = segmenter.segment("skin melanoma")[0].mask()
     rows, cols = np.nonzero(mask)
@@ -178,11 +178,11 @@ def test_starter_outlines_the_shipped_skin_lesion(samples):
 
 
 def test_starter_picks_the_lesion_on_the_side_that_is_asked_for(samples):
-    from napari_medvlsm.core.inference import Segmenter
     from napari_medvlsm.core.io.images import read_scan
+    from napari_medvlsm.core.kept_base import load_segmenter
     from napari_medvlsm.core.metrics import dice
 
-    segmenter = Segmenter.load()
+    segmenter = load_segmenter()
     segmenter.set_image(read_scan(samples / "breast_ultrasound_two.jpg"))
     place = "breast tumor, located in the {} of the image"
     left, right, both = (

@@ -16,7 +16,7 @@ from napari_medvlsm.core.datasets.check import check_items
 from napari_medvlsm.core.datasets.findings import NOTE
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.atomic import making_folder
-from napari_medvlsm.core.models.loading import load_model
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.models.store.card import ModelCard
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.models.store.weights_hash import weights_hash
@@ -104,7 +104,7 @@ def evaluate_sets(
             notify(f"{data.missing} of {data.missing + len(data.cases)} cases of {data.name} lack their files.")
     for data in sets:
         _refuse_misleading(data, accept, notify)
-    segmenter = Segmenter(load_model(entry.folder), entry.card, device, "float32", notify=notify)
+    segmenter = load_segmenter(entry, device, "float32", notify)
     about = about_model(
         entry.name,
         segmenter,

@@ -47,6 +47,7 @@ from napari_medvlsm.core.models.store.card import (
     PREPROCESSING_FILE,
     WEIGHTS_FILE,
     ModelCard,
+    kept_bases,
     read_card,
     write_card,
 )
@@ -145,12 +146,17 @@ def import_model(
     # Before all is read: that takes a while.
     target = target_dir(name, models, replace_existing) if name else free_target_dir(path, models, replace_existing)
     model, card = _read(path, options or ImportOptions())
-    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    bases = kept_bases(path, card)
+    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values()) * (1 + len(bases))
     require_space(target.parent, weights + _BESIDE)
     try:
         with making_folder(target, replace_existing) as folder:
             model.save(folder)
             write_card(replace(card, name=target.name), folder)
+            for source, of in bases:
+                base = folder / source.relative_to(path)
+                load_model(source).save(base)
+                write_card(of, base)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{target} cannot be written: {error}") from error
     return target

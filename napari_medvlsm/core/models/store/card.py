@@ -34,6 +34,10 @@ REQUIRED_FILES = ("config.json", WEIGHTS_FILE, PREPROCESSING_FILE, CARD_FILE)
 # A folder of a model that adapts another (see `lora`) holds these instead.
 ADAPTER_FILE, ADAPTER_WEIGHTS_FILE = "adapter.json", "adapter.safetensors"
 ADAPTER_FILES = (ADAPTER_FILE, ADAPTER_WEIGHTS_FILE, CARD_FILE)
+# Within a model folder: that of the model that it was trained from, see `KeptBase`.
+BASE_FOLDER = "base"
+# A round adds one within it where it leaves out a target of the round before.
+_MOST_BASES = 8
 
 
 def _number(value: Any) -> float:
@@ -74,6 +78,27 @@ class DataSource:
 
 
 @dataclass(frozen=True)
+class KeptBase:
+    """What is asked of the model that was trained from, which the folder keeps in `BASE_FOLDER`.
+
+    Attributes
+    ----------
+    title : str
+        Of the base, for people.
+    targets, own : mapping of str to tuple of str
+        Targets with everything that they are called: those that the base answers, and those that the weights of the
+        folder itself do, as they do whatever names none of either.
+    dice : mapping of str to float
+        Of the base's targets the mean Dice on test scans, where it is known.
+    """
+
+    title: str
+    targets: dict[str, tuple[str, ...]]
+    own: dict[str, tuple[str, ...]]
+    dice: dict[str, Annotated[float, Field(ge=0, le=1)]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """The facts of a model folder.
 
@@ -100,6 +125,8 @@ class ModelCard:
         Phrases of `prompts.Target` that the model was trained on; empty means an open vocabulary.
     phrases, words : tuple of str
         All target names and all single words seen in training.
+    kept_base : KeptBase, optional
+        Where the folder keeps its base: which of these targets are asked of that.
     data : tuple of DataSource
     metrics : dict
         Metric values by split and target; `metrics_note` says how they were made.
@@ -124,6 +151,7 @@ class ModelCard:
     targets: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    kept_base: KeptBase | None = None
     data: tuple[DataSource, ...] = ()
     metrics: Annotated[
         dict[str, Any], GetPydanticSchema(lambda _, of: of(_Metrics)), BeforeValidator(with_current_metrics)
@@ -139,6 +167,8 @@ class ModelCard:
     def test_dice(self, target: str) -> float | None:
         """Mean Dice on the test scans that show a target; None where it was not measured."""
         value = self.metrics.get("test", {}).get(target, {}).get("dice")
+        if value is None and self.kept_base is not None:
+            value = self.kept_base.dice.get(target)
         return None if value is None else float(value)
 
     @property
@@ -173,6 +203,24 @@ def read_card(folder: Path) -> ModelCard:
         return _CARD.validate_python(read_json(folder / CARD_FILE))
     except ValidationError as error:
         raise ValueError(f"{folder / CARD_FILE} cannot be read as a model card: {first_problem(error)}.") from error
+
+
+def kept_bases(folder: Path, card: ModelCard) -> list[tuple[Path, ModelCard]]:
+    """Folders and cards of the models that a model keeps: its base, the base of that, and so on.
+
+    Raises
+    ------
+    ValueError
+        If one is missing or its card cannot be read, or there are too many.
+    """
+    found: list[tuple[Path, ModelCard]] = []
+    while card.kept_base is not None:
+        folder = folder / BASE_FOLDER
+        if len(found) == _MOST_BASES:
+            raise ValueError(f"{folder} is one base too many: a model keeps at most {_MOST_BASES} within one another.")
+        card = read_card(folder)
+        found.append((folder, card))
+    return found
 
 
 def write_card(card: ModelCard, folder: Path) -> None:
