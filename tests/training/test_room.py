@@ -57,6 +57,15 @@ def test_the_disk_is_looked_at_before_training(two_workers, tmp_path, monkeypatc
         require_room(tmp_path, model, two_workers)
 
 
+def test_room_is_asked_for_the_base_that_is_kept(tmp_path, monkeypatch):
+    sizes, model = [], torch.nn.Linear(1000, 999)
+    monkeypatch.setattr(room, "require_space", lambda _, size: sizes.append(size))
+    own = load_recipe("best/own")
+    for keep_base in (False, True):
+        require_room(tmp_path, model, replace(own, model=replace(own.model, keep_base=keep_base)))
+    assert sizes[1] - sizes[0] == 4 * (1000 * 999 + 999)
+
+
 @pytest.fixture
 def checkpoints(tmp_path):
     for name in ("best.ckpt", "last.ckpt"):

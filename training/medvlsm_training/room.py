@@ -18,8 +18,8 @@ from napari_medvlsm.core.runs.folder import BEST_FILE, LAST_FILE
 _log = logging.getLogger(__name__)
 # AdamW keeps two numbers for each that it trains.
 _OPTIMIZER = 2
-# Two checkpoints, the next one before it replaces the last, and the model folder.
-_CHECKPOINTS, _MODELS = 3, 1
+# Two checkpoints, and the next one before it replaces the last.
+_CHECKPOINTS = 3
 # Tables, report and tokenizer.
 _BESIDE = 10_000_000
 # Where Linux keeps what a worker hands over; other systems do without.
@@ -42,7 +42,8 @@ def require_room(run: Path, model: VLSM, recipe: Recipe) -> None:
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     checkpoint = weights * (2 if recipe.optimizer.ema else 1) + _OPTIMIZER * trained
     there = sum(path.stat().st_size for path in (run / BEST_FILE, run / LAST_FILE) if path.is_file())
-    require_space(run, _CHECKPOINTS * checkpoint + _MODELS * weights + _BESIDE - there)
+    models = 2 if recipe.model.keep_base else 1
+    require_space(run, _CHECKPOINTS * checkpoint + models * weights + _BESIDE - there)
 
 
 def workers_that_fit(recipe: Recipe, sample: Sample, shared: Path = SHARED_MEMORY) -> int:
