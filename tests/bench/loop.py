@@ -3,12 +3,13 @@
     python tests/bench/loop.py DATA RUNS [--seeds 1 2 3] [--minutes 60] [--tasks clinicdb drive] [--only-done]
 
 Each round the scripted clinician corrects further cases (the correction is the true mask; its effort, the pixels by
-which the model's outline is wrong), the shipped starter is trained further on all corrected cases by the recipe
+which the model's outline is wrong), the base is trained further on all corrected cases by the recipe
 `best/own` as it stands, and the result is measured on a hold-out of other patients or sequences that never changes.
 Beside it: the same with cases in a random order, a UNet whose encoder begins with the same weights, trained on the
 cases of the random order, and, without training, the mask of the corrected case that is nearest by the encoder's
-features. After each round the targets that the starter knew are measured too, of the trained weights alone, which
-forget, and with the starter that the model keeps. Goes on where it stopped, and measures a round anew whose `held.json`
+features. After each round the targets that the base knew are measured too, of the trained weights alone, which
+forget, and with the base that the model keeps. The base is the shipped starter; of the ulcers one in
+RUNS/without-fuseg_foot_ulcer, trained without them (`training/loop.md`). Goes on where it stopped, and measures a round anew whose `held.json`
 was deleted; prints tables and draws `loop.png` of what is done.
 """
 
@@ -57,9 +58,9 @@ KINDS = (PromptKind.CLASS, PromptKind.ORACLE, PromptKind.WRONG_SIDE, PromptKind.
 # Corrected cases up to which every seed is played.
 LARGE = 40
 ROUND_FILE, HELD_FILE, WEIGHTS_FILE = "round.json", "held.json", "weights.safetensors"
-# Test scans of each of the starter's sets, on which forgetting is measured.
+# Test scans of each of the base's sets, on which forgetting is measured.
 OLDER = 10
-# The rival: as the starter's encoder, with a decoder that learns from nothing at a higher rate.
+# The rival: as the base's encoder, with a decoder that learns from nothing at a higher rate.
 UNET_SIZES = {"architecture": "unet", "encoder": "tu-tf_efficientnet_lite0", "decoder_channels": [96, 64, 32, 16, 16]}
 UNET_RATE, UNET_ENCODER_RATE = 0.001, 0.3
 
@@ -89,28 +90,41 @@ def planned(tasks: Sequence[Task], seeds: Sequence[int]) -> Iterator[Planned]:
 
 
 class Clinic:
-    """One task at play: its hold-out, its features, its rounds; `older` are test scans of the starter's own sets."""
+    """One task at play: its base, its hold-out, its features, its rounds.
 
-    def __init__(self, task: Task, runs: Path, older: Sequence[DataSet]) -> None:
-        self.task, self.runs, self.older, self.vocabulary = task, runs, older, words()
+    `older` are test scans of the base's own sets.
+    """
+
+    def __init__(self, task: Task, runs: Path, data: Path) -> None:
+        self.task, self.runs, self.vocabulary = task, runs, words()
         self.folder = runs / task.name
+        base = runs / f"without-{task.left_out}" / "model" if task.left_out else None
+        if base is not None and not base.is_dir():
+            raise SystemExit(f"There is no base without {task.left_out} in {base}; the page tells how to train it.")
+        self.base = find_model(STARTER if base is None else str(base))
+        known = recipe_sets(load_recipe("starter"), data, "test", self.vocabulary, limit=OLDER)
+        self.older = [one for one in known if one.name != task.left_out]
         held = self.folder / "held_out"
         if not (held / "anns" / "test.json").is_file():
             export_held_out(task, held, self.vocabulary)
         self.held_out = read_data(held, "test", dataset_vocabulary([held]))
 
+    def untouched(self) -> Segmenter:
+        """The base as it is."""
+        return Segmenter(load_model(self.base.folder), self.base.card, "cpu", "float32")
+
     def untrained(self) -> Held:
-        """The starter as it ships, on the hold-out."""
-        path = self.folder / "starter.json"
+        """The base as it is, on the hold-out."""
+        path = self.folder / "base.json"
         if not path.is_file():
-            path.write_text(json.dumps(asdict(measured(starter(), self.held_out, self.older))), "utf-8")
+            path.write_text(json.dumps(asdict(measured(self.untouched(), self.held_out, self.older))), "utf-8")
         return Held(**json.loads(path.read_text("utf-8")))
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of the pool and of the hold-out, by the starter's encoder."""
+        """Of the pool and of the hold-out, by the base's encoder."""
         path = self.folder / "features.npz"
         if not path.is_file():
-            segmenter = starter()
+            segmenter = self.untouched()
             images = [[case.image for case in cases] for cases in (self.task.pool, self.task.held_out)]
             pool, held = (np.stack([_features(segmenter, image) for image in some]) for some in images)
             np.savez(path, pool=pool, held=held)
@@ -159,13 +173,13 @@ class Clinic:
         return replace(round_, held=json.loads((folder / HELD_FILE).read_text("utf-8")))
 
     def segmenter(self, plan: Planned) -> Segmenter:
-        """The model of a round that was played, with its threshold, and the starter that it keeps."""
+        """The model of a round that was played, with its threshold, and the base that it keeps."""
         folder = plan.folder(self.runs)
-        model = starter().model
+        model = load_model(self.base.folder)
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
         threshold = json.loads((folder / ROUND_FILE).read_text("utf-8"))["threshold"]
         names = self.vocabulary.names(self.vocabulary.target(self.task.target))
-        card = replace(starter_card(), threshold=threshold, targets=(self.task.target,), phrases=names)
+        card = replace(self.base.card, threshold=threshold, targets=(self.task.target,), phrases=names)
         shutil.rmtree(folder / BASE_FOLDER, ignore_errors=True)
         card = keep_base(card, self.recipe(plan), self.vocabulary, folder)
         return segmenter_of(model, card, folder, "cpu", "float32")
@@ -175,10 +189,11 @@ class Clinic:
 
     def recipe(self, plan: Planned) -> Recipe:
         """The default recipe of own corrections; for the rival, with its model."""
-        recipe = load_recipe("best/own", [f"seed={plan.seed}"])
+        base = str(self.base.folder) if self.task.left_out else STARTER
+        recipe = load_recipe("best/own", [f"seed={plan.seed}", f"model.base={base}"])
         if plan.arm != UNET:
             return recipe
-        weights = str(encoder_weights(self.runs))
+        weights = str(self.encoder_weights())
         model = ModelConfig("image-only", image_size=192, encoder_weights=weights, sizes=UNET_SIZES)
         optimizer = replace(recipe.optimizer, learning_rate=UNET_RATE, encoder_rate=UNET_ENCODER_RATE)
         assert isinstance(optimizer, OptimizerConfig)
@@ -202,12 +217,11 @@ class Clinic:
         training, busy = time.monotonic() - start, time.process_time() - busy
         whole, known = resolved(recipe, data), recipe_vocabulary(recipe, data)
         model = load_trained(folder / "run" / BEST_FILE, whole, read_items(whole, data, known), known)
-        segmenter = Segmenter(model, starter_card(), "cpu", "float32")
+        segmenter = Segmenter(model, self.base.card, "cpu", "float32")
         validation = recipe_sets(recipe, data, "val", known)
         kept = 1.0
         if recipe.model.least_change:
-            base = starter()
-            weights, least = base.model.state_dict(), base.card.threshold
+            weights, least = load_model(self.base.folder).state_dict(), self.base.card.threshold
             kept, threshold = least_change(segmenter, weights, validation, known, least, recipe.prompts.wording)
             save_file(segmenter.model.state_dict(), folder / WEIGHTS_FILE)
         else:
@@ -235,13 +249,21 @@ class Clinic:
     def effort(self, plan: Planned, places: Sequence[int]) -> list[float]:
         """Of the cases new in a round: the part of the scan's pixels by which the present outline is wrong."""
         smaller = [size for size in self.task.sizes if size < plan.size]
-        new, model = list(places[smaller[-1] if smaller else 0 :]), starter()
+        new, model = list(places[smaller[-1] if smaller else 0 :]), self.untouched()
         before = replace(plan, size=smaller[-1]) if smaller else None
         if before is not None and (before.folder(self.runs) / WEIGHTS_FILE).is_file():
             model = self.segmenter(before)
         elif before is not None:
             return []  # the rival's outlines are not corrected
         return [self._wrong(model, self.task.pool[i]) for i in new]
+
+    def encoder_weights(self) -> Path:
+        """The base's image encoder as a file that the rival starts from."""
+        path = self.folder / "encoder.safetensors"
+        if not path.is_file():
+            encoder = load_model(self.base.folder).encoders["image"]  # type: ignore[index]
+            save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, path)
+        return path
 
     def _wrong(self, segmenter: Segmenter, case: Case) -> float:
         segmenter.set_image(read_scan(case.image))
@@ -297,27 +319,9 @@ def _elsewhere(segmenter: Segmenter, image: Path, target: str, threshold: float)
     """Whether more than 1 % is outlined of a scan that is asked for two targets of other kinds of scans."""
     if segmenter.model.tokenizer is None:
         return []
-    others = [name for name in starter_card().targets if name != target][:2]
+    others = [name for name in find_model(STARTER).card.targets if name != target][:2]
     segmenter.set_image(read_scan(image))
     return [float(a.mask(threshold).mean() > FALSE_POSITIVE_FRACTION) for a in segmenter.segment(others)]
-
-
-def starter() -> Segmenter:
-    entry = find_model(STARTER)
-    return Segmenter(load_model(entry.folder), entry.card, "cpu", "float32")
-
-
-def starter_card():  # type: ignore[no-untyped-def]
-    return find_model(STARTER).card
-
-
-def encoder_weights(runs: Path) -> Path:
-    """The starter's image encoder as a file that the rival starts from."""
-    path = runs / "encoder.safetensors"
-    if not path.is_file():
-        encoder = starter().model.encoders["image"]  # type: ignore[index]
-        save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, path)
-    return path
 
 
 def _features(segmenter: Segmenter, image: Path) -> np.ndarray:
@@ -332,9 +336,9 @@ def _unit(features: np.ndarray) -> np.ndarray:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of the data sets")
-    parser.add_argument("runs", type=Path, help="folder of what is played")
+    parser.add_argument("runs", type=Path, help="folder of what is played, and of the base without ulcers")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--tasks", nargs="+", choices=sorted(TASKS), default=sorted(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=[*TASKS], default=[*TASKS])
     parser.add_argument("--arms", nargs="+", choices=(RANDOM, CHOSEN, UNET), default=[RANDOM, CHOSEN, UNET])
     parser.add_argument("--sizes", type=int, nargs="+", help="only these rounds")
     parser.add_argument("--minutes", type=float, help="begin no round after so many")
@@ -343,8 +347,7 @@ def main() -> int:
     torch.set_num_threads(1)
     options.runs.mkdir(parents=True, exist_ok=True)
     tasks = [TASKS[name](options.data) for name in options.tasks]
-    older = recipe_sets(load_recipe("starter"), options.data, "test", words(), limit=OLDER)
-    clinics = {task.name: Clinic(task, options.runs, older) for task in tasks}
+    clinics = {task.name: Clinic(task, options.runs, options.data) for task in tasks}
     until = time.monotonic() + 60 * (options.minutes or 1e9)
     rounds: list[Round] = []
     for plan in planned(tasks, options.seeds):

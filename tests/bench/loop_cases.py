@@ -19,6 +19,8 @@ from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 
 # Of the groups of ClinicDB so many are held out, with so many frames of each at most: frames of a video look alike.
 _HELD_GROUPS, _FRAMES = 10, 6
+# Test scans of FUSeg that are held out.
+_HELD_ULCERS = 60
 # Of so many groups (patients, sequences) of corrected cases one validates, as in a project.
 _ONE_IN = 5
 _FUNDUS = "fundus photograph"
@@ -40,7 +42,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Task:
-    """What a clinician corrects, `sizes` cases in all after each round, and the frozen hold-out."""
+    """What a clinician corrects, `sizes` cases in all after each round, and the frozen hold-out.
+
+    `left_out` is the data set that the base was not trained on; "" where the base is the shipped starter.
+    """
 
     name: str
     title: str
@@ -49,6 +54,7 @@ class Task:
     sizes: tuple[int, ...]
     pool: tuple[Case, ...]
     held_out: tuple[Case, ...]
+    left_out: str = ""
 
 
 def clinicdb(data: Path) -> Task:
@@ -75,7 +81,18 @@ def drive(data: Path) -> Task:
     return Task("drive", "DRIVE: blood vessels", "blood vessels", _FUNDUS, (5, 10), pool, tuple(cases["test"]))
 
 
-TASKS = {"clinicdb": clinicdb, "drive": drive}
+def ulcers(data: Path) -> Task:
+    """Foot ulcers of FUSeg by image (patients are unknown), for a base that was trained on the starter's other sets."""
+    folder = data / "fuseg_foot_ulcer"
+    pool, test = (tuple(c for c in _listed(folder, split) if c.load_mask().any()) for split in ("train", "test"))
+    places = np.random.default_rng(_SEED).permutation(len(test))[:_HELD_ULCERS]
+    held = tuple(test[place] for place in sorted(places))
+    kind = load_vocabulary().target("foot ulcer").modality
+    title = "FUSeg: foot ulcer, left out of the base"
+    return Task("ulcers", title, "foot ulcer", kind, (10, 20, 40, 80), pool, held, folder.name)
+
+
+TASKS = {"clinicdb": clinicdb, "drive": drive, "ulcers": ulcers}
 
 
 def words() -> Vocabulary:

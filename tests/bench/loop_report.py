@@ -21,14 +21,14 @@ ARMS = {
     "nearest": ("nearest case's mask, untrained", "#cc79a7", "x"),
 }
 
-STARTER = "starter as it ships"
+BASE = "base as it is"
 
 
 @dataclass(frozen=True)
 class Held:
     """Measured on the hold-out: groups of its cases, Dice by kind of prompt (None where not asked), false alarms.
 
-    `older` is Dice by name on test scans of the starter's own sets, by target; empty where a model takes no words.
+    `older` is Dice by name on test scans of the base's own sets, by target; empty where a model takes no words.
     `alone` is the same of the trained weights without the base that the model keeps; empty where it keeps none.
     """
 
@@ -100,7 +100,7 @@ def print_tables(
         head = ["arm", "cases", "seeds", "Dice by name", "by sentence", "side margin", "size margin", "false alarms"]
         print("| " + " | ".join([*head, "changed pixels", "change kept", "seconds", "of the core"]) + " |")
         print("|---|" + "---:|" * 11)
-        print("| " + " | ".join([STARTER, "0", "", *_measures([held]), "", "", "", ""]) + " |")
+        print("| " + " | ".join([BASE, "0", "", *_measures([held]), "", "", "", ""]) + " |")
         for arm in ("chosen", "random", "unet"):
             for size in task.sizes:
                 if some := [r for r in own if r.arm == arm and r.size == size]:
@@ -120,13 +120,13 @@ def print_tables(
 
 
 def _print_older(task: Task, rounds: Sequence[Round], untrained: Held) -> None:
-    """What was forgotten: Dice on the starter's own targets, and over all of their scans less the starter's."""
+    """What was forgotten: Dice on the base's own targets, and over all of their scans less the base's."""
     counts = ", ".join(f"{len(values)} of {target}" for target, values in untrained.older.items())
-    print(f"\n{task.title}: the starter's own targets by name, mean Dice in points on test scans ({counts})\n")
-    print("| " + " | ".join(["arm", "cases", "seeds", *untrained.older, "all, less the starter"]) + " |")
+    print(f"\n{task.title}: the base's own targets by name, mean Dice in points on test scans ({counts})\n")
+    print("| " + " | ".join(["arm", "cases", "seeds", *untrained.older, "all, less the base"]) + " |")
     print("|---|" + "---:|" * (len(untrained.older) + 3))
     means = [f"{100 * np.mean(values):.1f}" for values in untrained.older.values()]
-    print("| " + " | ".join([STARTER, "0", "", *means, ""]) + " |")
+    print("| " + " | ".join([BASE, "0", "", *means, ""]) + " |")
     for arm, size, alone in product(("chosen", "random"), task.sizes, (False, True)):
         results = [r.result for r in rounds if r.arm == arm and r.size == size]
         if some := [one.alone if alone else one.older for one in results if one.alone or not alone]:
@@ -152,13 +152,13 @@ def _measures(held: Sequence[Held], words: bool = True) -> list[str]:
 
 
 def _print_pairs(task: Task, rounds: Sequence[Round], untrained: Held) -> None:
-    """Two arms, or one and the starter as it ships, on the same cases of the hold-out, seed by seed."""
+    """Two arms, or one and the base as it is, on the same cases of the hold-out, seed by seed."""
     print()
-    titles = {STARTER: STARTER} | {arm: title for arm, (title, _, _) in ARMS.items()}
-    for first, second in ((STARTER, "chosen"), (STARTER, "random"), ("random", "chosen"), ("unet", "random")):
+    titles = {BASE: BASE} | {arm: title for arm, (title, _, _) in ARMS.items()}
+    for first, second in ((BASE, "chosen"), (BASE, "random"), ("random", "chosen"), ("unet", "random")):
         for size in task.sizes:
             found = {(r.arm, r.seed): r.result for r in rounds if r.size == size}
-            found |= {(STARTER, seed): untrained for _, seed in found}
+            found |= {(BASE, seed): untrained for _, seed in found}
             seeds = [seed for arm, seed in found if arm == second and (first, seed) in found]
             if not seeds:
                 continue
