@@ -9,8 +9,8 @@ Beside it: the same with cases in a random order, a UNet whose encoder begins wi
 cases of the random order, and, without training, the mask of the corrected case that is nearest by the encoder's
 features. After each round the targets that the base knew are measured too, of the trained weights alone, which
 forget, and with the base that the model keeps. The base is the shipped starter; of the ulcers one in
-RUNS/without-fuseg_foot_ulcer, trained without them (`training/loop.md`). Goes on where it stopped, and measures a round anew whose `held.json`
-was deleted; prints tables and draws `loop.png` of what is done.
+RUNS/without-fuseg_foot_ulcer, trained without them (`training/loop.md`). Goes on where it stopped, and measures a round
+anew whose `held.json` was deleted; prints tables and draws `loop.png` of what is done.
 """
 
 from __future__ import annotations
