@@ -154,7 +154,7 @@ def test_a_model_is_improved_while_the_window_is_closed_then_compared_promoted_a
     dialog = panel.findChild(BeforeAfterDialog)
     worst = improve.verdict.worst
     qtbot.waitUntil(lambda: "open in the window" in dialog.told.text(), timeout=TRAINED_MS)
-    assert panel.project.case.id == worst.case.case_id and not dialog._pictures[2].pixmap().isNull()
+    assert panel.project.case.id == worst.case.case_id and all(view.shows_scan for view in dialog.views)
     dialog.close()
 
     # The new model is the one that is used; on a scan that it learned from, it says so.

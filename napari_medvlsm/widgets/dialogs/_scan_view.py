@@ -75,6 +75,11 @@ class ScanView(QGraphicsView):
         if rgb is not None:
             self.fit()
 
+    @property
+    def shows_scan(self) -> bool:
+        """Whether there is a scan."""
+        return not self._scan.pixmap().isNull()
+
     def set_outlines(self, outlines: Sequence[tuple[Sequence[Line], str]]) -> None:
         """Show edges, each group (lines in pixels of the scan as (row, col), colour as "#rrggbb")."""
         for item in self._lines:
@@ -114,7 +119,7 @@ class ScanView(QGraphicsView):
 
     def follow(self, other: ScanView) -> None:
         """Show the part that another view of the same scan shows."""
-        if self._scan.pixmap().isNull():
+        if not self.shows_scan:
             return
         self._fitted = other._fitted
         self.setTransformationAnchor(QGraphicsView.ViewportAnchor.NoAnchor)
@@ -125,7 +130,7 @@ class ScanView(QGraphicsView):
     def zoom(self, factor: float) -> None:
         """Show it larger by a factor."""
         scale = self.transform().m11() * factor
-        if self._scan.pixmap().isNull() or scale > _CLOSEST or (factor < 1 and self._smaller_than_view()):
+        if not self.shows_scan or scale > _CLOSEST or (factor < 1 and self._smaller_than_view()):
             return
         self._fitted = False
         self.scale(factor, factor)
@@ -163,7 +168,7 @@ class ScanView(QGraphicsView):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Keep all of the scan in view, if it was."""
         super().resizeEvent(event)
-        if self._fitted and not self._scan.pixmap().isNull():
+        if self._fitted and self.shows_scan:
             self.fit()
 
     # Within ---------------------------------------------------------------------------------------------------------

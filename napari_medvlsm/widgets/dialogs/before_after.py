@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QPixmap
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
+    QApplication,
     QDialog,
     QDialogButtonBox,
     QGridLayout,
@@ -18,17 +18,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medvlsm.controllers.before_after import BothOutlines
+from napari_medvlsm.core.contours import contours
 from napari_medvlsm.core.improve.verdict import CasePair
 from napari_medvlsm.core.prompts import target_name
-from napari_medvlsm.widgets.dialogs.comparison import outlined
+from napari_medvlsm.widgets.dialogs._scan_view import ScanView
 from napari_medvlsm.widgets.sections._section import quiet_label
 
-# The longest side of a picture.
-_SIDE = 250
+# Width of the list, in points of the screen.
+_LIST = 260
 
 
 class BeforeAfterDialog(QDialog):
-    """All cases at the left, the greatest loss first; the chosen one in three pictures.
+    """All cases at the left, the greatest loss first; the chosen one in three pictures, which zoom and move together.
 
     Parameters
     ----------
@@ -59,25 +60,25 @@ class BeforeAfterDialog(QDialog):
             self.cases.addItem(item)
         self.cases.currentItemChanged.connect(self._on_case)
         self.told = quiet_label()
-        self._titles, self._pictures = [QLabel() for _ in range(3)], [QLabel() for _ in range(3)]
+        self._titles, self.views = [QLabel() for _ in range(3)], [ScanView() for _ in range(3)]
         self._names = ("Yours", *names)
         grid = QGridLayout()
-        grid.addWidget(quiet_label("Dice now minus before; the greatest loss first"), 0, 0)
+        grid.addWidget(quiet_label("Change of Dice, greatest loss first"), 0, 0)
         grid.addWidget(self.cases, 1, 0)
-        for i, (title, picture) in enumerate(zip(self._titles, self._pictures, strict=True), 1):
-            picture.setFixedSize(_SIDE, _SIDE)
-            picture.setAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
+        for i, (title, view) in enumerate(zip(self._titles, self.views, strict=True), 1):
+            view.moved.connect(lambda leader=view: self._follow(leader))
             grid.addWidget(title, 0, i)
-            grid.addWidget(picture, 1, i, Qt.AlignmentFlag.AlignTop)
-        grid.setColumnMinimumWidth(0, 260)
-        grid.setColumnStretch(0, 1)
+            grid.addWidget(view, 1, i)
+            grid.setColumnStretch(i, 1)
+        self.cases.setFixedWidth(_LIST)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)
         column.addLayout(grid, 1)
         column.addWidget(self.told)
         column.addWidget(buttons)
-        self.resize(260 + 3 * (_SIDE + 12) + 40, _SIDE + 130)
+        screen = QApplication.primaryScreen().availableGeometry()
+        self.resize(min(1500, screen.width() - 40), min(520, screen.height() - 60))
 
     def choose(self, row: int) -> None:
         """Show a case, as if it was clicked."""
@@ -89,12 +90,13 @@ class BeforeAfterDialog(QDialog):
         if item is None or item.data(Qt.ItemDataRole.UserRole) != pair:
             return
         said = ("", f": Dice {pair.first:.2f}", f": Dice {pair.second:.2f}")
-        for title, picture, name, dice, mask in zip(
-            self._titles, self._pictures, self._names, said, (both.truth, both.first, both.second), strict=True
+        for title, view, name, dice, mask in zip(
+            self._titles, self.views, self._names, said, (both.truth, both.first, both.second), strict=True
         ):
             title.setText(f"{name}{dice}{'' if mask.any() else ' (nothing)'}")
-            picture.setPixmap(outlined(both.scan, mask, self._color, _SIDE))
-        self.told.setText("Asked by name. The scan is open in the window, too.")
+            view.set_scan(both.scan)
+            view.set_outlines([(contours(mask), self._color)])
+        self.told.setText("Asked by name. The wheel zooms; the scan is open in the window, too.")
 
     def say(self, text: str) -> None:
         """Say why there are no outlines."""
@@ -103,8 +105,15 @@ class BeforeAfterDialog(QDialog):
     def _on_case(self, item: QListWidgetItem | None) -> None:
         if item is None:
             return
-        for title, picture, name in zip(self._titles, self._pictures, self._names, strict=True):
+        for title, view, name in zip(self._titles, self.views, self._names, strict=True):
             title.setText(name)
-            picture.setPixmap(QPixmap())
+            view.set_scan(None)
+            view.set_outlines([])
         self.told.setText("Both models outline the scan…")
         self.caseChosen.emit(item.data(Qt.ItemDataRole.UserRole))
+
+    def _follow(self, leader: ScanView) -> None:
+        for view in self.views:
+            if view is not leader:
+                with QSignalBlocker(view):
+                    view.follow(leader)
