@@ -384,11 +384,11 @@ class Segmenter:
         RuntimeError
             If no scan was set.
         """
-        pixels = self._model_input(self._plane(), [self._plane().everything])
+        pixels, model = self._model_input(self._plane(), [self._plane().everything]), self._answering(prompt)
 
         def probability(precision: str) -> Tensor:
             with torch.inference_mode(), self._computing_in(precision):
-                return torch.sigmoid(self.model(pixels, [prompt]).float())
+                return torch.sigmoid(model(pixels, [prompt]).float())
 
         return float((probability(self._precision) - probability("float32")).abs().max())
 
@@ -481,6 +481,10 @@ class Segmenter:
     def _own(self, activations: Activations) -> Activations:
         """Those of the model itself."""
         return activations
+
+    def _answering(self, text: str) -> VLSM:
+        """The model that answers a prompt."""
+        return self.model
 
     def _conditions(self, texts: Sequence[str]) -> Conditions:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]

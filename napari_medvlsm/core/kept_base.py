@@ -119,12 +119,16 @@ class SegmenterWithBase(Segmenter):
         self._bases = [model.eval() for model, _ in bases]
         self._maps = [ThresholdMap.between(of, card) for _, of in bases]
         self._who = [Answering(of.kept_base) for _, of in chain[:-1] if of.kept_base is not None]
-        self._same_encoder = [_same(model, base) for base in self._bases]
         super().__init__(model, card, device, precision, notify=notify)
+        # Only now is all of it on one device: a model that was trained or measured before may come on a graphics card.
+        self._same_encoder = [_same(model, base) for base in self._bases]
 
     def place_of(self, text: str) -> int:
         """Who answers a prompt: 0 for the model itself, 1 for its base, 2 for the base of that, and so on."""
         return next((i for i, who in enumerate(self._who) if not who.base_answers(text)), len(self._who))
+
+    def _answering(self, text: str) -> VLSM:
+        return [self.model, *self._bases][self.place_of(text)]
 
     def _move(self, device: torch.device) -> None:
         super()._move(device)

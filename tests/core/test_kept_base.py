@@ -144,6 +144,26 @@ def test_encoders_that_differ_are_both_asked(models, image):
     assert (chain.segment("polyp")[0].mask() != alone.segment("polyp")[0].mask()).mean() < 0.005
 
 
+def test_a_model_that_comes_on_a_graphics_card_is_compared_there(models, monkeypatch):
+    moved = []
+    monkeypatch.setattr(type(models[0]), "to", lambda model, device: moved.append(model))
+
+    def same(*both):
+        assert all(model in moved for model in both)
+        return True
+
+    monkeypatch.setattr("napari_medvlsm.core.kept_base._same", same)
+    SegmenterWithBase(list(zip(models, (OWN, BASE), strict=True)), "cpu")
+
+
+def test_the_error_of_a_precision_is_that_of_who_answers(folder, models, image):
+    both, alone = load_segmenter(str(folder), "cpu", "bfloat16"), Segmenter(models[1], BASE, "cpu", "bfloat16")
+    for segmenter in (both, alone):
+        segmenter.set_image(image)
+    assert both.precision_difference("polyp") == alone.precision_difference("polyp") > 0
+    assert both.precision_difference("vessels") != alone.precision_difference("vessels")
+
+
 def test_a_base_may_keep_its_own(folder, models, image):
     inner = ModelCard("first", "First", "wordunet", threshold=0.5, targets=("left lung",))
     within = replace(BASE, kept_base=KeptBase("First", {"left lung": ("left lung",)}, {"polyp": ("polyp", "bump")}))
