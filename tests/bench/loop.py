@@ -181,7 +181,7 @@ class Clinic:
         names = self.vocabulary.names(self.vocabulary.target(self.task.target))
         card = replace(self.base.card, threshold=threshold, targets=(self.task.target,), phrases=names)
         shutil.rmtree(folder / BASE_FOLDER, ignore_errors=True)
-        card = keep_base(card, self.recipe(plan), self.vocabulary, folder)
+        card = keep_base(card, self.recipe(plan), [self.task.target], self.vocabulary, folder)
         return segmenter_of(model, card, folder, "cpu", "float32")
 
     def measure(self, plan: Planned, segmenter: Segmenter) -> None:

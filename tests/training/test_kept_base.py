@@ -46,19 +46,26 @@ def recipe(base):
     return replace(load_recipe("best/own"), model=ModelConfig("wordunet", str(base), "decoder", keep_base=True))
 
 
-def kept(folder, model, base, vocabulary=VOCABULARY, **facts):
+def kept(folder, model, base, *trained, vocabulary=VOCABULARY):
     """A model trained from a base: its folder, with the card of `keep_base`."""
     model.save(folder)
-    card = keep_base(ModelCard(folder.name, folder.name, "wordunet", **facts), recipe(base), vocabulary, folder)
+    names = {name for target in trained for name in (target, *vocabulary.target(target).synonyms)}
+    alone = ModelCard(
+        *(folder.name, folder.name, "wordunet"),
+        targets=tuple(target for target in vocabulary.targets if target in trained),
+        phrases=tuple(sorted(names)),
+        words=trained,
+    )
+    card = keep_base(alone, recipe(base), trained, vocabulary, folder)
     write_card(card, folder)
     return card
 
 
 def test_the_base_answers_what_only_it_was_trained_on(starter, model, tmp_path):
-    card = kept(tmp_path / "own", model, starter, targets=("polyp",), phrases=("polyp", "gallstone"), words=("polyp",))
+    card = kept(tmp_path / "own", model, starter, "polyp", "gallstone")
     assert card.targets == ("polyp", "lungs") and {*card.kept_base.targets} == {"lungs"}
     assert "lung fields" in card.kept_base.targets["lungs"] and "polyps" in card.kept_base.own["polyp"]
-    assert card.kept_base.own["gallstone"] == ("gallstone",), "a name that the vocabulary does not have"
+    assert card.kept_base.own["gallstone"] == ("gallstone",), "which the vocabulary does not have"
     assert {"lung fields", "gallstone"} <= {*card.phrases} and {"left", "polyp"} <= {*card.words}
     assert card.kept_base.title == "First" and card.kept_base.dice == {} and card.test_dice("polyp") is None
     segmenter = load_segmenter(str(tmp_path / "own"), "cpu")
@@ -74,14 +81,14 @@ def test_the_base_answers_what_only_it_was_trained_on(starter, model, tmp_path):
 
 def test_nothing_is_kept_of_what_was_all_trained_or_is_not_wanted(starter, model, tmp_path):
     own = ModelCard("own", "Own", "wordunet", targets=("polyp", "lungs"), phrases=("polyp", "lungs"))
-    assert keep_base(own, recipe(starter), VOCABULARY, tmp_path) is own
+    assert keep_base(own, recipe(starter), own.targets, VOCABULARY, tmp_path) is own
     new = replace(own, targets=("skin melanoma",))
     unwanted = replace(recipe(starter), model=ModelConfig("wordunet", str(starter), "decoder"))
-    assert keep_base(new, unwanted, VOCABULARY, tmp_path) is new
+    assert keep_base(new, unwanted, new.targets, VOCABULARY, tmp_path) is new
     alone = replace(unwanted, model=ModelConfig("wordunet", image_size=96), cache=CacheConfig(views=0))
-    assert keep_base(new, alone, VOCABULARY, tmp_path) is new
+    assert keep_base(new, alone, new.targets, VOCABULARY, tmp_path) is new
     write_card(replace(read_card(starter), targets=()), starter)
-    assert keep_base(new, recipe(starter), VOCABULARY, tmp_path) is new
+    assert keep_base(new, recipe(starter), new.targets, VOCABULARY, tmp_path) is new
     assert not (tmp_path / BASE_FOLDER).exists()
 
 
@@ -91,16 +98,16 @@ def test_a_round_after_a_round_keeps_what_is_still_needed(starter, model, tmp_pa
         "own",
         ["gallstone"],
     )
-    one = kept(tmp_path / "1", model, starter, words, targets=("gallstone",), phrases=("gallstone", "stone"))
+    one = kept(tmp_path / "1", model, starter, "gallstone", vocabulary=words)
     assert {*one.targets} == {"gallstone", "polyp", "lungs"}
 
     # Trained on all of that anew: only the first is needed beside it.
-    two = kept(tmp_path / "2", model, tmp_path / "1", words, targets=("gallstone", "skin melanoma"))
+    two = kept(tmp_path / "2", model, tmp_path / "1", "gallstone", "skin melanoma", vocabulary=words)
     ((where, _),) = kept_bases(tmp_path / "2", two)
     assert where == tmp_path / "2" / BASE_FOLDER and read_card(where).title == "First"
 
     # Without the gallstones: of these the round before still knows.
-    three = kept(tmp_path / "3", model, tmp_path / "2", targets=("skin melanoma",))
+    three = kept(tmp_path / "3", model, tmp_path / "2", "skin melanoma")
     assert [card.title for _, card in kept_bases(tmp_path / "3", three)] == ["2", "First"]
     assert three.kept_base.targets["gallstone"] == words.names(words.target("gallstone")), "as it was called there"
     segmenter = load_segmenter(str(tmp_path / "3"), "cpu")
@@ -108,12 +115,39 @@ def test_a_round_after_a_round_keeps_what_is_still_needed(starter, model, tmp_pa
     assert places == [0, 1, 1, 2]
 
 
+def test_what_the_vocabulary_takes_for_a_target_of_the_base_is_the_models_own(starter, model, tmp_path):
+    card = kept(tmp_path / "own", model, starter, "large polyp")
+    assert {*card.kept_base.targets} == {"lungs"}
+    segmenter = load_segmenter(str(tmp_path / "own"), "cpu")
+    # The window asks for it as "polyp".
+    assert [segmenter.place_of(text) for text in ("large polyp", "polyp", "two polyps", "lungs")] == [0, 0, 0, 1]
+
+
+def test_what_no_training_scan_shows_stays_the_bases(starter, model, tmp_path):
+    alone = ModelCard("own", "Own", "wordunet", targets=("polyp", "lungs"), phrases=("polyp", "lungs"))
+    model.save(tmp_path / "own")
+    card = keep_base(alone, recipe(starter), ["lungs"], VOCABULARY, tmp_path / "own")
+    assert card.targets == ("polyp", "lungs") and {*card.kept_base.targets} == {"polyp"}
+
+
+def test_a_target_outside_the_vocabulary_is_asked_of_the_round_that_had_it(starter, model, tmp_path):
+    kept(tmp_path / "1", model, starter, "gallstone")
+    two = kept(tmp_path / "2", model, tmp_path / "1", "skin melanoma")
+    assert two.targets == ("skin melanoma", "polyp", "lungs") and "gallstone" in two.phrases
+    segmenter = load_segmenter(str(tmp_path / "2"), "cpu")
+    assert [segmenter.place_of(text) for text in ("skin lesion", "gallstones", "polyp")] == [0, 1, 2]
+
+    plain = written(tmp_path / "plain", model, ModelCard("plain", "Plain", "wordunet", phrases=("gallstone",)))
+    card = kept(tmp_path / "3", model, plain, "skin melanoma")
+    assert card.kept_base.targets == {"gallstone": ("gallstone",)} and card.targets == ("skin melanoma",)
+
+
 def test_a_base_that_is_only_measured_keeps_what_it_kept(starter, model, tmp_path):
-    card = kept(tmp_path / "1", model, starter, targets=("skin melanoma",), phrases=("skin melanoma",))
+    card = kept(tmp_path / "1", model, starter, "skin melanoma")
     untrained = recipe(tmp_path / "1")
     untrained = replace(untrained, trainer=replace(untrained.trainer, max_epochs=0))
     model.save(tmp_path / "measured")
-    assert keep_base(card, untrained, VOCABULARY, tmp_path / "measured") is card
+    assert keep_base(card, untrained, (), VOCABULARY, tmp_path / "measured") is card
     write_card(card, tmp_path / "measured")
     assert load_segmenter(str(tmp_path / "measured"), "cpu").place_of("polyp") == 1
 
@@ -122,7 +156,7 @@ def test_of_an_adapter_the_whole_model_is_kept(starter, model, tmp_path):
     adapter = tmp_path / "adapter"
     save_lora(add_lora(load_model(starter), LoraSettings(2, encoders=("text",))), adapter, starter)
     write_card(read_card(starter), adapter)
-    kept(tmp_path / "own", model, adapter, targets=("skin melanoma",))
+    kept(tmp_path / "own", model, adapter, "skin melanoma")
     for file in starter.iterdir():
         file.unlink()
     assert load_segmenter(str(tmp_path / "own"), "cpu").place_of("polyp") == 1

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import get_type_hints
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from medvlsm_training.__main__ import main
 from medvlsm_training.config import LossConfig, ModelConfig, PromptConfig, Recipe
 from medvlsm_training.data import Batch
+from medvlsm_training.evaluation.threshold import sweep
 from medvlsm_training.losses import mean_over_images, presence_loss, prompt_loss
 from medvlsm_training.models import starting_model
 from medvlsm_training.module import SegmentationModule
@@ -28,7 +30,7 @@ from napari_medvlsm.core.datasets.findings import KINDS
 from napari_medvlsm.core.models.architectures.cris import CRIS, CRISConfig
 from napari_medvlsm.core.models.architectures.image_only import ImageOnly, ImageOnlyConfig, plane_names
 from napari_medvlsm.core.models.loading import load_model
-from napari_medvlsm.core.models.store.card import ModelCard, read_card, write_card
+from napari_medvlsm.core.models.store.card import BASE_FOLDER, KeptBase, ModelCard, read_card, write_card
 from napari_medvlsm.core.prompts import load_vocabulary
 from napari_medvlsm.core.prompts.upstream import load_datasets
 from napari_medvlsm.core.runs.results import trained_on
@@ -416,6 +418,21 @@ class TestRuns:
         assert card.open_vocabulary and not card.data and not (run / "model" / "LICENSE").exists()
         before, after = load_model(model_folder).state_dict(), load_model(run / "model").state_dict()
         assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+    def test_a_base_that_is_only_measured_answers_with_what_it_keeps(self, data, model_folder, tmp_path, monkeypatch):
+        shutil.copytree(model_folder, model_folder / BASE_FOLDER)
+        kept = KeptBase("First", {"polyp": ("polyp",)}, {"vessels": ("vessels",)})
+        write_card(replace(read_card(model_folder), kept_base=kept), model_folder)
+        asked = []
+
+        def noted(segmenter, *rest, **options):
+            asked.append(segmenter.place_of("polyp"))
+            return sweep(segmenter, *rest, **options)
+
+        monkeypatch.setattr("medvlsm_training.package.sweep", noted)
+        run, none = tmp_path / "run", ("trainer.min_epochs=0", "trainer.max_epochs=0")
+        card = trained("best/kvasir_polyp", data, run, model_folder, *none)
+        assert asked == [1] and card.kept_base == kept and (run / "model" / BASE_FOLDER).is_dir()
 
     def test_an_image_only_baseline_is_trained_and_measured_by_the_same_commands(self, data, rng, tmp_path):
         upstream_set(data, "isic", rng)

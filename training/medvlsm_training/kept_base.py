@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.prompts import Vocabulary, normalise
 
 
-def keep_base(card: ModelCard, recipe: Recipe, vocabulary: Vocabulary, folder: Path) -> ModelCard:
+def keep_base(
+    card: ModelCard, recipe: Recipe, trained: Iterable[str], vocabulary: Vocabulary, folder: Path
+) -> ModelCard:
     """Copy the base into a model's folder, where the recipe wants it kept and it knows targets that the model does not.
 
     A base that keeps a base itself, and of whose own targets all were trained anew, is passed over for that one.
@@ -30,6 +33,8 @@ def keep_base(card: ModelCard, recipe: Recipe, vocabulary: Vocabulary, folder: P
     card : ModelCard
         Of the trained model alone.
     recipe : Recipe
+    trained : iterable of str
+        Targets of the training images. The card names those of the validation, too, which nothing was learned of.
     vocabulary : Vocabulary
         Of the run.
     folder : Path
@@ -49,30 +54,43 @@ def keep_base(card: ModelCard, recipe: Recipe, vocabulary: Vocabulary, folder: P
         return card
     if not recipe.model.keep_base:
         return card
-    own = {target: vocabulary.names(vocabulary.target(target)) for target in card.targets}
-    named = {normalise(name) for names in own.values() for name in names}
-    own |= {phrase: (phrase,) for phrase in card.phrases if normalise(phrase) not in named}
-    called = {normalise(name) for name in (*own, *named)}
+    own = {target: _names(target, vocabulary) for target in sorted(trained)}
+    called = {normalise(name) for names in own.values() for name in names}
     while known.kept_base is not None and {normalise(target) for target in known.kept_base.own} <= called:
         found = found / BASE_FOLDER
         known = read_card(found)
-    earlier = known.kept_base.own | known.kept_base.targets if known.kept_base else {}
-    answered = {
-        target: earlier.get(target) or vocabulary.names(vocabulary.target(target))
-        for target in known.targets
-        if normalise(target) not in called
-    }
+    answered = {t: names for t, names in _answered(known, vocabulary).items() if normalise(t) not in called}
     if not answered:
         return card
     _copy(found, folder / BASE_FOLDER)
     dice = {target: score for target in answered if (score := known.test_dice(target)) is not None}
     return replace(
         card,
-        targets=(*card.targets, *answered),
+        targets=tuple(dict.fromkeys((*card.targets, *(target for target in known.targets if target in answered)))),
         phrases=tuple(sorted({*card.phrases, *(name for names in answered.values() for name in names)})),
         words=tuple(sorted({*card.words, *known.words})),
         kept_base=KeptBase(known.title, answered, own, dice),
     )
+
+
+def _answered(card: ModelCard, vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
+    """All that a base was trained on, or answers by its own base, with everything that it is called."""
+    if card.kept_base is not None:
+        return card.kept_base.own | card.kept_base.targets
+    listed = {target: _names(target, vocabulary) for target in card.targets}
+    called = {normalise(name) for names in listed.values() for name in names}
+    # Those that the vocabulary did not have stand among its phrases alone.
+    return listed | {phrase: _names(phrase, vocabulary) for phrase in card.phrases if normalise(phrase) not in called}
+
+
+def _names(target: str, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Everything that a target is called.
+
+    One that the vocabulary does not have, but takes for another ("melanoma", "large polyp"), is called as that one,
+    too: the window asks for it in that one's words.
+    """
+    meant = vocabulary.targets.get(target) or vocabulary.find_target(target) or vocabulary.target(target)
+    return tuple(dict.fromkeys((target, *vocabulary.names(meant))))
 
 
 def _copy(source: Path, folder: Path) -> None:

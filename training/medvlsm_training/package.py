@@ -27,7 +27,7 @@ from medvlsm_training.kept_base import keep_base
 from medvlsm_training.least_change import least_change
 from medvlsm_training.models import load_plain
 from medvlsm_training.pretrained import read_weights_source
-from medvlsm_training.prompting import every_text
+from medvlsm_training.prompting import every_text, trained_targets
 from medvlsm_training.report import write_report
 from medvlsm_training.sources import read_items, recipe_vocabulary, resolved
 from medvlsm_training.train import load_trained
@@ -117,7 +117,9 @@ def package(
     if source := read_weights_source(run):
         card = replace(card, base=f"{source['weights']} in the image encoder, random weights elsewhere")
     # In full precision on any machine: reported numbers do not depend on the card they were measured on.
-    segmenter = Segmenter(model, card, precision="float32")
+    # What its base keeps answers, too, where nothing was trained and the model is that base.
+    base = find_model(recipe.model.base).folder if recipe.model.base else run
+    segmenter = segmenter_of(model, card, base, precision="float32")
     with making_folder(out, replace=True) as fresh:
         threshold, kept, chosen_from = _threshold(recipe, data, segmenter, vocabulary)
         card = replace(card, training=card.training | kept)
@@ -125,7 +127,7 @@ def package(
             model.half().float()  # so that what is measured is what is stored
         card = replace(card, threshold=threshold, presence=_presence(recipe, data, segmenter, threshold, vocabulary))
         _save(model, recipe, fresh)
-        card = keep_base(card, recipe, vocabulary, fresh)
+        card = keep_base(card, recipe, trained_targets(items["train"]), vocabulary, fresh)
         segmenter = segmenter_of(model, card, fresh, precision="float32")
         prompts = EvaluationPrompts(
             tuple(PromptKind(kind) for kind in recipe.measure.kinds),
