@@ -15,6 +15,7 @@ from napari_medvlsm.core.models.checkpoints.convert import import_model
 from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.adapter import LoraSettings
 from napari_medvlsm.core.models.store.card import BASE_FOLDER, ModelCard, kept_bases, read_card, write_card
+from napari_medvlsm.core.models.store.trained_on import read_trained, write_trained
 from napari_medvlsm.core.prompts import Vocabulary, load_vocabulary
 from tests.core.models.small_models import small_wordunet
 
@@ -71,7 +72,10 @@ def test_the_base_answers_what_only_it_was_trained_on(starter, model, tmp_path):
     segmenter = load_segmenter(str(tmp_path / "own"), "cpu")
     assert [segmenter.place_of(text) for text in ("polyps", "lung fields", "gallstone")] == [0, 1, 0]
 
+    (tmp_path / "own" / "LICENSE").write_text("Ours.", "utf-8")
+    write_trained(tmp_path / "own", {"ab12": "own"})
     imported = import_model(tmp_path / "own", "again")
+    assert (imported / "LICENSE").read_text("utf-8") == "Ours." and read_trained(imported) == ["ab12"]
     assert read_card(imported).kept_base == card.kept_base
     again = load_segmenter(str(imported), "cpu")
     assert again.place_of("lungs") == 1

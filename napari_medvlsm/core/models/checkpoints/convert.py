@@ -54,9 +54,12 @@ from napari_medvlsm.core.models.store.card import (
 from napari_medvlsm.core.models.store.fetched import MANIFEST_FILE, read_fetched, sha256_of
 from napari_medvlsm.core.models.store.naming import free_target_dir, target_dir
 from napari_medvlsm.core.models.store.sources import BIOMEDCLIP, find_source
-from napari_medvlsm.core.plain_files import is_there, read_json
+from napari_medvlsm.core.models.store.trained_on import read_trained, write_trained
+from napari_medvlsm.core.plain_files import is_there, read_bytes, read_json
 
 Tokenizer = TypeVar("Tokenizer", bound=PreTrainedTokenizerBase)
+# Files of terms that `medvlsm package` writes into a model's folder.
+_TERMS = ("LICENSE", "LICENSE.base")
 # Thresholds other than 0.5 (the authors' of CRIS).
 _THRESHOLDS = {"cris": 0.35}
 # The public CRIS checkpoint was trained on texts of so many tokens.
@@ -153,13 +156,26 @@ def import_model(
         with making_folder(target, replace_existing) as folder:
             model.save(folder)
             write_card(replace(card, name=target.name), folder)
+            _copy_beside(path, folder)
             for source, of in bases:
                 base = folder / source.relative_to(path)
                 load_model(source).save(base)
                 write_card(of, base)
+                _copy_beside(source, base)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{target} cannot be written: {error}") from error
     return target
+
+
+def _copy_beside(source: Path, folder: Path) -> None:
+    """Of a model's folder what is no part of the model: its terms, and which scans it was trained on."""
+    if not is_there(source / CARD_FILE):
+        return
+    for name in _TERMS:
+        if is_there(source / name):
+            (folder / name).write_bytes(read_bytes(source / name))
+    if scans := read_trained(source):
+        write_trained(folder, dict.fromkeys(scans, ""))
 
 
 def _read(path: Path, options: ImportOptions) -> tuple[VLSM, ModelCard]:
