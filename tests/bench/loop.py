@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from loop_cases import TASKS, Case, Task, export, export_held_out, words
-from loop_report import Held, Round, print_tables, save_plot
+from loop_report import ELSEWHERE, Held, Round, print_tables, save_plot
 from safetensors.torch import load_file, save_file
 
 from medvlsm_training.config import ModelConfig, OptimizerConfig, Recipe
@@ -319,7 +319,7 @@ def _elsewhere(segmenter: Segmenter, image: Path, target: str, threshold: float)
     """Whether more than 1 % is outlined of a scan that is asked for two targets of other kinds of scans."""
     if segmenter.model.tokenizer is None:
         return []
-    others = [name for name in find_model(STARTER).card.targets if name != target][:2]
+    others = [name for name in find_model(STARTER).card.targets if name != target][:ELSEWHERE]
     segmenter.set_image(read_scan(image))
     return [float(a.mask(threshold).mean() > FALSE_POSITIVE_FRACTION) for a in segmenter.segment(others)]
 

@@ -22,6 +22,8 @@ ARMS = {
 }
 
 BASE = "base as it is"
+# How many targets of other kinds of scans each scan of the hold-out is asked for.
+ELSEWHERE = 2
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ def print_tables(
         held = untrained[task.name]
         groups = len(set(held.groups))
         print(f"\n{task.title}: {len(held.groups)} hold-out scans of {groups} groups; points of Dice (95 % interval)\n")
-        head = ["arm", "cases", "seeds", "Dice by name", "by sentence", "side margin", "size margin", "false alarms"]
-        print("| " + " | ".join([*head, "changed pixels", "change kept", "seconds", "of the core"]) + " |")
-        print("|---|" + "---:|" * 11)
+        head = ["arm", "cases", "seeds", "Dice by name", "by sentence", "side margin", "size margin", "cannot show"]
+        more = ["other scans", "changed pixels", "change kept", "seconds", "of the core"]
+        print("| " + " | ".join([*head, *more]) + " |")
+        print("|---|" + "---:|" * 12)
         print("| " + " | ".join([BASE, "0", "", *_measures([held]), "", "", "", ""]) + " |")
         for arm in ("chosen", "random", "unet"):
             for size in task.sizes:
@@ -147,8 +150,13 @@ def _measures(held: Sequence[Held], words: bool = True) -> list[str]:
     cells = [_said(by_group(held, "class"))]
     cells.append(_said(by_group(held, "oracle")) if sentence else "")
     cells += [_said(by_group(held, "oracle", kind)) if sentence else "" for kind in ("wrong side", "wrong size")]
-    absent = [value for one in held for value in one.absent] if words else []
-    return [*cells, f"{100 * np.mean(absent):.1f} % of {len(absent)}" if absent else ""]
+    if not words:
+        return [*cells, "", ""]
+    # The questions for targets of other kinds of scans come last.
+    cut = [len(one.absent) - ELSEWHERE * len(one.groups) for one in held]
+    same = [value for one, place in zip(held, cut, strict=True) for value in one.absent[:place]]
+    other = [value for one, place in zip(held, cut, strict=True) for value in one.absent[place:]]
+    return [*cells, *(f"{100 * np.mean(asked):.1f} % of {len(asked)}" for asked in (same, other))]
 
 
 def _print_pairs(task: Task, rounds: Sequence[Round], untrained: Held) -> None:
@@ -183,7 +191,8 @@ def _nearest(played: Round, nearest: Mapping[str, list[float]]) -> Held:
 def _said(found: Estimate) -> str:
     if not found.cases:
         return ""
-    return f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f})"
+    mean, low, high = (round(value, 1) + 0.0 for value in (found.mean, found.low, found.high))  # no -0.0
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
 def save_plot(
@@ -199,7 +208,7 @@ def save_plot(
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, len(tasks), figsize=(5.5 * len(tasks), 7), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(2, len(tasks), figsize=(5.5 * len(tasks), 8), layout="constrained", squeeze=False)
     for column, task in enumerate(tasks):
         own = [r for r in rounds if r.task == task.name]
         above, below = axes[0][column], axes[1][column]
@@ -240,7 +249,7 @@ def save_plot(
             axis.grid(axis="y", color="#dddddd")
             axis.set_axisbelow(True)
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(fontsize=8)
+                axis.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
     figure.savefig(path, dpi=110)
 
 
