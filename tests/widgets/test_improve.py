@@ -171,7 +171,10 @@ def test_a_model_is_improved_while_the_window_is_closed_then_compared_promoted_a
     tab.models.list.setCurrentRow(tab.models.list.count() - 1)
     tab.models.card.click()
     card = panel.findChild(CardDialog)
-    assert card.text.toPlainText().startswith("Own scans") and "gallstone" in card.text.toPlainText().lower()
+    assert (
+        card.text.toPlainText().startswith("Stones of ward 3, model 1")
+        and "gallstone" in card.text.toPlainText().lower()
+    )
     card.close()
     tab.models.back.click()
     qtbot.waitUntil(lambda: panel.session.model.name == "starter", timeout=SOON_MS)
