@@ -150,9 +150,9 @@ def _shown(chosen: Chosen) -> str:
 
 def _row(what: str, pair: Paired) -> Row:
     found = pair.difference
-    around = "" if isnan(found.low) else f" ({found.low:+.2f} to {found.high:+.2f})"
+    around = "" if isnan(found.low) else f" ({found.low:+z.2f} to {found.high:+z.2f})"
     mark = BETTER if is_better(pair) else WORSE if is_worse(pair) else "" if isnan(found.low) else ALIKE
-    return Row(what, f"{pair.first:.2f}", f"{pair.second:.2f}", f"{found.mean:+.2f}{around}", mark)
+    return Row(what, f"{pair.first:.2f}", f"{pair.second:.2f}", f"{found.mean:+z.2f}{around}", mark)
 
 
 def _rates(what: str, rates: Rates) -> Row:

@@ -191,8 +191,7 @@ def _nearest(played: Round, nearest: Mapping[str, list[float]]) -> Held:
 def _said(found: Estimate) -> str:
     if not found.cases:
         return ""
-    mean, low, high = (round(value, 1) + 0.0 for value in (found.mean, found.low, found.high))  # no -0.0
-    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+    return f"{found.mean:z.1f} ({found.low:z.1f} to {found.high:z.1f})"
 
 
 def save_plot(

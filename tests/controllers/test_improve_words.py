@@ -81,6 +81,8 @@ def test_each_row_of_before_and_after_has_its_mark(tmp_path):
 def test_without_a_clear_difference_nothing_is_marked_and_of_few_scans_nothing_is_better(tmp_path):
     (alike,) = before_and_after(judged(tmp_path / "a", dice(0), dice(0)))
     assert alike.mark == ALIKE
+    (hardly,) = before_and_after(judged(tmp_path / "d", dice(0.001), dice(0)))
+    assert hardly.change.startswith("+0.00 (") and "-0.00" not in hardly.change
     (few,) = before_and_after(judged(tmp_path / "b", dice(0, 9), dice(0.4, 9)))
     assert few.mark == "" and few.now == "0.91"
     (worse,) = before_and_after(judged(tmp_path / "c", dice(0.4, 9), dice(0, 9)))

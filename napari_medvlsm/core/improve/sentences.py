@@ -118,7 +118,7 @@ def _listening(verdict: Verdict) -> list[str]:
     how = "less than" if is_worse(margin) else "more than" if is_better(margin) else "about as much as"
     return [
         f"The new model listens to the words {how} before: right words do better than a wrong side "
-        f"or size by {margin.second:+.2f} Dice, before by {margin.first:+.2f} ({_interval(margin)})."
+        f"or size by {margin.second:+z.2f} Dice, before by {margin.first:+z.2f} ({_interval(margin)})."
     ]
 
 
@@ -141,6 +141,6 @@ def _change(pair: Paired) -> str:
 def _interval(pair: Paired) -> str:
     found = pair.difference
     around = (
-        "no interval from one patient" if isnan(found.low) else f"95 % interval {found.low:+.2f} to {found.high:+.2f}"
+        "no interval from one patient" if isnan(found.low) else f"95 % interval {found.low:+z.2f} to {found.high:+z.2f}"
     )
-    return f"difference {found.mean:+.2f}, {around}"
+    return f"difference {found.mean:+z.2f}, {around}"

@@ -52,7 +52,7 @@ class BeforeAfterDialog(QDialog):
         self.cases = QListWidget()
         self.cases.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         for pair in pairs:
-            item = QListWidgetItem(f"{pair.gain:+.2f}  {pair.case.name}, {target_name(pair.case.target)}")
+            item = QListWidgetItem(f"{pair.gain:+z.2f}  {pair.case.name}, {target_name(pair.case.target)}")
             item.setToolTip(
                 f"{pair.case.name}, {target_name(pair.case.target)}: {pair.first:.2f} before, {pair.second:.2f} now"
             )
