@@ -121,14 +121,13 @@ def measure_picked(data: Path, run: Path) -> dict[str, list[float]]:
 
     from medvlsm_training.evaluation.data import read_data
     from napari_medvlsm.core.datasets.vocabularies import dataset_vocabulary
-    from napari_medvlsm.core.inference import Segmenter
-    from napari_medvlsm.core.models.loading import load_model
+    from napari_medvlsm.core.kept_base import load_segmenter
     from napari_medvlsm.core.models.store.registry import find_model
 
     path = run / "mosaics.json"
     if not path.is_file():
         entry = find_model(str(run / "model"))
-        segmenter = Segmenter(load_model(entry.folder), entry.card, "cpu", "float32")
+        segmenter = load_segmenter(entry, "cpu", "float32")
         words = dataset_vocabulary(data / name for name in SETS)
         found = {}
         for name in SETS:

@@ -17,8 +17,7 @@ ROUNDS = 15
 
 
 def main() -> None:
-    from napari_medvlsm.core.inference import Segmenter
-    from napari_medvlsm.core.models.loading import load_model
+    from napari_medvlsm.core.kept_base import load_segmenter
     from napari_medvlsm.core.models.store.registry import find_model
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,7 +27,7 @@ def main() -> None:
     segmenters = []
     for name in options.models:
         entry = find_model(name)
-        segmenters.append(Segmenter(load_model(entry.folder), entry.card, options.device, "float32"))
+        segmenters.append(load_segmenter(entry, options.device, "float32"))
     scan = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     cases = {"one prompt, new scan": TEXTS[:1], "ten prompts, new scan": TEXTS, "ten prompts, same scan": TEXTS}
     fastest = {case: [float("inf")] * 2 for case in cases}

@@ -32,8 +32,8 @@ from medvlsm_training.recipes import load_recipe
 from napari_medvlsm.core.images import resize, to_unit_square
 from napari_medvlsm.core.inference import Segmenter
 from napari_medvlsm.core.io.images import read_scan
+from napari_medvlsm.core.kept_base import load_segmenter
 from napari_medvlsm.core.metrics import dice
-from napari_medvlsm.core.models.loading import load_model
 from napari_medvlsm.core.models.store.registry import find_model
 from napari_medvlsm.core.prompts import Attributes, build, load_vocabulary
 from napari_medvlsm.core.runs.prompt_kinds import PromptKind
@@ -168,7 +168,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     entry = find_model(options.model)
-    segmenter = Segmenter(load_model(entry.folder), entry.card, "cpu", "float32")
+    segmenter = load_segmenter(entry, "cpu", "float32")
     sets = recipe_sets(load_recipe(options.recipe), options.data, options.split, VOCABULARY, limit=options.limit)
     print(f"{entry.card.title} ({entry.folder}), {options.split}, threshold {entry.card.threshold:g}")
     for data in tqdm(sets, disable=None):
